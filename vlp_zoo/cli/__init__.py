@@ -1,0 +1,97 @@
+"""The ``vlpzoo`` command: a dispatcher that imports nothing heavy.
+
+``vlpzoo --help``, ``vlpzoo info`` and ``vlpzoo COMMAND --help`` answer without
+importing torch; only a command that needs it pays for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from vlp_zoo import __version__
+from vlp_zoo.errors import VLPZooError
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "fit": ("vlp_zoo.cli.training", "pre-train a method"),
+    "validate": ("vlp_zoo.cli.training", "compute a checkpoint's validation losses"),
+    "test": ("vlp_zoo.cli.training", "compute a checkpoint's losses on the test split"),
+    "predict": ("vlp_zoo.cli.training", "write image embeddings of a split"),
+    "bench": ("vlp_zoo.cli.bench", "evaluate an encoder, floors beside it"),
+    "synth": ("vlp_zoo.cli.synth", "draw a phantom world to disk or to a picture"),
+    "annotate": ("vlp_zoo.cli.annotate", "distil entity contexts for reports"),
+    "convert": ("vlp_zoo.cli.convert", "turn an official checkpoint into an encoder"),
+    "parity": ("vlp_zoo.cli.parity", "replay recordings of the official code"),
+    "info": ("vlp_zoo.cli.info", "list methods, data sets, configs"),
+}
+"""Command to (module with ``main(argv) -> int``, one line of help)."""
+
+
+def usage() -> str:
+    """The text of ``vlpzoo --help``."""
+    lines = [f"  {name:<10}{line}" for name, (_, line) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: vlpzoo COMMAND [OPTIONS]",
+            "",
+            "Pre-train, compare and benchmark medical vision-language methods.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "first run:   vlpzoo fit --model ecamp",
+            "your data:   vlpzoo fit --model ecamp --config demo/ecamp"
+            " --data pairs --data.path my.csv",
+            "help:        vlpzoo COMMAND --help      version: vlpzoo --version",
+            "errors:      one message; add --debug for the traceback",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: Arguments without the program's name; ``sys.argv[1:]`` by default.
+
+    Returns:
+        0 on success, 1 on a user's error, 2 on wrong usage, 130 on Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments or os.environ.get("VLPZOO_DEBUG") == "1"
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"vlpzoo {__version__}")
+        return 0
+    name = arguments[0]
+    try:
+        if name not in COMMANDS:
+            from vlp_zoo.cli.names import unknown_name
+
+            raise unknown_name("command", name, COMMANDS, "vlpzoo --help lists them")
+        module = importlib.import_module(COMMANDS[name][0])
+        training = COMMANDS[name][0] == "vlp_zoo.cli.training"
+        code = module.main(arguments if training else arguments[1:])
+        return int(code or 0)
+    except VLPZooError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"vlpzoo {name}: error\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        if debug:
+            traceback.print_exc()
+        print(f"\nvlpzoo {name}: interrupted; what was saved is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) went away; nothing of ours failed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,1 @@
+"""Readers of chest X-ray data sets, one file per official layout."""

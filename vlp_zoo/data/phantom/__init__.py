@@ -1,0 +1,1 @@
+"""Procedural worlds: image, report, boxes, masks and labels from one seed."""

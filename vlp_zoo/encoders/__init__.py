@@ -1,0 +1,1 @@
+"""Image and text encoders, their files, and the door for foreign checkpoints."""

@@ -1,0 +1,85 @@
+"""Errors that a user can cause, each with one message that says what to do.
+
+Every class takes the same three clauses (looked for, found, do this). The command
+line prints the message without a traceback and exits with 1; ``--debug`` shows the
+traceback. Each class also is the nearest builtin, so library users can catch that.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BatchFieldError",
+    "ConfigError",
+    "DataRejectedError",
+    "DatasetNotFoundError",
+    "DependencyNotFoundError",
+    "EncoderLoadError",
+    "NonFiniteLossError",
+    "ReportSourceError",
+    "TokenizerError",
+    "UnknownNameError",
+    "VLPZooError",
+]
+
+
+class VLPZooError(Exception):
+    """Root of all errors that are the user's to mend.
+
+    Args:
+        looked_for: What the program needed, with the value it was given.
+        found: What there was instead.
+        do_this: The next step for the user.
+    """
+
+    def __init__(self, looked_for: str, found: str, do_this: str) -> None:
+        self.looked_for = looked_for
+        self.found = found
+        self.do_this = do_this
+        super().__init__(looked_for, found, do_this)
+
+    def __str__(self) -> str:
+        return (
+            f"looked for: {self.looked_for}\n"
+            f"found:      {self.found}\n"
+            f"do this:    {self.do_this}"
+        )
+
+
+class UnknownNameError(VLPZooError, ValueError):
+    """A short name (method, data set, config, encoder) that is not known."""
+
+
+class ConfigError(VLPZooError, ValueError):
+    """Options that contradict each other or cannot work together."""
+
+
+class DatasetNotFoundError(VLPZooError, FileNotFoundError):
+    """A data set, file or column that is not where it was said to be."""
+
+
+class DataRejectedError(VLPZooError, ValueError):
+    """Rows of a data set that cannot be used, with the file that lists them."""
+
+
+class DependencyNotFoundError(VLPZooError, ImportError):
+    """An optional package that a feature needs."""
+
+
+class EncoderLoadError(VLPZooError, RuntimeError):
+    """An encoder file or checkpoint that does not fit, with counts and keys."""
+
+
+class TokenizerError(VLPZooError, ValueError):
+    """A vocabulary that cannot be read or does not fit the text encoder."""
+
+
+class ReportSourceError(VLPZooError, RuntimeError):
+    """A source of distilled contexts (file, model, endpoint) that failed."""
+
+
+class BatchFieldError(VLPZooError, ValueError):
+    """A batch lacks a field that the method declared in ``batch_keys``."""
+
+
+class NonFiniteLossError(VLPZooError, ArithmeticError):
+    """A loss term became NaN or infinite."""

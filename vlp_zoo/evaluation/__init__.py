@@ -1,0 +1,1 @@
+"""Downstream protocols on frozen or tuned encoders, and honest statistics."""

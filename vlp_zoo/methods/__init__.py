@@ -1,0 +1,12 @@
+"""Pre-training methods: one file per published method.
+
+``METHODS`` maps the name typed after ``--model`` to the class. Values are import
+paths, so that listing methods imports nothing heavy. A third-party package adds its
+own by the entry-point group ``vlp_zoo.methods``.
+"""
+
+__all__ = ["METHODS"]
+
+METHODS: dict[str, str] = {
+    "ecamp": "vlp_zoo.methods.ecamp.ECAMP",
+}
