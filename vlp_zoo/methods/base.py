@@ -1,0 +1,346 @@
+"""VLPModule: everything about pre-training that is not a method's own idea.
+
+A method implements four things: ``build`` (its networks), ``make_transform`` (study
+to example, in the workers), ``losses`` (batch to named, weighted scalars) and
+optionally ``pictures``. The base owns the tokenizer, the optimiser and schedule,
+seeding, logging, and the alarms (missing field, non-finite loss, collapse).
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from vlp_zoo.errors import BatchFieldError, ConfigError, NonFiniteLossError
+from vlp_zoo.types import Transform
+
+__all__ = ["VLPModule", "load_method", "parameter_groups", "warmup_cosine"]
+
+BatchT = TypeVar("BatchT", bound=Mapping[str, Any])
+
+
+def warmup_cosine(step: int, warmup_steps: float, total_steps: float) -> float:
+    """Learning-rate factor: linear warm-up from 0, half cosine to 0, 0 afterwards.
+
+    Args:
+        step: Optimiser steps already taken.
+        warmup_steps: Length of the linear part.
+        total_steps: Where the cosine reaches 0; later steps stay at 0.
+
+    Returns:
+        Factor in [0, 1].
+
+    Example:
+        >>> [warmup_cosine(s, 2, 6) for s in (0, 1, 2, 4, 6, 9)]
+        [0.0, 0.5, 1.0, 0.5, 0.0, 0.0]
+    """
+    if step < warmup_steps:
+        return step / warmup_steps
+    if step >= total_steps:
+        return 0.0
+    progress = (step - warmup_steps) / (total_steps - warmup_steps)
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def parameter_groups(
+    named: Iterable[tuple[str, nn.Parameter]], weight_decay: float
+) -> list[dict[str, Any]]:
+    """Trainable parameters in two groups: 1-D tensors and biases do not decay.
+
+    Args:
+        named: ``module.named_parameters()``.
+        weight_decay: Decay of the other group.
+
+    Returns:
+        Groups for an optimiser, empty ones left out.
+    """
+    plain: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    for name, parameter in named:
+        if parameter.requires_grad:
+            bare = parameter.ndim <= 1 or name.endswith(".bias")
+            (plain if bare else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+class VLPModule(pl.LightningModule, Generic[BatchT]):
+    """Base of all pre-training methods.
+
+    Networks are made in ``build``, which runs once the vocabulary is known: at the
+    start of a fit, when a checkpoint is loaded, or by hand through
+    ``configure_model()``.
+
+    Args:
+        learning_rate: Peak learning rate of AdamW (absolute, not scaled).
+        weight_decay: Weight decay of matrices; vectors and biases have none.
+        betas: AdamW's two averaging coefficients.
+        warmup_epochs: Length of the linear warm-up, in epochs (fractions allowed).
+        schedule_epochs: Epoch at which the cosine reaches 0; None = the last one.
+        tokenizer: ``"corpus"`` trains a WordPiece vocabulary on the training reports
+            (cached); else a vocab.txt, a tokenizer.json, a local folder or a hub name.
+        vocab_size: Size of a corpus vocabulary; ignored with a ready tokenizer.
+    """
+
+    batch_keys: ClassVar[frozenset[str]] = frozenset()
+    """Fields that ``losses`` reads; checked on the first batch."""
+    field_sources: ClassVar[dict[str, str]] = {}
+    """Field to the data option that produces it, for the error message."""
+
+    image_encoder: ImageEncoder
+    """What the run is for: exported after every epoch."""
+
+    def __init__(
+        self,
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        betas: list[float],
+        warmup_epochs: float,
+        schedule_epochs: float | None,
+        tokenizer: str = "corpus",
+        vocab_size: int = 30000,
+    ) -> None:
+        super().__init__()
+        if len(betas) != 2:
+            raise ConfigError(
+                "two values in --model.betas",
+                f"{betas}",
+                "give a list such as [0.9, 0.95]",
+            )
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.betas = betas
+        self.warmup_epochs = warmup_epochs
+        self.schedule_epochs = schedule_epochs
+        self.tokenizer_name = tokenizer
+        self.vocab_size = vocab_size
+        self.tokenizer: ReportTokenizer | None = None
+        self._built = False
+        self._checked = False
+        self._watched: Tensor | None = None
+
+    # What a method writes -------------------------------------------------------
+
+    def build(self) -> None:
+        """Create the networks; ``vocab_size`` and ``tokenizer`` are set by now."""
+        raise NotImplementedError
+
+    def losses(self, batch: BatchT) -> dict[str, Tensor]:
+        """Weighted scalar loss terms, named as in the paper."""
+        raise NotImplementedError
+
+    def make_transform(self, train: bool) -> Transform:
+        """What the workers run on a study: augment, tokenize, mark spans."""
+        raise NotImplementedError
+
+    def pictures(self, batch: BatchT) -> dict[str, Tensor | str]:
+        """Images ((3, H, W) in 0..1) and texts that explain the method on a batch."""
+        return {}
+
+    def watch(self, embeddings: Tensor) -> None:
+        """Hand (B, D) image embeddings to the collapse alarm."""
+        self._watched = embeddings.detach()
+
+    # Tokenizer and construction -------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Fix the tokenizer before the networks are built (Lightning's hook)."""
+        if self.tokenizer is None:
+            self._use_tokenizer(self._find_tokenizer())
+
+    def _find_tokenizer(self) -> ReportTokenizer:
+        if self.tokenizer_name != "corpus":
+            return ReportTokenizer.load(self.tokenizer_name)
+        data = getattr(self.trainer, "datamodule", None)
+        if data is None or not hasattr(data, "corpus"):
+            raise ConfigError(
+                "training reports to learn a vocabulary from (tokenizer='corpus')",
+                "no data module with a corpus",
+                "pass --model.tokenizer FILE (vocab.txt or tokenizer.json)",
+            )
+        return ReportTokenizer.for_corpus(
+            data.corpus, data.corpus_fingerprint, self.vocab_size
+        )
+
+    def _use_tokenizer(self, tokenizer: ReportTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.vocab_size = tokenizer.vocab_size
+
+    def configure_model(self) -> None:
+        """Build the networks once, from the seed alone (Lightning's hook)."""
+        if not self._built:
+            torch.manual_seed(self.seed)
+            self.build()
+            self._built = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the vocabulary beside the weights that were trained on it."""
+        if self.tokenizer is not None:
+            checkpoint["tokenizer_json"] = self.tokenizer.to_json()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the vocabulary and the networks before the weights are copied."""
+        stored = checkpoint.get("tokenizer_json")
+        if stored is None:
+            self.configure_model()
+            return
+        tokenizer = ReportTokenizer.from_json(stored)
+        if self._built and tokenizer.vocab_size != self.vocab_size:
+            raise ConfigError(
+                f"the checkpoint's vocabulary ({tokenizer.vocab_size} tokens)",
+                f"networks built for {self.vocab_size} tokens",
+                "drop --model.tokenizer, or start a new run",
+            )
+        self._use_tokenizer(tokenizer)
+        self.configure_model()
+
+    # One step -------------------------------------------------------------------
+
+    @property
+    def seed(self) -> int:
+        """The run's seed, as Lightning's ``seed_everything`` recorded it."""
+        return int(os.environ.get("PL_GLOBAL_SEED", "0"))
+
+    def _reseed(self, stage: int, batch_idx: int) -> None:
+        # Dropout and drop-path draw from torch's global generator. Seeding it from the
+        # step's place in the run makes a resumed run draw what the first one would.
+        place = (self.seed, stage, self.current_epoch, batch_idx, self.global_rank)
+        words = np.random.SeedSequence(place).generate_state(2, np.uint32)
+        torch.manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+
+    def on_train_batch_start(self, batch: BatchT, batch_idx: int) -> None:
+        """Make the step's randomness depend on its place in the run only."""
+        self._reseed(0, batch_idx)
+
+    def on_validation_batch_start(
+        self, batch: BatchT, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """As for training; validation never disturbs the training draws."""
+        self._reseed(1, batch_idx)
+
+    def training_step(self, batch: BatchT, batch_idx: int) -> Tensor:
+        """Sum of the method's loss terms."""
+        return self._step(batch, batch_idx, "train")
+
+    def validation_step(self, batch: BatchT, batch_idx: int) -> None:
+        """Log the same terms on the validation split."""
+        self._step(batch, batch_idx, "val")
+
+    def test_step(self, batch: BatchT, batch_idx: int) -> None:
+        """Log the same terms on the test split."""
+        self._step(batch, batch_idx, "test")
+
+    def predict_step(self, batch: BatchT, batch_idx: int) -> dict[str, Any]:
+        """Pooled image embeddings (B, D) of un-augmented images, with their uids."""
+        images = self.image_encoder.prepare(batch["image"])
+        return {"uid": batch["uid"], "embedding": self.image_encoder(images).pooled}
+
+    def _step(self, batch: BatchT, batch_idx: int, stage: str) -> Tensor:
+        if not self._checked:
+            self._check_batch(batch)
+        terms = self.losses(batch)
+        total = torch.stack([term.float() for term in terms.values()]).sum()
+        self._check_finite(terms, total, batch_idx)
+        size = len(batch["uid"])
+        values = {f"{stage}/loss": total.detach()}
+        values |= {f"{stage}/loss_{name}": v.detach() for name, v in terms.items()}
+        if self._watched is not None:
+            unit = nn.functional.normalize(self._watched.float(), dim=-1)
+            spread = unit.std(dim=0, correction=0).mean() * unit.shape[-1] ** 0.5
+            values[f"{stage}/embedding_std"] = spread
+            self._watched = None
+        train = stage == "train"
+        self.log_dict(
+            values, on_step=train, on_epoch=not train, sync_dist=True, batch_size=size
+        )
+        if train:
+            self.log("loss", total.detach(), prog_bar=True, logger=False)
+        return total
+
+    def _check_batch(self, batch: BatchT) -> None:
+        for key in sorted(self.batch_keys - set(batch)):
+            raise BatchFieldError(
+                f"the field {key!r} in each batch ({type(self).__name__} reads it)",
+                f"fields {sorted(batch)}",
+                self.field_sources.get(key, "choose a data set that has it"),
+            )
+        self._checked = True
+
+    def _check_finite(
+        self, terms: dict[str, Tensor], total: Tensor, batch_idx: int
+    ) -> None:
+        # Reading a CUDA scalar stalls the queue, so there only where logs do it anyway;
+        # a NaN loss poisons the weights and is still there at the next look.
+        every = 1 if total.device.type == "cpu" else self.trainer.log_every_n_steps
+        if batch_idx % max(every, 1) == 0 and not bool(torch.isfinite(total)):
+            found = {name: float(value.detach()) for name, value in terms.items()}
+            raise NonFiniteLossError(
+                "finite loss terms",
+                f"{found} at epoch {self.current_epoch}, batch {batch_idx}",
+                "lower --model.learning_rate, set --trainer.gradient_clip_val 1.0, "
+                "or use --trainer.precision 32-true",
+            )
+
+    # Optimisation ---------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with warm-up and cosine, stepped after every optimiser step."""
+        groups = parameter_groups(self.named_parameters(), self.weight_decay)
+        beta1, beta2 = self.betas
+        optimizer = AdamW(groups, lr=self.learning_rate, betas=(beta1, beta2))
+        total = float(self.trainer.estimated_stepping_batches)
+        epochs = self.trainer.max_epochs
+        if not epochs or epochs < 0:
+            # A run given in steps has no epochs to count: one epoch is all of it.
+            epochs = 1
+        per_epoch = total / epochs
+        warmup = min(self.warmup_epochs * per_epoch, total)
+        last = (self.schedule_epochs or epochs) * per_epoch
+        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, last))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def load_method(path: str | Path) -> VLPModule[Any]:
+    """Reload any method from its checkpoint, whichever class wrote it.
+
+    Args:
+        path: A ``.ckpt`` file written by ``vlpzoo fit``.
+
+    Returns:
+        The module in eval mode, on the CPU.
+
+    Raises:
+        ConfigError: If the file does not say which class wrote it.
+    """
+    file = torch.load(path, map_location="cpu", weights_only=True)
+    class_path = file.get("hyper_parameters", {}).get("_class_path")
+    if class_path is None:
+        raise ConfigError(
+            f"the method's class in {path}",
+            "no class path among its hyper-parameters",
+            "use a checkpoint that vlpzoo fit wrote",
+        )
+    module_name, class_name = class_path.rsplit(".", 1)
+    method = getattr(importlib.import_module(module_name), class_name)
+    module: VLPModule[Any] = method.load_from_checkpoint(path, map_location="cpu")
+    return module.eval()
