@@ -45,8 +45,10 @@ def usage() -> str:
             *lines,
             "",
             "first run:   vlpzoo fit --model ecamp",
-            "your data:   vlpzoo fit --model ecamp --config demo/ecamp"
-            " --data pairs --data.path my.csv",
+            (
+                "your data:   vlpzoo fit --model ecamp --config demo/ecamp"
+                " --data pairs --data.path my.csv"
+            ),
             "help:        vlpzoo COMMAND --help      version: vlpzoo --version",
             "errors:      one message; add --debug for the traceback",
         ]

@@ -1,26 +1,85 @@
-"""Short names: what a user may type, and the class or file it stands for."""
+"""Short names: what a user may type, and the class or file it stands for.
+
+``expand`` rewrites the arguments of a Trainer command before LightningCLI sees them:
+``--model ecamp`` becomes a class path, ``--config demo/ecamp`` a file, ``--ckpt_path
+last`` the newest checkpoint; and a command that leaves out the config gets the one
+that fits, with a line that says so. Nothing heavy is imported.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from vlp_zoo.errors import UnknownNameError
+from vlp_zoo.data import DATAMODULES
+from vlp_zoo.errors import ConfigError, UnknownNameError
+from vlp_zoo.methods import METHODS
 
-__all__ = ["config_names", "configs_folder", "unknown_name"]
+__all__ = [
+    "Plan",
+    "config_names",
+    "config_path",
+    "configs_folder",
+    "expand",
+    "known",
+    "resolve",
+    "short_help",
+    "unknown_name",
+]
+
+KINDS: dict[str, tuple[str, Mapping[str, str], str]] = {
+    "model": ("method", METHODS, "vlp_zoo.methods"),
+    "data": ("data set", DATAMODULES, "vlp_zoo.data"),
+}
+"""Option to (what it is called, built-in names, entry-point group of plug-ins)."""
+
+
+INFO = {"model": "methods", "data": "datasets"}
+
 
 def unknown_name(
     kind: str, name: str, known: Iterable[str], do_this: str
 ) -> UnknownNameError:
     """The error for a name that is not known, with the nearest one that is."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     guess = f"did you mean {near[0]!r}? " if near else ""
     return UnknownNameError(
         f"a {kind} called {name!r}",
-        f"the known ones are {', '.join(known)}",
+        f"the known ones are {', '.join(names)}",
         f"{guess}{do_this}",
+    )
+
+
+def known(option: str) -> dict[str, str]:
+    """Names for ``--model`` or ``--data``, plug-ins of other packages included."""
+    _, built_in, group = KINDS[option]
+    plugins = {
+        entry.name: entry.value.replace(":", ".") for entry in entry_points(group=group)
+    }
+    return {**plugins, **built_in}
+
+
+def resolve(option: str, value: str) -> str:
+    """The class path for a short name; class paths and class names pass unchanged.
+
+    Args:
+        option: ``"model"`` or ``"data"``.
+        value: What the user wrote.
+
+    Raises:
+        UnknownNameError: If it is neither.
+    """
+    names = known(option)
+    if value in names:
+        return names[value]
+    if "." in value or value[:1].isupper():
+        return value
+    raise unknown_name(
+        KINDS[option][0], value, names, f"vlpzoo info {INFO[option]} lists them"
     )
 
 
@@ -36,4 +95,183 @@ def config_names() -> list[str]:
     return sorted(
         path.relative_to(folder).with_suffix("").as_posix()
         for path in folder.rglob("*.yaml")
+    )
+
+
+def config_path(value: str) -> Path:
+    """The file for ``--config``: a path as it is, else a packaged name.
+
+    Raises:
+        UnknownNameError: If there is neither.
+    """
+    if Path(value).is_file():
+        return Path(value)
+    if value in config_names():
+        return configs_folder() / f"{value}.yaml"
+    raise unknown_name(
+        "config file or packaged config", value, config_names(), "check the spelling"
+    )
+
+
+@dataclass
+class Plan:
+    """Arguments as LightningCLI understands them, and what to tell the user.
+
+    Attributes:
+        arguments: Sub-command and options.
+        notes: One line for each decision taken in the user's place.
+        run_folder: Folder of the run that ``--ckpt_path`` continues.
+    """
+
+    arguments: list[str]
+    notes: list[str] = field(default_factory=list)
+    run_folder: Path | None = None
+
+
+def _split(argv: list[str]) -> list[tuple[str, str | None]]:
+    """Options with their values, ``--a b`` and ``--a=b`` alike, in order."""
+    pairs: list[tuple[str, str | None]] = []
+    position = 0
+    while position < len(argv):
+        token = argv[position]
+        if token.startswith("-") and "=" in token:
+            name, _, value = token.partition("=")
+            pairs.append((name, value))
+        elif (
+            token.startswith("--")
+            and position + 1 < len(argv)
+            and not _is_option(argv[position + 1])
+        ):
+            pairs.append((token, argv[position + 1]))
+            position += 1
+        elif token == "-c" and position + 1 < len(argv):
+            pairs.append(("--config", argv[position + 1]))
+            position += 1
+        else:
+            pairs.append((token, None))
+        position += 1
+    return pairs
+
+
+def _is_option(token: str) -> bool:
+    # A negative number is a value.
+    return token.startswith("-") and not token[1:2].isdigit() and token != "-"
+
+
+def _last_checkpoint(out: Path, method: str | None) -> Path:
+    pattern = f"{method or '*'}/version_*/checkpoints/last.ckpt"
+    found = sorted(out.glob(pattern), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise ConfigError(
+            f"a checkpoint to continue from: {out / pattern}",
+            "no such file",
+            "start without --ckpt_path, or give the file itself",
+        )
+    return found[-1]
+
+
+def expand(argv: list[str]) -> Plan:
+    """Rewrite a Trainer command's arguments.
+
+    Args:
+        argv: Sub-command first.
+
+    Returns:
+        The rewritten arguments; see ``Plan``.
+
+    Raises:
+        UnknownNameError: For a name that nothing has.
+        ConfigError: If no method is named at all, or a checkpoint is missing.
+    """
+    command, pairs = argv[0], _split(argv[1:])
+    given = dict(pairs)
+    plan = Plan([command])
+    method = given.get("--model")
+    out = Path(given.get("--out") or "runs")
+    wants_help = any("help" in name for name, _ in pairs)
+
+    checkpoint = given.get("--ckpt_path")
+    if checkpoint is not None:
+        path = Path(checkpoint)
+        if checkpoint == "last":
+            path = _last_checkpoint(out, method)
+            plan.notes.append(f"continuing from {path}")
+        if not path.is_file():
+            raise ConfigError(
+                f"--ckpt_path {checkpoint}",
+                "no such file",
+                "give a .ckpt file that vlpzoo fit wrote, or the word last",
+            )
+        pairs = [p if p[0] != "--ckpt_path" else (p[0], str(path)) for p in pairs]
+        folder = path.resolve().parent.parent
+        if (folder / "config.yaml").is_file():
+            plan.run_folder = folder
+            if "--config" not in given:
+                plan.arguments += ["--config", str(folder / "config.yaml")]
+                pairs = [pair for pair in pairs if pair[0] != "--model"]
+                plan.notes.append(f"using the run's own {folder / 'config.yaml'}")
+
+    has_config = "--config" in given or len(plan.arguments) > 1
+    if not has_config and not wants_help:
+        if method is None:
+            raise ConfigError(
+                "a method or a config",
+                "neither --model nor --config",
+                f"vlpzoo {command} --model NAME; the names: {', '.join(METHODS)}",
+            )
+        resolve("model", method)
+        scale = "demo" if "--data" not in given else "methods"
+        name = f"{scale}/{method}"
+        if name in config_names():
+            plan.arguments += ["--config", str(config_path(name))]
+            pairs = [pair for pair in pairs if pair[0] != "--model"]
+            what = (
+                "tiny networks, drawn (phantom) data, minutes on a laptop"
+                if scale == "demo"
+                else "paper scale; --config demo/... is the small one"
+            )
+            plan.notes.append(f"no --config given: using {name} ({what})")
+    plan.arguments += _rewritten(pairs)
+    return plan
+
+
+def _rewritten(pairs: list[tuple[str, str | None]]) -> list[str]:
+    arguments: list[str] = []
+    for name, value in pairs:
+        option, _, rest = name.removeprefix("--").partition(".")
+        if option in KINDS and rest in ("", "help") and value is not None:
+            value = resolve(option, value)
+        elif name == "--config" and value is not None:
+            value = str(config_path(value))
+        arguments.append(name if value is None else f"{name}={value}")
+    return arguments
+
+
+def short_help(command: str) -> str:
+    """Help of a Trainer command that needs no import of torch."""
+    from vlp_zoo.cli import COMMANDS
+
+    return "\n".join(
+        [
+            (
+                f"usage: vlpzoo {command} --model NAME [--config NAME] [--data NAME]"
+                " [--KEY VALUE ...]"
+            ),
+            "",
+            f"{COMMANDS[command][1]}.",
+            "",
+            f"  --model NAME     {', '.join(sorted(known('model')))}",
+            f"  --data NAME      {', '.join(sorted(known('data')))}",
+            f"  --config NAME    {', '.join(config_names())}, or a file",
+            "  --ckpt_path P    a .ckpt file, or last: continue the newest run",
+            "  --out DIR        folder of runs (runs)",
+            "  --print_config   show every value that would be used",
+            "",
+            "With neither --config nor --data the demo config is used; with --data alone",
+            "the paper-scale one. Later flags override earlier ones.",
+            "",
+            f"all options:       vlpzoo {command} --help",
+            "a method's:        vlpzoo fit --model.help ecamp",
+            "a data set's:      vlpzoo fit --data.help pairs",
+        ]
     )

@@ -1,0 +1,54 @@
+# Two commands set everything up on a fresh machine: `make fit` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup fit smoke test test-slow check format lock build clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## make .venv and install the locked requirements into it
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	touch $@
+
+fit: setup  ## train ECAMP on the drawn chest world and evaluate its encoder
+	$(BIN)/vlpzoo fit --model ecamp
+
+smoke: setup  ## the same in seconds: a few steps, no evaluation
+	$(BIN)/vlpzoo fit --model ecamp --trainer.max_steps 4 --data.train_studies 64 --data.val_studies 32 --evaluate [] --out runs/smoke
+
+test: setup  ## fast test suite and doctests
+	$(BIN)/python -m pytest -q -n 2
+
+test-slow: setup  ## the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+check: setup  ## lint, formatting, types, import contracts, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: setup  ## rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:  ## resolve the dependencies anew into requirements.lock
+	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra dicom --extra report --extra sweep --universal --python-version 3.11 --no-header --quiet -o requirements.lock
+
+build: setup  ## wheel and sdist into dist/
+	$(BIN)/python -m build --outdir dist .
+
+clean:  ## remove runs, caches and builds; .venv stays
+	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

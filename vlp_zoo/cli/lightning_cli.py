@@ -1,0 +1,240 @@
+"""``vlpzoo fit | validate | test | predict``: the heavy half, a LightningCLI.
+
+Every option comes from the type hints and docstrings of the method, the data module,
+the callbacks and Lightning's Trainer. This file adds defaults and guards; it knows no
+method and no data set.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import lightning.pytorch as pl
+import torch
+from jsonargparse import Namespace, get_loader, set_loader
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from vlp_zoo.callbacks import (
+    BestCheckpoint,
+    EMAWeights,
+    EmbeddingWriter,
+    ExportEncoder,
+    LastCheckpoint,
+    Progress,
+    Throughput,
+    TrainingPictures,
+)
+from vlp_zoo.cli.names import Plan, known, resolve
+from vlp_zoo.data.datamodules import PairsDataModule
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.methods.base import VLPModule
+
+__all__ = ["VLPZooCLI", "run"]
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "log_every_n_steps": 10,
+    # The data modules shard by themselves, so that a resumed run sees the same order.
+    "use_distributed_sampler": False,
+    "num_sanity_val_steps": 0,
+}
+
+_plain_yaml = get_loader("yaml")
+
+
+def _load_yaml(text: str) -> Any:
+    """YAML in which ``model: ecamp`` and ``data: pairs`` may be short names."""
+    loaded = _plain_yaml(text)
+    if isinstance(loaded, dict):
+        for option in ("model", "data"):
+            value = loaded.get(option)
+            if isinstance(value, str):
+                loaded[option] = resolve(option, value)
+            elif isinstance(value, dict) and isinstance(value.get("class_path"), str):
+                value["class_path"] = resolve(option, value["class_path"])
+    return loaded
+
+
+class VLPZooCLI(LightningCLI):
+    """LightningCLI with the project's callbacks, run folders and guards.
+
+    Args:
+        plan: The expanded command line.
+        kwargs: Passed to LightningCLI.
+    """
+
+    def __init__(self, plan: Plan, **kwargs: Any) -> None:
+        self.plan = plan
+        super().__init__(args=plan.arguments, **kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Options beside trainer, model and data."""
+        parser.link_arguments("seed_everything", "data.init_args.seed", _as_seed)
+        parser.add_argument(
+            "--out", type=str, default="runs", help="Folder that holds all runs."
+        )
+        parser.add_argument(
+            "--evaluate",
+            type=list[str],
+            default=[],
+            help="Tasks to probe the encoder on after fit, as in `vlpzoo bench`.",
+        )
+        parser.add_argument(
+            "--ema_decay",
+            type=float,
+            default=0.0,
+            help="Decay of an exponential moving average of the weights; 0 = none.",
+        )
+        for key, callback in {
+            "best": BestCheckpoint,
+            "last": LastCheckpoint,
+            "export": ExportEncoder,
+            "pictures": TrainingPictures,
+            "throughput": Throughput,
+        }.items():
+            parser.add_lightning_class_args(callback, key)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; a user's mistake becomes one message without a screen of usage."""
+        try:
+            with warnings.catch_warnings():
+                # A changed class drops the old one's own options, as it should.
+                warnings.simplefilter("ignore")
+                self.config = parser.parse_args(args)
+        except jsonargparse.ArgumentError as error:
+            raise ConfigError(*_clauses(str(error), args[0])) from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Take the method's values from the checkpoint; refuse contradicting flags.
+
+        Lightning lets the checkpoint win over the command line without a word, so
+        ``--model.mask_ratio 0.9`` would evaluate at the stored ratio.
+        """
+        before = self._model_values()
+        super()._parse_ckpt_path()
+        after = self._model_values()
+        for argument in self.plan.arguments:
+            match = re.match(r"--model\.(?:init_args\.)?([\w.]+)=", argument)
+            if match is None or match[1] not in before:
+                continue
+            name = match[1]
+            if before[name] != after.get(name):
+                raise ConfigError(
+                    f"--model.{name} {before[name]}",
+                    f"{name} = {after.get(name)} in the checkpoint, which decides",
+                    "drop the flag, or start a new run without --ckpt_path",
+                )
+
+    def _model_values(self) -> dict[str, Any]:
+        model = self.config[self.config["subcommand"]].get("model")
+        values = model.get("init_args") if isinstance(model, Namespace) else None
+        return dict(vars(values)) if values is not None else {}
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Trainer with a run folder (``runs/METHOD/version_N``) and a progress bar."""
+        trainer = self._get(self.config_init, "trainer", default={})
+        if trainer.get("logger") in (None, True) and self.subcommand == "fit":
+            kwargs["logger"] = self._logger()
+        elif self.subcommand != "fit" and trainer.get("logger") is None:
+            kwargs["logger"] = False
+        extra: list[pl.Callback] = list(trainer.get("callbacks") or [])
+        if trainer.get("enable_progress_bar") is not False and sys.stderr.isatty():
+            extra.append(Progress())
+        if self.subcommand == "fit" and (decay := self._get(self.config, "ema_decay")):
+            extra.append(EMAWeights(decay))
+        if self.subcommand == "predict":
+            extra.append(EmbeddingWriter(self._folder()))
+        kwargs["callbacks"] = extra
+        built: pl.Trainer = super().instantiate_trainer(**kwargs)
+        return built
+
+    def _folder(self) -> Path:
+        if self.plan.run_folder is not None:
+            return self.plan.run_folder
+        return Path(self._get(self.config, "out"))
+
+    def _logger(self) -> TensorBoardLogger:
+        folder = self.plan.run_folder
+        if folder is not None:
+            return TensorBoardLogger(
+                folder.parent.parent, folder.parent.name, folder.name
+            )
+        name = type(self.model).__name__.lower()
+        return TensorBoardLogger(self._get(self.config, "out"), name)
+
+    def after_fit(self) -> None:
+        """Say where the encoder is, and probe it if the config asks for it."""
+        if not self.trainer.is_global_zero or self.trainer.fast_dev_run:
+            return
+        if self.trainer.interrupted:
+            raise KeyboardInterrupt
+        exported = [
+            callback.path
+            for callback in self.trainer.callbacks
+            if isinstance(callback, ExportEncoder) and callback.path is not None
+        ]
+        if not exported:
+            return
+        folder = exported[0].parent
+        print(f"encoder:  {exported[0]}\npictures: tensorboard --logdir {folder}")
+        tasks = self._get(self.config, "evaluate")
+        if tasks:
+            from vlp_zoo.cli.bench import evaluate, print_table
+
+            print_table(evaluate([str(exported[0])], tasks, folder / "bench"))
+
+
+def _as_seed(value: bool | int) -> int:
+    return int(value)
+
+
+def _clauses(message: str, command: str) -> tuple[str, str, str]:
+    """Jsonargparse's text as looked for, found, do this."""
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    text = " ".join(lines)
+    return (
+        f"options that vlpzoo {command} understands",
+        text[:600],
+        (
+            f"vlpzoo {command} --help lists all options, "
+            f"vlpzoo {command} --model.help NAME a method's"
+        ),
+    )
+
+
+def run(plan: Plan) -> VLPZooCLI:
+    """Parse and run one Trainer command.
+
+    Args:
+        plan: The expanded command line.
+
+    Returns:
+        The CLI with its trainer, model and data module, for tests and notebooks.
+    """
+    for option in ("model", "data"):
+        known(option)
+    set_loader("yaml", _load_yaml)
+    # Two numbers after the point of a matrix product are enough for training, and
+    # tensor cores are idle otherwise.
+    torch.set_float32_matmul_precision("high")
+    kinds = {name: {"exit_on_error": False} for name in VLPZooCLI.subcommands()}
+    # LightningCLI warns when both args and sys.argv are there; ours are sys.argv's.
+    warnings.filterwarnings("ignore", message=".*args parameter is intended.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    return VLPZooCLI(
+        plan,
+        model_class=VLPModule,
+        datamodule_class=PairsDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        trainer_defaults=TRAINER_DEFAULTS,
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+        parser_kwargs={"exit_on_error": False, **kinds},
+    )

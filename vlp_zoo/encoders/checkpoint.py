@@ -1,0 +1,223 @@
+"""Encoder files: what pre-training leaves behind, and the door every encoder enters by.
+
+An encoder is two files: ``NAME.safetensors`` holds the weights under timm's own
+keys, and ``NAME.json`` beside it is the card: how to rebuild the network, how to
+prepare pixels for it, and where it comes from. A stock timm model of the card's
+``timm`` entry loads the weights with ``strict=True``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from vlp_zoo import __version__
+from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.errors import EncoderLoadError
+
+__all__ = [
+    "FORMAT",
+    "card_path",
+    "encoder_sha256",
+    "load_encoder",
+    "provenance",
+    "read_card",
+    "save_encoder",
+]
+
+FORMAT = 1
+"""Version of the card's layout; older files stay readable, newer ones are refused."""
+
+SPECS = "FILE.safetensors, timm:NAME, random:NAME, or official:ecamp:FILE"
+
+
+def card_path(weights: Path) -> Path:
+    """The card that belongs to a weights file."""
+    return weights.with_suffix(".json")
+
+
+def encoder_sha256(encoder: ImageEncoder) -> str:
+    """SHA-256 over names, shapes, types and values of all weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.timm.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(raw.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def provenance() -> dict[str, Any]:
+    """Where and with what something was made: date, versions, machine, commit."""
+    packages = {}
+    for package in ("torch", "lightning", "timm", "transformers"):
+        try:
+            packages[package] = version(package)
+        except PackageNotFoundError:
+            packages[package] = "not installed"
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "vlp_zoo": __version__,
+        "commit": _commit(),
+        "versions": packages,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def _commit() -> str | None:
+    """Commit of the checkout this package runs from, with + if it was edited."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always"]
+    try:
+        done = subprocess.run(
+            [*command, "--dirty=+", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _replace(path: Path, write: Any) -> None:
+    """Write beside the target, then rename: readers never see half a file."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_encoder(path: Path, encoder: ImageEncoder, card: dict[str, Any]) -> Path:
+    """Write an encoder's weights and card.
+
+    Args:
+        path: Weights file, ending in ``.safetensors``.
+        encoder: The encoder to write.
+        card: What is known of it: method, config, data, steps, licence of the data.
+
+    Returns:
+        ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in encoder.timm.state_dict().items()
+    }
+    _replace(path, lambda part: save_file(state, part, {"format": "pt"}))
+    full = {
+        "format": FORMAT,
+        "spec": encoder.spec,
+        "preprocessing": encoder.preprocessing,
+        "sha256": encoder_sha256(encoder),
+        **card,
+        "made": provenance(),
+        "intended_use": "Research. Not for clinical use.",
+    }
+    text = json.dumps(full, indent=2, sort_keys=True, default=str) + "\n"
+    _replace(card_path(path), lambda part: part.write_text(text, encoding="utf-8"))
+    return path
+
+
+def read_card(weights: Path) -> dict[str, Any]:
+    """The card of an encoder file.
+
+    Raises:
+        EncoderLoadError: If it is missing, not JSON, or of a newer format.
+    """
+    path = card_path(weights)
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EncoderLoadError(
+            f"the card {path}",
+            "no such file",
+            "keep NAME.safetensors and NAME.json together",
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise EncoderLoadError(
+            f"a JSON card in {path}", str(error), "export the encoder again"
+        ) from error
+    if not isinstance(card, dict) or "spec" not in card:
+        raise EncoderLoadError(
+            f"an encoder card in {path}", "other JSON", "export the encoder again"
+        )
+    if card.get("format", 0) > FORMAT:
+        raise EncoderLoadError(
+            f"a card of format {FORMAT} or older in {path}",
+            f"format {card['format']}",
+            "update vlp-zoo",
+        )
+    return card
+
+
+def _load_file(path: Path) -> ImageEncoder:
+    if not path.is_file():
+        raise EncoderLoadError(
+            f"an encoder file {path}", "no such file", f"give one of: {SPECS}"
+        )
+    card = read_card(path)
+    encoder = ImageEncoder.from_spec(card["spec"])
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise EncoderLoadError(
+            f"safetensors weights in {path}", str(error), "export the encoder again"
+        ) from error
+    encoder.load_weights(state, str(path))
+    if (found := encoder_sha256(encoder)) != card.get("sha256", found):
+        raise EncoderLoadError(
+            f"weights {card['sha256'][:12]} (as the card says) in {path}",
+            f"weights {found[:12]}",
+            "the two files do not belong together: export the encoder again",
+        )
+    return encoder
+
+
+def load_encoder(spec: str, seed: int = 0) -> ImageEncoder:
+    """Load any encoder, ready for evaluation.
+
+    Args:
+        spec: ``FILE.safetensors`` (ours), ``timm:NAME`` (with timm's pretrained
+            weights), ``random:NAME`` (a timm name, one of our presets, or
+            ``random:FILE.safetensors`` for that file's architecture), or
+            ``official:LAYOUT:FILE`` (a checkpoint of a released code base).
+        seed: Seeds the weights of ``random:``.
+
+    Returns:
+        The encoder in eval mode, on the CPU, without gradients.
+
+    Raises:
+        EncoderLoadError: With counts and keys where weights do not fit.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "random" and rest:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if rest.endswith(".safetensors"):
+                encoder = ImageEncoder.from_spec(read_card(Path(rest))["spec"])
+            else:
+                encoder = ImageEncoder(rest)
+    elif kind == "timm" and rest:
+        encoder = ImageEncoder(rest, pretrained=True)
+    elif kind == "official" and rest:
+        from vlp_zoo.encoders.foreign import load_official
+
+        layout, _, path = rest.partition(":")
+        encoder = load_official(layout, Path(path))
+    else:
+        encoder = _load_file(Path(spec))
+    return encoder.eval().requires_grad_(False)
