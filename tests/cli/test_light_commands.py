@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from vlp_zoo.cli import COMMANDS, main
+
+HEAVY = ("torch", "lightning", "transformers", "pandas", "cv2", "sklearn")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--help"],
+        ["info"],
+        ["info", "methods"],
+        *[[name, "-h"] for name in COMMANDS],
+    ],
+    ids=" ".join,
+)
+def test_help_and_info_import_nothing_heavy(argv: list[str]) -> None:
+    code = (
+        "import sys; from vlp_zoo.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        f"bad = [m for m in {HEAVY!r} if m in sys.modules]\n"
+        "assert not bad, bad"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_an_unknown_command_is_one_message_and_exit_code_1(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["fti"]) == 1
+    error = capsys.readouterr().err
+    assert "did you mean 'fit'" in error
+    assert "Traceback" not in error
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--model", "nope", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_info_describes_every_method_and_data_set(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    assert "not found" not in printed
+    for name in ("ecamp", "pairs", "mimic_cxr", "phantom_chest", "demo/ecamp"):
+        assert name in printed

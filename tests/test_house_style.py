@@ -1,0 +1,48 @@
+"""The checklist that every method and file must meet."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from vlp_zoo.methods import METHODS
+
+ROOT = Path(__file__).parents[1]
+CODE = sorted((ROOT / "vlp_zoo").rglob("*.py"))
+
+
+def test_every_method_has_its_configs_test_and_readme_row() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name in METHODS:
+        assert (ROOT / "configs" / "demo" / f"{name}.yaml").is_file()
+        assert (ROOT / "configs" / "methods" / f"{name}.yaml").is_file()
+        assert (ROOT / "tests" / "methods" / f"test_{name}.py").is_file()
+        assert f"| `{name}` |" in readme
+        assert "Deviations" in (ROOT / "vlp_zoo" / "methods" / f"{name}.py").read_text()
+
+
+def test_modules_stay_readable() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in CODE
+        if (lines := len(path.read_text().splitlines())) > 450
+    }
+    assert not long
+
+
+def test_no_shortcuts_in_the_package() -> None:
+    banned = re.compile(
+        r"strict\s*=\s*False|weights_only\s*=\s*False|except:|np\.random\.seed"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in CODE
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if banned.search(line)
+    ]
+    assert not found
+
+
+def test_no_file_has_a_vague_name() -> None:
+    vague = {"utils", "helpers", "misc", "common", "constants"}
+    assert not [path for path in CODE if path.stem in vague]
