@@ -1,0 +1,304 @@
+"""From a source to batches: seeded samples, one global order, exact resume.
+
+Two rules make runs repeatable. A sample depends on ``(seed, epoch, index)`` alone, so
+worker count, rank and resume point cannot change it. The order of an epoch is one
+permutation drawn from ``(seed, epoch)``, cut into global batches of
+``world_size * batch_size`` studies; rank r takes the r-th contiguous part of each, so
+two ranks of four see together what one process of eight sees.
+
+The trainer must run with ``use_distributed_sampler=False``; Lightning would otherwise
+replace the sampler by its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from vlp_zoo.errors import BatchFieldError, ConfigError
+from vlp_zoo.types import Example, StudySource, Transform
+
+__all__ = [
+    "EpochSampler",
+    "ResumableLoader",
+    "SampleKey",
+    "StudyDataset",
+    "collate_examples",
+    "start_worker",
+]
+
+
+class SampleKey(NamedTuple):
+    """Which draw of which study: everything random about a sample hangs on it."""
+
+    epoch: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
+
+
+class StudyDataset(Dataset[Example]):
+    """Examples of a source, each with a generator of its own.
+
+    Args:
+        source: Studies of one split.
+        transform: Study to example; picklable, draws from its generator only.
+        seed: Seed of the run.
+    """
+
+    def __init__(self, source: StudySource, transform: Transform, seed: int) -> None:
+        self.source = source
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: SampleKey | int) -> Example:
+        """The example of ``key``; a bare index means epoch 0.
+
+        Bare indices come from ``Trainer(overfit_batches=...)``, which puts a
+        sequential sampler in place of ours and wants the same samples every epoch.
+        """
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        rng = np.random.default_rng((self.seed, epoch, index))
+        return self.transform(self.source[index], rng)
+
+
+class EpochSampler(Sampler[SampleKey]):
+    """The studies of one rank, in the global order of the epoch.
+
+    The last global batch may be short, of ``m < world_size * batch_size`` studies.
+    ``drop_last=True`` leaves it out. Otherwise it is spread over the ranks in parts
+    that differ by one at most, so that every study counts exactly once; only where
+    ``m < world_size`` do the ``world_size - m`` ranks without one repeat a study,
+    because all ranks must run the same number of batches.
+
+    Args:
+        n: Number of studies.
+        batch_size: Studies per batch and rank.
+        seed: Seed of the run.
+        shuffle: Draw a new permutation each epoch. Without it the order is the
+            source's and every epoch counts as epoch 0, so that validation makes the
+            same random draws each time and its values compare between epochs.
+        rank: This process.
+        world_size: Number of processes.
+        drop_last: Leave out a short last global batch.
+
+    Raises:
+        ConfigError: If there is not a single full global batch and ``drop_last``.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        drop_last: bool = False,
+    ) -> None:
+        self.global_batch = batch_size * world_size
+        if n == 0 or (drop_last and n < self.global_batch):
+            raise ConfigError(
+                f"at least one global batch of {self.global_batch} studies "
+                f"(batch size {batch_size} on {world_size} process(es))",
+                f"a split of {n} studies",
+                "lower --data.batch_size or the number of devices, or give more data",
+            )
+        self.n = n
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.rank = rank
+        self.world_size = world_size
+        self.drop_last = drop_last
+        self.epoch = 0
+        self._skip = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration yields."""
+        self.epoch = epoch
+
+    def skip_batches(self, batches: int) -> None:
+        """Leave out that many batches at the start of the next iteration only."""
+        self._skip = batches
+
+    def order(self) -> list[int]:
+        """The global order of this epoch, the same on every rank."""
+        if not self.shuffle:
+            return list(range(self.n))
+        rng = np.random.default_rng((self.seed, self.epoch))
+        return [int(i) for i in rng.permutation(self.n)]
+
+    def __len__(self) -> int:
+        full, tail = divmod(self.n, self.global_batch)
+        return full * self.batch_size + (0 if self.drop_last else len(self._part(tail)))
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        skip, self._skip = self._skip, 0
+        epoch = self.epoch if self.shuffle else 0
+        order = self.order()
+        full, tail = divmod(self.n, self.global_batch)
+        for batch in range(skip, full):
+            first = batch * self.global_batch + self.rank * self.batch_size
+            for index in order[first : first + self.batch_size]:
+                yield SampleKey(epoch, index)
+        if not self.drop_last and skip <= full:
+            for offset in self._part(tail):
+                yield SampleKey(epoch, order[full * self.global_batch + offset])
+
+    def _part(self, tail: int) -> list[int]:
+        """Offsets of this rank inside a last global batch of ``tail`` studies."""
+        if tail == 0:
+            return []
+        first = self.rank * tail // self.world_size
+        last = (self.rank + 1) * tail // self.world_size
+        return list(range(first, last)) or [first]
+
+
+class ResumableLoader(DataLoader[Example]):
+    """A loader that goes on, after a checkpoint, with the batches not yet learnt from.
+
+    Lightning calls `state_dict` whenever it writes a checkpoint and `load_state_dict`
+    before the first epoch of a resumed run, and it asks for an iterator *before* it
+    tells the sampler the epoch. Hence the workers start with the first batch asked
+    for and not with the iterator: what they prefetch is then of the right epoch, from
+    the right place. Batches that workers have prefetched but the trainer has not been
+    given do not count.
+
+    Args:
+        *args: As of `torch.utils.data.DataLoader`; ``sampler`` is an `EpochSampler`.
+        place: The trainer's own epoch and number of finished batches in it. Where
+            given it decides the starting place, for two reasons: a checkpoint written
+            in the middle of a step (Slurm's signal, an exception) was handed one batch
+            more than it learnt from; and after resuming a run counted in steps from
+            the end of an epoch, Lightning 2.6 tells samplers an epoch one too high.
+        **kwargs: As of `torch.utils.data.DataLoader`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        place: Callable[[], tuple[int, int]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.place = place
+        self._resume: tuple[int, int] | None = None
+        self._handed_out = 0
+
+    def __iter__(self) -> Iterator[Example]:  # type: ignore[override]
+        # A generator: nothing below runs until the first batch is asked for.
+        sampler = self.sampler
+        start = 0
+        if isinstance(sampler, EpochSampler):
+            epoch, start = self._start(sampler.epoch)
+            sampler.set_epoch(epoch)
+            sampler.skip_batches(start)
+        self._handed_out = start
+        for batch in super().__iter__():
+            self._handed_out += 1
+            yield batch
+
+    def _start(self, epoch: int) -> tuple[int, int]:
+        resume, self._resume = self._resume, None
+        if self.place is not None:
+            return self.place()
+        return resume if resume is not None and resume[0] == epoch else (epoch, 0)
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the data: the same numbers on every rank."""
+        sampler = self.sampler
+        if not isinstance(sampler, EpochSampler):
+            return {}
+        return {
+            "epoch": sampler.epoch,
+            "batches": self._handed_out,
+            "global_batch": sampler.global_batch,
+            "studies": sampler.n,
+            "seed": sampler.seed,
+        }
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go to the place a state names.
+
+        Raises:
+            ConfigError: If the place is inside an epoch and the data, the seed or the
+                global batch differ, so that nothing would tell seen from unseen.
+        """
+        sampler = self.sampler
+        if not state or not isinstance(sampler, EpochSampler):
+            return
+        now = self.state_dict()
+        changed = [
+            f"{key} {now[key]} instead of {state[key]}"
+            for key in ("global_batch", "studies", "seed")
+            if now[key] != state[key]
+        ]
+        inside = 0 < state["batches"] < state["studies"] // state["global_batch"]
+        if inside and changed:
+            raise ConfigError(
+                f"the data order of batch {state['batches']} of epoch {state['epoch']},"
+                " where the checkpoint was written",
+                ", ".join(changed),
+                "resume with the settings of the checkpoint, or from one written at "
+                "the end of an epoch",
+            )
+        sampler.set_epoch(state["epoch"])
+        self._resume = (state["epoch"], state["batches"])
+        self._handed_out = state["batches"]
+
+
+def collate_examples(examples: Sequence[Example]) -> dict[str, Any]:
+    """Stack the examples of a batch, field by field.
+
+    Arrays, tensors and numbers become one tensor with the batch in front; strings and
+    everything else become a list in batch order. Nothing is sorted, so the i-th entry
+    of every field belongs to the i-th example.
+
+    Args:
+        examples: At least one example; all with the same fields.
+
+    Raises:
+        BatchFieldError: If a field is missing in some examples or differs in shape.
+    """
+    fields = list(examples[0])
+    for example in examples:
+        if example.keys() != examples[0].keys():
+            odd = sorted(example.keys() ^ examples[0].keys())
+            raise BatchFieldError(
+                f"the fields {fields} in every example of a batch",
+                f"{odd} in some examples only",
+                "let the transform return the same fields for every study",
+            )
+    return {name: _stack(name, [e[name] for e in examples]) for name in fields}
+
+
+def _stack(name: str, values: list[Any]) -> Any:
+    first = values[0]
+    if not isinstance(first, np.ndarray | torch.Tensor | np.generic | int | float):
+        return values
+    shapes = {tuple(np.shape(value)) for value in values}
+    if len(shapes) > 1:
+        raise BatchFieldError(
+            f"one shape for the field {name!r} in all examples of a batch",
+            f"shapes {', '.join(map(str, sorted(shapes)))}",
+            "pad or crop in the transform, or give the method a collate of its own",
+        )
+    if isinstance(first, torch.Tensor):
+        return torch.stack(values)
+    # numpy does the copy: torch refuses the negative strides of a mirrored image.
+    return torch.from_numpy(np.stack(values))
+
+
+def start_worker(worker_id: int) -> None:
+    """Keep a loader process to one thread; parallelism comes from their number."""
+    import cv2
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
