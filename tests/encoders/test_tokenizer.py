@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import require_shared
-from vlp_zoo.encoders.tokenizer import SPECIALS, ReportTokenizer
+from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from vlp_zoo.encoders.vocabulary import SPECIALS
 from vlp_zoo.errors import TokenizerError
 
 CORPUS = [

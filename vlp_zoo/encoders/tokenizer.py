@@ -11,9 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import string
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,20 +20,24 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from vlp_zoo.encoders.vocabulary import (
+    PREFIX,
+    SPECIALS,
+    cache_root,
+    train_word_piece,
+    word_piece,
+    write_whole,
+)
 from vlp_zoo.errors import TokenizerError
 
-__all__ = ["MIN_VOCABULARY", "SPECIALS", "ReportTokenizer"]
+__all__ = ["MIN_VOCABULARY", "ReportTokenizer"]
 
 Ids = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[MASK]", "[SEP]")
-"""Special tokens, in the order of their ids in vocabularies trained here."""
-
 MIN_VOCABULARY = 40
 """Fewer tokens than this mean that a vocabulary file was not read at all."""
 
-PREFIX = "##"
 CACHE_FORMAT = 1
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ class ReportTokenizer:
                 f"{len(lines) - len(vocabulary)} repeated lines",
                 "restore the original vocab.txt",
             )
-        return cls(_word_piece(vocabulary), origin=str(path))
+        return cls(word_piece(vocabulary), origin=str(path))
 
     @classmethod
     def from_pretrained(cls, name: str | Path) -> Self:
@@ -201,34 +202,7 @@ class ReportTokenizer:
         Raises:
             TokenizerError: If the corpus holds no text.
         """
-        from tokenizers import trainers
-
-        texts = list(corpus)
-        if not any(text.strip() for text in texts):
-            raise TokenizerError(
-                "reports to train a vocabulary on",
-                f"{len(texts)} reports without text",
-                "check the data set, or give a tokenizer file",
-            )
-        blank = _word_piece({})
-        trained = Tokenizer.from_str(json.dumps(blank))
-        alphabet = set(string.ascii_lowercase + string.digits)
-        for text in texts:
-            alphabet.update(trained.normalizer.normalize_str(text))
-        characters = sorted(c for c in alphabet if not c.isspace())
-        # The trainer numbers continuation characters by hash order, which differs
-        # between processes; naming them up front leaves it nothing to decide.
-        fixed = [*SPECIALS, *(PREFIX + c for c in characters)]
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=vocab_size,
-            special_tokens=fixed,
-            initial_alphabet=characters,
-            limit_alphabet=len(characters),
-            continuing_subword_prefix=PREFIX,
-            show_progress=False,
-        )
-        trained.train_from_iterator(texts, trainer)
-        return cls(_word_piece(trained.get_vocab()), origin="the corpus")
+        return cls(train_word_piece(corpus, vocab_size), origin="the corpus")
 
     @classmethod
     def for_corpus(
@@ -253,7 +227,7 @@ class ReportTokenizer:
         key = hashlib.sha256(
             f"{CACHE_FORMAT} {vocab_size} {fingerprint}".encode()
         ).hexdigest()
-        root = Path(cache_dir) if cache_dir is not None else _cache_root()
+        root = Path(cache_dir) if cache_dir is not None else cache_root()
         path = root / f"{key[:32]}.json"
         if path.exists():
             try:
@@ -262,7 +236,7 @@ class ReportTokenizer:
                 logger.warning("training the vocabulary anew: %s", error.found)
         tokenizer = cls.train(corpus(), vocab_size)
         try:
-            _write_whole(path, tokenizer.to_json())
+            write_whole(path, tokenizer.to_json())
         except OSError as error:
             logger.warning("vocabulary not cached: %s", error)
         return tokenizer
@@ -389,64 +363,3 @@ def _check(vocabulary: dict[str, int], origin: str) -> None:
             f"{len(vocabulary)} tokens: {', '.join(sorted(vocabulary)[:5])} ...",
             "check that the vocabulary file is the one you meant",
         )
-
-
-def _word_piece(vocabulary: dict[str, int]) -> dict[str, Any]:
-    """A ``tokenizer.json`` with the rules of this module."""
-    flags = {"special": True, "single_word": False, "normalized": False}
-    strip = {"lstrip": False, "rstrip": False}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {"id": vocabulary[token], "content": token, **flags, **strip}
-            for token in SPECIALS
-            if token in vocabulary
-        ],
-        "normalizer": {
-            "type": "Sequence",
-            "normalizers": [
-                {"type": "Lowercase"},
-                {"type": "NFKD"},
-                {"type": "StripAccents"},
-            ],
-        },
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                {"type": "Whitespace"},
-                {"type": "Digits", "individual_digits": False},
-            ],
-        },
-        "post_processor": None,
-        "decoder": None,
-        "model": {
-            "type": "WordPiece",
-            "unk_token": "[UNK]",
-            "continuing_subword_prefix": PREFIX,
-            "max_input_chars_per_word": 100,
-            "vocab": vocabulary,
-        },
-    }
-
-
-def _cache_root() -> Path:
-    root = os.environ.get("VLPZOO_CACHE")
-    base = Path(root) if root else Path.home() / ".cache" / "vlpzoo"
-    return base / "tokenizers"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write beside the target and rename, so readers see all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False
-    ) as handle:
-        handle.write(text)
-    part = Path(handle.name)
-    try:
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
