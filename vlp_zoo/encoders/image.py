@@ -1,0 +1,406 @@
+"""ImageEncoder: any timm network behind one output type.
+
+The timm model sits in ``.timm`` untouched, so that its ``state_dict`` loads into a
+stock ``timm.create_model(**spec["timm"])`` with ``strict=True``. Nothing is
+downloaded unless ``pretrained=True`` asks for it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlp_zoo.errors import ConfigError, EncoderLoadError, UnknownNameError
+
+__all__ = [
+    "IMAGE_PRESETS",
+    "EncoderOutput",
+    "ImageEncoder",
+    "check_keys",
+    "patchify",
+    "sincos_table",
+]
+
+GREY_MEAN, GREY_STD = 0.4721, 0.3037
+"""Statistics of MIMIC-CXR's grey channel, as ECAMP's released code has them."""
+
+IMAGE_PRESETS: dict[str, dict[str, Any]] = {
+    "micro": {
+        "model_name": "vit_base_patch16_224",
+        "img_size": 32,
+        "patch_size": 8,
+        "embed_dim": 32,
+        "depth": 2,
+        "num_heads": 2,
+    },
+    "tiny": {
+        "model_name": "vit_base_patch16_224",
+        "img_size": 112,
+        "patch_size": 8,
+        "embed_dim": 192,
+        "depth": 4,
+        "num_heads": 3,
+    },
+    "small": {"model_name": "vit_small_patch16_224"},
+    "base": {"model_name": "vit_base_patch16_224"},
+    "tiny_resnet": {"model_name": "resnet10t", "img_size": 112},
+}
+"""Short name to timm arguments: ``micro`` for tests, ``tiny`` for a CPU."""
+
+
+@dataclass(frozen=True)
+class EncoderOutput:
+    """What every image encoder returns.
+
+    Attributes:
+        pooled: (B, D) one vector per image.
+        tokens: (B, P, D) one vector per patch, row by row, without class token.
+        grid: Rows and columns of the patches, ``h * w == P``.
+        levels: Feature maps (B, C_i, H_i, W_i), fine to coarse; one for a ViT.
+    """
+
+    pooled: Tensor
+    tokens: Tensor
+    grid: tuple[int, int]
+    levels: tuple[Tensor, ...]
+
+
+def sincos_table(grid: tuple[int, int], width: int, formula: str = "mae") -> Tensor:
+    """Fixed 2-D sine-cosine position table with a zero row for the class token.
+
+    The first half of the width encodes the column, the second the row; each half is
+    sines, then cosines, of ``position * 10000 ** -e(i)``.
+
+    Args:
+        grid: Rows and columns of the patches.
+        width: Width D, divisible by 4.
+        formula: Exponent ``e(i)`` of frequency i of D/4: ``"mae"`` has i / (D/4)
+            (frequencies 1 to 1e-4; He et al., arXiv 2111.06377); ``"ecamp"`` has
+            i / D as in ECAMP's released code (frequencies 1 to 0.1).
+
+    Returns:
+        (1, 1 + h*w, D) float32.
+
+    Raises:
+        ValueError: If the width is not divisible by 4 or the formula is unknown.
+
+    Example:
+        >>> sincos_table((2, 2), 8).shape
+        torch.Size([1, 5, 8])
+    """
+    if width % 4 or formula not in ("mae", "ecamp"):
+        raise ValueError(f"width % 4 == 0 and mae or ecamp, got {width}, {formula!r}")
+    quarter = width // 4
+    steps = torch.arange(quarter, dtype=torch.float64)
+    frequencies = 10000.0 ** -(steps / (quarter if formula == "mae" else width))
+    rows, columns = torch.meshgrid(
+        torch.arange(grid[0], dtype=torch.float64),
+        torch.arange(grid[1], dtype=torch.float64),
+        indexing="ij",
+    )
+    halves = []
+    for positions in (columns, rows):
+        angles = positions.reshape(-1, 1) * frequencies
+        halves += [angles.sin(), angles.cos()]
+    table = torch.cat(halves, dim=1)
+    return torch.cat([torch.zeros(1, width), table.float()])[None]
+
+
+def patchify(images: Tensor, patch: int) -> Tensor:
+    """View images as patches.
+
+    Args:
+        images: (B, C, H, W), H and W divisible by ``patch``.
+        patch: Side of a patch in pixels.
+
+    Returns:
+        (B, h, w, C, patch, patch), a view: nothing is copied.
+
+    Example:
+        >>> patchify(torch.zeros(2, 3, 32, 16), 8).shape
+        torch.Size([2, 4, 2, 3, 8, 8])
+    """
+    batch, channels, height, width = images.shape
+    # Splitting axes never copies, even where channels are one expanded grey plane.
+    split = images.view(batch, channels, height // patch, patch, width // patch, patch)
+    return split.permute(0, 2, 4, 1, 3, 5)
+
+
+def check_keys(
+    expected: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str
+) -> None:
+    """Refuse weights that do not fit exactly.
+
+    Args:
+        expected: ``state_dict`` of the network.
+        state: Weights offered.
+        origin: Where the weights come from, for the message.
+
+    Raises:
+        EncoderLoadError: With counts and the first five names of each kind.
+    """
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    misshapen = [
+        f"{name} {tuple(state[name].shape)} for {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    parts = [
+        f"{len(names)} {kind} ({', '.join(names[:5])}{', ...' if names[5:] else ''})"
+        for kind, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", misshapen),
+        )
+        if names
+    ]
+    if parts:
+        raise EncoderLoadError(
+            f"{len(expected)} tensors in {origin}",
+            f"{len(state)} tensors: {'; '.join(parts)}",
+            "check the architecture, or name the checkpoint's layout "
+            "(official:LAYOUT:FILE)",
+        )
+
+
+class ImageEncoder(nn.Module):
+    """A timm network with its preprocessing.
+
+    Args:
+        name: A preset (``tiny``, ...) or any timm name.
+        image_size: Side S of the square input; None = the preset's or 224.
+        drop_path: Stochastic depth rate of the last block.
+        pooling: ``"token"`` pools by the class token, ``"avg"`` by the mean of the
+            normalised patch tokens; networks without a class token always use avg.
+        mean: Three channel means of pixels in 0..1; None = the pretrained weights'
+            own, else those of chest X-rays.
+        std: Three channel deviations, as for ``mean``.
+        pretrained: Let timm download its weights.
+        **timm_arguments: Passed to ``timm.create_model`` (embed_dim, depth, ...).
+
+    Attributes:
+        timm: The network.
+        spec: Plain data that `from_spec` rebuilds the encoder from.
+        width: D of the output.
+        grid: Rows and columns of the patches.
+        patch_size: Pixels per patch side (the total stride of a CNN).
+        preprocessing: Image size, mean, std, channels, interpolation.
+
+    Raises:
+        UnknownNameError: If timm does not know the name.
+        ConfigError: If size and patches do not go together.
+    """
+
+    def __init__(
+        self,
+        name: str = "vit_base_patch16_224",
+        image_size: int | None = None,
+        drop_path: float = 0.0,
+        pooling: str = "token",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        pretrained: bool = False,
+        **timm_arguments: Any,
+    ) -> None:
+        super().__init__()
+        arguments = {
+            **IMAGE_PRESETS.get(name, {"model_name": name}),
+            **timm_arguments,
+        }
+        _check_name(arguments["model_name"])
+        size = int(image_size or arguments.get("img_size", 224))
+        arguments.pop("img_size", None)
+        vit = "vit" in arguments["model_name"]
+        if vit:
+            _check_size(size, arguments)
+            arguments["img_size"] = size
+            arguments["global_pool"] = pooling
+            if pooling == "avg":
+                arguments.setdefault("fc_norm", False)
+        if drop_path:
+            arguments["drop_path_rate"] = drop_path
+        arguments["num_classes"] = 0
+        self.timm: nn.Module = timm.create_model(pretrained=pretrained, **arguments)
+        own = getattr(self.timm, "pretrained_cfg", {}) if pretrained else {}
+        self.mean = [float(m) for m in mean or own.get("mean", [GREY_MEAN] * 3)]
+        self.std = [float(s) for s in std or own.get("std", [GREY_STD] * 3)]
+        self.image_size = size
+        self.is_vit = isinstance(self.timm, VisionTransformer)
+        self.pooling = pooling if self.is_vit else "avg"
+        self.width = int(self.timm.num_features)  # type: ignore[arg-type]
+        stride = (
+            self.timm.patch_embed.patch_size[0]
+            if isinstance(self.timm, VisionTransformer)
+            else int(self.timm.feature_info[-1]["reduction"])  # type: ignore[index]
+        )
+        self.patch_size = stride
+        side = math.ceil(size / stride)
+        self.grid = (side, side)
+        self.spec: dict[str, Any] = {
+            "timm": arguments,
+            "image_size": size,
+            "pooling": self.pooling,
+            "mean": self.mean,
+            "std": self.std,
+        }
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> ImageEncoder:
+        """Rebuild an encoder, randomly initialised, from ``.spec``.
+
+        Raises:
+            EncoderLoadError: If the spec lacks an entry.
+        """
+        try:
+            arguments = dict(spec["timm"])
+            name = str(arguments.pop("model_name"))
+            rest = {key: spec[key] for key in ("image_size", "pooling", "mean", "std")}
+        except (KeyError, TypeError) as error:
+            raise EncoderLoadError(
+                "an encoder spec with timm, image_size, pooling, mean and std",
+                f"{spec!r} ({error!r})",
+                "export the encoder again",
+            ) from error
+        arguments.pop("global_pool", None)
+        return cls(name, **rest, **arguments)
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How pixels become input: plain data for the encoder's card."""
+        return {
+            "image_size": self.image_size,
+            "mean": self.mean,
+            "std": self.std,
+            "channels": 3,
+            "interpolation": "bicubic",
+        }
+
+    def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:
+        """Load timm-keyed weights, all of them or none.
+
+        Raises:
+            EncoderLoadError: With counts and names where they do not fit.
+        """
+        check_keys(self.timm.state_dict(), state, origin)
+        self.timm.load_state_dict(dict(state))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 (B, 1 or 3, H, W) to float; floats count as 0..1. Channels stay.
+
+        One channel stays one channel (normalised by the first mean and deviation):
+        the caller expands it, without a copy.
+        """
+        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+        channels = images.shape[1]
+        mean = pixels.new_tensor(self.mean[:channels]).view(-1, 1, 1)
+        std = pixels.new_tensor(self.std[:channels]).view(-1, 1, 1)
+        return (pixels - mean) / std
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Images as they travel in batches to input of `forward`.
+
+        Args:
+            images: (B, 1 or 3, H, W), uint8, or float in 0..1.
+
+        Returns:
+            (B, 3, S, S) float, resized with antialiasing where sides differ.
+        """
+        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+        size = (self.image_size, self.image_size)
+        if pixels.shape[-2:] != size:
+            pixels = functional.interpolate(
+                pixels, size, mode="bicubic", align_corners=False, antialias=True
+            ).clamp(0, 1)
+        return self.normalise(pixels.expand(-1, 3, -1, -1))
+
+    def forward(self, images: Tensor) -> EncoderOutput:
+        """Encode normalised images (B, 3, S, S)."""
+        if isinstance(self.timm, VisionTransformer):
+            features = self.timm.forward_features(images)
+            pooled = self.timm.forward_head(features, pre_logits=True)
+            tokens = features[:, self.timm.num_prefix_tokens :]
+            h, w = self.grid
+            level = tokens.transpose(1, 2).reshape(len(images), -1, h, w)
+            return EncoderOutput(pooled, tokens, self.grid, (level,))
+        last, maps = self.timm.forward_intermediates(images)  # type: ignore[operator]
+        pooled = self.timm.forward_head(last, pre_logits=True)  # type: ignore[operator]
+        grid = (int(maps[-1].shape[-2]), int(maps[-1].shape[-1]))
+        tokens = maps[-1].flatten(2).transpose(1, 2)
+        return EncoderOutput(pooled, tokens, grid, tuple(maps))
+
+    def encode_visible(self, images: Tensor, keep_ids: Tensor) -> Tensor:
+        """Encode some patches only, as masked autoencoders do.
+
+        The kept patches are gathered from the pixels and embedded by one matrix
+        product; the result equals embedding every patch and then gathering.
+
+        Args:
+            images: (B, 3, S, S) normalised; a channel-expanded view is fine.
+            keep_ids: (B, V) int64 patch numbers, in the order wanted.
+
+        Returns:
+            (B, 1 + V, D): class token, then the kept patches, normalised.
+
+        Raises:
+            ConfigError: If the network is no ViT with one class token.
+        """
+        vit = self.timm
+        if (
+            not isinstance(vit, VisionTransformer)
+            or vit.cls_token is None
+            or vit.pos_embed is None
+            or vit.num_prefix_tokens != 1
+            or vit.no_embed_class
+        ):
+            raise ConfigError(
+                "a ViT with a class token and absolute positions, to mask patches",
+                f"{self.spec['timm']['model_name']}",
+                "choose tiny, small, base or another vit_*_patch*",
+            )
+        patches = patchify(images, self.patch_size)
+        batch = torch.arange(len(images), device=images.device)[:, None]
+        rows = keep_ids.div(self.grid[1], rounding_mode="floor")
+        kept = patches[batch, rows, keep_ids % self.grid[1]]
+        projection = vit.patch_embed.proj
+        embedded = functional.linear(
+            kept.flatten(2), projection.weight.flatten(1), projection.bias
+        )
+        hidden = embedded + vit.pos_embed[0, 1:][keep_ids]
+        first = (vit.cls_token + vit.pos_embed[:, :1]).expand(len(images), -1, -1)
+        hidden = vit.norm_pre(torch.cat([first, hidden], dim=1))
+        encoded: Tensor = vit.norm(vit.blocks(vit.pos_drop(hidden)))
+        return encoded
+
+
+def _check_name(name: str) -> None:
+    if timm.is_model(name.partition(".")[0]):
+        return
+    names = [*IMAGE_PRESETS, *timm.list_models()]
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    raise UnknownNameError(
+        f"an image encoder called {name!r}",
+        f"presets {', '.join(IMAGE_PRESETS)} and {len(names)} names of timm",
+        f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()",
+    )
+
+
+def _check_size(size: int, arguments: Mapping[str, Any]) -> None:
+    name = arguments["model_name"]
+    digits = name.partition("_patch")[2].partition("_")[0]
+    patch = arguments.get("patch_size") or (int(digits) if digits.isdigit() else 1)
+    if size < patch or size % patch:
+        raise ConfigError(
+            f"an image size that is a multiple of the {patch} px patches of {name}",
+            f"image_size={size}",
+            f"use {max(round(size / patch), 1) * patch}",
+        )
