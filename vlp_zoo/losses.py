@@ -1,0 +1,169 @@
+"""Losses as pure functions of tensors, each with its equation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["masked_mse", "weighted_token_ce"]
+
+
+def masked_mse(
+    prediction: Tensor, target: Tensor, mask: Tensor, over: str = "masked"
+) -> Tensor:
+    r"""Squared error on selected patches.
+
+    .. math:: L = \frac{1}{N} \sum_i m_i (y_i - x_i)^2
+
+    with N the number of selected values (``over="masked"``, as MAE's paper has it) or
+    of all values (``over="all"``, as ECAMP's released code has it).
+
+    Args:
+        prediction: (B, P, ...) float.
+        target: Broadcastable to the prediction; one grey channel serves for three.
+        mask: (B, P), True or 1 = counts.
+        over: What the mean runs over.
+
+    Returns:
+        Scalar in float32 or better; 0 where nothing is selected.
+
+    Raises:
+        ValueError: If ``over`` is unknown.
+
+    Example:
+        >>> x, mask = torch.tensor([[[1.0], [3.0]]]), torch.tensor([[True, False]])
+        >>> masked_mse(x, torch.zeros(1, 2, 1), mask)
+        tensor(1.)
+        >>> masked_mse(x, torch.zeros(1, 2, 1), mask, over="all")
+        tensor(0.5000)
+    """
+    if over not in ("masked", "all"):
+        raise ValueError(f"over is 'masked' or 'all', got {over!r}")
+    wide = torch.promote_types(prediction.dtype, torch.float32)
+    error = (prediction.to(wide) - target.to(wide)).square().flatten(2).mean(2)
+    selected = mask.to(wide)
+    total = (error * selected).sum()
+    if over == "all":
+        return total / selected.numel()
+    return total / selected.sum().clamp(min=1)
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Weighted sum of cross-entropies; gradients are made chunk by chunk in forward.
+
+    The sum is a scalar, so backward only scales what forward stored: neither the
+    logits (N, V) nor their gradient are ever alive as a whole, and nothing is
+    computed twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        token_weights: Tensor,
+        chunk: int,
+    ) -> Tensor:
+        device = hidden.device.type
+        dtype = hidden.dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        wide = torch.promote_types(dtype, torch.float32)
+        needs = any(ctx.needs_input_grad[:3])
+        total = hidden.new_zeros((), dtype=wide)
+        with torch.autocast(device, enabled=False):
+            matrix = weight.detach().to(dtype)
+            offset = bias.detach().to(dtype)
+            grad_hidden = torch.empty_like(hidden) if needs else None
+            grad_weight = torch.zeros_like(weight, dtype=wide) if needs else None
+            grad_bias = torch.zeros_like(bias, dtype=wide) if needs else None
+            for start in range(0, len(hidden), chunk):
+                part = slice(start, start + chunk)
+                rows = hidden[part].detach().to(dtype)
+                logits = functional.linear(rows, matrix, offset).to(wide)
+                log_probs = functional.log_softmax(logits, dim=-1)
+                del logits
+                index = targets[part, None]
+                scale = token_weights[part, None].to(wide)
+                total -= (log_probs.gather(1, index) * scale).sum()
+                if grad_hidden is None or grad_weight is None or grad_bias is None:
+                    continue
+                # d/dlogits of w * CE is w * (softmax - one-hot).
+                error = log_probs.exp_()
+                error.scatter_add_(1, index, torch.full_like(scale, -1.0))
+                error.mul_(scale)
+                grad_bias += error.sum(0)
+                error = error.to(dtype)
+                grad_hidden[part] = error @ matrix
+                if dtype == wide:
+                    grad_weight.addmm_(error.T, rows)
+                else:
+                    grad_weight += error.T @ rows
+        if grad_hidden is not None and grad_weight is not None:
+            ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
+        scale = grad_outputs[0]
+        return (
+            (grad_hidden * scale).to(grad_hidden.dtype),
+            grad_weight * scale,
+            grad_bias * scale,
+            None,
+            None,
+            None,
+        )
+
+
+def weighted_token_ce(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    token_weights: Tensor,
+    valid_mask: Tensor | None = None,
+    chunk: int = 512,
+) -> Tensor:
+    r"""Weighted cross-entropy over a large vocabulary, projection included.
+
+    .. math:: L = \frac{1}{N} \sum_i w_i \left(-\log \mathrm{softmax}(W h_i + b)_{t_i}
+        \right)
+
+    over the N valid tokens. Invalid ones are left out before the projection, and the
+    projection runs in chunks of tokens, so memory does not grow with N times V.
+    Differentiable once.
+
+    Args:
+        hidden: (..., D) token features.
+        weight: (V, D) output matrix.
+        bias: (V,).
+        targets: (...) int64 ids in 0..V-1.
+        token_weights: (...) weights, any sign; no gradient flows into them.
+        valid_mask: (...) bool, True = counts; None = all.
+        chunk: Tokens projected at a time.
+
+    Returns:
+        Scalar, at least float32, computed under autocast as well; 0 with zero
+        gradient where nothing is valid.
+
+    Example:
+        >>> h, w, b = torch.zeros(1, 2, 4), torch.zeros(8, 4), torch.zeros(8)
+        >>> ids = torch.tensor([[1, 2]])
+        >>> weighted_token_ce(h, w, b, ids, torch.ones(1, 2))
+        tensor(2.0794)
+    """
+    flat = hidden.reshape(-1, hidden.shape[-1])
+    ids, scale = targets.reshape(-1), token_weights.detach().reshape(-1)
+    if valid_mask is not None:
+        valid = valid_mask.reshape(-1)
+        flat, ids, scale = flat[valid], ids[valid], scale[valid]
+    total = _ChunkedCrossEntropy.apply(flat, weight, bias, ids, scale, chunk)
+    loss: Tensor = total / max(len(flat), 1)
+    return loss

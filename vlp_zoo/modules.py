@@ -1,0 +1,185 @@
+"""Network parts that several methods use or that were published on their own."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = [
+    "MAEDecoder",
+    "MultiHeadAttention",
+    "PatchMask",
+    "ResidualNorm",
+    "mask_patches",
+    "xavier_linears",
+]
+
+
+class PatchMask(NamedTuple):
+    """Which patches are hidden.
+
+    Attributes:
+        keep_ids: (B, V) int64, visible patches in the order of their noise.
+        restore_ids: (B, P) int64, place of each patch in "visible, then hidden".
+        hidden: (B, P) bool, True = hidden.
+    """
+
+    keep_ids: Tensor
+    restore_ids: Tensor
+    hidden: Tensor
+
+
+def mask_patches(noise: Tensor, ratio: float) -> PatchMask:
+    """Keep the patches of smallest noise (MAE's random masking).
+
+    Args:
+        noise: (B, P) uniform draws.
+        ratio: Share to hide; ``int(P * (1 - ratio))`` patches stay visible.
+
+    Example:
+        >>> mask_patches(torch.tensor([[0.9, 0.1, 0.5, 0.2]]), 0.75).keep_ids
+        tensor([[1]])
+    """
+    patches = noise.shape[1]
+    # The small addend undoes rounding such as 100 * (1 - 0.9) = 9.999...
+    visible = max(int(patches * (1 - ratio) + 1e-9), 1)
+    order = noise.argsort(dim=1)
+    restore_ids = order.argsort(dim=1)
+    return PatchMask(order[:, :visible], restore_ids, restore_ids >= visible)
+
+
+def xavier_linears(module: nn.Module) -> None:
+    """Initialise every Linear inside as MAE does: Xavier uniform, zero bias."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+class MAEDecoder(nn.Module):
+    """Light transformer that predicts the pixels of all patches from the visible ones.
+
+    He et al., Masked autoencoders are scalable vision learners, arXiv 2111.06377.
+
+    Args:
+        encoder_width: Width of the visible tokens.
+        patch_size: Pixels per patch side.
+        positions: (1, 1 + P, W) fixed position table; W is the decoder's width.
+        depth: Transformer blocks.
+        heads: Attention heads.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        encoder_width: int,
+        patch_size: int,
+        positions: Tensor,
+        depth: int = 4,
+        heads: int = 16,
+    ) -> None:
+        super().__init__()
+        width = positions.shape[-1]
+        self.embed = nn.Linear(encoder_width, width)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02))
+        self.register_buffer("positions", positions)
+        self.blocks = nn.Sequential(
+            *[Block(width, heads, qkv_bias=True) for _ in range(depth)]
+        )
+        # timm's blocks use the same eps.
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.predict = nn.Linear(width, patch_size**2 * 3)
+
+    def forward(self, latent: Tensor, restore_ids: Tensor) -> Tensor:
+        """Predict pixels.
+
+        Args:
+            latent: (B, 1 + V, D) class token and visible patches.
+            restore_ids: (B, P) from `mask_patches`.
+
+        Returns:
+            (B, P, p*p*3), inner order row, column, channel.
+        """
+        hidden = self.embed(latent)
+        first, visible = hidden[:, :1], hidden[:, 1:]
+        batch, patches = restore_ids.shape
+        blanks = self.mask_token.expand(batch, patches - visible.shape[1], -1)
+        shuffled = torch.cat([visible, blanks.to(visible.dtype)], dim=1)
+        index = restore_ids[..., None].expand(-1, -1, hidden.shape[-1])
+        whole = torch.cat([first, shuffled.gather(1, index)], dim=1)
+        decoded = self.blocks(whole + self.positions)
+        # Only patches are predicted, so the class token can go before the norm.
+        pixels: Tensor = self.predict(self.norm(decoded[:, 1:]))
+        return pixels
+
+
+class MultiHeadAttention(nn.Module):
+    """BERT's attention up to its heads: no output projection.
+
+    Args:
+        width: Width D of queries, keys, values and result.
+        heads: Attention heads, a divisor of D.
+        dropout: Rate on the attention probabilities.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+
+    def forward(
+        self, queries: Tensor, context: Tensor, context_mask: Tensor | None = None
+    ) -> Tensor:
+        """Attend from (B, T, D) to (B, S, D); mask (B, S) bool, True = attend to."""
+        attended = functional.scaled_dot_product_attention(
+            self._split(self.query(queries)),
+            self._split(self.key(context)),
+            self._split(self.value(context)),
+            attn_mask=None if context_mask is None else context_mask[:, None, None],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return attended.transpose(1, 2).flatten(2)
+
+    @torch.no_grad()
+    def attention(self, queries: Tensor, context: Tensor) -> Tensor:
+        """Attention probabilities (B, T, S), the mean over heads, without gradient."""
+        query = self._split(self.query(queries))
+        key = self._split(self.key(context))
+        scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+        probabilities: Tensor = scores.float().softmax(-1).mean(1)
+        return probabilities
+
+    def _split(self, tokens: Tensor) -> Tensor:
+        batch, length, width = tokens.shape
+        shape = (batch, length, self.heads, width // self.heads)
+        return tokens.view(shape).transpose(1, 2)
+
+
+class ResidualNorm(nn.Module):
+    """``LayerNorm(residual + dropout(dense(x)))``: the end of every BERT sub-layer.
+
+    Args:
+        width_in: Width of x.
+        width: Width of the residual.
+        dropout: Rate.
+    """
+
+    def __init__(self, width_in: int, width: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width_in, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, inputs: Tensor, residual: Tensor) -> Tensor:
+        """(B, T, width_in) and (B, T, width) to (B, T, width)."""
+        normed: Tensor = self.norm(residual + self.dropout(self.dense(inputs)))
+        return normed
