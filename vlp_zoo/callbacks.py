@@ -88,7 +88,7 @@ class LastCheckpoint(Checkpoint):
         self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
-        if trainer.fast_dev_run:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._saved_step = trainer.global_step
         folder = Path(trainer.log_dir or trainer.default_root_dir)
@@ -111,13 +111,12 @@ class ExportEncoder(Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule
     ) -> None:
         """Export on the main process; the averaged weights where EMA is on."""
-        if not trainer.is_global_zero or trainer.fast_dev_run:
+        run: Any = trainer  # Lightning sets some attributes without declaring them
+        if not run.is_global_zero or run.fast_dev_run:
             return
-        average = next(
-            (c for c in trainer.callbacks if isinstance(c, EMAWeights)), None
-        )
-        source = average.averaged(module) if average is not None else module
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        average = next((c for c in run.callbacks if isinstance(c, EMAWeights)), None)
+        source: Any = module if average is None else average.averaged(module)
+        data = run.datamodule
         card = {
             "method": type(module).__name__.lower(),
             "hyper_parameters": _plain(dict(module.hparams)),
@@ -245,7 +244,8 @@ class TrainingPictures(Callback):
         }
         writer = logger.experiment
         with torch.no_grad():
-            shown = module.pictures(few)
+            method: Any = module
+            shown = method.pictures(few)
         for name, value in shown.items():
             if isinstance(value, str):
                 writer.add_text(name, value, trainer.global_step)

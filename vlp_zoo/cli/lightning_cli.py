@@ -169,13 +169,14 @@ class VLPZooCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say where the encoder is, and probe it if the config asks for it."""
-        if not self.trainer.is_global_zero or self.trainer.fast_dev_run:
-            return
-        if self.trainer.interrupted:
+        trainer: Any = self.trainer
+        if trainer.interrupted:
             raise KeyboardInterrupt
+        if not trainer.is_global_zero or trainer.fast_dev_run:
+            return
         exported = [
             callback.path
-            for callback in self.trainer.callbacks
+            for callback in trainer.callbacks
             if isinstance(callback, ExportEncoder) and callback.path is not None
         ]
         if not exported:

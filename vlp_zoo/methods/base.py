@@ -288,7 +288,8 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
     ) -> None:
         # Reading a CUDA scalar stalls the queue, so there only where logs do it anyway;
         # a NaN loss poisons the weights and is still there at the next look.
-        every = 1 if total.device.type == "cpu" else self.trainer.log_every_n_steps
+        run: Any = self.trainer
+        every = 1 if total.device.type == "cpu" else run.log_every_n_steps
         if batch_idx % max(every, 1) == 0 and not bool(torch.isfinite(total)):
             found = {name: float(value.detach()) for name, value in terms.items()}
             raise NonFiniteLossError(
