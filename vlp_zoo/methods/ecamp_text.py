@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ from vlp_zoo.methods.ecamp_text_rules import (
     select_masked,
     token_weights,
 )
+from vlp_zoo.reports.sections import sentence_spans
 from vlp_zoo.types import Study
 
 __all__ = [
@@ -94,7 +96,7 @@ def assemble(
     if not at_periods:
         if insert_at is None:
             return report
-        sentences = list(_sentences(report))
+        sentences = _sentences(report)
         sentences.insert(insert_at, context)
         return " ".join(part for part in sentences if part)
     if insert_at is not None:
@@ -218,6 +220,8 @@ def _distilled(report: str) -> str:
     return distil(report)
 
 
-def _sentences(report: str) -> tuple[str, ...]:
-    parts = re.split(r"(?<=[.!?])\s+", report.strip())
-    return tuple(part for part in parts if part)
+def _sentences(report: str) -> list[str]:
+    """The report cut behind each sentence, numbering and all."""
+    ends = [end for _, end in sentence_spans(report)]
+    parts = [report[a:b].strip() for a, b in pairwise([0, *ends, len(report)])]
+    return [part for part in parts if part]

@@ -1,0 +1,274 @@
+"""TextEncoder: a BERT, from scratch or pretrained, behind the common output type.
+
+The transformers model sits in ``.bert`` untouched, without pooler. Its two halves,
+`TextEncoder.embeddings` and `TextEncoder.layers`, can be called one by one, so that a
+method may work on the embeddings before the layers see them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vlp_zoo.encoders.image import EncoderOutput
+from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from vlp_zoo.errors import ConfigError, EncoderLoadError, TokenizerError
+
+if TYPE_CHECKING:
+    from transformers import BertConfig, BertModel
+
+__all__ = ["TextEncoder"]
+
+CONFIG_KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "hidden_act",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "layer_norm_eps",
+    "pad_token_id",
+)
+"""What decides a BERT's shape and arithmetic: the content of ``spec["bert"]``."""
+
+POOLINGS = ("cls", "mean")
+
+
+class TextEncoder(nn.Module):
+    """A BERT-style text encoder (Devlin et al., arXiv 1810.04805).
+
+    Args:
+        vocab_size: V, that of the tokenizer.
+        width: D.
+        depth: Number of layers.
+        heads: Attention heads; must divide the width.
+        ffn: Inner width of the feed-forward part.
+        max_positions: Longest text in tokens.
+        dropout: Rate on hidden states and on attention.
+        pad_id: Id of [PAD]; its embedding starts at zero and stays there.
+        name: Folder or hub name of a pretrained BERT. Its own sizes and dropout
+            replace the arguments above, except ``vocab_size`` and ``pad_id``, which
+            must agree with it.
+        pooling: ``"cls"`` pools by the first token, ``"mean"`` by the mean of the
+            valid ones.
+
+    Attributes:
+        bert: The transformers model.
+        spec: Plain data that `from_spec` rebuilds the encoder from.
+        width: D of the output.
+
+    Raises:
+        ConfigError: If the sizes do not go together.
+        EncoderLoadError: If the pretrained model cannot be loaded whole.
+        TokenizerError: If it has another vocabulary.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        width: int = 768,
+        depth: int = 6,
+        heads: int = 6,
+        ffn: int = 1536,
+        max_positions: int = 256,
+        dropout: float = 0.1,
+        pad_id: int = 0,
+        name: str | None = None,
+        pooling: Literal["cls", "mean"] = "cls",
+    ) -> None:
+        super().__init__()
+        if name is not None:
+            bert = _load(name)
+            found = bert.config
+            _agree(vocab_size, pad_id, found.vocab_size, found.pad_token_id, name)
+        else:
+            settings = {
+                "vocab_size": vocab_size,
+                "hidden_size": width,
+                "num_hidden_layers": depth,
+                "num_attention_heads": heads,
+                "intermediate_size": ffn,
+                "max_position_embeddings": max_positions,
+                "hidden_dropout_prob": dropout,
+                "attention_probs_dropout_prob": dropout,
+                "pad_token_id": pad_id,
+            }
+            bert = _build(settings)
+        self._install(bert, pooling)
+
+    def _install(self, bert: BertModel, pooling: str) -> None:
+        if pooling not in POOLINGS:
+            raise ConfigError(
+                f"a pooling among {', '.join(POOLINGS)}", f"{pooling!r}", "pick one"
+            )
+        config = bert.config
+        self.bert = bert
+        self.pooling = pooling
+        self.width = int(config.hidden_size)
+        self.vocab_size = int(config.vocab_size)
+        self.pad_id = int(config.pad_token_id or 0)
+        self.max_positions = int(config.max_position_embeddings)
+        self.spec: dict[str, Any] = {
+            "bert": {key: getattr(config, key) for key in CONFIG_KEYS},
+            "pooling": pooling,
+        }
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> TextEncoder:
+        """Rebuild an encoder, randomly initialised, from ``.spec``.
+
+        Raises:
+            EncoderLoadError: If the spec lacks an entry.
+        """
+        try:
+            bert = {key: spec["bert"][key] for key in CONFIG_KEYS}
+            pooling = spec["pooling"]
+        except (KeyError, TypeError) as error:
+            raise EncoderLoadError(
+                "a text encoder spec with bert and pooling",
+                f"{spec!r} ({error!r})",
+                "export the encoder again",
+            ) from error
+        encoder = cls.__new__(cls)
+        nn.Module.__init__(encoder)
+        encoder._install(_build(bert), pooling)
+        return encoder
+
+    def check_tokenizer(self, tokenizer: ReportTokenizer) -> None:
+        """Refuse a tokenizer that would feed foreign ids.
+
+        Raises:
+            TokenizerError: If vocabulary size or padding id differ.
+        """
+        _agree(
+            tokenizer.vocab_size,
+            tokenizer.pad_id,
+            self.vocab_size,
+            self.pad_id,
+            "the text encoder",
+        )
+
+    def embeddings(self, input_ids: Tensor) -> Tensor:
+        """Word, position and segment embeddings, normalised, with dropout.
+
+        Args:
+            input_ids: (B, T) int64, T at most ``max_positions``.
+
+        Returns:
+            (B, T, D).
+
+        Raises:
+            ConfigError: If the texts are too long.
+        """
+        if input_ids.shape[1] > self.max_positions:
+            raise ConfigError(
+                f"texts of at most {self.max_positions} tokens",
+                f"{input_ids.shape[1]} tokens",
+                "lower the text length, or raise the encoder's max_positions",
+            )
+        hidden: Tensor = self.bert.embeddings(input_ids)
+        return hidden
+
+    def layers(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+        """The transformer layers.
+
+        Args:
+            hidden: (B, T, D).
+            attention_mask: (B, T) bool, True = may be attended to; at least one per
+                row. Masked positions are computed too.
+
+        Returns:
+            (B, T, D).
+        """
+        mask = attention_mask.bool()[:, None, None, :]
+        encoded: Tensor = self.bert.encoder(
+            hidden, attention_mask=mask
+        ).last_hidden_state
+        return encoded
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> EncoderOutput:
+        """Encode texts.
+
+        Args:
+            input_ids: (B, T) int64.
+            attention_mask: (B, T) bool, True = token.
+
+        Returns:
+            pooled (B, D); tokens (B, T, D), special and padded positions included;
+            grid (1, T); no levels.
+        """
+        tokens = self.layers(self.embeddings(input_ids), attention_mask)
+        if self.pooling == "cls":
+            pooled = tokens[:, 0]
+        else:
+            weights = attention_mask.to(tokens.dtype)[..., None]
+            total = weights.sum(dim=1).clamp(min=1)
+            pooled = (tokens * weights).sum(dim=1) / total
+        return EncoderOutput(pooled, tokens, (1, tokens.shape[1]), ())
+
+
+def _build(settings: Mapping[str, Any]) -> BertModel:
+    from transformers import BertConfig, BertModel
+
+    width, heads = settings["hidden_size"], settings["num_attention_heads"]
+    if width % heads:
+        raise ConfigError(
+            f"a text width divisible by its {heads} heads",
+            f"width {width}",
+            f"choose heads among the divisors of {width}",
+        )
+    config: BertConfig = BertConfig(**settings)
+    config._attn_implementation = "sdpa"
+    return BertModel(config, add_pooling_layer=False)
+
+
+def _load(name: str) -> BertModel:
+    from transformers import AutoConfig, BertModel
+
+    try:
+        config = AutoConfig.from_pretrained(name)
+        if config.model_type != "bert":
+            raise EncoderLoadError(
+                f"a BERT at {name}",
+                f"a {config.model_type} model",
+                "choose a model of type bert",
+            )
+        loaded: Any = BertModel.from_pretrained(
+            name,
+            config=config,
+            add_pooling_layer=False,
+            attn_implementation="sdpa",
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise EncoderLoadError(
+            f"a pretrained BERT at {name}",
+            f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            "give a folder with config.json and weights, or a hub name while on line",
+        ) from error
+    model: BertModel = loaded[0]
+    missing = sorted(loaded[1]["missing_keys"])
+    if missing:
+        raise EncoderLoadError(
+            f"all weights of a BERT at {name}",
+            f"{len(missing)} missing ({', '.join(missing[:5])})",
+            "check that the folder holds the weights of its config.json",
+        )
+    return model
+
+
+def _agree(vocab_size: int, pad_id: int, size: int, pad: int | None, who: str) -> None:
+    if (vocab_size, pad_id) != (size, pad):
+        raise TokenizerError(
+            f"a tokenizer with {size} tokens and [PAD] = {pad}, as {who} has",
+            f"{vocab_size} tokens and [PAD] = {pad_id}",
+            "use the tokenizer that belongs to the text encoder",
+        )
