@@ -1,0 +1,130 @@
+"""Is a mentioned finding there, absent or uncertain: rules on cues in a sentence.
+
+After NegEx (Chapman et al., 2001): a cue reaches to the end of its clause, over the
+items of a list ("no effusion, edema or pneumothorax"). Denial outranks doubt ("no
+opacity to suggest pneumonia"). The rules are ours.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+from vlp_zoo.reports import cues
+from vlp_zoo.reports.notation import compile_table, compile_terms
+
+__all__ = ["Cue", "Status", "find_cues", "status_of"]
+
+Status = Literal["present", "absent", "uncertain"]
+
+_CUES, _KINDS = compile_table(
+    {
+        "pseudo": cues.PSEUDO,
+        "after_uncertain": cues.AFTER_UNCERTAIN,
+        "after_negated": cues.AFTER_NEGATED,
+        "versus": cues.BETWEEN_UNCERTAIN,
+        "history": cues.BEFORE_HISTORY,
+        "uncertain": cues.BEFORE_UNCERTAIN,
+        "negated": cues.BEFORE_NEGATED,
+        "break": (term for term in cues.BREAKS if term[0] not in ";:,("),
+    }
+)
+_NEW_SUBJECT = compile_terms(term for term in cues.BREAKS if term[0] in "(")
+_HARD = re.compile(r"[;:?]| - ")
+_STARTS = "|".join(cues.ASSERTING_STARTS)
+_RESTART = re.compile(
+    rf"(?:,|\bwith\b|\band\b)(?: +and| +with)? +(?:{_STARTS})\b"
+    r"|\bwith +bilateral\b"
+)
+_LIST_GOES_ON = re.compile(r"\b(?:or|nor)\b")
+_DOUBT_GOES_ON = re.compile(r"\b(?:or|vs|versus)\b")
+_OPENS_LIST = re.compile(r"differential|consider|include|may be|due to|either")
+_OWN_DENIAL = re.compile(r"\b(?:not|no longer|non)\b")
+_OWN_DOUBT = re.compile(r"\bborderline\b|\blimits?\b|\btop\b|\bmay\b|\bpossibl[ey]\b")
+
+
+class Cue(NamedTuple):
+    """One cue word or clause break within a sentence."""
+
+    start: int
+    end: int
+    kind: str
+
+
+def find_cues(sentence: str) -> list[Cue]:
+    """Cues and clause breaks of a sentence (see `lowered`), in order."""
+    found = [
+        Cue(match.start(), match.end(), _KINDS[(match.lastindex or 1) - 1])
+        for match in _CUES.finditer(sentence)
+    ]
+    for pattern in (_HARD, _NEW_SUBJECT):
+        found += [Cue(m.start(), m.end(), "break") for m in pattern.finditer(sentence)]
+    return sorted(found)
+
+
+def _denial_reaches(between: str, after: str) -> bool:
+    for match in _RESTART.finditer(between + " "):
+        if not _LIST_GOES_ON.search(between[match.start() :] + after):
+            return False
+    return True
+
+
+def _clause_end(found: list[Cue], end: int, sentence: str) -> int:
+    return min(
+        (c.start for c in found if c.kind == "break" and c.start >= end),
+        default=len(sentence),
+    )
+
+
+def status_of(sentence: str, start: int, end: int, found: list[Cue]) -> Status | None:
+    """Status of the mention ``sentence[start:end]``.
+
+    Args:
+        sentence: As `lowered` gives it.
+        start: First character of the mention.
+        end: One past its last.
+        found: The cues of the sentence from `find_cues`.
+
+    Returns:
+        The status; None where the finding is only told as history.
+    """
+    mention = sentence[start:end]
+    if _OWN_DENIAL.search(mention):
+        return "absent"
+    clause_end = _clause_end(found, end, sentence)
+    rest = sentence[end:clause_end]
+    doubt = bool(_OWN_DOUBT.search(mention))
+    for cue in reversed(found):
+        if cue.end > start:
+            continue
+        if cue.kind == "break":
+            break
+        between = sentence[cue.end : start]
+        if cue.kind == "negated" and _denial_reaches(between, mention + rest):
+            return "absent"
+        if cue.kind == "history" and "," not in between:
+            return None
+        if cue.kind in ("uncertain", "versus") and (
+            "," not in between
+            or _OPENS_LIST.search(sentence[cue.start : cue.end])
+            or _DOUBT_GOES_ON.search(between + mention + rest)
+        ):
+            doubt = doubt or _denial_reaches(between, rest)
+    for cue in found:
+        if cue.start < end:
+            continue
+        if cue.kind == "break":
+            break
+        between = sentence[end : cue.start]
+        listed = "," not in between or re.search(r"\b(?:and|or|nor)\b", between)
+        if (
+            cue.kind == "after_negated"
+            and listed
+            and "negated" not in {c.kind for c in found if end <= c.start < cue.start}
+        ):
+            return "absent"
+        if cue.kind in ("after_uncertain", "versus") and listed:
+            doubt = True
+        if cue.kind in ("negated", "pseudo"):
+            break
+    return "uncertain" if doubt else "present"

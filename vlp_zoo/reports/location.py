@@ -1,0 +1,108 @@
+"""Where the mentions of a sentence are, and how severe: rules on nearby words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from vlp_zoo.reports import anatomy
+from vlp_zoo.reports.cues import SEVERITIES
+from vlp_zoo.reports.notation import compile_table, compile_terms
+
+__all__ = ["locate", "severity_of"]
+
+_SITES, _SITE_NAMES = compile_table({**anatomy.PAIRED_SITES, **anatomy.SINGLE_SITES})
+_SIDES, _SIDE_NAMES = compile_table(anatomy.SIDES)
+_SEVERITY = compile_terms(SEVERITIES)
+_BREAK = re.compile(r"[;:.]|\bbut\b|\bhowever\b|\bno\b|\bwithout\b")
+_LINK = re.compile(
+    r"^[^;:.]*?\b(?:in|at|of|within|along|overlying|over|near|involving|on|from|to"
+    r"|greatest|bilaterally|with)\b"
+)
+_JOINED = re.compile(r"^\s*(?:,|and|or|with|/|,\s*and|,\s*or)\s+(?:[\w-]+\s+){0,2}$")
+_NEAR = 60  # characters that an adjective may be away from its finding
+
+
+def severity_of(sentence: str, start: int, end: int) -> str:
+    """The severity word of a mention, in it or up to a few words before it."""
+    inside = _SEVERITY.search(sentence, start, end)
+    if inside is not None:
+        return inside.group()
+    window = sentence[max(0, start - _NEAR) : start]
+    for cut in _BREAK.finditer(window):
+        window = " " * cut.end() + window[cut.end() :]
+    found = list(_SEVERITY.finditer(window))
+    if not found or re.search(r"[,]|\b(?:and|or|with)\b", window[found[-1].end() :]):
+        return ""
+    return found[-1].group()
+
+
+def locate(
+    sentence: str, mentions: Sequence[tuple[int, int, str]]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Side and regions of each mention.
+
+    A place belongs to the mention before it when a preposition links them
+    ("effusion in the left base"), else to the mention after it ("left basilar
+    effusion"), else to the one before. Mentions joined by a comma, "and" or "or"
+    share a place that follows the last of them.
+
+    Args:
+        sentence: As `lowered` gives it.
+        mentions: (start, end, finding) in order.
+
+    Returns:
+        (side, region names) for each mention.
+    """
+    sides: list[set[str]] = [set() for _ in mentions]
+    sites: list[dict[str, None]] = [{} for _ in mentions]
+    if not mentions:
+        return []
+    for pattern, names, kind in (
+        (_SIDES, _SIDE_NAMES, "side"),
+        (_SITES, _SITE_NAMES, "site"),
+    ):
+        for match in pattern.finditer(sentence):
+            name = names[(match.lastindex or 1) - 1]
+            for owner in _owners(sentence, mentions, match.start(), match.end()):
+                if kind == "side":
+                    sides[owner].add(name)
+                else:
+                    sites[owner][name] = None
+    result = []
+    for (_, _, finding), of, at in zip(mentions, sides, sites, strict=True):
+        both = "bilateral" in of or len(of) > 1
+        side = "bilateral" if both else next(iter(of), "")
+        result.append((side, anatomy.regions_of(side, tuple(at), finding)))
+    return result
+
+
+def _owners(
+    sentence: str, mentions: Sequence[tuple[int, int, str]], start: int, end: int
+) -> list[int]:
+    inside = [i for i, (a, b, _) in enumerate(mentions) if a <= start and end <= b]
+    if inside:
+        return inside
+    before = [i for i, (_, b, _) in enumerate(mentions) if b <= start]
+    after = [i for i, (a, _, _) in enumerate(mentions) if a >= end]
+    if before and _BREAK.search(sentence[mentions[before[-1]][1] : start]):
+        before = []
+    if after and (
+        _BREAK.search(sentence[end : mentions[after[0]][0]])
+        or mentions[after[0]][0] - end > _NEAR
+    ):
+        after = []
+    if before and (
+        not after or _LINK.search(sentence[mentions[before[-1]][1] : start])
+    ):
+        gap = sentence[mentions[before[-1]][1] : start]
+        # "effusion, left base opacity": a comma without a link starts anew.
+        if after and "," in gap:
+            return after[:1]
+        shared = [before[-1]]
+        for i in reversed(before[:-1]):
+            if not _JOINED.match(sentence[mentions[i][1] : mentions[shared[-1]][0]]):
+                break
+            shared.append(i)
+        return shared
+    return after[:1]

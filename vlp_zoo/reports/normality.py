@@ -1,0 +1,94 @@
+"""Statements that something is normal, and the findings that they deny."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from vlp_zoo.reports.lexicon import NORMAL_STATEMENTS, NORMAL_SUBJECTS
+from vlp_zoo.reports.notation import compile_table, compile_terms
+
+__all__ = ["deny"]
+
+_ROWS = {str(row): (term,) for row, term in enumerate(NORMAL_SUBJECTS)}
+_SUBJECTS, _ = compile_table(_ROWS)
+_DENIED = tuple(NORMAL_SUBJECTS.values())
+_STATEMENTS, _STATEMENT_ROWS = compile_table(
+    {term: (term,) for term in NORMAL_STATEMENTS}
+)
+_NORMAL = compile_terms(
+    [r"normal", r"unremarkable", r"sharp", r"intact", r"clear", r"preserved"]
+)
+_NOT_SO = re.compile(r"(?:\bnot|\btop|upper limits?(?: of)?|\bhigh|\babove)[ -]*$")
+_ATTRIBUTE = re.compile(
+    r" +(?:(?:in|size|sized|appearing|caliber|contours?|appearance|and|of|the)\b ?)*$"
+)
+_STOP = re.compile(
+    r"[;:]|\bbut\b|\bhowever\b|\bexcept\b|\benlarged\b|\btortuous\b|\bwith\b(?!in)"
+)
+_ONE_LUNG = re.compile(r"\b(?:right|left) *$")
+
+
+def deny(
+    sentence: str, taken: Sequence[tuple[int, int]]
+) -> list[tuple[int, int, tuple[str, ...]]]:
+    """Findings denied by what a sentence calls normal or clear.
+
+    Args:
+        sentence: As `lowered` gives it.
+        taken: Spans of findings that are mentioned; they are no normal subject.
+
+    Returns:
+        (start, end, findings) with the span of the words that deny.
+    """
+    found: list[tuple[int, int, tuple[str, ...]]] = []
+    for match in _STATEMENTS.finditer(sentence):
+        if _ONE_LUNG.search(sentence[: match.start()]):
+            continue
+        if re.search(r"\bnot\b", match.group()):
+            continue
+        row = _STATEMENT_ROWS[(match.lastindex or 1) - 1]
+        found.append((match.start(), match.end(), NORMAL_STATEMENTS[row]))
+    normals = [
+        match
+        for match in _NORMAL.finditer(sentence)
+        if not _NOT_SO.search(sentence[: match.start()])
+    ]
+    if not normals:
+        return found
+    for subject in _SUBJECTS.finditer(sentence):
+        start, end = subject.span()
+        if any(a < end and start < b for a, b in taken):
+            continue
+        if any(_says(sentence, start, end, normal, taken) for normal in normals):
+            found.append((start, end, _DENIED[(subject.lastindex or 1) - 1]))
+    return found
+
+
+def _says(
+    sentence: str,
+    start: int,
+    end: int,
+    normal: re.Match[str],
+    taken: Sequence[tuple[int, int]],
+) -> bool:
+    """Whether a word for normality is about the subject at ``start:end``."""
+    if normal.start() >= end:
+        low, high = end, normal.start()
+    elif _is_attribute(sentence, normal, start):
+        low, high = normal.end(), start
+    else:
+        return False
+    between = sentence[low:high]
+    if _STOP.search(between) or _NORMAL.search(between):
+        return False
+    return not any(low <= a and b <= high for a, b in taken)
+
+
+def _is_attribute(sentence: str, normal: re.Match[str], start: int) -> bool:
+    """ "normal heart size and mediastinal contours": up to the last subject listed."""
+    first = _SUBJECTS.search(sentence, normal.end())
+    if first is None or not _ATTRIBUTE.match(sentence[normal.end() : first.start()]):
+        return False
+    between = sentence[first.end() : start] if start > first.start() else ""
+    return "," not in between and not re.search(r"\b(?:is|are|appears?)\b", between)
