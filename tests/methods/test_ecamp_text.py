@@ -366,6 +366,18 @@ def test_ends_are_never_hidden(tokenizer: ReportTokenizer) -> None:
         assert hidden[0, 1:-1].all()
 
 
+def test_an_entity_that_cannot_be_hidden_does_not_count() -> None:
+    none = torch.zeros(1, 8, dtype=torch.bool)
+    ends = none.clone()
+    ends[0, [0, -1]] = True
+    # 0.72 hides a token in a report without entities and leaves it in one with.
+    noise = torch.full((1, 8), 0.72, dtype=torch.float64)
+    hidden = select_masked(
+        ~none, ends, none, none, token_noise=noise, entity_noise=noise
+    )
+    assert torch.equal(hidden, ~ends)
+
+
 def test_mask_tokens_writes_the_mask_and_nothing_else(
     tokenizer: ReportTokenizer,
 ) -> None:

@@ -203,11 +203,11 @@ def token_weights(
     descriptors = descriptor_mask.sum(dim=1, keepdim=True)
     both = (template_mask & descriptor_mask).sum(dim=1, keepdim=True)
     freed = 1.0 - low
-    # With no descriptor the first quotient is 0/0; the branch below drops it.
+    # Without a stock phrase both factors are exactly 1. Without a descriptor the
+    # first is 0/0, which the clamp keeps finite and the last line drops.
     to_descriptors = (freed * (templates - both) + descriptors) / (
         descriptors - freed * both
     ).clamp(min=1e-6)
     to_all = total / (total - freed * templates).clamp(min=1e-6)
     boosted = torch.where(descriptor_mask, weights * to_descriptors, weights)
-    spread = torch.where(descriptors > 0, boosted, weights * to_all)
-    return torch.where(templates > 0, spread, weights)
+    return torch.where(descriptors > 0, boosted, weights * to_all)
