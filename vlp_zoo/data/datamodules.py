@@ -21,10 +21,14 @@ from vlp_zoo.data.loading import (
     collate_examples,
     start_worker,
 )
+from vlp_zoo.data.pairs import PairColumns, read_pairs
+from vlp_zoo.data.precheck import usable
+from vlp_zoo.data.splits import split_patients
+from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.types import StudySource, Transform
 
-__all__ = ["PairsDataModule", "PhantomChest"]
+__all__ = ["OnDisk", "Pairs", "PairsDataModule", "PhantomChest"]
 
 
 class PairsDataModule(L.LightningDataModule):
@@ -261,3 +265,138 @@ class PhantomChest(PairsDataModule):
             for split, studies in self.studies.items()
             if studies > 0
         }
+
+
+class OnDisk(PairsDataModule):
+    """Pairs in files: every row is checked before training, once.
+
+    Args:
+        on_error: "raise" to stop at unusable rows, "skip" to go on without them.
+        rejects_path: CSV file that lists unusable rows; None is rejects.csv in the
+            trainer's default root folder.
+        precheck: False trusts the files, and stops at a bad one when it comes.
+        **kwargs: As of `PairsDataModule`.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_error: str = "raise",
+        rejects_path: str | None = None,
+        precheck: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.on_error = on_error
+        self.rejects_path = rejects_path
+        self.precheck = precheck
+
+    def _read(self) -> tuple[FileStudies, list[str]]:
+        """All rows of the data set, and the split of each."""
+        raise NotImplementedError
+
+    def prepare_data(self) -> None:
+        """Check the rows on one process per node; the others find the outcome."""
+        _ = self.sources
+
+    def _sources(self) -> dict[str, StudySource]:
+        studies, splits = self._read()
+        kept = list(range(len(studies)))
+        if self.precheck:
+            kept = usable(
+                studies, on_error=self.on_error, rejects_path=self._rejects_path()
+            )
+        return {
+            split: studies.subset(indices, f"{studies.name} {split}")
+            for split in ("train", "val", "test")
+            if (indices := [i for i in kept if splits[i] == split])
+        }
+
+    def _rejects_path(self) -> Path | None:
+        if self.rejects_path is not None:
+            return Path(self.rejects_path)
+        if self.trainer is not None:
+            return Path(self.trainer.default_root_dir) / "rejects.csv"
+        return None
+
+
+class Pairs(OnDisk):
+    """Your own images and reports, listed in a CSV or Parquet file.
+
+    One row per image. Only the image column and a text (sections or a whole report)
+    are needed. Without a split column patients are split by the hash of their id.
+
+    Args:
+        path: The table, .csv or .parquet.
+        image_root: Folder that image paths start from; None is the table's own.
+        image_column: Path of the image.
+        report_column: The whole report, whose sections are found by their headings;
+            None takes ready sections from the two columns below.
+        findings_column: Findings section.
+        impression_column: Impression section.
+        patient_column: Patient, so that nobody is in two splits.
+        study_column: Examination; its images share it.
+        split_column: train, val (valid, validate) or test.
+        view_column: PA, AP, lateral or frontal.
+        boxes_column: JSON list of boxes, [x1, y1, x2, y2] or {"name": ..., "xyxy": ...}
+            in pixels of the image.
+        label_prefix: Start of the names of label columns.
+        views: Keep only these views, for example [PA, AP]; FRONTAL means both.
+        val_fraction: Share of patients to validate on, without a split column.
+        test_fraction: Share of patients to test on, without a split column.
+        split_seed: Another seed splits patients another way; not the seed of training.
+        **kwargs: As of `OnDisk`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        image_root: str | None = None,
+        image_column: str = "image",
+        report_column: str | None = None,
+        findings_column: str = "findings",
+        impression_column: str = "impression",
+        patient_column: str = "patient_id",
+        study_column: str = "study_id",
+        split_column: str = "split",
+        view_column: str = "view",
+        boxes_column: str = "boxes",
+        label_prefix: str = "label_",
+        views: list[str] | None = None,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        split_seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.path = Path(path)
+        self.image_root = Path(image_root) if image_root is not None else None
+        self.columns = PairColumns(
+            image=image_column,
+            report=report_column,
+            findings=findings_column,
+            impression=impression_column,
+            patient_id=patient_column,
+            study_id=study_column,
+            split=split_column,
+            view=view_column,
+            boxes=boxes_column,
+            label_prefix=label_prefix,
+        )
+        self.views = views
+        self.val_fraction = val_fraction
+        self.test_fraction = test_fraction
+        self.split_seed = split_seed
+
+    def _read(self) -> tuple[FileStudies, list[str]]:
+        studies, splits = read_pairs(
+            self.path, self.columns, image_root=self.image_root, views=self.views
+        )
+        by_rule = split_patients(
+            studies.patient_ids,
+            val=self.val_fraction,
+            test=self.test_fraction,
+            seed=self.split_seed,
+        )
+        return studies, by_rule if splits is None else splits

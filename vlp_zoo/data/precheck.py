@@ -1,0 +1,233 @@
+"""Finding unusable rows before training starts rather than in its third hour.
+
+Every image is decoded and every report opened once, in threads (both release the
+interpreter lock). The outcome is cached under a key made of the source's fingerprint
+and the size and time of each file, so a second start only asks for those.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from vlp_zoo.data.studies import FileStudies, parse_boxes
+from vlp_zoo.errors import ConfigError, DataRejectedError
+from vlp_zoo.transforms import read_grey
+
+__all__ = ["Rejected", "cache_folder", "find_rejected", "usable", "write_whole"]
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+"""Part of the cache key; goes up when a check changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that cannot be used.
+
+    Attributes:
+        uid: The image's unique name.
+        row: Line in its table, the header being line 1.
+        path: The image file.
+        reason: One or two words: ``missing``, ``empty``, ``truncated``,
+            ``undecodable``, ``missing_report``, ``empty_report``, ``bad_boxes``,
+            ``nan_box``, ``inverted_box``, ``outside_box``, ``duplicate``.
+    """
+
+    uid: str
+    row: int
+    path: str
+    reason: str
+
+
+def cache_folder() -> Path:
+    """Where caches go: ``VLPZOO_CACHE``, else ``~/.cache/vlpzoo``."""
+    named = os.environ.get("VLPZOO_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "vlpzoo"
+
+
+def find_rejected(
+    studies: FileStudies, *, workers: int | None = None, progress: bool = True
+) -> list[Rejected]:
+    """Look at every row.
+
+    Args:
+        studies: All rows of a data set, before it is split.
+        workers: Threads; None = one per core.
+        progress: Show a bar on a terminal.
+
+    Returns:
+        The unusable rows in order, each under the first reason found.
+    """
+    first = {uid: i for i, uid in reversed(list(enumerate(studies.uids)))}
+    duplicate = [first[uid] != i for i, uid in enumerate(studies.uids)]
+    indices = range(len(studies))
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        reasons = pool.map(lambda i: _reason(studies, i), indices)
+        shown = _with_bar(reasons, len(studies)) if progress else reasons
+        found = [
+            reason or ("duplicate" if duplicate[i] else None)
+            for i, reason in enumerate(shown)
+        ]
+    return [
+        Rejected(studies.uids[i], studies.rows[i], str(studies.images[i]), reason)
+        for i, reason in enumerate(found)
+        if reason is not None
+    ]
+
+
+def _with_bar(items: Iterable[str | None], total: int) -> Iterator[str | None]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return iter(
+        track(
+            items,
+            f"Checking {total} images and reports (once)",
+            total=total,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+    )
+
+
+def _reason(studies: FileStudies, index: int) -> str | None:
+    try:
+        height, width = read_grey(studies.images[index]).shape
+        if not studies.report(index).body.strip():
+            return "empty_report"
+    except DataRejectedError as error:
+        return error.found.split(":")[0]
+    try:
+        boxes = parse_boxes(studies.boxes[index])
+    except (ValueError, TypeError, KeyError):
+        return "bad_boxes"
+    for box in boxes:
+        x1, y1, x2, y2 = box.xyxy
+        if not all(math.isfinite(value) for value in box.xyxy):
+            return "nan_box"
+        if x2 <= x1 or y2 <= y1:
+            return "inverted_box"
+        if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
+            return "outside_box"
+    return None
+
+
+def usable(
+    studies: FileStudies,
+    *,
+    on_error: str = "raise",
+    rejects_path: Path | None = None,
+    progress: bool = True,
+) -> list[int]:
+    """Indices of the rows that can be used; the others are listed in a CSV file.
+
+    Safe to call from several processes: files are written aside and renamed.
+
+    Args:
+        studies: All rows of a data set.
+        on_error: ``"raise"`` or ``"skip"``.
+        rejects_path: The list; None = beside the cache.
+        progress: Show a bar on a terminal.
+
+    Raises:
+        DataRejectedError: If rows are unusable and ``on_error`` is ``"raise"``, or if
+            nothing is left.
+        ConfigError: If ``on_error`` is another word.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ConfigError(
+            "raise or skip in --data.on_error", repr(on_error), "choose one of the two"
+        )
+    key = _key(studies)
+    cache = cache_folder() / "precheck" / f"{key}.json"
+    rejected = _read_cache(cache)
+    if rejected is None:
+        rejected = find_rejected(studies, progress=progress)
+        _write_cache(cache, rejected)
+    if not rejected:
+        return list(range(len(studies)))
+
+    listed = rejects_path or cache.with_name(f"{key[:12]}-rejects.csv")
+    _write_list(listed, rejected)
+    counts = Counter(item.reason for item in rejected)
+    summary = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+    found = f"{len(rejected)} of {len(studies)} rows unusable ({summary})"
+    if on_error == "raise" or len(rejected) == len(studies):
+        raise DataRejectedError(
+            f"images and reports that can be read in all rows of {studies.name}",
+            f"{found}; listed in {listed}",
+            "mend these rows, or leave them out with --data.on_error skip",
+        )
+    logger.warning("%s: %s; going on without them, see %s", studies.name, found, listed)
+    bad = {item.row for item in rejected}
+    return [i for i, row in enumerate(studies.rows) if row not in bad]
+
+
+def _key(studies: FileStudies) -> str:
+    digest = hashlib.sha256(f"{VERSION} {studies.fingerprint}".encode())
+    for image, text in zip(studies.images, studies.texts, strict=True):
+        for path in (image, text):
+            if isinstance(path, Path):
+                try:
+                    stat = path.stat()
+                    digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
+                except OSError:
+                    digest.update(f"{path} missing".encode())
+    return digest.hexdigest()
+
+
+def _read_cache(path: Path) -> list[Rejected] | None:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return [Rejected(*row) for row in rows]
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _write_cache(path: Path, rejected: list[Rejected]) -> None:
+    try:
+        write_whole(path, json.dumps([astuple(item) for item in rejected]))
+    except OSError as error:
+        logger.warning("the outcome of the check could not be kept: %s", error)
+
+
+def _write_list(path: Path, rejected: list[Rejected]) -> None:
+    lines = io.StringIO()
+    writer = csv.writer(lines)
+    writer.writerow(["uid", "row", "path", "reason"])
+    writer.writerows(astuple(item) for item in rejected)
+    write_whole(path, lines.getvalue())
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that no reader ever sees half of it.
+
+    Args:
+        path: The file; folders above it are made.
+        text: Its content, written as UTF-8.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    aside = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,204 @@
+"""Studies whose images lie in files: the source behind every data set on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vlp_zoo.errors import DataRejectedError
+from vlp_zoo.reports.sections import parse_report
+from vlp_zoo.transforms import read_grey
+from vlp_zoo.types import Box, Report, Study
+
+__all__ = ["FileStudies", "canonical_view", "matches_view", "parse_boxes"]
+
+VIEWS = {
+    "pa": "PA",
+    "postero-anterior": "PA",
+    "posteroanterior": "PA",
+    "ap": "AP",
+    "antero-posterior": "AP",
+    "anteroposterior": "AP",
+    "lateral": "LATERAL",
+    "left lateral": "LATERAL",
+    "right lateral": "LATERAL",
+    "ll": "LATERAL",
+    "rl": "LATERAL",
+    "lat": "LATERAL",
+}
+FRONTAL = frozenset({"PA", "AP", "FRONTAL"})
+
+
+def canonical_view(name: str) -> str | None:
+    """``"PA"``, ``"AP"``, ``"LATERAL"``; other words in capitals; None where blank."""
+    bare = name.strip().lower()
+    return VIEWS.get(bare, bare.upper()) or None
+
+
+def matches_view(view: str | None, wanted: Sequence[str]) -> bool:
+    """Whether a view is among the wanted; "FRONTAL" stands for PA and AP too."""
+    names = {canonical_view(name) for name in wanted}
+    return view in names or ("FRONTAL" in names and view in FRONTAL)
+
+
+def parse_boxes(cell: str) -> tuple[Box, ...]:
+    """Boxes from a table cell.
+
+    Args:
+        cell: JSON: a list of ``[x1, y1, x2, y2]`` or of objects with ``xyxy`` and
+            optionally ``name`` and ``kind``; blank for none.
+
+    Raises:
+        ValueError: If it is anything else. Values are not checked here.
+    """
+    if not cell.strip():
+        return ()
+    boxes = []
+    for entry in json.loads(cell):
+        record = entry if isinstance(entry, dict) else {"xyxy": entry}
+        x1, y1, x2, y2 = (float(value) for value in record["xyxy"])
+        kind = str(record.get("kind", "region"))
+        boxes.append(Box(str(record.get("name", "")), (x1, y1, x2, y2), kind))
+    return tuple(boxes)
+
+
+class FileStudies:
+    """A `StudySource` over columns: nothing is opened until it is asked for.
+
+    Args:
+        name: Data set and split, for messages.
+        uids: Unique names of the images.
+        patient_ids: Grouping key of each.
+        study_ids: Examination of each.
+        images: Image file of each.
+        texts: Report of each: ready sections, the raw text, or the file it is in.
+        rows: Line of each in the table it came from; the header is line 1.
+        views: View of each, None where unknown.
+        label_names: Names of the label columns.
+        labels: (N, K), NaN = unknown.
+        boxes: Cell for `parse_boxes` of each.
+        digests: SHA-256 of each, where already known; the fingerprint is made of them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        uids: list[str],
+        patient_ids: list[str],
+        study_ids: list[str],
+        images: list[Path],
+        texts: Sequence[Report | str | Path],
+        rows: list[int],
+        views: list[str | None],
+        label_names: tuple[str, ...] = (),
+        labels: npt.NDArray[np.float32] | None = None,
+        boxes: list[str] | None = None,
+        digests: list[bytes] | None = None,
+    ) -> None:
+        self.name = name
+        self.uids = uids
+        self.patient_ids = patient_ids
+        self.study_ids = study_ids
+        self.images = images
+        self.texts = texts
+        self.rows = rows
+        self.views = views
+        self.label_names = label_names
+        empty = np.empty((len(uids), 0), np.float32)
+        self.labels: npt.NDArray[np.float32] = empty if labels is None else labels
+        self.boxes = boxes if boxes is not None else [""] * len(uids)
+        self._digests = digests or [self._digest(i) for i in range(len(uids))]
+        names = json.dumps(label_names).encode()
+        self.fingerprint = hashlib.sha256(names + b"".join(self._digests)).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def __getitem__(self, index: int) -> Study:
+        """Decode one study.
+
+        Raises:
+            DataRejectedError: If its image or report cannot be read.
+        """
+        return Study(
+            uid=self.uids[index],
+            patient_id=self.patient_ids[index],
+            study_id=self.study_ids[index],
+            image=read_grey(self.images[index]),
+            report=self.report(index),
+            view=self.views[index],
+            labels=self.labels[index],
+            boxes=parse_boxes(self.boxes[index]),
+        )
+
+    def report(self, index: int) -> Report:
+        """The report of one study, its image left alone.
+
+        Raises:
+            DataRejectedError: If the report's file is not there.
+        """
+        entry = self.texts[index]
+        if isinstance(entry, Report):
+            return entry
+        if isinstance(entry, Path):
+            try:
+                entry = entry.read_text(encoding="utf-8", errors="replace")
+            except OSError as error:
+                raise DataRejectedError(
+                    f"the report of {self.uids[index]} in {self.texts[index]}",
+                    f"missing_report: {error}",
+                    "restore the file, or leave the study out: --data.on_error skip",
+                ) from error
+        return parse_report(entry)
+
+    def reports(self) -> Iterator[Report]:
+        """All reports in order, no image decoded."""
+        return (self.report(index) for index in range(len(self)))
+
+    def subset(self, indices: Sequence[int], name: str) -> FileStudies:
+        """The studies at ``indices``, in that order."""
+        return FileStudies(
+            name,
+            uids=[self.uids[i] for i in indices],
+            patient_ids=[self.patient_ids[i] for i in indices],
+            study_ids=[self.study_ids[i] for i in indices],
+            images=[self.images[i] for i in indices],
+            texts=[self.texts[i] for i in indices],
+            rows=[self.rows[i] for i in indices],
+            views=[self.views[i] for i in indices],
+            label_names=self.label_names,
+            labels=self.labels[np.asarray(indices, np.int64)],
+            boxes=[self.boxes[i] for i in indices],
+            digests=[self._digests[i] for i in indices],
+        )
+
+    def _digest(self, index: int) -> bytes:
+        text, image = self.texts[index], self.images[index]
+        # Texts in files count by name and size: reading a quarter of a million
+        # reports to name a cache would take longer than filling it.
+        entry = f"{text.name} {file_size(text)}" if isinstance(text, Path) else text
+        record = (
+            self.uids[index],
+            self.patient_ids[index],
+            self.views[index],
+            self.labels[index].tobytes(),
+            self.boxes[index],
+            image.name,
+            file_size(image),
+            entry,
+        )
+        return hashlib.sha256(repr(record).encode()).digest()
+
+
+def file_size(path: Path) -> int:
+    """Size in bytes; -1 where there is no such file."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
