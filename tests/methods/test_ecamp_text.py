@@ -242,6 +242,16 @@ def test_official_rules_equal_the_slow_ones(
     torch.testing.assert_close(weights.sum(dim=1), torch.full((64,), 40.0))
 
 
+def test_whole_words_are_never_split_by_masking(tokenizer: ReportTokenizer) -> None:
+    rules = replace(OFFICIAL, single_tokens=False)
+    batch, noise = random_batch(tokenizer, rules, 3)
+    hidden, pieces = hide(batch, noise, rules), batch["continuation_mask"].clone()
+    pieces[:, -1] = False
+    before = hidden.roll(1, dims=1)
+    assert (pieces & batch["entity_mask"]).any()
+    assert torch.equal(hidden[pieces], before[pieces])
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_corrected_rules_equal_the_slow_ones(
     tokenizer: ReportTokenizer, seed: int

@@ -41,8 +41,8 @@ class TextRules:
             single tokens before them. Else whole words, plurals included, however
             many pieces they have; descriptors are whole words of the same sentence,
             without punctuation and without entities.
-        pieces_left_visible: The pieces that continue an entity stay visible. Else
-            they share its fate.
+        pieces_left_visible: The pieces that continue a single-token entity stay
+            visible. Else, and always for whole words, they share its fate.
         force_descriptors: Descriptors are always hidden, as the paper's figure shows.
         last_position_visible: The last position is never hidden, as if [SEP] stood
             there, which is not so.
@@ -122,7 +122,7 @@ def select_masked(
     starts = torch.where(continuation_mask, 0, positions).cummax(dim=1).values
     selected = ordinary.gather(1, starts)
     drawn = entity_noise < rules.entity_ratio
-    if not rules.pieces_left_visible:
+    if not (rules.single_tokens and rules.pieces_left_visible):
         drawn = drawn.gather(1, starts)
         entity = entity.gather(1, starts)
     return torch.where(entity, drawn, selected) & maskable
