@@ -12,6 +12,7 @@ __all__ = [
     "REGIONS",
     "SIDES",
     "SINGLE_SITES",
+    "WHOLE_LUNG",
     "regions_of",
 ]
 
@@ -74,6 +75,9 @@ SIDES: dict[str, tuple[str, ...]] = {
     "right": (r"right(?:[ -]sided)?|middle lobe",),
 }
 
+WHOLE_LUNG: frozenset[str] = frozenset({"low lung volume", "hyperinflation"})
+"""Findings of the lungs as a whole: of both unless a side is named."""
+
 DEFAULT_SITES: dict[str, str] = {
     "cardiomegaly": "cardiac silhouette",
     "aortic abnormality": "aortic arch",
@@ -98,6 +102,8 @@ def regions_of(side: str, sites: tuple[str, ...], finding: str) -> tuple[str, ..
     >>> regions_of("left", (), "pleural effusion")
     ('left costophrenic angle',)
     """
+    if finding in WHOLE_LUNG:
+        side, sites = side or "bilateral", ("lung",)
     sides = ("right", "left") if side == "bilateral" else (side,) if side else ()
     named = tuple(site for site in sites if site != "lung") or sites[:1]
     single = [site for site in named if site in SINGLE_SITES]

@@ -92,6 +92,7 @@ BEFORE_UNCERTAIN: tuple[str, ...] = (
     r"(?:most |very |more )?likely",
     r"presum(?:ed|ably|ptive)",
     r"perhaps",
+    r"potential(?:ly)?",
     r"suspect(?:ed)?",
     r"suspicio(?:us|n) (?:for|of)",
     r"(?:concern\w*|worrisome) (?:for|of|about)",

@@ -15,11 +15,18 @@ _SITES, _SITE_NAMES = compile_table({**anatomy.PAIRED_SITES, **anatomy.SINGLE_SI
 _SIDES, _SIDE_NAMES = compile_table(anatomy.SIDES)
 _SEVERITY = compile_terms(SEVERITIES)
 _BREAK = re.compile(r"[;:.]|\bbut\b|\bhowever\b|\bno\b|\bwithout\b")
+# The last preposition before the place, with no new item in between.
 _LINK = re.compile(
-    r"^[^;:.]*?\b(?:in|at|of|within|along|overlying|over|near|involving|on|from|to"
-    r"|greatest|bilaterally|with)\b"
+    r"\b(?:in|at|of|within|along|overlying|over|near|involving|on|from|to|greatest)\b"
+    r"(?:(?!\b(?:and|or|with)\b)[^,;:.])*$"
 )
 _JOINED = re.compile(r"^\s*(?:,|and|or|with|/|,\s*and|,\s*or)\s+(?:[\w-]+\s+){0,2}$")
+_SAME_PLACE = re.compile(
+    r"^[^;.]*\b(?:represent\w*|compatible with|consistent with|suggest\w*|reflect\w*"
+    r"|concern\w*|suspicious|likely|probabl[ey]|possibl[ey]|potential\w*|due to"
+    r"|adjacent|associated|underlying|overlying)\b[^,;.]*$"
+    r"|^ *(?:or|/|versus|vs\.?|and/or)(?: \w+)? *$"
+)
 _NEAR = 60  # characters that an adjective may be away from its finding
 
 
@@ -45,7 +52,8 @@ def locate(
     A place belongs to the mention before it when a preposition links them
     ("effusion in the left base"), else to the mention after it ("left basilar
     effusion"), else to the one before. Mentions joined by a comma, "and" or "or"
-    share a place that follows the last of them.
+    share a place that follows the last of them; what explains another finding
+    ("opacity likely representing atelectasis") is where that one is.
 
     Args:
         sentence: As `lowered` gives it.
@@ -69,6 +77,10 @@ def locate(
                     sides[owner].add(name)
                 else:
                     sites[owner][name] = None
+    for i in range(1, len(mentions)):
+        gap = sentence[mentions[i - 1][1] : mentions[i][0]]
+        if not sides[i] and not sites[i] and _SAME_PLACE.match(gap):
+            sides[i], sites[i] = set(sides[i - 1]), dict(sites[i - 1])
     result = []
     for (_, _, finding), of, at in zip(mentions, sides, sites, strict=True):
         both = "bilateral" in of or len(of) > 1

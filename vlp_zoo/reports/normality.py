@@ -86,7 +86,7 @@ def _says(
 
 
 def _is_attribute(sentence: str, normal: re.Match[str], start: int) -> bool:
-    """ "normal heart size and mediastinal contours": up to the last subject listed."""
+    """Whether it describes what follows, as in "normal heart size and contour"."""
     first = _SUBJECTS.search(sentence, normal.end())
     if first is None or not _ATTRIBUTE.match(sentence[normal.end() : first.start()]):
         return False
