@@ -1,0 +1,244 @@
+"""The phantom chest world as a source of studies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlp_zoo.data.phantom.acquisition import Exposure
+from vlp_zoo.data.phantom.anatomy import Build
+from vlp_zoo.data.phantom.facts import LABELS, StudyFacts, draw_history, label_states
+from vlp_zoo.data.phantom.frontal import draw_frontal
+from vlp_zoo.data.phantom.lateral import draw_lateral
+from vlp_zoo.data.phantom.reports import WrittenReport, write_report
+from vlp_zoo.errors import ConfigError, UnknownNameError
+from vlp_zoo.types import Report, Study
+
+__all__ = ["SPLITS", "VERSION", "PhantomChestSource"]
+
+VERSION = "1"
+"""Of the world: a change of pixels or words at the same seed raises it."""
+
+SPLITS = ("train", "val", "test")
+PATIENTS_PER_SPLIT = 3_000_000
+PRIME = 8_999_993
+STUDIES_PER_PATIENT = (0.5, 0.75, 0.9)
+"""A patient has 1 study, and one more for each bound that a uniform draw exceeds."""
+VIEW_SETS = (
+    (0.42, ("PA", "LATERAL")),
+    (0.50, ("PA",)),
+    (0.92, ("AP",)),
+    (1.00, ("AP", "LATERAL")),
+)
+"""Cumulative share to the views of a study."""
+
+
+class PhantomChestSource:
+    """Chest radiographs of patients who never were, drawn when asked for.
+
+    Every study hangs on ``(seed, split, index)`` alone: it is the same in every
+    process, for every order of access, and a longer source starts as a shorter one.
+    Patients of different splits are different people.
+
+    Args:
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        studies: Number of examinations.
+        seed: Of the world.
+        image_size: Side of the square images in pixels, at least 32.
+        views: ``"frontal"`` for one PA or AP image per study, ``"all"`` to add the
+            lateral images that some studies have.
+
+    Attributes:
+        name: ``"phantom_chest"``.
+        label_names: The 14 CheXpert labels.
+        uids: One identifier per image, in the style of a MIMIC-CXR ``dicom_id``.
+        patient_ids: Eight digits, one per image.
+        study_ids: Eight digits, one per image.
+        views: ``"PA"``, ``"AP"`` or ``"LATERAL"``, one per image.
+        labels: (N, 14) float32; NaN where the report hedges.
+        fingerprint: SHA-256 of world version and arguments.
+
+    Raises:
+        UnknownNameError: For an unknown split or choice of views.
+        ConfigError: For sizes that cannot be drawn.
+    """
+
+    name = "phantom_chest"
+    label_names = LABELS
+
+    def __init__(
+        self,
+        split: str = "train",
+        studies: int = 1000,
+        seed: int = 0,
+        image_size: int = 224,
+        views: str = "frontal",
+    ) -> None:
+        if split not in SPLITS:
+            raise UnknownNameError(
+                f"a split called {split!r}",
+                f"the phantom worlds have {', '.join(SPLITS)}",
+                "choose one of them",
+            )
+        if views not in ("frontal", "all"):
+            raise UnknownNameError(
+                f"views={views!r}", "known are frontal and all", "choose one of them"
+            )
+        if not 1 <= studies <= PATIENTS_PER_SPLIT or image_size < 32 or seed < 0:
+            raise ConfigError(
+                f"1 to {PATIENTS_PER_SPLIT} studies of at least 32 pixels, seed >= 0",
+                f"studies={studies}, image_size={image_size}, seed={seed}",
+                "change that argument",
+            )
+        self.split = split
+        self.studies = studies
+        self.seed = seed
+        self.image_size = image_size
+        self.view_choice = views
+        offset = SPLITS.index(split)
+        draws = np.random.default_rng((seed, 55, offset)).random(studies)
+        counts = 1 + sum(
+            (draws > bound).astype(np.int64) for bound in STUDIES_PER_PATIENT
+        )
+        ends = np.cumsum(counts)
+        position = np.arange(studies)
+        self._patient = np.searchsorted(ends, position, side="right")
+        self._number = position - (ends - counts)[self._patient]
+        self._patient = self._patient + offset * PATIENTS_PER_SPLIT
+
+        draws = np.random.default_rng((seed, 56, offset)).random(studies)
+        kinds = np.searchsorted([bound for bound, _ in VIEW_SETS], draws, side="right")
+        self._study_views = [VIEW_SETS[kind][1] for kind in kinds]
+        self._images = [
+            (study, view)
+            for study, shown in enumerate(self._study_views)
+            for view in (shown if views == "all" else shown[:1])
+        ]
+        self.views = [view for _, view in self._images]
+        self.uids = [self._uid(study, view) for study, view in self._images]
+        self.patient_ids = [self._patient_id(study) for study, _ in self._images]
+        self.study_ids = [self._study_id(study) for study, _ in self._images]
+        known = json.dumps(
+            [self.name, VERSION, split, studies, seed, image_size, views]
+        )
+        self.fingerprint = hashlib.sha256(known.encode()).hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments = (
+            self.split,
+            self.studies,
+            self.seed,
+            self.image_size,
+            self.view_choice,
+        )
+        return type(self), arguments
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Study:
+        study, view = self._images[index]
+        facts = self.study_facts(study)
+        written = self._written(study, facts)
+        patient = np.random.default_rng((self.seed, 102, facts.patient))
+        build = Build.draw(patient, facts.sex, facts.age)
+        exposure = Exposure.draw(
+            np.random.default_rng(
+                (self.seed, 103, facts.patient, facts.number, view == "LATERAL")
+            ),
+            view,
+        )
+        draw = draw_lateral if view == "LATERAL" else draw_frontal
+        drawing = draw(facts, build, exposure, self.image_size)
+        states = label_states(facts)
+        return Study(
+            uid=self.uids[index],
+            patient_id=self.patient_ids[index],
+            study_id=self.study_ids[index],
+            image=drawing.image,
+            report=written.report,
+            view=view,
+            labels=_row(states),
+            boxes=drawing.boxes,
+            masks=drawing.masks,
+            facts={
+                "age": facts.age,
+                "sex": facts.sex,
+                "scenario": facts.scenario,
+                "uncertain": tuple(n for n, state in states.items() if state == -1),
+                "mentioned": written.mentioned,
+                "sentences": written.sentences,
+                "lesions": drawing.lesions,
+                "findings": tuple(asdict(finding) for finding in facts.findings),
+                "acquisition": asdict(exposure),
+            },
+        )
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.float32]:
+        """(N, 14) float32: 1 present, 0 absent, NaN uncertain."""
+        rows = np.stack([_row(label_states(facts)) for facts in self._all_facts()])
+        return rows[[study for study, _ in self._images]]
+
+    def reports(self) -> Iterator[Report]:
+        """All reports in the order of the images; nothing is drawn."""
+        written = {}
+        facts = enumerate(self._all_facts())
+        for study, _ in self._images:
+            while study not in written:
+                number, known = next(facts)
+                written = {number: self._written(number, known).report}
+            yield written[study]
+
+    def written(self, index: int) -> WrittenReport:
+        """Report of an image with what a perfect labeller reads in it."""
+        study, _ = self._images[index]
+        return self._written(study, self.study_facts(study))
+
+    def study_facts(self, study: int) -> StudyFacts:
+        """Facts of an examination by its number (not the number of an image)."""
+        number = int(self._number[study])
+        return draw_history(self.seed, int(self._patient[study]), number + 1)[-1]
+
+    def _all_facts(self) -> Iterator[StudyFacts]:
+        history: list[StudyFacts] = []
+        for study in range(self.studies):
+            number = int(self._number[study])
+            if number == 0:
+                patient = int(self._patient[study])
+                last = study
+                while last + 1 < self.studies and self._number[last + 1] > 0:
+                    last += 1
+                history = draw_history(self.seed, patient, last - study + 1)
+            yield history[number]
+
+    def _written(self, study: int, facts: StudyFacts) -> WrittenReport:
+        rng = np.random.default_rng((self.seed, 104, facts.patient, facts.number))
+        return write_report(facts, self._study_views[study], rng)
+
+    def _patient_id(self, study: int) -> str:
+        # A prime step scatters neighbours over the p10 .. p19 folders of MIMIC-CXR.
+        scattered = int(self._patient[study]) * 6_700_417 + self.seed * 1_299_709
+        return str(10_000_000 + scattered % PRIME)
+
+    def _study_id(self, study: int) -> str:
+        code = SPLITS.index(self.split) * PATIENTS_PER_SPLIT + study
+        return str(50_000_000 + (code * 4_256_233 + self.seed * 1_299_709) % PRIME)
+
+    def _uid(self, study: int, view: str) -> str:
+        key = f"{self.seed}/{self._patient[study]}/{self._number[study]}/{view}"
+        digits = hashlib.sha1(key.encode(), usedforsecurity=False).hexdigest()
+        return "-".join(digits[start : start + 8] for start in range(0, 40, 8))
+
+
+def _row(states: dict[str, float]) -> npt.NDArray[np.float32]:
+    values = np.array([states[name] for name in LABELS], np.float32)
+    values[values == -1] = np.nan
+    return values
