@@ -14,6 +14,7 @@ __all__ = [
     "MultiHeadAttention",
     "PatchMask",
     "ResidualNorm",
+    "attention_map",
     "mask_patches",
     "xavier_linears",
 ]
@@ -140,28 +141,51 @@ class MultiHeadAttention(nn.Module):
         self, queries: Tensor, context: Tensor, context_mask: Tensor | None = None
     ) -> Tensor:
         """Attend from (B, T, D) to (B, S, D); mask (B, S) bool, True = attend to."""
-        attended = functional.scaled_dot_product_attention(
+        return self.attend(*self.project(queries, context), context_mask)
+
+    def project(
+        self, queries: Tensor, context: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (B, heads, length, D / heads)."""
+        return (
             self._split(self.query(queries)),
             self._split(self.key(context)),
             self._split(self.value(context)),
-            attn_mask=None if context_mask is None else context_mask[:, None, None],
+        )
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Attention over projected tensors, heads joined again: (B, T, D)."""
+        attended = functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if mask is None else mask[:, None, None],
             dropout_p=self.dropout if self.training else 0.0,
         )
         return attended.transpose(1, 2).flatten(2)
-
-    @torch.no_grad()
-    def attention(self, queries: Tensor, context: Tensor) -> Tensor:
-        """Attention probabilities (B, T, S), the mean over heads, without gradient."""
-        query = self._split(self.query(queries))
-        key = self._split(self.key(context))
-        scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
-        probabilities: Tensor = scores.float().softmax(-1).mean(1)
-        return probabilities
 
     def _split(self, tokens: Tensor) -> Tensor:
         batch, length, width = tokens.shape
         shape = (batch, length, self.heads, width // self.heads)
         return tokens.view(shape).transpose(1, 2)
+
+
+@torch.no_grad()
+def attention_map(query: Tensor, key: Tensor) -> Tensor:
+    """Attention probabilities, the mean over heads, without gradient.
+
+    Args:
+        query: (B, heads, T, d) from `MultiHeadAttention.project`.
+        key: (B, heads, S, d).
+
+    Returns:
+        (B, T, S) float32; rows sum to 1.
+    """
+    scores = (query @ key.transpose(-1, -2)).float() / query.shape[-1] ** 0.5
+    probabilities: Tensor = scores.softmax(-1).mean(1)
+    return probabilities
 
 
 class ResidualNorm(nn.Module):

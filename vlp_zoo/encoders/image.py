@@ -338,18 +338,8 @@ class ImageEncoder(nn.Module):
         tokens = maps[-1].flatten(2).transpose(1, 2)
         return EncoderOutput(pooled, tokens, grid, tuple(maps))
 
-    def encode_visible(self, images: Tensor, keep_ids: Tensor) -> Tensor:
-        """Encode some patches only, as masked autoencoders do.
-
-        The kept patches are gathered from the pixels and embedded by one matrix
-        product; the result equals embedding every patch and then gathering.
-
-        Args:
-            images: (B, 3, S, S) normalised; a channel-expanded view is fine.
-            keep_ids: (B, V) int64 patch numbers, in the order wanted.
-
-        Returns:
-            (B, 1 + V, D): class token, then the kept patches, normalised.
+    def require_maskable(self) -> VisionTransformer:
+        """The ViT, if its patches can be encoded one by one.
 
         Raises:
             ConfigError: If the network is no ViT with one class token.
@@ -367,6 +357,25 @@ class ImageEncoder(nn.Module):
                 f"{self.spec['timm']['model_name']}",
                 "choose tiny, small, base or another vit_*_patch*",
             )
+        return vit
+
+    def encode_visible(self, images: Tensor, keep_ids: Tensor) -> Tensor:
+        """Encode some patches only, as masked autoencoders do.
+
+        The kept patches are gathered from the pixels and embedded by one matrix
+        product; the result equals embedding every patch and then gathering.
+
+        Args:
+            images: (B, 3, S, S) normalised; a channel-expanded view is fine.
+            keep_ids: (B, V) int64 patch numbers, in the order wanted.
+
+        Returns:
+            (B, 1 + V, D): class token, then the kept patches, normalised.
+
+        Raises:
+            ConfigError: If the network is no ViT with one class token.
+        """
+        vit = self.require_maskable()
         patches = patchify(images, self.patch_size)
         batch = torch.arange(len(images), device=images.device)[:, None]
         rows = keep_ids.div(self.grid[1], rounding_mode="floor")

@@ -1,0 +1,299 @@
+"""Checkpoints of other code bases: which keys they hold, and what those are here.
+
+`LAYOUTS` lists what is known of each file format. Reading is strict: every key is
+either an image encoder's, or one of the parts that the layout says to leave out, or an
+error with counts and names. Key names and shapes of ECAMP's models were recorded from
+ToniChopp/ECAMP @ d02d16d (MIT), those of MAE from facebookresearch/mae (CC BY-NC 4.0).
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlp_zoo.encoders.image import GREY_MEAN, GREY_STD, ImageEncoder
+from vlp_zoo.errors import EncoderLoadError, UnknownNameError
+
+__all__ = [
+    "LAYOUTS",
+    "Layout",
+    "ecamp_state",
+    "image_state",
+    "load_official",
+    "read_checkpoint",
+]
+
+VIT_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
+"""Width to attention heads, which no weight reveals; other widths: 64 per head."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One file format.
+
+    Attributes:
+        line: What it is, for lists.
+        prefix: Before the image encoder's keys.
+        dropped: Prefixes of keys (after ``prefix``, or of the whole key) that belong
+            to parts other than the encoder.
+        mean: Mean of pixels in 0..1 that the weights were trained with.
+        std: Their deviation.
+        norm: Where the final LayerNorm sits: ``"tokens"``, ``"pooled"`` or ``"none"``.
+    """
+
+    line: str
+    prefix: str = ""
+    dropped: tuple[str, ...] = ()
+    mean: tuple[float, ...] = (GREY_MEAN,) * 3
+    std: tuple[float, ...] = (GREY_STD,) * 3
+    norm: str = "tokens"
+
+
+FINE_TUNED: dict[str, Any] = {"mean": (0.4722,) * 3, "std": (0.3028,) * 3}
+IMAGENET: dict[str, Any] = {
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+}
+
+LAYOUTS: dict[str, Layout] = {
+    "ecamp": Layout(
+        "ECAMP pre-training checkpoint",
+        dropped=("mask_token", "decoder_", "super_res.", "bert_mlp.", "bert_encoder."),
+    ),
+    "ecamp_classifier": Layout(
+        "ECAMP fine-tuned classifier", dropped=("head.",), norm="pooled", **FINE_TUNED
+    ),
+    "ecamp_segmentation": Layout(
+        "ECAMP segmentation model, one mask or two (RIGA)",
+        prefix="encoder.",
+        dropped=("seg_head.", "decoder.", "decoder_disc.", "decoder_cup."),
+        norm="none",
+        **FINE_TUNED,
+    ),
+    "ecamp_detector": Layout(
+        "ECAMP detector",
+        prefix="backbone.encoder.",
+        dropped=("det_head.", "backbone.layers.", "embedding"),
+        norm="none",
+        **FINE_TUNED,
+    ),
+    "mae": Layout(
+        "MAE (facebookresearch/mae), encoder only or with decoder",
+        dropped=("mask_token", "decoder_"),
+        **IMAGENET,
+    ),
+    "timm": Layout("plain timm ViT", dropped=("head.",), **IMAGENET),
+}
+"""Name after ``official:`` to format."""
+
+
+def _layout(name: str) -> Layout:
+    if name not in LAYOUTS:
+        raise UnknownNameError(
+            f"a checkpoint layout called {name!r}",
+            f"the known ones are {', '.join(LAYOUTS)}",
+            "write official:LAYOUT:FILE, such as official:ecamp:checkpoint-119.pth",
+        )
+    return LAYOUTS[name]
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file.
+
+    Args:
+        path: ``.safetensors``, or a ``torch.save`` file that holds a state dict,
+            possibly under ``model`` or ``state_dict``; unpickled safely.
+
+    Raises:
+        EncoderLoadError: If it cannot be read, or only unsafely, or has no tensors.
+    """
+    if not path.is_file():
+        raise EncoderLoadError(f"a checkpoint {path}", "no such file", "check the path")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise EncoderLoadError(
+            f"a checkpoint of tensors and plain data in {path}",
+            f"other objects, which are not loaded for safety ({_line(error)})",
+            "where you trust the file, save its tensors alone: "
+            "torch.save({'model': state_dict}, FILE)",
+        ) from error
+    except Exception as error:  # torch raises whatever its readers do
+        raise EncoderLoadError(
+            f"a readable checkpoint in {path}", _line(error), "download it again"
+        ) from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = (
+        {str(key): value for key, value in content.items() if torch.is_tensor(value)}
+        if isinstance(content, Mapping)
+        else {}
+    )
+    if not tensors:
+        raise EncoderLoadError(
+            f"a state dict in {path}",
+            f"a {type(content).__name__} without tensors",
+            "give a file with a state dict, alone or under 'model'",
+        )
+    return tensors
+
+
+def _line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}"[:200]
+
+
+def image_state(layout: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The image encoder's part of a checkpoint, under timm's keys.
+
+    Args:
+        layout: A name of `LAYOUTS`.
+        state: All tensors of the checkpoint.
+
+    Raises:
+        UnknownNameError: If the layout is not known.
+        EncoderLoadError: If there is no ViT at the layout's place.
+    """
+    known = _layout(layout)
+    found: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        bare = key.removeprefix("module.")
+        inner = bare.removeprefix(known.prefix)
+        if bare.startswith(known.dropped) or inner.startswith(known.dropped):
+            continue
+        found[inner if bare.startswith(known.prefix) else bare] = tensor
+    if "patch_embed.proj.weight" not in found or "pos_embed" not in found:
+        raise EncoderLoadError(
+            f"a ViT under {known.prefix or 'the root'!r} ({known.line})",
+            f"{len(state)} tensors such as {', '.join(list(state)[:5])}",
+            f"name another layout: {', '.join(LAYOUTS)}",
+        )
+    return found
+
+
+def load_official(layout: str, path: Path) -> ImageEncoder:
+    """The image encoder of a foreign checkpoint.
+
+    Args:
+        layout: A name of `LAYOUTS`.
+        path: The checkpoint.
+
+    Returns:
+        The encoder with the checkpoint's weights, position tables included, pooling
+        the mean of the patch tokens (the class token for ``timm``).
+
+    Raises:
+        EncoderLoadError: If the file cannot be read or its weights do not fit.
+        UnknownNameError: If the layout is not known.
+    """
+    known = _layout(layout)
+    origin = f"{path} ({known.line})"
+    state = image_state(layout, read_checkpoint(path))
+    projection, positions = state["patch_embed.proj.weight"], state["pos_embed"]
+    width, patch = int(projection.shape[0]), int(projection.shape[-1])
+    depth = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
+    side = round((positions.shape[1] - 1) ** 0.5)
+    if side**2 != positions.shape[1] - 1 or not depth:
+        raise EncoderLoadError(
+            f"a ViT with a square grid in {origin}",
+            f"{positions.shape[1]} positions and {depth} blocks",
+            "only square ViTs with a class token are supported",
+        )
+    pooled = known.norm == "pooled" or "fc_norm.weight" in state
+    encoder = ImageEncoder(
+        "vit_base_patch16_224",
+        side * patch,
+        pooling="token" if layout == "timm" and not pooled else "avg",
+        mean=known.mean,
+        std=known.std,
+        patch_size=patch,
+        embed_dim=width,
+        depth=depth,
+        num_heads=VIT_HEADS.get(width, max(width // 64, 1)),
+        fc_norm=pooled,
+        final_norm=known.norm != "none",
+    )
+    encoder.load_weights({k: v.float() for k, v in state.items()}, origin)
+    return encoder
+
+
+ECAMP_NAMES: tuple[tuple[str, str], ...] = (
+    ("decoder_pos_embed", "decoder.positions"),
+    ("decoder_embed.", "decoder.embed."),
+    ("decoder_blocks.", "decoder.blocks."),
+    ("decoder_norm.", "decoder.norm."),
+    ("decoder_pred.", "decoder.predict."),
+    ("mask_token", "decoder.mask_token"),
+    ("super_res.", "super_resolution."),
+    ("bert_mlp.", "image_to_text."),
+    ("bert_encoder.model.cls.predictions.transform.dense.", "mlm_head.dense."),
+    ("bert_encoder.model.cls.predictions.transform.LayerNorm.", "mlm_head.norm."),
+    ("bert_encoder.model.cls.predictions.decoder.", "mlm_head.output."),
+    ("bert_encoder.model.cls.predictions.bias", "mlm_head.output.bias"),
+    ("bert_encoder.model.bert.pooler.", ""),
+    ("bert_encoder.model.bert.embeddings.position_ids", ""),
+    ("fusion:attention.self.", "fusion.self_attention."),
+    ("fusion:attention.output.LayerNorm.", "fusion.self_output.norm."),
+    ("fusion:attention.output.", "fusion.self_output."),
+    ("fusion:cross_self_attention.", "fusion.cross_attention."),
+    ("fusion:gap_mlp.", "fusion.coarse."),
+    ("fusion:out_layer.LayerNorm.", "fusion.cross_output.norm."),
+    ("fusion:out_layer.", "fusion.cross_output."),
+    ("fusion:intermediate.dense.", "fusion.ffn."),
+    ("fusion:output.LayerNorm.", "fusion.ffn_output.norm."),
+    ("fusion:output.", "fusion.ffn_output."),
+    ("bert_encoder.model.bert.", "text_encoder.bert."),
+    ("", "image_encoder.timm."),
+)
+"""Official prefix to ours, first match wins; "" on the right leaves the key out."""
+
+FUSION = tuple(
+    f"bert_encoder.model.bert.{name}."
+    for name in ("context_fusion_layer", "cross_attn_layer")
+)
+"""Both names that the fusion layer has had."""
+
+
+def ecamp_name(key: str) -> str | None:
+    """Our name for a key of the official pre-training model; None = left out.
+
+    Example:
+        >>> ecamp_name("bert_encoder.model.bert.cross_attn_layer.gap_mlp.bias")
+        'fusion.coarse.bias'
+    """
+    bare = key.removeprefix("module.")
+    for prefix in FUSION:
+        if bare.startswith(prefix):
+            bare = "fusion:" + bare.removeprefix(prefix)
+    for theirs, ours in ECAMP_NAMES:
+        if bare.startswith(theirs):
+            return ours + bare.removeprefix(theirs) if ours or not theirs else None
+    return None
+
+
+def ecamp_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A whole official ECAMP pre-training state under the names of our ECAMP.
+
+    The MLM matrix stays untied, the unused pooler and the ``position_ids`` of old
+    transformers releases are left out, position tables come from the file.
+
+    Args:
+        state: 350 tensors (351 from old transformers).
+
+    Returns:
+        State for ``ECAMP.load_state_dict``.
+    """
+    renamed = {ecamp_name(key): tensor for key, tensor in state.items()}
+    return {name: tensor for name, tensor in renamed.items() if name is not None}

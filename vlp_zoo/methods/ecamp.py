@@ -1,0 +1,472 @@
+r"""ECAMP: entity-centred context-aware medical vision-language pre-training.
+
+Wang, Yao, Jiang, et al., "ECAMP: Entity-centered context-aware medical
+vision-language pre-training", Medical Image Analysis 105 (2025) 103690, arXiv
+2312.13316. Official code: ToniChopp/ECAMP @ d02d16d (MIT).
+
+A masked autoencoder sees a quarter of an X-ray. It predicts the rest (``mim``) and
+the image at twice the resolution around the entities of the report (``res``), and a
+text encoder that is handed its visible patches fills in the hidden words of the
+report (``mlm``). Before that, a distilled context ("There is effusion. There is no
+edema.") is written into the report, and the words around entities count more.
+
+========================  =====================================================
+here                      in the paper's terms
+========================  =====================================================
+``low``, ``images``       image at S px (encoder's input), and at 2S px (target)
+``latent``                visible patches after the image encoder, class token first
+``pixels``                decoder's prediction, one row of p*p*3 values per patch
+``fused``                 multi-scale context fusion of words and visible patches
+``window``                first row and column of the super-resolution window
+``weights``               entity-aware re-balancing factors of the tokens
+========================  =====================================================
+
+Deviations. ``variant`` sets them all; each has a flag whose None follows the variant.
+
+=========================  ============================  =========================
+flag                       ``official`` (released code)  ``corrected`` (default)
+=========================  ============================  =========================
+``masked_mean``            image losses divided by all   by hidden pixels, and by
+                           pixels                        the window's
+``padding_in_text_loss``   padding is predicted too      left out, as are weights
+``force_descriptors``      words before an entity are    always hidden (paper's
+                           hidden at the common rate     figure)
+``entities``               44 single tokens, 41 of       whole words with plurals
+                           which can match               and inflections
+``antialias``              none when halving the image   antialiased
+``sr_final_relu``          head cannot go below 0 while  no final ReLU
+                           dark pixels are at -1.55
+``position_table``         frequencies 1 to 0.1          MAE's, 1 to 1e-4
+``horizontal_flip``        0.5                           0: reports name sides
+``window_follows_crop``    given windows stay            move with crop and flip
+``swap_window_axes``       "column" counts downwards     counts to the right
+=========================  ============================  =========================
+
+In both variants: the text loss covers visible and hidden tokens, as in the code; the
+MLM matrix is not tied to the word embedding; targets are plain pixels (the official
+``norm_pix_loss`` is read and ignored); ``mask_ratio`` takes effect (the official flag
+does not); no pooler. **Window labels were never released**: ``window_source`` is
+``"attention"`` (online, from the model's own cross-attention of entity tokens over
+visible patches; the centre during ``window_warmup_steps``), ``"boxes"`` (around the
+lesions, else regions, of the study), ``"centre"``, or ``"batch"`` (a field
+``window_origin`` that the data brings).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple, NotRequired, TypedDict, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlp_zoo.encoders.image import ImageEncoder, patchify, sincos_table
+from vlp_zoo.encoders.text import TextEncoder
+from vlp_zoo.errors import BatchFieldError, ConfigError
+from vlp_zoo.losses import masked_mse, weighted_token_ce
+from vlp_zoo.methods.base import VLPModule
+from vlp_zoo.methods.ecamp_networks import ContextFusion, MLMHead, SuperResolution
+from vlp_zoo.methods.ecamp_text import (
+    CORRECTED,
+    OFFICIAL,
+    ReportTransform,
+    mask_tokens,
+    token_weights,
+)
+from vlp_zoo.methods.ecamp_window import (
+    ECAMPTransform,
+    attention_window,
+    window_cells,
+)
+from vlp_zoo.modules import (
+    MAEDecoder,
+    PatchMask,
+    mask_patches,
+    xavier_linears,
+)
+from vlp_zoo.noise import sample_noise
+
+__all__ = ["ECAMP", "ECAMPBatch", "Pass"]
+
+T = TypeVar("T")
+
+
+class ECAMPBatch(TypedDict):
+    """What ``ECAMP.make_transform`` returns, collated. S is the encoder's image side."""
+
+    uid: list[str]
+    image: Tensor  # (B, 1, 2S, 2S) uint8
+    noise_key: Tensor  # (B,) int64, all masking is drawn from it
+    input_ids: Tensor  # (B, T) int64, unmasked
+    attention_mask: Tensor  # (B, T) bool
+    entity_mask: Tensor  # (B, T) bool
+    descriptor_mask: Tensor  # (B, T) bool, words before an entity
+    template_mask: Tensor  # (B, T) bool, stock phrases ("there is no")
+    continuation_mask: Tensor  # (B, T) bool, ## pieces
+    report_text: list[str]
+    window_origin: NotRequired[Tensor]  # (B, 2) int64, column and row in patches
+
+
+class Pass(NamedTuple):
+    """One forward pass, up to the losses."""
+
+    low: Tensor  # (B, C, S, S)
+    mask: PatchMask
+    latent: Tensor  # (B, 1 + V, D)
+    pixels: Tensor  # (B, P, p*p*3)
+    attention: Tensor  # (B, T, V), no gradient
+    text: Tensor  # (B, T, text_width)
+
+
+class ECAMP(VLPModule[ECAMPBatch]):
+    """Masked image and report modelling around entities (Wang et al., 2025).
+
+    Args:
+        variant: ``"corrected"`` or ``"official"``: what the flags left at None follow.
+        image_encoder: A ViT: a preset (``tiny``, ``base``) or a timm name.
+        image_size: Side S of the encoder's input; images come at 2S.
+        mask_ratio: Share of hidden patches.
+        decoder_width: Width of the image decoder.
+        decoder_depth: Its blocks.
+        decoder_heads: Its attention heads.
+        text_width: Width of the text encoder.
+        text_depth: Its layers, after the fusion layer.
+        text_heads: Its attention heads.
+        text_ffn: Inner width of its feed-forward parts.
+        text_dropout: Dropout of text encoder and fusion.
+        max_tokens: Longest report in tokens; longer ones are cut.
+        window_source: ``"attention"``, ``"boxes"``, ``"centre"`` or ``"batch"``.
+        window_warmup_steps: Steps with the window at the centre, before attention.
+        trim_padding: Cut each batch to its longest report. Saves up to half of the
+            text work; changes numbers where padding enters the loss.
+        force_descriptors: Always hide the words before an entity.
+        masked_mean: Divide image losses by the pixels that count.
+        padding_in_text_loss: Predict padding as well.
+        window_follows_crop: Move given windows with the crop.
+        swap_window_axes: Read a given window's column as row and vice versa.
+        position_table: ``"mae"`` or ``"ecamp"``, see `sincos_table`.
+        antialias: Halve the image with antialiasing.
+        sr_final_relu: End the super-resolution head with a ReLU.
+        horizontal_flip: Chance of mirroring a training image.
+        entities: ``"words"`` (with inflections) or ``"tokens"`` (official list).
+        learning_rate: Peak rate, absolute, for 8192 images a step.
+        weight_decay: Decay of matrices.
+        betas: AdamW's averaging coefficients.
+        warmup_epochs: Linear warm-up.
+        schedule_epochs: Where the cosine ends; the authors stop at epoch 120.
+        tokenizer: See `VLPModule`.
+        vocab_size: See `VLPModule`.
+    """
+
+    batch_keys: ClassVar[frozenset[str]] = ECAMPBatch.__required_keys__
+    field_sources: ClassVar[dict[str, str]] = {
+        "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",
+        "input_ids": "choose a data set with reports (--data pairs, mimic_cxr, ...)",
+    }
+
+    def __init__(
+        self,
+        variant: str = "corrected",
+        image_encoder: str = "vit_base_patch16_224",
+        image_size: int = 224,
+        mask_ratio: float = 0.75,
+        decoder_width: int = 512,
+        decoder_depth: int = 4,
+        decoder_heads: int = 16,
+        text_width: int = 768,
+        text_depth: int = 6,
+        text_heads: int = 6,
+        text_ffn: int = 1536,
+        text_dropout: float = 0.1,
+        max_tokens: int = 256,
+        window_source: str = "attention",
+        window_warmup_steps: int = 200,
+        trim_padding: bool = False,
+        force_descriptors: bool | None = None,
+        masked_mean: bool | None = None,
+        padding_in_text_loss: bool | None = None,
+        window_follows_crop: bool | None = None,
+        swap_window_axes: bool | None = None,
+        position_table: str | None = None,
+        antialias: bool | None = None,
+        sr_final_relu: bool | None = None,
+        horizontal_flip: float | None = None,
+        entities: str | None = None,
+        learning_rate: float = 1.5e-4,
+        weight_decay: float = 0.05,
+        betas: list[float] = [0.9, 0.95],  # noqa: B006  # read, never changed
+        warmup_epochs: float = 40,
+        schedule_epochs: float | None = 200,
+        tokenizer: str = "corpus",
+        vocab_size: int = 30000,
+    ) -> None:
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            betas=betas,
+            warmup_epochs=warmup_epochs,
+            schedule_epochs=schedule_epochs,
+            tokenizer=tokenizer,
+            vocab_size=vocab_size,
+        )
+        _choice("variant", variant, "corrected", "official")
+        _choice("window_source", window_source, "attention", "boxes", "centre", "batch")
+        official = variant == "official"
+        self.image_encoder_name, self.image_size = image_encoder, image_size
+        self.mask_ratio, self.max_tokens = mask_ratio, max_tokens
+        self.decoder_sizes = (decoder_width, decoder_depth, decoder_heads)
+        self.text_sizes = (text_width, text_depth, text_heads, text_ffn, text_dropout)
+        self.window_source, self.trim_padding = window_source, trim_padding
+        self.window_warmup_steps = window_warmup_steps
+        self.masked_mean = _or(masked_mean, not official)
+        self.padding_in_text_loss = _or(padding_in_text_loss, official)
+        self.window_follows_crop = _or(window_follows_crop, not official)
+        self.swap_window_axes = _or(swap_window_axes, official)
+        self.position_table = _or(position_table, "ecamp" if official else "mae")
+        _choice("position_table", self.position_table, "mae", "ecamp")
+        self.antialias = _or(antialias, not official)
+        self.sr_final_relu = _or(sr_final_relu, official)
+        self.horizontal_flip = _or(horizontal_flip, 0.5 if official else 0.0)
+        words = _or(entities, "tokens" if official else "words")
+        _choice("entities", words, "words", "tokens")
+        self.text_rules = replace(
+            OFFICIAL if official else CORRECTED,
+            force_descriptors=_or(force_descriptors, not official),
+            weigh_padding=self.padding_in_text_loss,
+            single_tokens=words == "tokens",
+        )
+
+    def build(self) -> None:
+        """Create the networks, initialised as the official code does."""
+        width, depth, heads = self.decoder_sizes
+        if width % 4 or width % heads or not 0 < self.mask_ratio < 1:
+            raise ConfigError(
+                "decoder_width divisible by 4 and by decoder_heads, mask_ratio in 0..1",
+                f"{width}, {heads} heads, mask_ratio {self.mask_ratio}",
+                "change --model.decoder_width, decoder_heads or mask_ratio",
+            )
+        # The class token is trained by nothing but its neighbours: pool the patches.
+        self.image_encoder = ImageEncoder(
+            self.image_encoder_name, self.image_size, pooling="avg"
+        )
+        self.image_encoder.require_maskable()
+        grid, patch = self.image_encoder.grid, self.image_encoder.patch_size
+        encoder_width = self.image_encoder.width
+        positions = sincos_table(grid, width, self.position_table)
+        self.decoder = MAEDecoder(encoder_width, patch, positions, depth, heads)
+        self.super_resolution = SuperResolution(self.sr_final_relu)
+        text_width, depth, heads, ffn, dropout = self.text_sizes
+        self.image_to_text = nn.Linear(encoder_width, text_width)
+        self.text_encoder = TextEncoder(
+            self.vocab_size,
+            text_width,
+            depth,
+            heads,
+            ffn,
+            max_positions=self.max_tokens,
+            dropout=dropout,
+        )
+        self.fusion = ContextFusion(text_width, heads, ffn, dropout)
+        self.mlm_head = MLMHead(text_width, self.vocab_size)
+        xavier_linears(self)
+        vit: Any = self.image_encoder.timm
+        nn.init.xavier_uniform_(vit.patch_embed.proj.weight.data.flatten(1))
+        nn.init.normal_(vit.cls_token, std=0.02)
+        vit.pos_embed.data.copy_(sincos_table(grid, encoder_width, self.position_table))
+        vit.pos_embed.requires_grad_(False)
+
+    def make_transform(self, train: bool) -> ECAMPTransform:
+        """Crop, insert the context, tokenise, mark entities."""
+        self.configure_model()
+        if self.tokenizer is None:
+            raise ConfigError(
+                "a tokenizer", "none yet", "call setup() or set module.tokenizer first"
+            )
+        return ECAMPTransform(
+            report=ReportTransform(self.tokenizer, self.max_tokens, self.text_rules),
+            image_px=2 * self.image_size,
+            grid=self.image_encoder.grid,
+            train=train,
+            flip=self.horizontal_flip,
+            window=self.window_source,
+            follow_crop=self.window_follows_crop,
+        )
+
+    def run(
+        self,
+        images: Tensor,
+        masked_ids: Tensor,
+        attention_mask: Tensor,
+        patch_noise: Tensor,
+    ) -> Pass:
+        """Encode a quarter of the image, decode all of it, read the report with it.
+
+        Args:
+            images: (B, 1 or 3, 2S, 2S) normalised.
+            masked_ids: (B, T) int64.
+            attention_mask: (B, T) bool.
+            patch_noise: (B, P) uniform; small means visible.
+        """
+        low = functional.interpolate(
+            images,
+            (self.image_size, self.image_size),
+            mode="bicubic",
+            align_corners=False,
+            antialias=self.antialias,
+        )
+        mask = mask_patches(patch_noise, self.mask_ratio)
+        latent = self.image_encoder.encode_visible(
+            low.expand(-1, 3, -1, -1), mask.keep_ids
+        )
+        pixels = self.decoder(latent, mask.restore_ids)
+        words = self.text_encoder.embeddings(masked_ids)
+        patches = self.image_to_text(latent[:, 1:])
+        fused, attention = self.fusion(words, attention_mask, patches)
+        text = self.text_encoder.layers(fused, attention_mask)
+        return Pass(low, mask, latent, pixels, attention, text)
+
+    def image_loss(self, run: Pass) -> Tensor:
+        """Pixels of the hidden patches."""
+        patches = patchify(run.low, self.image_encoder.patch_size)
+        target = patches.permute(0, 1, 2, 4, 5, 3).flatten(3, 4).flatten(1, 2)
+        over = "masked" if self.masked_mean else "all"
+        pixels = run.pixels.view(*run.pixels.shape[:2], -1, 3)
+        return masked_mse(pixels, target, run.mask.hidden, over)
+
+    def super_resolution_loss(
+        self, run: Pass, images: Tensor, window: Tensor
+    ) -> Tensor:
+        """The 2S image inside the window, cut at the border."""
+        step, side = 2 * self.image_encoder.patch_size, images.shape[-1]
+        pixels = torch.arange(
+            window_cells(self.image_encoder.grid) * step, device=images.device
+        )
+        rows, columns = (window[:, :, None] * step + pixels).unbind(1)
+        with torch.autocast(images.device.type, enabled=False):
+            sharp = self.super_resolution(
+                self.unpatchify(run.pixels).float(), rows, columns
+            )
+        index = rows.clamp(0, side - 1)[:, None, :, None]
+        target = images.gather(2, index.expand(-1, images.shape[1], -1, side))
+        index = columns.clamp(0, side - 1)[:, None, None]
+        target = target.gather(3, index.expand(*target.shape[:3], -1))
+        inside = (rows < side)[:, None, :, None] & (columns < side)[:, None, None]
+        error = ((sharp - target).square() * inside).sum()
+        count = inside.sum() if self.masked_mean else len(images) * side**2
+        loss: Tensor = error / (3 * count)
+        return loss
+
+    def text_loss(
+        self, run: Pass, input_ids: Tensor, attention_mask: Tensor, weights: Tensor
+    ) -> Tensor:
+        """Weighted cross-entropy of every token, hidden or not."""
+        output = self.mlm_head.output
+        return weighted_token_ce(
+            self.mlm_head(run.text),
+            output.weight,
+            output.bias,
+            input_ids,
+            weights,
+            None if self.padding_in_text_loss else attention_mask,
+        )
+
+    def losses(self, batch: ECAMPBatch) -> dict[str, Tensor]:
+        """``mim``, ``res`` and ``mlm``, each with weight 1."""
+        images = self.image_encoder.normalise(batch["image"])
+        ids, present = batch["input_ids"], batch["attention_mask"]
+        masked_ids = self.mask_words(batch)
+        weights = token_weights(
+            present,
+            batch["descriptor_mask"],
+            batch["template_mask"],
+            rules=self.text_rules,
+        )
+        entity = batch["entity_mask"]
+        if self.trim_padding:
+            longest = int(present.sum(1).max())
+            ids, present, masked_ids, weights, entity = (
+                field[:, :longest]
+                for field in (ids, present, masked_ids, weights, entity)
+            )
+        run = self.run(images, masked_ids, present, self.patch_noise(batch))
+        self.watch(run.latent[:, 1:].mean(1))
+        window = self.window(run, entity, batch.get("window_origin"))
+        return {
+            "mim": self.image_loss(run),
+            "res": self.super_resolution_loss(run, images, window),
+            "mlm": self.text_loss(run, ids, present, weights),
+        }
+
+    def patch_noise(self, batch: ECAMPBatch) -> Tensor:
+        """(B, P) uniform draws that belong to the samples."""
+        rows, columns = self.image_encoder.grid
+        return sample_noise(batch["noise_key"], rows * columns, stream=0)
+
+    def mask_words(self, batch: ECAMPBatch) -> Tensor:
+        """Ids with the words hidden that the batch's noise keys choose."""
+        keys, length = batch["noise_key"], batch["input_ids"].shape[1]
+        return mask_tokens(
+            batch["input_ids"],
+            batch["attention_mask"],
+            batch["entity_mask"],
+            batch["descriptor_mask"],
+            batch["continuation_mask"],
+            token_noise=sample_noise(keys, length, stream=1),
+            entity_noise=sample_noise(keys, length, stream=2),
+            mask_id=3 if self.tokenizer is None else self.tokenizer.mask_id,
+            rules=self.text_rules,
+        )
+
+    def window(self, run: Pass, entity_mask: Tensor, origin: Tensor | None) -> Tensor:
+        """(B, 2) int64, first row and column of the window in patches."""
+        grid, source = self.image_encoder.grid, self.window_source
+        cells = window_cells(grid)
+        if source in ("boxes", "batch"):
+            if origin is None:
+                raise BatchFieldError(
+                    f"the field 'window_origin' (window_source={source!r})",
+                    "a batch without it",
+                    "use --model.window_source attention",
+                )
+            # Given as (column, row); the official code mixes the axes up.
+            swapped = source == "batch" and self.swap_window_axes
+            return origin if swapped else origin.flip(1)
+        if source == "centre" or self.global_step < self.window_warmup_steps:
+            entity_mask = torch.zeros_like(entity_mask)
+        return attention_window(
+            run.attention, entity_mask, run.mask.keep_ids, grid, cells
+        )
+
+    def unpatchify(self, pixels: Tensor) -> Tensor:
+        """(B, P, p*p*3) to (B, 3, S, S)."""
+        (h, w), p = self.image_encoder.grid, self.image_encoder.patch_size
+        blocks = pixels.view(-1, h, w, p, p, 3).permute(0, 5, 1, 3, 2, 4)
+        return blocks.reshape(-1, 3, h * p, w * p)
+
+    def pictures(self, batch: ECAMPBatch) -> dict[str, Tensor | str]:
+        """Input, what the encoder sees, reconstruction, doubled image, and report."""
+        from vlp_zoo.methods.ecamp_pictures import draw_pass, draw_reports
+
+        images = self.image_encoder.normalise(batch["image"])
+        masked_ids = self.mask_words(batch)
+        run = self.run(
+            images, masked_ids, batch["attention_mask"], self.patch_noise(batch)
+        )
+        shown: dict[str, Tensor | str] = {**draw_pass(self, run)}
+        if self.tokenizer is not None:
+            ids, entity = batch["input_ids"], batch["entity_mask"]
+            hidden = masked_ids != ids
+            shown["report"] = draw_reports(self.tokenizer.tokens, ids, hidden, entity)
+        return shown
+
+
+def _or(flag: T | None, otherwise: T) -> T:
+    return otherwise if flag is None else flag
+
+
+def _choice(name: str, value: str, *allowed: str) -> None:
+    if value not in allowed:
+        raise ConfigError(
+            f"--model.{name} among {', '.join(allowed)}", repr(value), "pick one"
+        )
