@@ -7,6 +7,7 @@ method and no data set.
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import warnings
@@ -194,6 +195,27 @@ def _as_seed(value: bool | int) -> int:
     return int(value)
 
 
+QUIET_WARNINGS = (
+    ".*args parameter is intended.*",  # ours are sys.argv's
+    ".*does not have many workers.*",  # a demo of minutes needs none
+    ".*isinstance.treespec, LeafSpec.*",  # Lightning's own call
+    ".*smaller than the logging interval.*",
+    ".*exists and is not empty.*",  # continuing a run is meant to find it so
+)
+QUIET_NOTES = ("Tip:", "Loading `train_dataloader`", "TPU available")
+
+
+def _quieten() -> None:
+    """Leave out start-up lines that tell a user nothing to act on."""
+    for pattern in QUIET_WARNINGS:
+        warnings.filterwarnings("ignore", message=pattern)
+
+    def tells(record: logging.LogRecord) -> bool:
+        return not any(note in record.getMessage() for note in QUIET_NOTES)
+
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(tells)
+
+
 def _clauses(message: str, command: str) -> tuple[str, str, str]:
     """Jsonargparse's text as looked for, found, do this."""
     lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
@@ -224,9 +246,7 @@ def run(plan: Plan) -> VLPZooCLI:
     # tensor cores are idle otherwise.
     torch.set_float32_matmul_precision("high")
     kinds = {name: {"exit_on_error": False} for name in VLPZooCLI.subcommands()}
-    # LightningCLI warns when both args and sys.argv are there; ours are sys.argv's.
-    warnings.filterwarnings("ignore", message=".*args parameter is intended.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    _quieten()
     return VLPZooCLI(
         plan,
         model_class=VLPModule,

@@ -1,0 +1,252 @@
+"""The Trainer commands as a user types them, on a world of a few drawn studies."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from vlp_zoo.cli import main
+from vlp_zoo.encoders.checkpoint import load_encoder
+from vlp_zoo.methods.base import VLPModule, load_method
+
+SMALL = [
+    *("--model", "ecamp", "--config", "demo/ecamp"),
+    *("--model.image_encoder", "vit_tiny_patch16_224", "--model.image_size", "64"),
+    *("--model.text_width", "48", "--model.text_ffn", "96", "--model.text_depth", "1"),
+    *("--model.max_tokens", "64", "--model.vocab_size", "300"),
+    *("--model.decoder_width", "48", "--model.decoder_depth", "1"),
+    *("--data.train_studies", "24", "--data.val_studies", "8"),
+    *("--data.image_size", "128", "--data.batch_size", "4"),
+    *("--data.num_workers", "0", "--evaluate", "[]"),
+    *("--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"),
+    *("--trainer.log_every_n_steps", "1", "--trainer.enable_model_summary", "false"),
+]
+
+
+def fit(out: Path, *more: str, command: str = "fit") -> int:
+    return main([command, *SMALL, "--out", str(out), *more])
+
+
+def run_folder(out: Path) -> Path:
+    return max(out.glob("ecamp/version_*"), key=lambda path: path.stat().st_mtime)
+
+
+def scalars(folder: Path, name: str) -> list[float]:
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return [event.value for event in events.Scalars(name)]
+
+
+def state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    weights: dict[str, torch.Tensor] = loaded["state_dict"]
+    return weights
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs")
+    assert fit(out) == 0
+    return run_folder(out)
+
+
+def test_a_run_leaves_everything_a_user_looks_for(finished: Path) -> None:
+    for name in (
+        "config.yaml",
+        "encoder.safetensors",
+        "encoder.json",
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+    ):
+        assert (finished / name).is_file(), name
+    card = json.loads((finished / "encoder.json").read_text())
+    assert card["method"] == "ecamp"
+    assert card["steps"] == 12
+
+
+def test_losses_of_both_splits_are_logged(finished: Path) -> None:
+    for split in ("train", "val"):
+        for term in ("loss", "loss_mim", "loss_res", "loss_mlm", "embedding_std"):
+            values = scalars(finished, f"{split}/{term}")
+            assert values
+            assert all(math.isfinite(value) for value in values)
+
+
+def test_tensorboard_holds_the_pictures_of_each_epoch(finished: Path) -> None:
+    events = EventAccumulator(str(finished), size_guidance={"images": 0, "tensors": 0})
+    events.Reload()
+    tags = events.Tags()
+    assert len(tags["images"]) >= 1
+    assert any("text" in tag or "report" in tag for tag in tags["tensors"])
+
+
+def test_the_exported_encoder_is_the_trained_one(finished: Path) -> None:
+    encoder = load_encoder(str(finished / "encoder.safetensors"))
+    trained = load_method(finished / "checkpoints" / "last.ckpt").image_encoder
+    for (name, ours), theirs in zip(
+        encoder.timm.state_dict().items(),
+        trained.timm.state_dict().values(),
+        strict=True,
+    ):
+        assert torch.equal(ours, theirs), name
+
+
+def test_load_method_finds_the_class_by_itself(finished: Path) -> None:
+    module = load_method(finished / "checkpoints" / "last.ckpt")
+    assert type(module) is not VLPModule
+    assert type(module).__name__ == "ECAMP"
+    assert module.tokenizer is not None
+    assert not module.training
+
+
+def test_the_same_command_gives_the_same_weights(
+    finished: Path, tmp_path: Path
+) -> None:
+    assert fit(tmp_path) == 0
+    first = state(finished / "checkpoints" / "last.ckpt")
+    second = state(run_folder(tmp_path) / "checkpoints" / "last.ckpt")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_repeats_from_its_own_config(finished: Path, tmp_path: Path) -> None:
+    code = main(
+        ["fit", "--config", str(finished / "config.yaml"), "--out", str(tmp_path)]
+    )
+    assert code == 0
+    first = state(finished / "checkpoints" / "last.ckpt")
+    second = state(run_folder(tmp_path) / "checkpoints" / "last.ckpt")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_validate_takes_the_method_and_data_from_the_run(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(finished / "checkpoints" / "last.ckpt")
+    assert main(["validate", "--ckpt_path", checkpoint]) == 0
+    assert "val/loss_mlm" in capsys.readouterr().out
+
+
+def test_a_flag_that_contradicts_the_checkpoint_is_an_error(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(finished / "checkpoints" / "last.ckpt")
+    argv = ["validate", "--ckpt_path", checkpoint, "--model.mask_ratio", "0.9"]
+    assert main(argv) == 1
+    error = capsys.readouterr().err
+    assert "mask_ratio" in error
+    assert "0.75" in error
+
+
+def test_predict_writes_one_embedding_a_study(finished: Path) -> None:
+    import pandas as pd
+
+    checkpoint = str(finished / "checkpoints" / "last.ckpt")
+    assert main(["predict", "--ckpt_path", checkpoint]) == 0
+    frame = pd.read_parquet(finished / "embeddings.parquet")
+    assert frame["uid"].is_unique
+    assert len(frame["embedding"][0]) == 192
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--model.mask_rato", "0.5"], "mask_rato"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--trainer.max_epochs", "many"], "many"),
+    ],
+)
+def test_a_wrong_flag_is_one_message(
+    tmp_path: Path, flags: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(tmp_path, *flags) == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
+    assert "usage:" not in error
+
+
+def test_ema_weights_are_exported(tmp_path: Path) -> None:
+    assert fit(tmp_path, "--ema_decay", "0.9", "--trainer.max_epochs", "1") == 0
+    folder = run_folder(tmp_path)
+    assert json.loads((folder / "encoder.json").read_text())["averaged"] is True
+
+
+def test_accumulation_bf16_and_clipping_run(tmp_path: Path) -> None:
+    flags = ["--trainer.precision", "bf16-mixed", "--trainer.max_epochs", "1"]
+    flags += ["--trainer.accumulate_grad_batches", "2"]
+    assert fit(tmp_path, *flags, "--trainer.gradient_clip_val", "0.5") == 0
+    card = json.loads((run_folder(tmp_path) / "encoder.json").read_text())
+    assert card["steps"] == 3
+
+
+def start(out: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "vlp_zoo", "fit", *SMALL, "--out", str(out)]
+    return subprocess.Popen(
+        [*command, *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"},
+    )
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_killed_and_resumed_ends_with_the_same_weights(
+    tmp_path: Path, workers: str
+) -> None:
+    more = ["--last.every_n_steps", "4", "--data.num_workers", workers]
+    assert fit(tmp_path / "whole", *more) == 0
+    killed = start(tmp_path / "parts", *more)
+    checkpoint = (
+        tmp_path / "parts" / "ecamp" / "version_0" / "checkpoints" / "last.ckpt"
+    )
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    before = torch.load(checkpoint, weights_only=True)["global_step"]
+    assert 0 < before < 12
+    assert (
+        main(
+            [
+                "fit",
+                "--model",
+                "ecamp",
+                "--ckpt_path",
+                "last",
+                "--out",
+                str(tmp_path / "parts"),
+            ]
+        )
+        == 0
+    )
+    whole = state(run_folder(tmp_path / "whole") / "checkpoints" / "last.ckpt")
+    parts = state(checkpoint)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path) -> None:
+    no_dropout = ["--model.text_dropout", "0.0", "--trainer.max_epochs", "1"]
+    assert fit(tmp_path / "one", *no_dropout) == 0
+    two = start(
+        tmp_path / "two",
+        *no_dropout,
+        *("--data.batch_size", "2"),
+        *("--trainer.devices", "2", "--trainer.strategy", "ddp"),
+    )
+    output, _ = two.communicate(timeout=300)
+    assert two.returncode == 0, output[-3000:]
+    one, other = run_folder(tmp_path / "one"), run_folder(tmp_path / "two")
+    for name in ("train/loss", "train/loss_mlm", "val/loss"):
+        assert scalars(one, name) == pytest.approx(scalars(other, name), rel=1e-4)
