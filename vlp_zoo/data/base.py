@@ -1,0 +1,271 @@
+"""What all data modules for pre-training share: loaders, and the check of files.
+
+`PairsDataModule` turns three sources (train, val, test) into loaders that run the
+method's own transform; a subclass only says where the studies come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from vlp_zoo.data.contexts import WithContexts, read_contexts
+from vlp_zoo.data.loading import (
+    EpochSampler,
+    ResumableLoader,
+    StudyDataset,
+    collate_examples,
+    start_worker,
+)
+from vlp_zoo.data.precheck import usable
+from vlp_zoo.data.studies import FileStudies
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.types import StudySource, Transform
+
+__all__ = ["OnDisk", "PairsDataModule"]
+
+
+class PairsDataModule(L.LightningDataModule):
+    """Serves studies with reports to whichever method the trainer runs.
+
+    The trainer's module gives the transform (``make_transform(train=...)``) and, if it
+    has one, ``collate``. Training drops a short last batch; validation, test and
+    prediction count every study once.
+
+    Args:
+        batch_size: Studies per batch and device.
+        num_workers: Loader processes per device; 0 loads in the training process.
+        seed: Seed of the order and of every random draw in a transform.
+        context: CSV or JSON-lines file of distilled contexts, joined by uid; None
+            leaves it to the method to distil them by rule.
+        start_method: How loader processes start: fork, forkserver or spawn; None is
+            the platform's own choice.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 32,
+        num_workers: int = 2,
+        seed: int = 0,
+        context: str | None = None,
+        start_method: str | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or num_workers < 0:
+            raise ConfigError(
+                "data.batch_size of 1 or more and data.num_workers of 0 or more",
+                f"batch_size {batch_size}, num_workers {num_workers}",
+                "correct the two options",
+            )
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.context = context
+        self.start_method = start_method
+
+    # What a data set writes -----------------------------------------------------
+
+    def _sources(self) -> dict[str, StudySource]:
+        """The splits by name: train, val and test; an empty one may be missing."""
+        raise NotImplementedError
+
+    # What everybody reads -------------------------------------------------------
+
+    @cached_property
+    def sources(self) -> dict[str, StudySource]:
+        """Splits by name, with contexts from the side file if there is one."""
+        sources = self._sources()
+        if self.context is None:
+            return sources
+        contexts, digest = read_contexts(Path(self.context))
+        return {
+            name: WithContexts(source, contexts, digest)
+            for name, source in sources.items()
+        }
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the label columns, in order; possibly none."""
+        return next(iter(self.sources.values())).label_names
+
+    def corpus(self) -> Iterator[str]:
+        """Texts of the training split, to learn a vocabulary from."""
+        return (report.body for report in self.sources["train"].reports())
+
+    @property
+    def corpus_fingerprint(self) -> str:
+        """SHA-256 that changes when the training studies do."""
+        return self.sources["train"].fingerprint
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the splits, so that errors show before any network is built."""
+        _ = self.sources
+
+    def make_loader(
+        self,
+        split: str,
+        transform: Transform,
+        *,
+        train: bool = False,
+        collate: Callable[[Any], Any] | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        pin_memory: bool = False,
+        place: Callable[[], tuple[int, int]] | None = None,
+    ) -> ResumableLoader:
+        """A loader of one split, also without a trainer.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            transform: Study to example.
+            train: Shuffle, and drop a short last batch.
+            collate: List of examples to batch; None = `collate_examples`.
+            rank: This process.
+            world_size: Number of processes.
+            pin_memory: Copy batches to page-locked memory, for CUDA.
+            place: See `ResumableLoader`.
+
+        Raises:
+            ConfigError: If there is no such split, or less than a batch to train on.
+        """
+        if split not in self.sources:
+            raise ConfigError(
+                f"the split {split!r}",
+                f"{type(self).__name__} has {', '.join(self.sources)}",
+                "give the data a split of that name, or leave this stage out",
+            )
+        source = self.sources[split]
+        workers = self.num_workers
+        return ResumableLoader(
+            StudyDataset(source, transform, self.seed),
+            batch_size=self.batch_size,
+            sampler=EpochSampler(
+                len(source),
+                batch_size=self.batch_size,
+                seed=self.seed,
+                shuffle=train,
+                rank=rank,
+                world_size=world_size,
+                drop_last=train,
+            ),
+            num_workers=workers,
+            collate_fn=collate or collate_examples,
+            pin_memory=pin_memory,
+            worker_init_fn=start_worker,
+            persistent_workers=workers > 0,
+            multiprocessing_context=self.start_method if workers > 0 else None,
+            place=place,
+        )
+
+    # Lightning's hooks ----------------------------------------------------------
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled training batches; resumes inside an epoch."""
+        return self._trainer_loader("train", train=True)
+
+    def val_dataloader(self) -> ResumableLoader | list[Any]:
+        """Validation batches in fixed order; none if the split is empty."""
+        return self._trainer_loader("val") if self._has("val") else []
+
+    def test_dataloader(self) -> ResumableLoader:
+        """Test batches in fixed order."""
+        return self._trainer_loader("test")
+
+    def predict_dataloader(self) -> ResumableLoader:
+        """The test split again, for embeddings."""
+        return self._trainer_loader("test")
+
+    def _has(self, split: str) -> bool:
+        return split in self.sources and len(self.sources[split]) > 0
+
+    def _trainer_loader(self, split: str, train: bool = False) -> ResumableLoader:
+        trainer = self.trainer
+        module: Any = trainer.lightning_module if trainer is not None else None
+        if trainer is None or not hasattr(module, "make_transform"):
+            raise ConfigError(
+                "a trainer whose module has make_transform(train=...)",
+                "no trainer" if trainer is None else type(module).__name__,
+                "use Trainer.fit(method, datamodule=...), or make_loader(...) directly",
+            )
+        # Lightning has no public way to ask.
+        own_sampler = not trainer._accelerator_connector.use_distributed_sampler
+        if trainer.world_size > 1 and not own_sampler:
+            raise ConfigError(
+                "Trainer(use_distributed_sampler=False)",
+                f"True on {trainer.world_size} processes, which would replace the "
+                "sampler and with it the order and the resume point",
+                "set --trainer.use_distributed_sampler false",
+            )
+
+        def place() -> tuple[int, int]:
+            progress = trainer.fit_loop.epoch_loop.batch_progress
+            return trainer.current_epoch, progress.current.ready
+
+        return self.make_loader(
+            split,
+            module.make_transform(train=train),
+            train=train,
+            collate=getattr(module, "collate", None),
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            pin_memory=trainer.strategy.root_device.type == "cuda",
+            place=place if train else None,
+        )
+
+
+class OnDisk(PairsDataModule):
+    """Pairs in files: every row is checked before training, once.
+
+    Args:
+        on_error: "raise" to stop at unusable rows, "skip" to go on without them.
+        rejects_path: CSV file that lists unusable rows; None is rejects.csv in the
+            trainer's default root folder.
+        precheck: False trusts the files, and stops at a bad one when it comes.
+        **kwargs: As of `PairsDataModule`.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_error: str = "raise",
+        rejects_path: str | None = None,
+        precheck: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.on_error = on_error
+        self.rejects_path = rejects_path
+        self.precheck = precheck
+
+    def _read(self) -> tuple[FileStudies, list[str]]:
+        """All rows of the data set, and the split of each."""
+        raise NotImplementedError
+
+    def prepare_data(self) -> None:
+        """Check the rows on one process per node; the others find the outcome."""
+        _ = self.sources
+
+    def _sources(self) -> dict[str, StudySource]:
+        studies, splits = self._read()
+        kept = list(range(len(studies)))
+        if self.precheck:
+            kept = usable(
+                studies, on_error=self.on_error, rejects_path=self._rejects_path()
+            )
+        return {
+            split: studies.subset(indices, f"{studies.name} {split}")
+            for split in ("train", "val", "test")
+            if (indices := [i for i in kept if splits[i] == split])
+        }
+
+    def _rejects_path(self) -> Path | None:
+        if self.rejects_path is not None:
+            return Path(self.rejects_path)
+        if self.trainer is not None:
+            return Path(self.trainer.default_root_dir) / "rejects.csv"
+        return None
