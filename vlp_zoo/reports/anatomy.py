@@ -71,8 +71,14 @@ SIDES: dict[str, tuple[str, ...]] = {
         r"bi(?:basilar|basal|apical)",
         r"(?:right|left) (?:and|greater than|more than|>) (?:the )?(?:left|right)",
     ),
-    "left": (r"left(?:[ -]sided)?|lingula(?:r)?", r"retrocardiac"),
-    "right": (r"right(?:[ -]sided)?|middle lobe",),
+    "left": (
+        r"left(?:[ -]sided)?(?! (?:atri|ventric|heart|main))",
+        r"lingula(?:r)?|retrocardiac",
+    ),
+    "right": (
+        r"right(?:[ -]sided)?(?! (?:atri|ventric|heart|main))",
+        r"middle lobe",
+    ),
 }
 
 WHOLE_LUNG: frozenset[str] = frozenset({"low lung volume", "hyperinflation"})

@@ -42,7 +42,7 @@ class Entity:
         status: ``"present"``, ``"absent"`` or ``"uncertain"``.
         anatomy: Names of `anatomy.REGIONS`; empty where the text names none.
         side: ``"left"``, ``"right"``, ``"bilateral"`` or "".
-        severity: The word used ("mild", "small to moderate"), or "".
+        severity: The adjective used ("mild", "small to moderate"), or "".
         implied: True where a statement about the whole denies it along with others
             ("the lungs are clear" denies consolidation).
     """

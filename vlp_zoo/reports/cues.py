@@ -127,10 +127,12 @@ AFTER_UNCERTAIN: tuple[str, ...] = (
     r"(?:could|may|might|should) be (?:considered|present)",
     r"(?:is |are )?(?:another|a) (?:consideration|possibility)",
     r"in the differential",
-    r"(?:is |are )?difficult to (?:\w+ )?(?:exclude|rule out)",
 )
 
-BETWEEN_UNCERTAIN: tuple[str, ...] = (r"versus|vs\.?",)
+BETWEEN_UNCERTAIN: tuple[str, ...] = (
+    r"versus|vs\.?",
+    r"(?:is |are )?difficult to (?:\w+ )?(?:exclude|rule out)",
+)
 """Put both sides in doubt."""
 
 BEFORE_HISTORY: tuple[str, ...] = (

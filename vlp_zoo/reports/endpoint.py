@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -53,7 +54,8 @@ class EndpointContext:
             ``Retry-After`` of the server takes precedence.
         key_variable: Environment variable with the API key; no key is sent without.
         prompt: Text with ``{report}``.
-        sleep: Called with seconds to wait.
+        sleep: Called with the seconds to wait; by default a wait that an
+            interruption ends.
 
     Raises:
         ConfigError: For a URL that is not http(s), or a prompt without ``{report}``.
@@ -70,7 +72,7 @@ class EndpointContext:
         backoff: float = 1.0,
         key_variable: str = API_KEY_VARIABLE,
         prompt: str = PROMPT,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise ConfigError(
@@ -87,7 +89,9 @@ class EndpointContext:
         self.workers, self.timeout = max(1, workers), timeout
         self.retries, self.backoff = retries, backoff
         self.batch_size = 4 * self.workers
-        self._cache, self._prompt, self._sleep = cache, prompt, sleep
+        self._cache, self._prompt = cache, prompt
+        self._stop = threading.Event()
+        self._sleep = sleep or self._stop.wait
         self._key = os.environ.get(key_variable, "")
 
     def contexts(
@@ -95,10 +99,13 @@ class EndpointContext:
     ) -> list[str | ReportSourceError]:
         """See `vlp_zoo.reports.context.ContextSource.contexts`."""
         pool = ThreadPoolExecutor(self.workers)
+        self._stop.clear()
         try:
             return list(pool.map(self._one, reports))
         finally:
-            # On Ctrl-C: what has not started is dropped, the answers are cached.
+            # On Ctrl-C what has not started is dropped, waits and retries end, and
+            # the answers that were in flight still reach the cache.
+            self._stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
     def cache_file(self, report: str) -> Path | None:
@@ -135,7 +142,7 @@ class EndpointContext:
             try:
                 return self._ask(report)
             except _Refused as refused:
-                if not refused.again or attempt == self.retries:
+                if not refused.again or attempt == self.retries or self._stop.is_set():
                     raise
                 given = refused.wait
                 self._sleep(min(wait if given is None else given, _LONGEST_WAIT))

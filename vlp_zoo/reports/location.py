@@ -14,6 +14,7 @@ __all__ = ["locate", "severity_of"]
 _SITES, _SITE_NAMES = compile_table({**anatomy.PAIRED_SITES, **anatomy.SINGLE_SITES})
 _SIDES, _SIDE_NAMES = compile_table(anatomy.SIDES)
 _SEVERITY = compile_terms(SEVERITIES)
+_ADVERB = re.compile(r"\b(mild|minimal|slight|moderate|severe|marked|gross)ly\b")
 _BREAK = re.compile(r"[;:.]|\bbut\b|\bhowever\b|\bno\b|\bwithout\b")
 # The last preposition before the place, with no new item in between.
 _LINK = re.compile(
@@ -31,17 +32,17 @@ _NEAR = 60  # characters that an adjective may be away from its finding
 
 
 def severity_of(sentence: str, start: int, end: int) -> str:
-    """The severity word of a mention, in it or up to a few words before it."""
+    """The severity adjective of a mention, in it or a few words before it."""
     inside = _SEVERITY.search(sentence, start, end)
     if inside is not None:
-        return inside.group()
+        return _ADVERB.sub(r"\1", inside.group())
     window = sentence[max(0, start - _NEAR) : start]
     for cut in _BREAK.finditer(window):
         window = " " * cut.end() + window[cut.end() :]
     found = list(_SEVERITY.finditer(window))
     if not found or re.search(r"[,]|\b(?:and|or|with)\b", window[found[-1].end() :]):
         return ""
-    return found[-1].group()
+    return _ADVERB.sub(r"\1", found[-1].group())
 
 
 def locate(

@@ -28,10 +28,10 @@ def lowered(text: str) -> str:
 
 
 def _expand(term: str) -> str:
-    # Blanks inside a look-behind would lose its fixed width: they are kept there.
+    # A look-behind needs a fixed width, so its blanks stay; so do those of [ -].
     parts = re.split(r"(\(\?<[!=][^)]*\))", term.replace("~", _FILL))
     return "".join(
-        part if part.startswith("(?<") else re.sub(r"(?<!\\) (?![*+?{])", " +", part)
+        part if part.startswith("(?<") else re.sub(r" (?![*+?{-])", " +", part)
         for part in parts
     )
 

@@ -1,0 +1,306 @@
+"""``vlpzoo annotate``: distil entity contexts for a file or folder of reports.
+
+Writes JSON lines ``{"uid", "context"}`` that the data sets of this package read back.
+A run can be stopped at any time and started again: what is written is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError, ReportSourceError
+
+if TYPE_CHECKING:
+    from vlp_zoo.reports.context import ContextSource
+
+__all__ = ["annotate_reports", "main", "read_reports"]
+
+_TEXT_COLUMNS = ("findings", "impression")
+_TABLES = (".csv", ".parquet")
+Pair = tuple[str, str]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vlpzoo annotate",
+        description="Distil what each report says into short entity sentences.",
+        epilog="An API key for an endpoint is read from VLPZOO_API_KEY. Reports are"
+        " sent there: check that the data set's licence allows it.",
+    )
+    parser.add_argument(
+        "--reports",
+        type=Path,
+        required=True,
+        help="CSV or Parquet table, or a folder of .txt reports",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="JSON-lines file to write or continue"
+    )
+    parser.add_argument(
+        "--source",
+        default="rules",
+        help="rules (default), csv:FILE, hf:PATH or the URL of a chat endpoint",
+    )
+    parser.add_argument(
+        "--text-columns",
+        default=None,
+        help="columns joined to one text (findings,impression, else report or text)",
+    )
+    parser.add_argument("--id-column", default="uid", help="column of unique ids (uid)")
+    parser.add_argument("--model", default=None, help="model name for an endpoint")
+    parser.add_argument("--workers", type=int, default=4, help="requests in flight (4)")
+    parser.add_argument(
+        "--cache", type=Path, default=None, help="folder of answers (OUT.cache)"
+    )
+    parser.add_argument("--timeout", type=float, default=120.0, help="seconds (120)")
+    parser.add_argument("--retries", type=int, default=5, help="per report (5)")
+    parser.add_argument(
+        "--limit", type=int, default=None, help="stop after this many reports"
+    )
+    return parser
+
+
+def read_reports(
+    path: Path, text_columns: Sequence[str] | None = None, id_column: str = "uid"
+) -> list[Pair]:
+    """(uid, text) of every report, in the order found.
+
+    Args:
+        path: CSV, Parquet, or a folder searched for ``*.txt``; a text file's uid is
+            its path below the folder without the suffix, and its text the findings
+            and impression.
+        text_columns: Columns joined by a blank; ``findings`` and ``impression``, or
+            else ``report`` or ``text``, by default.
+        id_column: Column of unique ids.
+
+    Raises:
+        DatasetNotFoundError: If the file, a column, or every text file is missing.
+        ConfigError: If ids are missing or repeat.
+    """
+    if path.is_dir():
+        return list(_text_files(path))
+    if not path.is_file():
+        raise DatasetNotFoundError(
+            f"a table or folder of reports: {path}", "no such path", "check --reports"
+        )
+    if path.suffix not in _TABLES:
+        raise DatasetNotFoundError(
+            f"a {' or '.join(_TABLES)} table or a folder: {path}",
+            f"a file that ends with {path.suffix!r}",
+            "convert it, or give the folder that holds the .txt files",
+        )
+    return _table(path, text_columns, id_column)
+
+
+def _text_files(folder: Path) -> Iterator[Pair]:
+    from vlp_zoo.reports.sections import parse_report
+
+    files = sorted(folder.rglob("*.txt"))
+    if not files:
+        raise DatasetNotFoundError(
+            f".txt reports below {folder}", "none", "check --reports"
+        )
+    for file in files:
+        text = file.read_text(encoding="utf-8", errors="replace")
+        uid = file.relative_to(folder).with_suffix("").as_posix()
+        yield uid, parse_report(text).body
+
+
+def _table(
+    path: Path, text_columns: Sequence[str] | None, id_column: str
+) -> list[Pair]:
+    import pandas as pd
+
+    if path.suffix == ".parquet":
+        table = pd.read_parquet(path)
+    else:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    present = [str(column) for column in table.columns]
+    if text_columns is None:
+        text_columns = [name for name in _TEXT_COLUMNS if name in present] or [
+            name for name in ("report", "text") if name in present
+        ][:1]
+    missing = [name for name in (id_column, *text_columns) if name not in present]
+    if missing or not text_columns:
+        wanted = ", ".join(missing) or "findings, impression, report or text"
+        raise DatasetNotFoundError(
+            f"the column(s) {wanted} in {path}",
+            f"the columns {', '.join(present)}",
+            "give --id-column and --text-columns",
+        )
+    uids = table[id_column].fillna("").astype(str).tolist()
+    repeated = [uid for uid, count in Counter(uids).items() if count > 1 or not uid]
+    if repeated:
+        raise ConfigError(
+            f"a unique id in every row of {id_column!r} in {path}",
+            f"{len(repeated)} empty or repeated, such as {repeated[0]!r}",
+            "give another --id-column",
+        )
+    columns = [
+        table[name].fillna("").astype(str).str.strip().tolist() for name in text_columns
+    ]
+    texts = [
+        " ".join(part for part in parts if part) for parts in zip(*columns, strict=True)
+    ]
+    return list(zip(uids, texts, strict=True))
+
+
+def _done(out: Path) -> set[str]:
+    """Uids already in the output; a half line at its end is cut off first."""
+    if not out.is_file():
+        return set()
+    done: set[str] = set()
+    with out.open("rb+") as file:
+        good = 0
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                uid = str(row["uid"])
+                row["context"]
+            except (ValueError, KeyError, TypeError) as error:
+                # Only the last line can be one that an interruption cut.
+                if file.read(1) or line.endswith(b"\n"):
+                    raise ReportSourceError(
+                        f"JSON lines of uid and context in {out}",
+                        f"something else in line {number}",
+                        "give another --out, or repair that line",
+                    ) from error
+                file.truncate(good)
+                return done
+            done.add(uid)
+            good += len(line)
+            if not line.endswith(b"\n"):
+                file.seek(0, 2)
+                file.write(b"\n")
+                break
+    return done
+
+
+def _chunks(items: Sequence[Pair], size: int) -> Iterator[Sequence[Pair]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def annotate_reports(
+    source: ContextSource, reports: Sequence[Pair], out: Path, quiet: bool = False
+) -> Counter[str]:
+    """Write the contexts of the reports that ``out`` does not hold yet.
+
+    Args:
+        source: What makes the contexts.
+        reports: (uid, text) pairs.
+        out: JSON-lines file; failures go to ``OUT.rejects.jsonl`` beside it, which
+            is written anew and removed when nothing failed.
+        quiet: Show no progress bar.
+
+    Returns:
+        Counts: ``kept`` (written before), ``written``, ``empty`` (of those written:
+        nothing to say), ``failed``.
+
+    Raises:
+        ReportSourceError: If ``out`` holds something else.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    done = _done(out)
+    todo = [(uid, text) for uid, text in reports if uid not in done]
+    counts = Counter(kept=len(reports) - len(todo), written=0, empty=0, failed=0)
+    rejects = rejects_file(out)
+    rejects.unlink(missing_ok=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        disable=quiet,
+    )
+    with bar, out.open("a", encoding="utf-8") as file:
+        task = bar.add_task(source.name, total=len(todo))
+        for chunk in _chunks(todo, source.batch_size):
+            answers = _answers(source, chunk)
+            for (uid, _), answer in zip(chunk, answers, strict=True):
+                if isinstance(answer, ReportSourceError):
+                    counts["failed"] += 1
+                    _append(rejects, uid, answer)
+                    continue
+                counts["written"] += 1
+                counts["empty"] += not answer
+                line = json.dumps({"uid": uid, "context": answer}, ensure_ascii=False)
+                file.write(line + "\n")
+            file.flush()
+            bar.advance(task, len(chunk))
+    return counts
+
+
+def _answers(
+    source: ContextSource, chunk: Sequence[Pair]
+) -> list[str | ReportSourceError]:
+    # An empty report has an empty context; no model needs to be asked.
+    asked = [(uid, text) for uid, text in chunk if text.strip()]
+    given = iter(
+        source.contexts([uid for uid, _ in asked], [text for _, text in asked])
+        if asked
+        else []
+    )
+    return [next(given) if text.strip() else "" for _, text in chunk]
+
+
+def rejects_file(out: Path) -> Path:
+    """Where the failures of a run are listed."""
+    return out.with_name(f"{out.name}.rejects.jsonl")
+
+
+def _append(rejects: Path, uid: str, error: ReportSourceError) -> None:
+    with rejects.open("a", encoding="utf-8") as file:
+        row = {"uid": uid, "looked_for": error.looked_for, "reason": error.found}
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def main(argv: list[str]) -> int:
+    """Run ``vlpzoo annotate``.
+
+    Args:
+        argv: Arguments after the command's name.
+
+    Returns:
+        0, or 1 if a report failed.
+    """
+    arguments = _parser().parse_args(argv)
+    from vlp_zoo.reports.context import context_source
+
+    columns = arguments.text_columns
+    reports = read_reports(
+        arguments.reports,
+        [name.strip() for name in columns.split(",")] if columns else None,
+        arguments.id_column,
+    )
+    out: Path = arguments.out
+    source = context_source(
+        arguments.source,
+        arguments.model,
+        cache=arguments.cache or out.with_name(f"{out.name}.cache"),
+        workers=arguments.workers,
+        timeout=arguments.timeout,
+        retries=arguments.retries,
+    )
+    counts = annotate_reports(source, reports[: arguments.limit], out)
+    print(
+        f"{out}: {counts['written']} written ({counts['empty']} empty),"
+        f" {counts['kept']} kept from before, {counts['failed']} failed"
+    )
+    if counts["failed"]:
+        print(f"the failed ones and why: {rejects_file(out)}; run again to retry them")
+        return 1
+    return 0
