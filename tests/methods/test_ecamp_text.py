@@ -31,6 +31,7 @@ from vlp_zoo.methods.ecamp_text import (
     token_weights,
 )
 from vlp_zoo.methods.ecamp_text_parity import replay_text_fixture
+from vlp_zoo.reports.context import distil
 from vlp_zoo.reports.entities import ENTITIES
 from vlp_zoo.types import Report, Study
 
@@ -497,8 +498,6 @@ def test_weights_of_nothing_but_a_template() -> None:
 
 
 def test_missing_context_is_distilled(tokenizer: ReportTokenizer) -> None:
-    from vlp_zoo.reports.context import distil
-
     always = replace(OFFICIAL, insert_probability=1.0)
     transform = ReportTransform(tokenizer, 256, always)
     got = transform(make_study(REAL), np.random.default_rng(0))

@@ -32,6 +32,7 @@ from vlp_zoo.methods.ecamp_text_rules import (
     select_masked,
     token_weights,
 )
+from vlp_zoo.reports.context import distil
 from vlp_zoo.reports.sections import sentence_spans
 from vlp_zoo.types import Study
 
@@ -215,8 +216,6 @@ def _styled(piece: str, hidden: bool, strong: bool, form: str) -> str:
 
 @lru_cache(maxsize=2**16)
 def _distilled(report: str) -> str:
-    from vlp_zoo.reports.context import distil
-
     return distil(report)
 
 

@@ -157,7 +157,8 @@ def _words_before(
     before[:-1] |= word_entity[1:]
     before[:-2] |= word_entity[2:] & ~end[1:-1]
     before &= ~tables.wordless[ids[starts]] & ~word_entity
-    return before[np.cumsum(~continuation) - 1]
+    spread: Mask = before[np.cumsum(~continuation) - 1]
+    return spread
 
 
 def _templates(ids: Ids, tables: TokenTables) -> Mask:
