@@ -8,11 +8,12 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import Tensor
 
 from tests.fakes.sources import NoisyTransform, RampSource
-from vlp_zoo.data.datamodules import PairsDataModule
+from vlp_zoo.data.datamodules import MIMICCXR, Pairs, PairsDataModule, PhantomChest
 from vlp_zoo.data.loading import EpochSampler
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.types import StudySource
@@ -152,28 +153,60 @@ def test_what_cannot_work_is_said_at_once(tmp_path: Path) -> None:
         trainer(tmp_path).fit(BoringModel(), datamodule=Ramps())
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_contexts_join_by_uid_and_change_the_fingerprint(
-    tmp_path: Path, kind: str
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("c.csv", "uid,context\nramp-0001,There is effusion.\n"),
+        ("c.csv", "img_path,llm_output\na/b/ramp-0001.jpg,There is effusion.\n"),
+        ("c.jsonl", '{"uid": "ramp-0001", "context": "There is effusion."}\n'),
+    ],
+)
+def test_contexts_join_by_uid_or_image_and_change_the_fingerprint(
+    tmp_path: Path, name: str, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    side = tmp_path / f"contexts.{kind}"
-    if kind == "csv":
-        side.write_text("\ufeffuid,context\nramp-0001,There is effusion.\n")
-    else:
-        side.write_text('{"uid": "ramp-0001", "context": "There is effusion."}\n')
-    data = Ramps(context=str(side))
+    (tmp_path / name).write_text(content)
+    data = Ramps(context=str(tmp_path / name))
     contexts = [report.context for report in data.sources["train"].reports()]
     assert contexts == [None, "There is effusion."] + [None] * 8
+    assert "1 of 23 studies have a context" in caplog.text
     study = data.sources["train"][1]
     assert study.report.context == "There is effusion."
     assert study.report.body == "Study 1."
     assert data.corpus_fingerprint != Ramps().corpus_fingerprint
 
 
-def test_a_context_file_that_cannot_be_joined_says_why(tmp_path: Path) -> None:
+def test_a_context_file_that_fits_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFoundError, match="no such file"):
         Ramps(context=str(tmp_path / "none.csv")).setup()
     odd = tmp_path / "odd.csv"
-    odd.write_text("name,text\na,b\n")
-    with pytest.raises(DatasetNotFoundError, match=r"columns \['name', 'text'\]"):
+    odd.write_text("uid,context\nother-1,There is effusion.\n")
+    with pytest.raises(DatasetNotFoundError, match="lines for other-1"):
         Ramps(context=str(odd)).setup()
+
+
+def test_the_phantom_chest_serves_batches_of_its_three_splits() -> None:
+    data = PhantomChest(
+        train_studies=4,
+        val_studies=2,
+        test_studies=0,
+        image_size=32,
+        num_workers=0,
+        batch_size=2,
+    )
+    assert list(data.sources) == ["train", "val"]
+    assert len(data.label_names) == 14
+    assert sum(1 for _ in data.corpus()) == 4
+    batches = list(data.make_loader("train", NoisyTransform(), train=True))
+    assert [tuple(batch["image"].shape) for batch in batches] == [(2, 1, 32, 32)] * 2
+
+
+def test_every_option_of_a_data_set_is_on_the_command_line() -> None:
+    kinds = [(Pairs, "path", "label_prefix"), (MIMICCXR, "root", "uncertain")]
+    for kind, place, own in kinds:
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(kind, "data")
+        options = parser.format_help()
+        for name in (own, "on_error", "batch_size", "seed", "context"):
+            assert f"--data.{name}" in options
+        with pytest.raises(ArgumentError, match="on_error"):
+            parser.parse_args([f"--data.{place}=a", "--data.on_error=ignore"])

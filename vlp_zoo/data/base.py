@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 
-from vlp_zoo.data.contexts import WithContexts, read_contexts
+from vlp_zoo.data.contexts import join_contexts
 from vlp_zoo.data.loading import (
     EpochSampler,
     ResumableLoader,
@@ -40,8 +40,8 @@ class PairsDataModule(L.LightningDataModule):
         batch_size: Studies per batch and device.
         num_workers: Loader processes per device; 0 loads in the training process.
         seed: Seed of the order and of every random draw in a transform.
-        context: CSV or JSON-lines file of distilled contexts, joined by uid; None
-            leaves it to the method to distil them by rule.
+        context: CSV or JSON-lines file of distilled contexts, joined by uid or image
+            name; None leaves it to the method to distil them by rule.
         start_method: How loader processes start: fork, forkserver or spawn; None is
             the platform's own choice.
     """
@@ -53,7 +53,7 @@ class PairsDataModule(L.LightningDataModule):
         num_workers: int = 2,
         seed: int = 0,
         context: str | None = None,
-        start_method: str | None = None,
+        start_method: Literal["fork", "forkserver", "spawn"] | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0:
@@ -82,11 +82,7 @@ class PairsDataModule(L.LightningDataModule):
         sources = self._sources()
         if self.context is None:
             return sources
-        contexts, digest = read_contexts(Path(self.context))
-        return {
-            name: WithContexts(source, contexts, digest)
-            for name, source in sources.items()
-        }
+        return join_contexts(sources, Path(self.context))
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -232,7 +228,7 @@ class OnDisk(PairsDataModule):
     def __init__(
         self,
         *,
-        on_error: str = "raise",
+        on_error: Literal["raise", "skip"] = "raise",
         rejects_path: str | None = None,
         precheck: bool = True,
         **kwargs: Any,

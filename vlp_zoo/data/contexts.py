@@ -2,62 +2,56 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
 
 import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.reports.context import read_contexts
 from vlp_zoo.types import Report, Study, StudySource
 
-__all__ = ["WithContexts", "read_contexts"]
+__all__ = ["WithContexts", "join_contexts"]
 
-KEYS = ("uid", "image", "image_path")
-"""Columns that may say which study a row belongs to, best first."""
+logger = logging.getLogger(__name__)
 
 
-def read_contexts(path: Path) -> tuple[dict[str, str], str]:
-    """Read a side file of distilled contexts.
+def join_contexts(
+    sources: Mapping[str, StudySource], path: Path
+) -> dict[str, StudySource]:
+    """Give the reports of all splits the contexts of a side file.
+
+    A line belongs to the study whose uid it names, or, where it names an image file,
+    to the one whose uid is that file's name without folders and suffix.
 
     Args:
-        path: CSV, or JSON lines (``.jsonl``), with the columns ``context`` and one of
-            ``uid``, ``image``, ``image_path``.
-
-    Returns:
-        Context by key, and the SHA-256 of the file.
+        sources: Splits by name.
+        path: See `vlp_zoo.reports.context.read_contexts`.
 
     Raises:
-        DatasetNotFoundError: If the file or its columns are not there.
+        DatasetNotFoundError: If the file is missing or names none of the studies.
     """
-    if not path.is_file():
+    contexts = read_contexts(path)
+    by_name = {PurePath(key).stem: text for key, text in contexts.items()} | contexts
+    uids = [uid for source in sources.values() for uid in source.uids]
+    joined = sum(uid in by_name for uid in uids)
+    if not joined:
         raise DatasetNotFoundError(
-            f"the contexts of --data.context {path}",
-            "no such file",
-            "vlpzoo distil writes one; or leave the option out to distil by rule",
+            f"contexts for studies such as {uids[0]} in --data.context {path}",
+            f"lines for {', '.join(list(contexts)[:3]) or 'none'}",
+            "give the file that was distilled from these reports",
         )
-    content = path.read_bytes()
-    lines = content.decode("utf-8-sig").splitlines(keepends=True)
-    rows: list[dict[str, Any]]
-    if path.suffix == ".jsonl":
-        rows = [json.loads(line) for line in lines if line.strip()]
-    else:
-        rows = list(csv.DictReader(lines))
-    columns = list(rows[0]) if rows else []
-    key = next((name for name in KEYS if name in columns), None)
-    if key is None or "context" not in columns:
-        raise DatasetNotFoundError(
-            f"the columns context and one of {', '.join(KEYS)} in {path}",
-            f"columns {columns}",
-            "rename the columns of the file",
-        )
-    contexts = {str(row[key]): str(row["context"]) for row in rows if row["context"]}
-    return contexts, sha256(content).hexdigest()
+    if joined < len(uids):
+        logger.warning("%d of %d studies have a context", joined, len(uids))
+    digest = sha256(path.read_bytes()).hexdigest()
+    return {
+        split: WithContexts(source, by_name, digest)
+        for split, source in sources.items()
+    }
 
 
 class WithContexts:

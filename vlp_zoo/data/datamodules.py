@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vlp_zoo.data.base import OnDisk, PairsDataModule
 from vlp_zoo.data.chest.mimic_cxr import read_mimic_cxr
@@ -19,9 +19,9 @@ class PhantomChest(PairsDataModule):
     """Drawn chest X-rays with written reports; nothing to download.
 
     Args:
-        train_studies: Images in the training split.
-        val_studies: Images in the validation split.
-        test_studies: Images in the test split.
+        train_studies: Examinations in the training split.
+        val_studies: Examinations in the validation split.
+        test_studies: Examinations in the test split.
         image_size: Side of the square images in pixels.
         views: "frontal" for PA and AP only, "all" for lateral images too.
         world_seed: Seed of the drawn patients; another seed is another hospital.
@@ -35,7 +35,7 @@ class PhantomChest(PairsDataModule):
         val_studies: int = 200,
         test_studies: int = 400,
         image_size: int = 224,
-        views: str = "frontal",
+        views: Literal["frontal", "all"] = "frontal",
         world_seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -163,7 +163,7 @@ class MIMICCXR(OnDisk):
         *,
         reports_root: str | None = None,
         views: list[str] | None = ["PA", "AP"],  # noqa: B006  # read only
-        uncertain: str = "nan",
+        uncertain: Literal["nan", "one", "zero"] = "nan",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
