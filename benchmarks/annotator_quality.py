@@ -117,8 +117,10 @@ def scores(rows: Sequence[dict[str, str]], seed: int = 0) -> list[Score]:
 def markdown(found: Sequence[Score]) -> str:
     """The scores as a Markdown table, the most frequent finding first."""
     lines = [
-        "| finding | coded | precision | recall | F1 (95 % interval) | uncertain"
-        " | F1, uncertain as present |",
+        (
+            "| finding | coded | precision | recall | F1 (95 % interval) | uncertain"
+            " | F1, uncertain as present |"
+        ),
         "|---|---|---|---|---|---|---|",
     ]
     lines += [

@@ -99,8 +99,8 @@ def distil(text: str) -> str:
         The sentences in one line; "" where no finding is named.
 
     >>> distil("No pneumothorax. Small left effusion, likely with atelectasis.")
-    'There is small left pleural effusion. There may be atelectasis. \
-There is no pneumothorax.'
+    'There is small left pleural effusion. There may be left \
+atelectasis. There is no pneumothorax.'
     """
     best: dict[str, Entity] = {}
     rank = {"present": 2, "uncertain": 1, "absent": 0}

@@ -76,7 +76,7 @@ AFTER_NEGATED: tuple[str, ...] = (
         r"(?:has|have) (?:now |completely |nearly |since |nearly completely )*"
         r"(?:resolved|cleared|disappeared|been removed|been extracted)"
     ),
-    r"(?:completely |now )?resolved",
+    r"(?<=[\w,] )(?:completely |now )?resolved",
     r"(?:is|are|appears?)(?: \w+)? within (?:the )?(?:normal limits|limits of normal)",
     r"(?:unlikely)",
 )
