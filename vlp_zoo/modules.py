@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -87,6 +88,7 @@ class MAEDecoder(nn.Module):
     ) -> None:
         super().__init__()
         width = positions.shape[-1]
+        self.patch_size = patch_size
         self.embed = nn.Linear(encoder_width, width)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02))
         self.register_buffer("positions", positions)
@@ -118,6 +120,12 @@ class MAEDecoder(nn.Module):
         # Only patches are predicted, so the class token can go before the norm.
         pixels: Tensor = self.predict(self.norm(decoded[:, 1:]))
         return pixels
+
+    def image(self, pixels: Tensor) -> Tensor:
+        """Predicted patches (B, P, p*p*3) of a square grid as images (B, 3, S, S)."""
+        p, side = self.patch_size, math.isqrt(pixels.shape[1])
+        blocks = pixels.view(-1, side, side, p, p, 3).permute(0, 5, 1, 3, 2, 4)
+        return blocks.reshape(-1, 3, side * p, side * p)
 
 
 class MultiHeadAttention(nn.Module):

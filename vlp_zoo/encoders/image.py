@@ -186,7 +186,8 @@ class ImageEncoder(nn.Module):
             own, else those of chest X-rays.
         std: Three channel deviations, as for ``mean``.
         pretrained: Let timm download its weights.
-        **timm_arguments: Passed to ``timm.create_model`` (embed_dim, depth, ...).
+        timm_arguments: Passed to ``timm.create_model`` (embed_dim, depth, ...).
+        **more_timm_arguments: The same, as keywords.
 
     Attributes:
         timm: The network.
@@ -210,12 +211,14 @@ class ImageEncoder(nn.Module):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         pretrained: bool = False,
-        **timm_arguments: Any,
+        timm_arguments: Mapping[str, Any] | None = None,
+        **more_timm_arguments: Any,
     ) -> None:
         super().__init__()
         arguments = {
             **IMAGE_PRESETS.get(name, {"model_name": name}),
-            **timm_arguments,
+            **(timm_arguments or {}),
+            **more_timm_arguments,
         }
         _check_name(arguments["model_name"])
         size = int(image_size or arguments.get("img_size", 224))
@@ -384,8 +387,9 @@ class ImageEncoder(nn.Module):
         embedded = functional.linear(
             kept.flatten(2), projection.weight.flatten(1), projection.bias
         )
-        hidden = embedded + vit.pos_embed[0, 1:][keep_ids]
-        first = (vit.cls_token + vit.pos_embed[:, :1]).expand(len(images), -1, -1)
+        positions: Any = vit.pos_embed
+        hidden = embedded + positions[0, 1:][keep_ids]
+        first = (vit.cls_token + positions[:, :1]).expand(len(images), -1, -1)
         hidden = vit.norm_pre(torch.cat([first, hidden], dim=1))
         encoded: Tensor = vit.norm(vit.blocks(vit.pos_drop(hidden)))
         return encoded

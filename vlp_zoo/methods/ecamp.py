@@ -54,22 +54,27 @@ lesions, else regions, of the study), ``"centre"``, or ``"batch"`` (a field
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple, NotRequired, TypedDict, TypeVar
+from typing import ClassVar, TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.image import ImageEncoder, patchify, sincos_table
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.errors import BatchFieldError, ConfigError
 from vlp_zoo.losses import masked_mse, weighted_token_ce
 from vlp_zoo.methods.base import VLPModule
-from vlp_zoo.methods.ecamp_networks import ContextFusion, MLMHead, SuperResolution
+from vlp_zoo.methods.ecamp_flags import choice, resolve_flags
+from vlp_zoo.methods.ecamp_networks import (
+    ContextFusion,
+    MLMHead,
+    Pass,
+    SuperResolution,
+    initialise,
+)
 from vlp_zoo.methods.ecamp_text import (
-    CORRECTED,
-    OFFICIAL,
     ReportTransform,
     mask_tokens,
     token_weights,
@@ -77,22 +82,19 @@ from vlp_zoo.methods.ecamp_text import (
 from vlp_zoo.methods.ecamp_window import (
     ECAMPTransform,
     attention_window,
+    cut,
     window_cells,
 )
 from vlp_zoo.modules import (
     MAEDecoder,
-    PatchMask,
     mask_patches,
-    xavier_linears,
 )
 from vlp_zoo.noise import sample_noise
 
-__all__ = ["ECAMP", "ECAMPBatch", "Pass"]
-
-T = TypeVar("T")
+__all__ = ["ECAMP", "ECAMPBatch"]
 
 
-class ECAMPBatch(TypedDict):
+class ECAMPFields(TypedDict):
     """What ``ECAMP.make_transform`` returns, collated. S is the encoder's image side."""
 
     uid: list[str]
@@ -105,18 +107,12 @@ class ECAMPBatch(TypedDict):
     template_mask: Tensor  # (B, T) bool, stock phrases ("there is no")
     continuation_mask: Tensor  # (B, T) bool, ## pieces
     report_text: list[str]
-    window_origin: NotRequired[Tensor]  # (B, 2) int64, column and row in patches
 
 
-class Pass(NamedTuple):
-    """One forward pass, up to the losses."""
+class ECAMPBatch(ECAMPFields, total=False):
+    """The same with what only some window sources bring."""
 
-    low: Tensor  # (B, C, S, S)
-    mask: PatchMask
-    latent: Tensor  # (B, 1 + V, D)
-    pixels: Tensor  # (B, P, p*p*3)
-    attention: Tensor  # (B, T, V), no gradient
-    text: Tensor  # (B, T, text_width)
+    window_origin: Tensor  # (B, 2) int64, column and row in patches
 
 
 class ECAMP(VLPModule[ECAMPBatch]):
@@ -126,6 +122,10 @@ class ECAMP(VLPModule[ECAMPBatch]):
         variant: ``"corrected"`` or ``"official"``: what the flags left at None follow.
         image_encoder: A ViT: a preset (``tiny``, ``base``) or a timm name.
         image_size: Side S of the encoder's input; images come at 2S.
+        encoder_sizes: Changes to the ViT: ``patch_size``, ``embed_dim``, ``depth``,
+            ``num_heads``.
+        warm_start: Encoder to start from, such as ``official:mae:FILE`` (the authors
+            start from MAE) or ``timm:NAME``; its position table comes along.
         mask_ratio: Share of hidden patches.
         decoder_width: Width of the image decoder.
         decoder_depth: Its blocks.
@@ -159,7 +159,7 @@ class ECAMP(VLPModule[ECAMPBatch]):
         vocab_size: See `VLPModule`.
     """
 
-    batch_keys: ClassVar[frozenset[str]] = ECAMPBatch.__required_keys__
+    batch_keys: ClassVar[frozenset[str]] = ECAMPFields.__required_keys__
     field_sources: ClassVar[dict[str, str]] = {
         "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",
         "input_ids": "choose a data set with reports (--data pairs, mimic_cxr, ...)",
@@ -170,6 +170,8 @@ class ECAMP(VLPModule[ECAMPBatch]):
         variant: str = "corrected",
         image_encoder: str = "vit_base_patch16_224",
         image_size: int = 224,
+        encoder_sizes: dict[str, int] | None = None,
+        warm_start: str | None = None,
         mask_ratio: float = 0.75,
         decoder_width: int = 512,
         decoder_depth: int = 4,
@@ -210,32 +212,27 @@ class ECAMP(VLPModule[ECAMPBatch]):
             tokenizer=tokenizer,
             vocab_size=vocab_size,
         )
-        _choice("variant", variant, "corrected", "official")
-        _choice("window_source", window_source, "attention", "boxes", "centre", "batch")
-        official = variant == "official"
+        choice("window_source", window_source, "attention", "boxes", "centre", "batch")
+        self.flags, self.text_rules = resolve_flags(
+            variant,
+            force_descriptors=force_descriptors,
+            masked_mean=masked_mean,
+            padding_in_text_loss=padding_in_text_loss,
+            window_follows_crop=window_follows_crop,
+            swap_window_axes=swap_window_axes,
+            position_table=position_table,
+            antialias=antialias,
+            sr_final_relu=sr_final_relu,
+            horizontal_flip=horizontal_flip,
+            entities=entities,
+        )
         self.image_encoder_name, self.image_size = image_encoder, image_size
+        self.encoder_sizes, self.warm_start = encoder_sizes or {}, warm_start
         self.mask_ratio, self.max_tokens = mask_ratio, max_tokens
         self.decoder_sizes = (decoder_width, decoder_depth, decoder_heads)
         self.text_sizes = (text_width, text_depth, text_heads, text_ffn, text_dropout)
         self.window_source, self.trim_padding = window_source, trim_padding
         self.window_warmup_steps = window_warmup_steps
-        self.masked_mean = _or(masked_mean, not official)
-        self.padding_in_text_loss = _or(padding_in_text_loss, official)
-        self.window_follows_crop = _or(window_follows_crop, not official)
-        self.swap_window_axes = _or(swap_window_axes, official)
-        self.position_table = _or(position_table, "ecamp" if official else "mae")
-        _choice("position_table", self.position_table, "mae", "ecamp")
-        self.antialias = _or(antialias, not official)
-        self.sr_final_relu = _or(sr_final_relu, official)
-        self.horizontal_flip = _or(horizontal_flip, 0.5 if official else 0.0)
-        words = _or(entities, "tokens" if official else "words")
-        _choice("entities", words, "words", "tokens")
-        self.text_rules = replace(
-            OFFICIAL if official else CORRECTED,
-            force_descriptors=_or(force_descriptors, not official),
-            weigh_padding=self.padding_in_text_loss,
-            single_tokens=words == "tokens",
-        )
 
     def build(self) -> None:
         """Create the networks, initialised as the official code does."""
@@ -248,14 +245,17 @@ class ECAMP(VLPModule[ECAMPBatch]):
             )
         # The class token is trained by nothing but its neighbours: pool the patches.
         self.image_encoder = ImageEncoder(
-            self.image_encoder_name, self.image_size, pooling="avg"
+            self.image_encoder_name,
+            self.image_size,
+            pooling="avg",
+            timm_arguments=self.encoder_sizes,
         )
         self.image_encoder.require_maskable()
         grid, patch = self.image_encoder.grid, self.image_encoder.patch_size
         encoder_width = self.image_encoder.width
-        positions = sincos_table(grid, width, self.position_table)
+        positions = sincos_table(grid, width, self.flags.position_table)
         self.decoder = MAEDecoder(encoder_width, patch, positions, depth, heads)
-        self.super_resolution = SuperResolution(self.sr_final_relu)
+        self.super_resolution = SuperResolution(self.flags.sr_final_relu)
         text_width, depth, heads, ffn, dropout = self.text_sizes
         self.image_to_text = nn.Linear(encoder_width, text_width)
         self.text_encoder = TextEncoder(
@@ -269,12 +269,13 @@ class ECAMP(VLPModule[ECAMPBatch]):
         )
         self.fusion = ContextFusion(text_width, heads, ffn, dropout)
         self.mlm_head = MLMHead(text_width, self.vocab_size)
-        xavier_linears(self)
-        vit: Any = self.image_encoder.timm
-        nn.init.xavier_uniform_(vit.patch_embed.proj.weight.data.flatten(1))
-        nn.init.normal_(vit.cls_token, std=0.02)
-        vit.pos_embed.data.copy_(sincos_table(grid, encoder_width, self.position_table))
-        vit.pos_embed.requires_grad_(False)
+        initialise(self, sincos_table(grid, encoder_width, self.flags.position_table))
+
+    def on_fit_start(self) -> None:
+        """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
+        if self.warm_start and self.trainer.ckpt_path is None:
+            state = load_encoder(self.warm_start).timm.state_dict()
+            self.image_encoder.load_weights(state, self.warm_start)
 
     def make_transform(self, train: bool) -> ECAMPTransform:
         """Crop, insert the context, tokenise, mark entities."""
@@ -288,9 +289,9 @@ class ECAMP(VLPModule[ECAMPBatch]):
             image_px=2 * self.image_size,
             grid=self.image_encoder.grid,
             train=train,
-            flip=self.horizontal_flip,
+            flip=self.flags.horizontal_flip,
             window=self.window_source,
-            follow_crop=self.window_follows_crop,
+            follow_crop=self.flags.window_follows_crop,
         )
 
     def run(
@@ -313,7 +314,7 @@ class ECAMP(VLPModule[ECAMPBatch]):
             (self.image_size, self.image_size),
             mode="bicubic",
             align_corners=False,
-            antialias=self.antialias,
+            antialias=self.flags.antialias,
         )
         mask = mask_patches(patch_noise, self.mask_ratio)
         latent = self.image_encoder.encode_visible(
@@ -330,7 +331,7 @@ class ECAMP(VLPModule[ECAMPBatch]):
         """Pixels of the hidden patches."""
         patches = patchify(run.low, self.image_encoder.patch_size)
         target = patches.permute(0, 1, 2, 4, 5, 3).flatten(3, 4).flatten(1, 2)
-        over = "masked" if self.masked_mean else "all"
+        over = "masked" if self.flags.masked_mean else "all"
         pixels = run.pixels.view(*run.pixels.shape[:2], -1, 3)
         return masked_mse(pixels, target, run.mask.hidden, over)
 
@@ -345,15 +346,11 @@ class ECAMP(VLPModule[ECAMPBatch]):
         rows, columns = (window[:, :, None] * step + pixels).unbind(1)
         with torch.autocast(images.device.type, enabled=False):
             sharp = self.super_resolution(
-                self.unpatchify(run.pixels).float(), rows, columns
+                self.decoder.image(run.pixels).to(images.dtype), rows, columns
             )
-        index = rows.clamp(0, side - 1)[:, None, :, None]
-        target = images.gather(2, index.expand(-1, images.shape[1], -1, side))
-        index = columns.clamp(0, side - 1)[:, None, None]
-        target = target.gather(3, index.expand(*target.shape[:3], -1))
-        inside = (rows < side)[:, None, :, None] & (columns < side)[:, None, None]
+        target, inside = cut(images, rows, columns)
         error = ((sharp - target).square() * inside).sum()
-        count = inside.sum() if self.masked_mean else len(images) * side**2
+        count = inside.sum() if self.flags.masked_mean else len(images) * side**2
         loss: Tensor = error / (3 * count)
         return loss
 
@@ -368,7 +365,7 @@ class ECAMP(VLPModule[ECAMPBatch]):
             output.bias,
             input_ids,
             weights,
-            None if self.padding_in_text_loss else attention_mask,
+            None if self.flags.padding_in_text_loss else attention_mask,
         )
 
     def losses(self, batch: ECAMPBatch) -> dict[str, Tensor]:
@@ -421,7 +418,6 @@ class ECAMP(VLPModule[ECAMPBatch]):
     def window(self, run: Pass, entity_mask: Tensor, origin: Tensor | None) -> Tensor:
         """(B, 2) int64, first row and column of the window in patches."""
         grid, source = self.image_encoder.grid, self.window_source
-        cells = window_cells(grid)
         if source in ("boxes", "batch"):
             if origin is None:
                 raise BatchFieldError(
@@ -430,19 +426,12 @@ class ECAMP(VLPModule[ECAMPBatch]):
                     "use --model.window_source attention",
                 )
             # Given as (column, row); the official code mixes the axes up.
-            swapped = source == "batch" and self.swap_window_axes
+            swapped = source == "batch" and self.flags.swap_window_axes
             return origin if swapped else origin.flip(1)
         if source == "centre" or self.global_step < self.window_warmup_steps:
             entity_mask = torch.zeros_like(entity_mask)
-        return attention_window(
-            run.attention, entity_mask, run.mask.keep_ids, grid, cells
-        )
-
-    def unpatchify(self, pixels: Tensor) -> Tensor:
-        """(B, P, p*p*3) to (B, 3, S, S)."""
-        (h, w), p = self.image_encoder.grid, self.image_encoder.patch_size
-        blocks = pixels.view(-1, h, w, p, p, 3).permute(0, 5, 1, 3, 2, 4)
-        return blocks.reshape(-1, 3, h * p, w * p)
+        visible = run.mask.keep_ids
+        return attention_window(run.attention, entity_mask, visible, grid)
 
     def pictures(self, batch: ECAMPBatch) -> dict[str, Tensor | str]:
         """Input, what the encoder sees, reconstruction, doubled image, and report."""
@@ -459,14 +448,3 @@ class ECAMP(VLPModule[ECAMPBatch]):
             hidden = masked_ids != ids
             shown["report"] = draw_reports(self.tokenizer.tokens, ids, hidden, entity)
         return shown
-
-
-def _or(flag: T | None, otherwise: T) -> T:
-    return otherwise if flag is None else flag
-
-
-def _choice(name: str, value: str, *allowed: str) -> None:
-    if value not in allowed:
-        raise ConfigError(
-            f"--model.{name} among {', '.join(allowed)}", repr(value), "pick one"
-        )

@@ -5,13 +5,32 @@ Wang et al., arXiv 2312.13316; official code ToniChopp/ECAMP @ d02d16d (MIT).
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.modules import MultiHeadAttention, ResidualNorm, attention_map
+from vlp_zoo.modules import (
+    MultiHeadAttention,
+    PatchMask,
+    ResidualNorm,
+    attention_map,
+    xavier_linears,
+)
 
-__all__ = ["ContextFusion", "MLMHead", "SuperResolution"]
+__all__ = ["ContextFusion", "MLMHead", "Pass", "SuperResolution", "initialise"]
+
+
+class Pass(NamedTuple):
+    """One forward pass, up to the losses."""
+
+    low: Tensor  # (B, C, S, S)
+    mask: PatchMask
+    latent: Tensor  # (B, 1 + V, D)
+    pixels: Tensor  # (B, P, p*p*3)
+    attention: Tensor  # (B, T, V), no gradient
+    text: Tensor  # (B, T, text_width)
 
 
 class SuperResolution(nn.Module):
@@ -42,8 +61,8 @@ class SuperResolution(nn.Module):
         Returns:
             (B, 3, R, C).
         """
-        down, row_inside = _doubling(rows, image.shape[2])
-        across, column_inside = _doubling(columns, image.shape[3])
+        down, row_inside = _doubling(rows, image.shape[2], image.dtype)
+        across, column_inside = _doubling(columns, image.shape[3], image.dtype)
         doubled = down[:, None] @ image @ across[:, None].transpose(-1, -2)
         # Valid convolutions on the halo; what lies outside the image must stay 0.
         inside = row_inside[:, None, 1:-1, None] * column_inside[:, None, None, 1:-1]
@@ -54,7 +73,7 @@ class SuperResolution(nn.Module):
         return sharp.relu() if self.final_relu else sharp
 
 
-def _doubling(places: Tensor, side: int) -> tuple[Tensor, Tensor]:
+def _doubling(places: Tensor, side: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Bilinear doubling (align_corners false) as a matrix (B, R + 4, side).
 
     Two more places on either end are the halo. The second result, (B, R + 4), is 1
@@ -65,8 +84,8 @@ def _doubling(places: Tensor, side: int) -> tuple[Tensor, Tensor]:
     source = ((wide + 0.5) / 2 - 0.5).clamp(0, side - 1)
     pixels = torch.arange(side, device=places.device)
     weights = (1 - (source[..., None] - pixels).abs()).clamp(min=0)
-    inside = ((wide >= 0) & (wide < 2 * side)).to(weights.dtype)
-    return weights * inside[..., None], inside
+    inside = ((wide >= 0) & (wide < 2 * side)).to(dtype)
+    return weights.to(dtype) * inside[..., None], inside
 
 
 class ContextFusion(nn.Module):
@@ -132,3 +151,18 @@ class MLMHead(nn.Module):
         """(B, T, D) to (B, T, D); the output matrix is applied by the loss."""
         normed: Tensor = self.norm(functional.gelu(self.dense(hidden)))
         return normed
+
+
+def initialise(module: Any, positions: Tensor) -> None:
+    """Initialise as the official code does: Xavier over the text model too.
+
+    Args:
+        module: ECAMP with its networks.
+        positions: Fixed position table of the image encoder.
+    """
+    xavier_linears(module)
+    vit: Any = module.image_encoder.timm
+    nn.init.xavier_uniform_(vit.patch_embed.proj.weight.data.flatten(1))
+    nn.init.normal_(vit.cls_token, std=0.02)
+    vit.pos_embed.data.copy_(positions)
+    vit.pos_embed.requires_grad_(False)

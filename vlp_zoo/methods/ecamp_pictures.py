@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vlp_zoo.encoders.image import ImageEncoder
-    from vlp_zoo.methods.ecamp import ECAMP, Pass
+    from vlp_zoo.methods.ecamp import ECAMP
+    from vlp_zoo.methods.ecamp_networks import Pass
 
 __all__ = ["draw_pass", "draw_reports"]
 
@@ -34,7 +35,7 @@ def draw_pass(module: ECAMP, run: Pass) -> dict[str, Tensor]:
     encoder = module.image_encoder
     hidden = run.mask.hidden.view(-1, 1, *encoder.grid).float()
     hidden = functional.interpolate(hidden, scale_factor=float(encoder.patch_size))
-    predicted = module.unpatchify(run.pixels.float())
+    predicted = module.decoder.image(run.pixels.float())
     places = torch.arange(2 * encoder.image_size, device=predicted.device)
     places = places.expand(len(predicted), -1)
     visible = run.low.float() * (1 - hidden)

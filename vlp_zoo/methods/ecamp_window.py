@@ -19,7 +19,7 @@ from vlp_zoo.methods.ecamp_text import ReportTransform
 from vlp_zoo.transforms import CropGeometry, random_resized_crop, resize
 from vlp_zoo.types import Box, Example, Study
 
-__all__ = ["ECAMPTransform", "attention_window", "window_cells"]
+__all__ = ["ECAMPTransform", "attention_window", "cut", "window_cells"]
 
 
 def window_cells(grid: tuple[int, int]) -> int:
@@ -32,7 +32,6 @@ def attention_window(
     entity_mask: Tensor,
     keep_ids: Tensor,
     grid: tuple[int, int],
-    cells: int,
 ) -> Tensor:
     """The window that gathers most of the attention of entity tokens.
 
@@ -41,11 +40,11 @@ def attention_window(
         entity_mask: (B, T) bool, the tokens that ask.
         keep_ids: (B, V) patch numbers of the visible patches.
         grid: Rows and columns of the patches.
-        cells: Side of the window in patches.
 
     Returns:
         (B, 2) int64, first row and column; the centre where no entity is named.
     """
+    cells = window_cells(grid)
     asking = entity_mask.to(attention.dtype)
     mass = torch.einsum("bt,btv->bv", asking, attention)
     whole = mass.new_zeros(len(mass), grid[0] * grid[1]).scatter(1, keep_ids, mass)
@@ -56,6 +55,26 @@ def attention_window(
     found = torch.stack([best // columns, best % columns], dim=1)
     centre = torch.tensor([(side - cells) // 2 for side in grid], device=best.device)
     return torch.where(entity_mask.any(1)[:, None], found, centre)
+
+
+def cut(images: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Cut a window out of each image.
+
+    Args:
+        images: (B, C, H, W).
+        rows: (B, R) row numbers; those beyond the border repeat it.
+        columns: (B, Q) as above.
+
+    Returns:
+        (B, C, R, Q), and (B, 1, R, Q) bool, True = inside the image.
+    """
+    channels, height, width = images.shape[1:]
+    index = rows.clamp(0, height - 1)[:, None, :, None]
+    part = images.gather(2, index.expand(-1, channels, -1, width))
+    index = columns.clamp(0, width - 1)[:, None, None]
+    part = part.gather(3, index.expand(*part.shape[:3], -1))
+    tall, wide = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+    return part, tall[:, None, :, None] & wide[:, None, None]
 
 
 @dataclass(frozen=True)

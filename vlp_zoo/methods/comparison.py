@@ -1,0 +1,149 @@
+"""Comparing numbers of ours with recorded ones, for the parity replays."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vlp_zoo.errors import DatasetNotFoundError
+
+__all__ = [
+    "ABSOLUTE_MID",
+    "FLOOR",
+    "RELATIVE_LOSS",
+    "RELATIVE_NORM",
+    "RELATIVE_TRAJECTORY",
+    "Comparison",
+    "Fixture",
+    "magnitude",
+    "read_fixture",
+    "relative",
+    "sums",
+    "tensor",
+]
+
+RELATIVE_LOSS = 1e-5
+ABSOLUTE_MID = 1e-4
+RELATIVE_NORM = 1e-3
+RELATIVE_TRAJECTORY = 1e-4
+FLOOR = 1e-6
+"""Below this a gradient is rounding noise: the biases of attention keys, whose exact
+gradient is zero."""
+
+
+class Comparison(NamedTuple):
+    """One compared quantity.
+
+    Attributes:
+        quantity: Name, with the number of values where there are several.
+        ours: Our value, or our largest magnitude.
+        official: The recorded one, likewise.
+        error: Relative for losses and norms, largest absolute for tensors.
+        tolerance: Largest error allowed.
+    """
+
+    quantity: str
+    ours: float
+    official: float
+    error: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the error is a number within the tolerance."""
+        return self.error <= self.tolerance
+
+
+class Fixture(NamedTuple):
+    """A recorded pre-training run."""
+
+    meta: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    def get(self, name: str) -> Tensor:
+        """A tensor that must be there."""
+        if name not in self.tensors:
+            raise DatasetNotFoundError(
+                f"the tensor {name!r} in the fixture",
+                f"{len(self.tensors)} others",
+                "fetch the fixture again",
+            )
+        return self.tensors[name]
+
+
+def read_fixture(folder: Path) -> Fixture:
+    """Read a recorded training run.
+
+    Raises:
+        DatasetNotFoundError: If a file is missing, damaged or of another kind.
+    """
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "tensors.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise DatasetNotFoundError(
+            f"a fixture (meta.json, tensors.safetensors) in {folder}",
+            f"{type(error).__name__}: {error}",
+            "give a folder with a recorded ECAMP run",
+        ) from error
+    if not isinstance(meta, dict) or "losses" not in meta:
+        raise DatasetNotFoundError(
+            f"a pre-training fixture in {folder}",
+            "a meta.json without losses",
+            "give a folder with a recorded ECAMP pre-training run",
+        )
+    return Fixture(meta, tensors)
+
+
+def magnitude(tensor: Tensor) -> float:
+    """Largest magnitude, at least what makes a relative tolerance reach the floor."""
+    return max(float(tensor.abs().max()), FLOOR / RELATIVE_NORM)
+
+
+def relative(
+    name: str, ours: Tensor, official: float, tolerance: float = RELATIVE_LOSS
+) -> Comparison:
+    """Compare scalars by their relative error."""
+    value = float(ours.detach())
+    error = abs(value - official) / max(abs(official), FLOOR)
+    return Comparison(name, value, official, error, tolerance)
+
+
+def tensor(
+    name: str, ours: Tensor | None, expected: Tensor, tolerance: float
+) -> Comparison:
+    """Compare tensors by their largest absolute error."""
+    wide = expected.double()
+    found = torch.zeros_like(wide) if ours is None else ours.detach().double()
+    title = f"{name} ({expected.numel()})"
+    if name.startswith("mid.") and found.shape != wide.shape:
+        found = found.reshape(-1)
+        wide = wide.reshape(-1)
+    if found.shape != wide.shape:
+        return Comparison(title, math.nan, math.nan, math.inf, tolerance)
+    error = float((found - wide).abs().max())
+    return Comparison(
+        title, float(found.abs().max()), float(wide.abs().max()), error, tolerance
+    )
+
+
+def sums(name: str, ours: Tensor, recorded: Mapping[str, float]) -> Comparison:
+    """Sum, sum of magnitudes and sum of squares of a thinned tensor, per value."""
+    wide = ours.double()
+    found = (wide.sum(), wide.abs().sum(), wide.square().sum())
+    keys = ("sum", "abs_sum", "sq_sum")
+    errors = [
+        abs(float(value) - recorded[key]) / wide.numel()
+        for value, key in zip(found, keys, strict=True)
+    ]
+    return Comparison(
+        name, float(found[1]), recorded["abs_sum"], max(errors), ABSOLUTE_MID
+    )
