@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,14 +118,16 @@ def test_local_language_model_answers_in_batches(tmp_path: Path) -> None:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import PreTrainedTokenizerFast as WordTokenizer
 
     words = ["[UNK]", "[PAD]", "There", "is", "edema", ".", "no"]
     bare = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
     bare.pre_tokenizer = Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=bare, unk_token="[UNK]", pad_token="[PAD]"
-    ).save_pretrained(tmp_path)
+    wrap: Any = WordTokenizer
+    wrap(tokenizer_object=bare, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(
+        tmp_path
+    )
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=len(words), n_positions=512, n_embd=8, n_layer=1, n_head=1,

@@ -163,6 +163,7 @@ def annotate(text: str) -> list[Entity]:
     ]
 
 
+@lru_cache(maxsize=1024)
 def canonical_finding(name: str) -> str:
     """Our name of a finding, whatever a data set calls it.
 
