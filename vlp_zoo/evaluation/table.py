@@ -1,0 +1,157 @@
+"""Results as a table with intervals, floors and what they allow one to say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from vlp_zoo.evaluation.results import Result
+from vlp_zoo.evaluation.suite import DIFFERENCE, PIXELS
+
+__all__ = ["result_tables", "verdicts"]
+
+Group = tuple[str, str, str, float, int]
+
+
+def result_tables(results: Sequence[Result]) -> list[Table]:
+    """One table per task, split, protocol, label fraction and seed.
+
+    Numbers of different splits or protocols never share a table.
+
+    Args:
+        results: Any results; rows appear in their order.
+    """
+    tables = []
+    for group, rows in _groups(results).items():
+        task, _, protocol, fraction, seed = group
+        title = f"{task}: {protocol}, {fraction:.0%} of the training patients' labels"
+        if fraction < 1:
+            title += f" (draw {seed})"
+        table = Table(
+            title=title,
+            caption=_caption(rows),
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+            title_justify="left",
+        )
+        table.add_column("encoder", overflow="fold")
+        for name in (
+            "macro AUROC [95 %]",
+            "minus random init",
+            "minus pixels-pca",
+            "AUPRC",
+            "Brier",
+        ):
+            table.add_column(name, justify="right", no_wrap=True)
+        headlines = [row for row in rows if row.metric == "macro_auroc"]
+        ended = False
+        for row in sorted(headlines, key=lambda r: r.role != "encoder"):
+            if row.role != "encoder" and not ended:
+                table.add_section()
+                ended = True
+            others = [r for r in rows if r.key == row.key]
+            table.add_row(
+                row.encoder,
+                _interval(row),
+                _interval(_against(others, pixels=False), sign=True),
+                _interval(_against(others, pixels=True), sign=True),
+                _number(_value(others, "macro_auprc")),
+                _number(_value(others, "macro_brier")),
+                style=None if row.role == "encoder" else "dim",
+            )
+        tables.append(table)
+    return tables
+
+
+def verdicts(results: Sequence[Result]) -> list[str]:
+    """For each encoder and table one line: which floors it is above."""
+    lines = []
+    for rows in _groups(results).values():
+        for row in rows:
+            if row.metric != "macro_auroc" or row.role != "encoder":
+                continue
+            gaps = [r for r in rows if r.key == row.key and r.metric == DIFFERENCE]
+            above = [_floor(gap) for gap in gaps if (gap.low or 0.0) > 0]
+            rest = [_floor(gap) for gap in gaps if not (gap.low or 0.0) > 0]
+            said = []
+            if above:
+                said.append(f"above {' and '.join(above)}")
+            if rest:
+                said.append(f"NOT shown to be above {' or '.join(rest)}")
+            if not gaps:
+                said.append("compared with no floor")
+            lines.append(
+                f"{row.encoder} on {row.task}, {row.fraction:.0%} of labels: "
+                f"{', '.join(said)} (paired 95 % intervals over test patients)"
+            )
+    return lines
+
+
+def _groups(results: Sequence[Result]) -> dict[Group, list[Result]]:
+    groups: dict[Group, list[Result]] = {}
+    for row in results:
+        # A split names the studies, the data what is known of them.
+        split = row.split_sha256 + row.data_sha256
+        group = (row.task, split, row.protocol, row.fraction, row.seed)
+        groups.setdefault(group, []).append(row)
+    return groups
+
+
+def _caption(rows: Sequence[Result]) -> str:
+    first = rows[0]
+    used = int(first.details.get("labels_used", 0))
+    text = (
+        f"test: {first.n} images of {first.n_patients} patients; training: "
+        f"{first.n_train}; {used} of {len(first.per_label)} labels count"
+    )
+    missing: dict[str, str] = {}
+    for row in rows:
+        missing |= row.undefined
+    if missing:
+        left_out = "; ".join(f"{name} ({why})" for name, why in missing.items())
+        text += f"\nleft out: {left_out}"
+    edge = {
+        row.encoder: row.details["c"]
+        for row in rows
+        if row.details.get("c_at_edge") and row.encoder != "prevalence"
+    }
+    if edge:
+        chosen = ", ".join(f"{name} (C = {c:g})" for name, c in edge.items())
+        text += f"\nC at the edge of its grid: {chosen}"
+    slow = {row.encoder for row in rows if row.details.get("converged") is False}
+    if slow:
+        text += f"\nnot converged: {', '.join(sorted(slow))}"
+    return text
+
+
+def _against(rows: Sequence[Result], pixels: bool) -> Result | None:
+    for row in rows:
+        if row.metric == DIFFERENCE and (row.baseline_name == PIXELS) == pixels:
+            return row
+    return None
+
+
+def _floor(gap: Result) -> str:
+    return PIXELS if gap.baseline_name == PIXELS else "random init"
+
+
+def _value(rows: Sequence[Result], metric: str) -> float | None:
+    return next((row.value for row in rows if row.metric == metric), None)
+
+
+def _number(value: float | None, sign: bool = False) -> str:
+    if value is None or math.isnan(value):
+        return "n/a"
+    return f"{value:{'+' if sign else ''}.3f}"
+
+
+def _interval(row: Result | None, sign: bool = False) -> str:
+    if row is None:
+        return ""
+    text = _number(row.value, sign)
+    if row.low is None or row.high is None or math.isnan(row.low):
+        return text
+    return rf"{text} \[{_number(row.low, sign)}, {_number(row.high, sign)}]"

@@ -1,0 +1,187 @@
+"""A task: labelled train, validation and test studies with nobody in two of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from vlp_zoo.errors import DataRejectedError, DatasetNotFoundError
+from vlp_zoo.types import Report, Study, StudySource
+
+__all__ = ["SPLITS", "Selected", "Task", "with_known_labels"]
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted, for whom, and how it is scored.
+
+    Attributes:
+        name: As on the command line, such as ``"phantom_chest"``.
+        splits: ``"train"``, ``"val"`` and ``"test"``.
+        metric: Headline metric.
+        protocol: Preset the task is meant for.
+        min_positives: Labels with fewer known positives or known negatives in the
+            test split are left out of every mean, and listed.
+
+    Raises:
+        DatasetNotFoundError: If a split is missing or empty, or there are no labels.
+        DataRejectedError: If a patient is in two splits, a uid occurs twice, label
+            columns differ between splits, or a label is neither 0, 1 nor unknown.
+    """
+
+    name: str
+    splits: Mapping[str, StudySource]
+    metric: str = "macro_auroc"
+    protocol: str = "vlp-linear"
+    min_positives: int = 10
+
+    def __post_init__(self) -> None:
+        absent = [s for s in SPLITS if s not in self.splits or not len(self.splits[s])]
+        if absent:
+            raise DatasetNotFoundError(
+                f"the splits {', '.join(SPLITS)} of {self.name}",
+                f"no studies with labels in {', '.join(absent)}",
+                "give the data a split column, or larger val and test fractions",
+            )
+        if not self.label_names:
+            raise DatasetNotFoundError(
+                f"label columns of {self.name}",
+                "none",
+                "name the start of their names with --label-prefix",
+            )
+        for split in SPLITS:
+            self._check_labels(split)
+        self._check_patients()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Labels in the order of all columns."""
+        return self.splits["train"].label_names
+
+    @cached_property
+    def split_sha256(self) -> str:
+        """SHA-256 over sorted ``uid TAB split`` lines: equal counts prove nothing."""
+        lines = sorted(
+            f"{uid}\t{split}\n" for split in SPLITS for uid in self.splits[split].uids
+        )
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """SHA-256 over what the sources yield, label values included."""
+        digest = hashlib.sha256("\n".join(self.label_names).encode())
+        for split in SPLITS:
+            source = self.splits[split]
+            digest.update(source.fingerprint.encode())
+            digest.update(np.ascontiguousarray(source.labels).tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def excluded(self) -> dict[str, str]:
+        """Labels that the test split cannot judge, each with the reason."""
+        reasons = {}
+        labels = self.splits["test"].labels
+        for k, label in enumerate(self.label_names):
+            positives = int((labels[:, k] == 1).sum())
+            negatives = int((labels[:, k] == 0).sum())
+            if min(positives, negatives) < max(1, self.min_positives):
+                reasons[label] = f"{positives} positives, {negatives} negatives in test"
+        return reasons
+
+    def _check_labels(self, split: str) -> None:
+        source = self.splits[split]
+        names, values = source.label_names, source.labels
+        if names != self.label_names or values.shape != (len(source), len(names)):
+            raise DataRejectedError(
+                f"labels {', '.join(self.label_names)} in {self.name} {split}",
+                f"{', '.join(names)}, shape {values.shape}, {len(source)} studies",
+                "give all splits the same label columns",
+            )
+        odd = ~(np.isnan(values) | (values == 0) | (values == 1))
+        if odd.any():
+            row, column = (int(i[0]) for i in np.nonzero(odd))
+            raise DataRejectedError(
+                f"labels 0, 1 or blank in {self.name} {split}",
+                f"{values[row, column]} for {names[column]} of {source.uids[row]}",
+                "decide on 0, 1 or blank for every label",
+            )
+        if len(set(source.uids)) < len(source):
+            twice = _shown(_repeated(source.uids))
+            raise DataRejectedError(
+                f"unique uids in {self.name} {split}",
+                f"more than once: {twice}",
+                "remove the repeated rows",
+            )
+
+    def _check_patients(self) -> None:
+        for i, first in enumerate(SPLITS):
+            for second in SPLITS[i + 1 :]:
+                one, other = self.splits[first], self.splits[second]
+                shared = set(one.patient_ids) & set(other.patient_ids)
+                if shared:
+                    raise DataRejectedError(
+                        f"different patients in {first} and {second} of {self.name}",
+                        f"{len(shared)} patients in both: {_shown(sorted(shared))}",
+                        "split by patient, or drop the split column to let the hash "
+                        "of the patient id decide",
+                    )
+
+
+class Selected:
+    """Some studies of a source, as a source.
+
+    Args:
+        source: Where they are.
+        indices: Which, in the order wanted.
+    """
+
+    def __init__(self, source: StudySource, indices: Sequence[int]) -> None:
+        self.source = source
+        self.indices = [int(index) for index in indices]
+        self.name = source.name
+        self.label_names = source.label_names
+        self.uids = [source.uids[i] for i in self.indices]
+        self.patient_ids = [source.patient_ids[i] for i in self.indices]
+        self.labels: npt.NDArray[np.float32] = source.labels[self.indices]
+        chosen = np.asarray(self.indices, np.int64).tobytes()
+        self.fingerprint = hashlib.sha256(
+            source.fingerprint.encode() + chosen
+        ).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Study:
+        return self.source[self.indices[index]]
+
+    def reports(self) -> Iterator[Report]:
+        """Reports of the selected studies; the others are read and dropped."""
+        every = list(self.source.reports())
+        return (every[i] for i in self.indices)
+
+
+def with_known_labels(source: StudySource) -> StudySource:
+    """The source without studies of which no label is known; itself if there are none.
+
+    Such studies teach a probe nothing, and encoding them costs as much as others.
+    """
+    known = ~np.isnan(source.labels).all(axis=1)
+    if known.all() or not source.label_names:
+        return source
+    return Selected(source, [int(i) for i in np.nonzero(known)[0]])
+
+
+def _repeated(values: Sequence[str]) -> list[str]:
+    names, counts = np.unique(np.asarray(values), return_counts=True)
+    return [str(name) for name in names[counts > 1]]
+
+
+def _shown(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
