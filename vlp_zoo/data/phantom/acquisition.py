@@ -41,9 +41,9 @@ class Exposure:
         """Random settings for a view."""
         return cls(
             view=view,
-            rotation=float(np.clip(rng.normal(0, 2.0), -5, 5)),
-            zoom=float(rng.uniform(0.95, 1.05)),
-            shift=(float(rng.normal(0, 0.012)), float(rng.normal(0, 0.012))),
+            rotation=float(np.clip(rng.normal(0, 2.5), -6, 6)),
+            zoom=float(rng.uniform(0.88, 1.10)),
+            shift=(float(rng.uniform(-0.04, 0.04)), float(rng.uniform(-0.04, 0.04))),
             scapulae=float(rng.uniform(0.0, 1.0)),
             mean=float(rng.uniform(112, 142)),
             spread=float(rng.uniform(50, 60)),
@@ -85,8 +85,9 @@ def expose(
     beam = beam + 0.03 * smooth(beam, 0.08 * canvas.scale) + 0.012
     film = -np.log(beam)
     low, high = np.percentile(film[::3, ::3], (2.0, 99.5))
-    tone = np.clip((film - low) / (high - low), 0.0, 1.15) ** exposure.gamma
-    tone = smooth(tone.astype(np.float32), exposure.blur * size / 224)
+    tone = np.clip((film - float(low)) * float(1 / (high - low)), 1e-4, 1.15)
+    tone = np.exp(exposure.gamma * np.log(tone))
+    tone = smooth(tone, exposure.blur * size / 224)
     grey = tone * 255
     for _ in range(3):
         sample = np.clip(grey[1::2, 1::2], 0, 255)

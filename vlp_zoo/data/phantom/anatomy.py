@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlp_zoo.data.phantom.canvas import Field, spline
+from vlp_zoo.data.phantom.canvas import Field, Grid, spline
 
 __all__ = ["REGIONS", "SIDES", "Build", "Chest", "Shape", "region_outlines"]
 
@@ -57,6 +57,7 @@ class Build:
     heart_tilt: float
     vessels: float
     knob: float
+    mediastinum: float
     rib_slope: float
     rib_gap: float
     rib_strength: float
@@ -74,12 +75,13 @@ class Build:
         return cls(
             width=float(rng.uniform(0.355, 0.395) - 0.008 * female),
             apex=float(rng.uniform(0.105, 0.135)),
-            dome=float(rng.uniform(0.685, 0.735)),
+            dome=float(rng.uniform(0.665, 0.74)),
             dome_gap=float(rng.uniform(0.008, 0.035)),
-            heart=float(rng.normal(0.445, 0.022)),
+            heart=float(rng.normal(0.445, 0.03)),
             heart_tilt=float(rng.uniform(-0.3, 1.0)),
             vessels=float(rng.uniform(0.8, 1.2)),
             knob=float(rng.uniform(0.0, 1.0) * (0.5 + age / 180)),
+            mediastinum=float(rng.uniform(0.88, 1.16)),
             rib_slope=float(rng.uniform(0.75, 1.25)),
             rib_gap=float(rng.uniform(0.055, 0.062)),
             rib_strength=float(rng.uniform(0.75, 1.15)),
@@ -149,7 +151,7 @@ class Chest:
         array[:, 0] = 0.5 + SIDES[side] * array[:, 0]
         return array
 
-    def wall(self, y: Field | float) -> Field:
+    def wall(self, y: Grid | float) -> Field:
         """Distance of the inner chest wall from the midline at height y."""
         width, apex = self.build.width, self.build.apex
         heights = apex + np.array([0, 0.012, 0.04, 0.1, 0.22, 0.37, 0.52, 0.7])
@@ -214,7 +216,7 @@ class Chest:
         return spline(knots, closed=True, steps=6)
 
     def _mediastinum(self) -> Field:
-        wide = self.shape.mediastinum
+        wide = self.shape.mediastinum * self.build.mediastinum
         knob = 0.066 + 0.022 * self.build.knob
         knots = [
             (0.5 - 0.045, 0.02),
@@ -238,35 +240,35 @@ class Chest:
     def ribs(self, side: str) -> tuple[list[Field], list[Field]]:
         """Posterior and anterior rib courses, from the first rib down."""
         build = self.build
-        back: list[Field] = []
-        front: list[Field] = []
-        for number in range(10):
-            y = build.apex + 0.012 + number * build.rib_gap
-            drop = (0.055 + 0.012 * min(number, 6)) * build.rib_slope
-            w = float(self.wall(y + drop)) + 0.006
-            arch = 0.010 if number > 1 else 0.022
-            knots = [
-                (0.028, y),
-                (0.075, y - arch),
-                (0.45 * w, y - arch + 0.06 * drop),
-                (0.72 * w, y + 0.32 * drop),
-                (0.92 * w, y + 0.72 * drop),
-                (1.0 * w, y + 1.12 * drop),
-            ]
-            back.append(spline(self.place(side, knots)))
-            if number < 7:
-                start = y + 1.12 * drop
-                fall = (0.035 + 0.013 * number) * build.rib_slope
-                end = max(0.125, (0.42 + 0.03 * number) * w)
-                knots = [
-                    (1.0 * w, start),
-                    (0.985 * w, start + 0.25 * fall),
-                    (0.86 * w, start + 0.8 * fall),
-                    (0.5 * (0.86 * w + end), start + 1.25 * fall),
-                    (end, start + 1.5 * fall),
-                ]
-                front.append(spline(self.place(side, knots)))
-        return back, front
+        number = np.arange(10)
+        y = build.apex + 0.012 + number * build.rib_gap
+        drop = (0.055 + 0.012 * np.minimum(number, 6)) * build.rib_slope
+        w = self.wall(y + drop) + 0.006
+        arch = np.where(number > 1, 0.010, 0.022)
+        start = y + 1.12 * drop
+        fall = (0.035 + 0.013 * number) * build.rib_slope
+        end = np.maximum(0.125, (0.42 + 0.03 * number) * w)
+        rear = [
+            (0.028 + 0 * w, y),
+            (0.075 + 0 * w, y - arch),
+            (0.45 * w, y - arch + 0.06 * drop),
+            (0.72 * w, y + 0.32 * drop),
+            (0.92 * w, y + 0.72 * drop),
+            (1.0 * w, start),
+        ]
+        fore = [
+            (1.0 * w, start),
+            (0.985 * w, start + 0.25 * fall),
+            (0.86 * w, start + 0.8 * fall),
+            (0.5 * (0.86 * w + end), start + 1.25 * fall),
+            (end, start + 1.5 * fall),
+        ]
+        courses = []
+        for knots in (rear, fore):
+            array = np.transpose(np.array(knots, np.float32), (2, 0, 1))
+            array[..., 0] = 0.5 + SIDES[side] * array[..., 0]
+            courses.append(list(spline(array, steps=6)))
+        return courses[0], courses[1][:7]
 
     def clavicle(self, side: str) -> Field:
         """The S-shaped axis of a clavicle, medial end first."""

@@ -9,15 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Canvas", "Field", "noise_tile", "sigmoid", "smooth", "spline"]
+__all__ = ["Canvas", "Field", "Grid", "noise_tile", "sigmoid", "smooth", "spline"]
 
 Field = npt.NDArray[np.float32]
 """(H, W) of a physical quantity, or (N, 2) of body coordinates."""
+
+Grid = npt.NDArray[np.floating[Any]]
+"""The same before it is rounded to single precision."""
+
+TILE = 512
+"""Side of the noise tiles in pixels."""
 
 SHIFT = 4
 """Fractional bits of the coordinates handed to OpenCV."""
@@ -37,40 +45,43 @@ def _basis(steps: int) -> Field:
 def spline(
     points: npt.ArrayLike, closed: bool = False, steps: int = 8
 ) -> npt.NDArray[np.float32]:
-    """A smooth curve through control points.
+    """A smooth curve through control points, or many curves at once.
 
     Args:
-        points: (N, 2).
+        points: (..., N, 2).
         closed: Whether the last point joins the first.
         steps: Samples per span.
 
     Returns:
-        (N * steps, 2) if closed, else ((N - 1) * steps + 1, 2).
+        (..., N * steps, 2) if closed, else (..., (N - 1) * steps + 1, 2).
     """
     knots = np.asarray(points, np.float32)
+    first, last = knots[..., :1, :], knots[..., -1:, :]
     if closed:
-        padded = np.concatenate([knots[-1:], knots, knots[:2]])
-        spans = len(knots)
+        padded = np.concatenate([last, knots, knots[..., :2, :]], -2)
+        spans = knots.shape[-2]
     else:
-        padded = np.concatenate([knots[:1], knots, knots[-1:]])
-        spans = len(knots) - 1
-    windows = np.stack([padded[i : i + spans] for i in range(4)], 1)
-    curve = np.einsum("sk,nkc->nsc", _basis(steps), windows).reshape(-1, 2)
-    return curve if closed else np.concatenate([curve, knots[-1:]])
+        padded = np.concatenate([first, knots, last], -2)
+        spans = knots.shape[-2] - 1
+    windows = np.stack([padded[..., i : i + spans, :] for i in range(4)], -2)
+    curve = (_basis(steps) @ windows).reshape(*knots.shape[:-2], spans * steps, 2)
+    return curve if closed else np.concatenate([curve, last], -2)
 
 
-def sigmoid(field: Field) -> Field:
+def sigmoid(field: Grid) -> Field:
     """Logistic function that cannot overflow."""
-    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * field), np.float32)
+    bounded = np.clip(np.asarray(field, np.float32), -30, 30)
+    return np.asarray(1 / (1 + np.exp(-bounded)), np.float32)
 
 
-def smooth(field: Field, sigma: float) -> Field:
+def smooth(field: Grid, sigma: float) -> Field:
     """Gaussian blur; wide ones are computed on a reduced grid.
 
     Args:
         field: (H, W).
         sigma: Standard deviation in pixels.
     """
+    field = np.asarray(field, np.float32)
     if sigma < 0.3:
         return field
     if sigma <= 3.0:
@@ -90,7 +101,7 @@ def smooth(field: Field, sigma: float) -> Field:
 
 
 @lru_cache(maxsize=4)
-def noise_tile(kind: str, side: int = 512) -> Field:
+def noise_tile(kind: str, side: int = TILE) -> Field:
     """A tile of unit-variance noise that wraps around, the same in every process.
 
     Args:
@@ -113,6 +124,19 @@ def noise_tile(kind: str, side: int = 512) -> Field:
     gain[0, 0] = 0.0
     tile = np.fft.irfft2(np.fft.rfft2(white) * gain, s=(side, side))
     return np.asarray(tile / tile.std(), np.float32)
+
+
+def _band(lines: npt.ArrayLike, width: float) -> Field:
+    """Outlines (..., 2 N, 2) of lines (..., N, 2) with a width."""
+    axis = np.asarray(lines, np.float32)
+    along = np.empty_like(axis)
+    along[..., 1:-1, :] = axis[..., 2:, :] - axis[..., :-2, :]
+    along[..., 0, :] = axis[..., 1, :] - axis[..., 0, :]
+    along[..., -1, :] = axis[..., -1, :] - axis[..., -2, :]
+    length = np.maximum(np.hypot(along[..., 0], along[..., 1]), 1e-6)
+    across = along[..., ::-1] * (0.5 * width / length)[..., None]
+    across[..., 0] *= -1
+    return np.concatenate([axis + across, (axis - across)[..., ::-1, :]], -2)
 
 
 class Canvas:
@@ -148,7 +172,15 @@ class Canvas:
         )
 
     def _fixed(self, points: npt.ArrayLike) -> npt.NDArray[np.int32]:
-        return np.rint((self.pixels(points) - 0.5) * (1 << SHIFT)).astype(np.int32)
+        fixed = np.rint((self.pixels(points) - 0.5) * (1 << SHIFT))
+        return np.asarray(fixed, np.int32)
+
+    def _many(self, lines: Sequence[npt.ArrayLike]) -> list[npt.NDArray[np.int32]]:
+        """All lines in one transform: there may be hundreds of short ones."""
+        parts = [np.asarray(line, np.float32) for line in lines]
+        fixed = self._fixed(np.concatenate(parts))
+        ends = list(accumulate(len(part) for part in parts))
+        return [fixed[end - len(p) : end] for p, end in zip(parts, ends, strict=True)]
 
     def polygon(self, points: npt.ArrayLike, blur: float = 0.0) -> Field:
         """A filled outline as a field from 0 to 1.
@@ -183,9 +215,20 @@ class Canvas:
             page = np.zeros((self.size, self.size), np.uint8)
         thickness = width * self.scale
         strength = int(255 * value * min(1.0, max(thickness, 0.25)))
+        if thickness > 2.5:
+            # Filling the outline of a band is much quicker than a thick line.
+            same = len({len(np.asarray(line)) for line in lines}) == 1
+            bands = (
+                list(_band(np.stack([np.asarray(line) for line in lines]), width))
+                if same
+                else [_band(line, width) for line in lines]
+            )
+            for band in self._many(bands):
+                cv2.fillPoly(page, [band], strength, cv2.LINE_AA, SHIFT)
+            return page
         cv2.polylines(
             page,
-            [self._fixed(line) for line in lines],
+            self._many(lines),
             False,
             strength,
             max(1, round(thickness)),
@@ -193,6 +236,30 @@ class Canvas:
             SHIFT,
         )
         return page
+
+    def stamp(
+        self,
+        page: npt.NDArray[np.uint8],
+        anchor: npt.ArrayLike,
+        matrix: npt.ArrayLike,
+    ) -> Field:
+        """A page of body-sized pixels put at a point, as a field from 0 to 1.
+
+        Args:
+            page: uint8 (h, w), one pixel for each ``1 / size`` of a body unit.
+            anchor: Body point that the page's middle comes to.
+            matrix: (2, 2), what the page goes through first: mirror, turn, stretch.
+        """
+        linear = self.affine[:, :2] @ np.asarray(matrix, np.float32)
+        middle = 0.5 * (np.array(page.shape[::-1], np.float32) - 1)
+        shift = self.pixels(np.asarray(anchor)[None])[0] - 0.5 - linear @ middle
+        return np.asarray(
+            cv2.warpAffine(
+                page, np.column_stack([linear, shift]), (self.size, self.size)
+            ).astype(np.float32)
+            * (1 / 255),
+            np.float32,
+        )
 
     def discs(self, centres: npt.ArrayLike, radius: float) -> Field:
         """Filled discs as a field from 0 to 1; centres (N, 2) in body units."""
@@ -210,21 +277,19 @@ class Canvas:
             rng: Where the window lies.
             period: Body units that the tile spans; smaller is finer.
         """
-        tile = noise_tile(kind)
-        side = len(tile)
+        side = TILE
         if kind != "white":
-            reduced = min(side, max(16, int(self.scale * period)))
-            tile = _resized(kind, reduced)
-            side = reduced
+            side = min(TILE, max(16, int(self.size * period)))
+        tile = _wrapped(kind, side, self.size)
         top, left = (int(v) for v in rng.integers(0, side, 2))
-        rows = (top + np.arange(self.size)) % side
-        columns = (left + np.arange(self.size)) % side
-        return np.ascontiguousarray(tile[np.ix_(rows, columns)], np.float32)
+        window = tile[top : top + self.size, left : left + self.size]
+        return np.ascontiguousarray(window)
 
 
-@lru_cache(maxsize=64)
-def _resized(kind: str, side: int) -> Field:
+@lru_cache(maxsize=32)
+def _wrapped(kind: str, side: int, size: int) -> Field:
+    """A noise tile at another size, repeated so that any window is a slice."""
     tile = noise_tile(kind)
-    return np.asarray(
-        cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA), np.float32
-    )
+    if side != TILE:
+        tile = np.asarray(cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA))
+    return np.pad(tile, ((0, size), (0, size)), mode="wrap")

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from vlp_zoo.data.phantom.acquisition import Exposure
 from vlp_zoo.data.phantom.anatomy import Build
-from vlp_zoo.data.phantom.facts import LABELS, StudyFacts, draw_history, label_states
+from vlp_zoo.data.phantom.facts import LABELS, StudyFacts, label_states
 from vlp_zoo.data.phantom.frontal import draw_frontal
+from vlp_zoo.data.phantom.history import draw_history
 from vlp_zoo.data.phantom.lateral import draw_lateral
 from vlp_zoo.data.phantom.reports import WrittenReport, write_report
 from vlp_zoo.errors import ConfigError, UnknownNameError
@@ -206,6 +207,17 @@ class PhantomChestSource:
         """Facts of an examination by its number (not the number of an image)."""
         number = int(self._number[study])
         return draw_history(self.seed, int(self._patient[study]), number + 1)[-1]
+
+    def study_number(self, index: int) -> int:
+        """Which of the patient's examinations an image belongs to, from 0."""
+        return int(self._number[self._images[index][0]])
+
+    def procedure(self, index: int) -> str:
+        """Description of the examination, as in the MIMIC-CXR metadata."""
+        shown = self._study_views[self._images[index][0]]
+        if "LATERAL" in shown:
+            return f"CHEST ({shown[0]} AND LAT)"
+        return "CHEST (PORTABLE AP)" if shown[0] == "AP" else "CHEST (PA)"
 
     def _all_facts(self) -> Iterator[StudyFacts]:
         history: list[StudyFacts] = []

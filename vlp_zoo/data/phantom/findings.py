@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.data.phantom.anatomy import SIDES
-from vlp_zoo.data.phantom.canvas import Field, sigmoid, smooth, spline
+from vlp_zoo.data.phantom.canvas import Field, Grid, sigmoid, smooth, spline
 from vlp_zoo.data.phantom.facts import Finding
 from vlp_zoo.data.phantom.radiograph import Scene
 
@@ -32,7 +32,7 @@ def lift_of(findings: tuple[Finding, ...]) -> tuple[tuple[str, float], ...]:
     for finding in findings:
         if finding.label == "Atelectasis" and finding.zone == "lower":
             for side in finding.sides:
-                lift[side] = 0.012 + 0.035 * finding.amount
+                lift[side] = 0.008 + 0.022 * finding.amount
     return tuple(sorted(lift.items()))
 
 
@@ -75,10 +75,11 @@ def _blob(
 ) -> Field:
     """A soft spot from 0 to 1 with a ragged border."""
     canvas = scene.canvas
-    angle = rng.uniform(-0.6, 0.6)
+    angle = float(rng.uniform(-0.6, 0.6))
     dx, dy = canvas.x - centre[0], canvas.y - centre[1]
-    across = (dx * np.cos(angle) + dy * np.sin(angle)) / radius[0]
-    along = (dy * np.cos(angle) - dx * np.sin(angle)) / radius[1]
+    turn, lean = float(np.cos(angle)), float(np.sin(angle))
+    across = (dx * turn + dy * lean) / radius[0]
+    along = (dy * turn - dx * lean) / radius[1]
     distance = np.sqrt(across**2 + along**2)
     if ragged:
         distance = distance + ragged * canvas.noise("patch", rng, 1.0)
@@ -89,8 +90,8 @@ def _strength(finding: Finding) -> float:
     return 1.0 if finding.certain else FAINT
 
 
-def _replace_air(scene: Scene, density: Field) -> None:
-    scene.air = scene.air * (1 - density)
+def _replace_air(scene: Scene, density: Grid) -> None:
+    scene.air = np.asarray(scene.air * (1 - density), np.float32)
 
 
 def effusion(
@@ -101,11 +102,11 @@ def effusion(
     height = 0.045 + 0.36 * finding.amount**1.2
     level = chest.tips[side] - height
     u = np.abs(canvas.x - 0.5) / chest.build.width
-    surface = level + 0.045 * (0.55 - u**2) + rng.uniform(-0.02, 0.02) * u
+    surface = level + 0.045 * (0.55 - u**2) + float(rng.uniform(-0.02, 0.02)) * u
     depth = sigmoid((canvas.y - surface) / 0.008)
     fluid = depth * scene.lungs[side]
     _replace_air(scene, fluid * 0.93 * _strength(finding))
-    scene.extra += 0.06 * fluid * _strength(finding)
+    scene.extra += 0.20 * fluid * _strength(finding)
     return np.asarray(fluid > 0.5)
 
 
@@ -143,13 +144,13 @@ def consolidation(
     """Dense, even, with air bronchograms."""
     radius = 0.075 + 0.055 * finding.amount
     centre = spot(scene, finding, side, rng, 0.06)
-    shape = (radius, radius * rng.uniform(0.75, 1.1))
+    shape = (radius, radius * float(rng.uniform(0.75, 1.1)))
     blob = _blob(scene, centre, shape, rng, 0.10, 0.10) * scene.lungs[side]
     strength = _strength(finding)
     before = scene.air
     _replace_air(scene, 0.88 * blob * strength)
     # Bronchi keep their air: the tree shows dark instead of bright.
-    scene.extra -= 0.16 * blob * np.minimum(scene.vessels, 1.0) * before * strength
+    scene.extra -= 0.11 * blob * np.minimum(scene.vessels, 1.0) * before * strength
     return np.asarray(blob > 0.5)
 
 
@@ -168,7 +169,7 @@ def pneumonia(
         blob = _blob(scene, centre, (radius, radius), rng, 0.0, 0.3)
         total = np.maximum(total, blob)
     total = total * scene.lungs[side]
-    _replace_air(scene, total * (0.18 + 0.72 * patchy) * _strength(finding))
+    _replace_air(scene, total * (0.30 + 0.60 * patchy) * _strength(finding))
     return np.asarray(total > 0.45)
 
 
@@ -180,7 +181,7 @@ def opacity(
     radius = 0.095 + 0.05 * finding.amount
     blob = _blob(scene, centre, (radius, radius), rng, 0.05, 0.22)
     blob = blob * scene.lungs[side]
-    density = (0.34 + 0.14 * finding.amount) * _strength(finding)
+    density = (0.42 + 0.16 * finding.amount) * _strength(finding)
     scene.extra += 0.66 * density * blob * scene.air
     return np.asarray(blob > 0.5)
 
@@ -222,7 +223,7 @@ def atelectasis(
 def edema(scene: Scene, finding: Finding, side: str, rng: np.random.Generator) -> Mask:
     """Haze around the hilum, thick vessels, lines at the periphery."""
     chest, canvas = scene.chest, scene.canvas
-    x, y = chest.hila[side]
+    x, y = (float(v) for v in chest.hila[side])
     sign = SIDES[side]
     amount, strength = finding.amount, _strength(finding)
     reach = 0.12 + 0.09 * amount
@@ -230,8 +231,8 @@ def edema(scene: Scene, finding: Finding, side: str, rng: np.random.Generator) -
     dy = (canvas.y - y - 0.06) / (1.45 * reach)
     wing = np.exp(-(dx**2) - dy**2) * scene.lungs[side]
     cloud = 1 + 0.25 * canvas.noise("patch", rng, 0.7)
-    density = np.clip(wing * cloud * (0.30 + 0.45 * amount), 0, 0.85) * strength
-    scene.vessels = scene.vessels * (1 + (0.5 + 0.5 * amount) * wing * strength)
+    density = np.clip(wing * cloud * (0.16 + 0.42 * amount), 0, 0.85) * strength
+    scene.vessels = scene.vessels * (1 + (0.35 + 0.6 * amount) * wing * strength)
     _replace_air(scene, np.asarray(density, np.float32))
     lines = []
     bottom = chest.tips[side] - 0.05

@@ -57,17 +57,17 @@ class Drawing:
 
 def shape_of(build: Build, findings: tuple[Finding, ...]) -> Shape:
     """The geometry of a chest with these findings."""
-    heart = min(build.heart, 0.485)
+    heart = min(build.heart, 0.49)
     mediastinum = 1.0
     for finding in findings:
         if finding.label == "Cardiomegaly":
-            heart = 0.55 + 0.14 * finding.amount
+            heart = 0.535 + 0.135 * finding.amount
             if not finding.certain:
-                heart = 0.515
+                heart = 0.512
         elif finding.label == "Enlarged Cardiomediastinum":
-            mediastinum = 1.5 + 0.6 * finding.amount
+            mediastinum = 1.42 + 0.45 * finding.amount
             if not finding.certain:
-                mediastinum = 1.25
+                mediastinum = 1.22
     return Shape(heart, mediastinum, lift_of(findings))
 
 

@@ -124,15 +124,17 @@ def _normal(canvas: Canvas, build: Build, heart_ratio: float) -> _Profile:
         )
         for n in range(9)
     ]
-    bone = canvas.strokes(ribs, 0.02).astype(np.float32) / 255
+    bone = canvas.strokes(ribs, 0.02).astype(np.float32) * np.float32(1 / 255)
     sternum = spline([(0.315, 0.22), (0.245, 0.36), (0.215, 0.52)])
-    bone = bone * 0.5 + canvas.strokes([sternum], 0.02).astype(np.float32) / 255
+    bone = bone * 0.5 + canvas.strokes([sternum], 0.02).astype(np.float32) * np.float32(
+        1 / 255
+    )
     tissue = tissue + 0.10 * smooth(bone, 0.003 * canvas.scale)
     trachea = spline([(0.52, -0.02), (0.53, 0.2), (0.545, 0.37)])
-    tube = canvas.strokes([trachea], 0.03).astype(np.float32) / 255
+    tube = canvas.strokes([trachea], 0.03).astype(np.float32) * np.float32(1 / 255)
     tissue = tissue - 0.16 * smooth(tube, 0.004 * canvas.scale)
     arch = spline([(0.44, 0.36), (0.48, 0.27), (0.56, 0.25), (0.63, 0.33), (0.66, 0.6)])
-    aorta = canvas.strokes([arch], 0.055).astype(np.float32) / 255
+    aorta = canvas.strokes([arch], 0.055).astype(np.float32) * np.float32(1 / 255)
     tissue = tissue + 0.06 * smooth(aorta, 0.008 * canvas.scale)
     rng = np.random.default_rng((build.seed, 17))
     page = np.zeros((canvas.size, canvas.size), np.uint8)
@@ -145,7 +147,9 @@ def _normal(canvas: Canvas, build: Build, heart_ratio: float) -> _Profile:
             0.41 + 0.6 * reach * np.sin(angle + 0.15),
         )
         canvas.strokes([spline([(0.53, 0.41), bow, end])], 0.0035, page)
-    vessels = smooth(page.astype(np.float32) / 255, 0.003 * canvas.scale)
+    vessels = smooth(
+        page.astype(np.float32) * np.float32(1 / 255), 0.003 * canvas.scale
+    )
     hilum = np.exp(-(((canvas.x - 0.53) / 0.04) ** 2) - ((canvas.y - 0.41) / 0.06) ** 2)
     air = lung * (0.75 + 0.25 * smooth(lung, 0.05 * canvas.scale)) * (1 - 0.8 * heart)
     return _Profile(
@@ -190,11 +194,12 @@ def _paint(profile: _Profile, finding: Finding) -> npt.NDArray[np.bool_]:
             return np.asarray(fluid > 0.5)
         case "Consolidation" | "Pneumonia" | "Lung Opacity":
             blob = _round(profile, _depth(profile, finding), 0.08 + 0.05 * amount)
-            density = {"Consolidation": 0.8, "Pneumonia": 0.6}.get(finding.label, 0.4)
+            weight = {"Consolidation": 0.8, "Pneumonia": 0.6}.get(finding.label, 0.4)
+            cloud = weight * strength * blob
             if finding.label == "Pneumonia":
                 rng = np.random.default_rng((finding.seed, 6))
-                density = density * (1 + 0.5 * canvas.noise("patch", rng, 0.5))
-            profile.air = profile.air * (1 - np.clip(density * blob * strength, 0, 0.9))
+                cloud = cloud * (1 + 0.5 * canvas.noise("patch", rng, 0.5))
+            profile.air = profile.air * (1 - np.clip(cloud, 0, 0.9))
             return np.asarray(blob > 0.5)
         case "Lung Lesion":
             radius = 0.021 + 0.024 * amount if finding.kind == "nodule" else 0.055
@@ -205,14 +210,17 @@ def _paint(profile: _Profile, finding: Finding) -> npt.NDArray[np.bool_]:
             haze = np.exp(
                 -(((canvas.x - 0.54) / 0.17) ** 2) - ((canvas.y - 0.44) / 0.2) ** 2
             )
-            haze = haze * profile.lung
-            profile.air = profile.air * (1 - (0.25 + 0.4 * amount) * haze * strength)
+            haze = np.asarray(haze * profile.lung, np.float32)
+            density = (0.25 + 0.4 * amount) * strength
+            profile.air = np.asarray(profile.air * (1 - density * haze), np.float32)
             profile.vessels = profile.vessels * (1 + amount)
             return np.asarray(haze > 0.35)
         case "Atelectasis":
             y = profile.dome - 0.03
             line = spline([(0.5, y), (0.6, y + 0.01), (0.72, y + 0.04)])
-            band = canvas.strokes([line], 0.014).astype(np.float32) / 255
+            band = canvas.strokes([line], 0.014).astype(np.float32) * np.float32(
+                1 / 255
+            )
             band = smooth(band, 0.003 * canvas.scale) * profile.lung
             profile.air = profile.air * (1 - 0.75 * band * strength)
             return np.asarray(band > 0.4)
@@ -223,7 +231,9 @@ def _paint(profile: _Profile, finding: Finding) -> npt.NDArray[np.bool_]:
                 "pacemaker": [(0.33, 0.2), (0.42, 0.3), (0.45, 0.5), (0.33, 0.66)],
                 "chest tube": [(0.6, 0.7), (0.62, 0.5), (0.52, 0.3)],
             }.get(finding.kind, [(0.36, 0.2), (0.43, 0.25), (0.45, 0.42)])
-            course = canvas.strokes([spline(paths)], 0.006).astype(np.float32) / 255
+            course = canvas.strokes([spline(paths)], 0.006).astype(
+                np.float32
+            ) * np.float32(1 / 255)
             profile.extra += 0.3 * course
             return np.asarray(course > 0.3)
     # A rib fracture, a rind or a thin rim of air is not seen from the side.

@@ -9,6 +9,7 @@ around them, which gives the silhouette sign for free.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,12 @@ from vlp_zoo.data.phantom.anatomy import SIDES, Chest
 from vlp_zoo.data.phantom.canvas import Canvas, Field, sigmoid, smooth, spline
 
 __all__ = ["Scene", "attenuation", "normal_scene", "vessel_tree"]
+
+GENERATIONS = 6
+"""Divisions of the vessels that a picture of a few hundred pixels can show."""
+
+TREES = 32
+"""Vessel trees to choose from; each patient turns and stretches two of them."""
 
 
 @dataclass
@@ -48,55 +55,69 @@ class Scene:
     masks: list[npt.NDArray[np.bool_]] = field(default_factory=list)
 
 
-def vessel_tree(
-    chest: Chest, side: str, rng: np.random.Generator
-) -> list[tuple[float, list[Field]]]:
-    """Branches that leave the hilum and divide: (width, segments) by generation."""
-    sign = SIDES[side]
-    hilum = chest.hila[side]
-    angles = np.deg2rad(np.array([-78, -52, -22, 8, 33, 55, 74, 88], np.float32))
+def vessel_tree(rng: np.random.Generator) -> list[tuple[float, Field]]:
+    """Branches that leave a hilum at the origin, fan out along +x and divide.
+
+    Returns:
+        For each generation its width and its branches, (N, 3, 2) points.
+    """
+    angles = np.deg2rad(np.array([-80, -55, -25, 5, 30, 52, 72, 88], np.float32))
     angles = angles + rng.normal(0, 0.09, len(angles)).astype(np.float32)
-    # Lower branches start lower and are wider: blood follows gravity.
-    start = np.stack([np.full(8, hilum[0]), hilum[1] + 0.055 * np.sin(angles)], 1)
-    start[:, 0] -= 0.012 * sign
+    start = np.stack([np.full(8, -0.012), 0.055 * np.sin(angles)], 1)
     length = np.full(8, 0.075, np.float32) * rng.uniform(0.85, 1.15, 8)
-    weight = 0.75 + 0.45 * (angles > 0)
-    generations: list[tuple[float, list[Field]]] = []
+    generations: list[tuple[float, Field]] = []
     width = 0.0145
-    for _ in range(6):
+    for _ in range(GENERATIONS):
         count = len(angles)
-        step = np.stack([sign * np.cos(angles), np.sin(angles)], 1) * length[:, None]
+        step = np.stack([np.cos(angles), np.sin(angles)], 1) * length[:, None]
         bow = rng.normal(0, 0.06, count)[:, None] * np.stack(
             [-step[:, 1], step[:, 0]], 1
         )
-        middle, end = start + 0.5 * step + bow, start + step
-        segments = np.stack([start, middle, end], 1).astype(np.float32)
-        generations.append((width, list(segments)))
+        end = start + step
+        branches = np.stack([start, start + 0.5 * step + bow, end], 1)
+        generations.append((width, branches.astype(np.float32)))
         spread = rng.uniform(0.16, 0.5, count).astype(np.float32)
         lean = rng.normal(0, 0.1, count).astype(np.float32)
         angles = np.concatenate([angles + spread + lean, angles - spread + lean])
-        # Branches bend back towards the long axis of the lung's fan.
         angles = np.clip(angles, -1.75, 1.75)
         start = np.concatenate([end, end])
         length = np.concatenate([length, length]) * 0.76
         length = length * rng.uniform(0.85, 1.15, len(length))
-        weight = np.concatenate([weight, weight])
         width *= 0.66
     return generations
 
 
+@lru_cache(maxsize=2 * TREES)
+def _tree_page(number: int, size: int) -> npt.NDArray[np.uint8]:
+    """One tree of the bank, drawn once per process for each image size."""
+    rng = np.random.default_rng((9, number))
+    canvas = Canvas(size, [[1, 0, 0.5], [0, 1, 0.5]])
+    page = np.zeros((size, size), np.uint8)
+    strengths = (1.0, 0.9, 0.8, 0.7, 0.62, 0.55)
+    tree = vessel_tree(rng)
+    for strength, (width, branches) in reversed(
+        list(zip(strengths, tree, strict=True))
+    ):
+        canvas.strokes(list(branches), width, page, strength)
+    return page
+
+
 def _vessels(canvas: Canvas, chest: Chest) -> Field:
-    rng = np.random.default_rng((chest.build.seed, 7))
-    page = np.zeros((canvas.size, canvas.size), np.uint8)
-    trees = [vessel_tree(chest, side, rng) for side in SIDES]
-    strengths = (1.0, 0.92, 0.82, 0.75, 0.68, 0.6)
-    for generation in reversed(range(6)):
-        for tree in trees:
-            width, segments = tree[generation]
-            canvas.strokes(
-                segments, width * chest.build.vessels, page, strengths[generation]
-            )
-    fine = smooth(page.astype(np.float32) * (1 / 255), 0.0025 * canvas.scale)
+    build = chest.build
+    rng = np.random.default_rng((build.seed, 7))
+    fine = np.zeros((canvas.size, canvas.size), np.float32)
+    for side, sign in SIDES.items():
+        page = _tree_page(int(rng.integers(TREES)), canvas.size)
+        turn = float(rng.normal(0, 0.07))
+        across, along = (float(v) for v in rng.uniform(0.92, 1.12, 2))
+        matrix = np.array(
+            [
+                [sign * across * np.cos(turn), -sign * along * np.sin(turn)],
+                [across * np.sin(turn), along * np.cos(turn)],
+            ]
+        )
+        fine += canvas.stamp(page, chest.hila[side], matrix)
+    fine = smooth(fine * build.vessels, 0.0022 * canvas.scale)
     # The smallest vessels are below the resolution: a haze around their parents.
     return fine + 0.35 * smooth(fine, 0.018 * canvas.scale)
 
@@ -104,22 +125,24 @@ def _vessels(canvas: Canvas, chest: Chest) -> Field:
 def _hila(canvas: Canvas, chest: Chest) -> Field:
     rng = np.random.default_rng((chest.build.seed, 8))
     total = np.zeros((canvas.size, canvas.size), np.float32)
-    for side, sign in SIDES.items():
-        x, y = chest.hila[side]
-        for dx, dy, across, along, weight in (
-            (-0.005, -0.03, 0.022, 0.03, 0.7),
-            (0.012, 0.005, 0.02, 0.03, 0.8),
-            (0.018, 0.045, 0.017, 0.04, 0.8),
-        ):
-            jitter = rng.normal(0, 0.004, 2)
-            cx = x + sign * (dx + jitter[0])
-            cy = y + dy + jitter[1]
-            lean = 0.3 * sign * (canvas.y - cy)
-            total += weight * np.exp(
-                -(((canvas.x - cx - lean) / across) ** 2)
-                - ((canvas.y - cy) / along) ** 2
+    turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    for dx, dy, across, along, weight in (
+        (-0.005, -0.03, 0.022, 0.03, 0.8),
+        (0.012, 0.005, 0.02, 0.03, 0.9),
+        (0.018, 0.045, 0.017, 0.04, 0.9),
+    ):
+        for side, sign in SIDES.items():
+            x, y = chest.hila[side] + rng.normal(0, 0.004, 2).astype(np.float32)
+            height = along * np.sin(turn)
+            outline = np.stack(
+                [
+                    x + sign * (dx + across * np.cos(turn) + 0.3 * height),
+                    y + dy + height,
+                ],
+                1,
             )
-    return total
+            total += weight * canvas.polygon(outline)
+    return smooth(total, 0.011 * canvas.scale)
 
 
 def _rib_cage(canvas: Canvas, chest: Chest) -> Field:
@@ -171,23 +194,24 @@ def _scapulae(canvas: Canvas, chest: Chest, rotated_out: float) -> Field:
 
 def _spine(canvas: Canvas, chest: Chest) -> Field:
     """Vertebral bodies and discs, pedicles and spinous processes."""
-    away = np.abs(canvas.x - chest.midline(canvas.y))
+    field = np.zeros((canvas.size, canvas.size), np.float32)
+    near = np.flatnonzero((np.abs(canvas.x - 0.5) < 0.075).any(0))
+    if not len(near):
+        return field
+    columns = slice(int(near[0]), int(near[-1]) + 1)
+    x, y = canvas.x[:, columns], canvas.y[:, columns]
+    away = np.abs(x - chest.midline(y))
     column = sigmoid((0.036 - away) / 0.004)
-    period = 0.052
-    phase = (canvas.y - chest.build.apex) / period
+    phase = (y - chest.build.apex) * (1 / 0.052)
     phase = phase - np.floor(phase)
     disc = np.exp(-(((phase - 0.5) / 0.13) ** 2))
-    edge = np.exp(-(((phase - 0.3) / 0.05) ** 2)) + np.exp(
-        -(((phase - 0.7) / 0.05) ** 2)
-    )
-    pedicle = np.exp(
-        -(((away - 0.024) / 0.006) ** 2) - ((phase - 0.02) / 0.16) ** 2
-    ) + np.exp(-(((away - 0.024) / 0.006) ** 2) - ((phase - 1.02) / 0.16) ** 2)
+    edge = np.exp(-(((np.abs(phase - 0.5) - 0.2) / 0.05) ** 2))
+    middle = np.minimum(phase, 1 - phase)
+    pedicle = np.exp(-(((away - 0.024) / 0.006) ** 2) - (middle / 0.16) ** 2)
     process = np.exp(-((away / 0.006) ** 2) - ((phase - 0.85) / 0.2) ** 2)
-    return np.asarray(
-        column * (1.0 - 0.30 * disc + 0.16 * edge) + 0.3 * pedicle + 0.3 * process,
-        np.float32,
-    )
+    field[:, columns] = column * (1.0 - 0.30 * disc + 0.16 * edge)
+    field[:, columns] += 0.3 * pedicle + 0.3 * process
+    return field
 
 
 def _airway(canvas: Canvas, chest: Chest) -> Field:

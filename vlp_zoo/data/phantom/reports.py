@@ -13,19 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vlp_zoo.data.phantom.boilerplate import BOILERPLATE, NEGATIONS, indication
 from vlp_zoo.data.phantom.facts import (
     OPACITIES,
     Finding,
     StudyFacts,
     label_states,
 )
-from vlp_zoo.data.phantom.phrases import (
-    NEGATIONS,
-    device_sentence,
-    indication,
-    noun,
-    pick,
-)
+from vlp_zoo.data.phantom.phrases import device_sentence, noun, pick
 from vlp_zoo.data.phantom.typos import slip
 from vlp_zoo.types import Report
 
@@ -149,14 +144,6 @@ def _denials(
         found.append((pick(rng, *wordings), labels))
     return found
 
-
-BOILERPLATE = (
-    "No free air below the right hemidiaphragm is seen.",
-    "The hilar contours are normal.",
-    "Hilar contours are unremarkable.",
-    "The visualized upper abdomen is unremarkable.",
-    "The trachea is midline.",
-)
 
 GROUP = {
     "Support Devices": 0,

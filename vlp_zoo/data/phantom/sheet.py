@@ -1,0 +1,122 @@
+"""A contact sheet of the chest world: one picture for each finding, with its words."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from vlp_zoo.data.phantom.chest import PhantomChestSource
+from vlp_zoo.data.phantom.facts import LABELS, label_states
+from vlp_zoo.data.phantom.folder import write_atomically
+from vlp_zoo.types import Study
+
+__all__ = ["pick_examples", "write_contact_sheet"]
+
+COLUMNS = 5
+CAPTION = 62
+SEARCH = 600
+"""Studies that are looked through for examples."""
+OUTLINE = (255, 196, 64)
+PALETTE = 64
+"""Grey levels and colours of a sheet: enough for the eye, a third of the size."""
+
+
+def pick_examples(source: PhantomChestSource) -> list[tuple[str, int]]:
+    """For each label the image that shows it with the least beside it.
+
+    Args:
+        source: Looked through without drawing.
+
+    Returns:
+        (label, index of the image), "No Finding" first; a label that no study has
+        is left out. A lateral image comes last where the source has one.
+    """
+    best: dict[str, tuple[float, int]] = {}
+    studies = min(SEARCH, source.studies)
+    first: dict[str, int] = {}
+    for index, number in enumerate(source.study_ids):
+        first.setdefault(number, index)
+    indices = list(first.values())[:studies]
+    for study, index in enumerate(indices):
+        facts = source.study_facts(study)
+        states = label_states(facts)
+        for label in LABELS:
+            if states[label] != 1:
+                continue
+            extent = max(
+                (f.amount for f in facts.findings if f.label == label), default=0.0
+            )
+            burden = len(facts.findings) - 0.8 * extent
+            if label not in best or burden < best[label][0]:
+                best[label] = (burden, index)
+    order = ["No Finding", *(label for label in LABELS if label != "No Finding")]
+    examples = [(label, best[label][1]) for label in order if label in best]
+    if "LATERAL" in source.views:
+        examples.append(("Lateral view", source.views.index("LATERAL")))
+    return examples
+
+
+def _tile(study: Study, label: str, side: int) -> npt.NDArray[np.uint8]:
+    """The picture in colour with the masks of the label outlined."""
+    picture = cv2.resize(study.image, (side, side), interpolation=cv2.INTER_AREA)
+    tile = np.repeat(picture[:, :, None], 3, 2)
+    mask = study.masks.get(label.lower())
+    if mask is not None:
+        large = cv2.resize(mask.astype(np.uint8), (side, side))
+        contours, _ = cv2.findContours(
+            large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+        )
+        drawn = tile.copy()
+        cv2.drawContours(drawn, contours, -1, OUTLINE, 1, cv2.LINE_AA)
+        scale = side / study.image.shape[0]
+        for box in study.boxes:
+            if box.kind == "lesion" and box.name == label.lower():
+                x1, y1, x2, y2 = (int(v * scale) for v in box.xyxy)
+                cv2.rectangle(drawn, (x1, y1), (x2 - 1, y2 - 1), (96, 160, 255), 1)
+        tile = cv2.addWeighted(drawn, 0.6, tile, 0.4, 0)
+    return np.asarray(tile, np.uint8)
+
+
+def write_contact_sheet(
+    path: Path, source: PhantomChestSource, side: int = 200
+) -> list[str]:
+    """Draw one example of each label with outlines and the report's impression.
+
+    Args:
+        path: ``.png`` to write.
+        source: Where the examples come from.
+        side: Pixels of one picture on the sheet.
+
+    Returns:
+        The labels on the sheet, in order.
+    """
+    examples = pick_examples(source)
+    rows = -(-len(examples) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * side, rows * (side + CAPTION)), (18, 18, 18))
+    pen = ImageDraw.Draw(sheet)
+    title, small = ImageFont.load_default(12), ImageFont.load_default(9)
+    for place, (label, index) in enumerate(examples):
+        study = source[index]
+        left = side * (place % COLUMNS)
+        top = (side + CAPTION) * (place // COLUMNS)
+        sheet.paste(Image.fromarray(_tile(study, label, side)), (left, top))
+        words = study.report.impression or study.report.findings
+        lines = textwrap.wrap(words, max(20, side // 5))
+        if len(lines) > 4:
+            lines = [*lines[:3], f"{lines[3]} ..."]
+        pen.text((left + 4, top + side + 2), label, (235, 235, 235), title)
+        pen.multiline_text(
+            (left + 4, top + side + 17), "\n".join(lines), (170, 170, 170), small,
+            spacing=1,
+        )  # fmt: skip
+    packed = io.BytesIO()
+    reduced = sheet.quantize(PALETTE, dither=Image.Dither.NONE)
+    reduced.save(packed, "PNG", optimize=True)
+    write_atomically(path, packed.getvalue())
+    return [label for label, _ in examples]
