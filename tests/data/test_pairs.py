@@ -219,9 +219,26 @@ def test_batches_from_files_are_the_same_with_two_workers(tmp_path: Path) -> Non
         assert np.array_equal(left["labels"], right["labels"], equal_nan=True)
 
 
-def load(path: Path, workers: int) -> list[dict[str, Any]]:
+@pytest.mark.slow  # each process imports torch anew
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes_that_inherit_nothing_load_the_same(
+    tmp_path: Path, method: str
+) -> None:
+    path, _ = write_pairs(tmp_path, 12)
+    batches = [load(path, 0), load(path, 2, start_method=method)]
+    for left, right in zip(*batches, strict=True):
+        assert left["uid"] == right["uid"]
+        assert np.array_equal(left["noise"], right["noise"])
+
+
+def load(path: Path, workers: int, **more: Any) -> list[dict[str, Any]]:
     data = Pairs(
-        str(path), batch_size=4, num_workers=workers, val_fraction=0, test_fraction=0
+        str(path),
+        batch_size=4,
+        num_workers=workers,
+        val_fraction=0,
+        test_fraction=0,
+        **more,
     )
     return list(data.make_loader("train", NoisyTransform(), train=True))
 
