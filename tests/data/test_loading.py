@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -132,6 +135,25 @@ def test_two_workers_equal_none_bit_for_bit() -> None:
             assert torch.equal(
                 left[name].nan_to_num(nan=-1), right[name].nan_to_num(nan=-1)
             )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_workers_start_after_cv2_has_made_threads() -> None:
+    code = (
+        "import cv2, numpy as np\n"
+        "from tests.data.test_loading import make_loader\n"
+        "cv2.setNumThreads(4)\n"
+        "cv2.GaussianBlur(np.zeros((2000, 2000), np.float32), (0, 0), 5)\n"
+        "print(len(list(make_loader(22, workers=2))))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "6\n", done.stderr
 
 
 def epoch_of(loader: ResumableLoader, epoch: int) -> list[dict[str, Any]]:

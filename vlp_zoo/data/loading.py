@@ -194,6 +194,8 @@ class ResumableLoader(DataLoader[Example]):
 
     def __iter__(self) -> Iterator[Example]:  # type: ignore[override]
         # A generator: nothing below runs until the first batch is asked for.
+        if self.num_workers > 0:
+            start_worker()
         sampler = self.sampler
         start = 0
         if isinstance(sampler, EpochSampler):
@@ -296,9 +298,14 @@ def _stack(name: str, values: list[Any]) -> Any:
     return torch.from_numpy(np.stack(values))
 
 
-def start_worker(worker_id: int) -> None:
-    """Keep a loader process to one thread; parallelism comes from their number."""
+def start_worker(worker_id: int = 0) -> None:
+    """Keep cv2 to one thread in this process; parallelism comes from the processes.
+
+    Called in the parent before it forks as well: cv2's pool does not survive a fork,
+    and a child that resized a pool it inherited would wait for its threads forever.
+    (torch does the same for its own threads.)
+    """
     import cv2
 
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    if cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)
