@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vlp_zoo.data.phantom.canvas import Canvas, Field, smooth
 
-__all__ = ["Exposure", "expose"]
+__all__ = ["Exposure", "expose", "measured_exposure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +118,15 @@ def _mark(picture: npt.NDArray[np.uint8], exposure: Exposure) -> None:
         max(1, size // 160),
         cv2.LINE_AA,
     )
+
+
+def measured_exposure(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Mean grey, contrast and a noise estimate of a picture, (3,).
+
+    What a shortcut would look at: tests and `benchmarks/phantom_difficulty.py` check
+    that no finding can be read from it.
+    """
+    grey = picture.astype(np.float32)
+    # Second differences cancel anatomy, and the median ignores its edges.
+    grain = float(np.median(np.abs(cv2.Laplacian(grey, cv2.CV_32F))))
+    return np.array([grey.mean(), grey.std(), grain], np.float32)

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,8 +70,8 @@ class PhantomChestSource:
         ConfigError: For sizes that cannot be drawn.
     """
 
-    name = "phantom_chest"
-    label_names = LABELS
+    name: str = "phantom_chest"
+    label_names: tuple[str, ...] = LABELS
 
     def __init__(
         self,
@@ -126,6 +125,7 @@ class PhantomChestSource:
         self.uids = [self._uid(study, view) for study, view in self._images]
         self.patient_ids = [self._patient_id(study) for study, _ in self._images]
         self.study_ids = [self._study_id(study) for study, _ in self._images]
+        self._labels: npt.NDArray[np.float32] | None = None
         known = json.dumps(
             [self.name, VERSION, split, studies, seed, image_size, views]
         )
@@ -182,11 +182,18 @@ class PhantomChestSource:
             },
         )
 
-    @cached_property
+    @property
     def labels(self) -> npt.NDArray[np.float32]:
-        """(N, 14) float32: 1 present, 0 absent, NaN uncertain."""
-        rows = np.stack([_row(label_states(facts)) for facts in self._all_facts()])
-        return rows[[study for study, _ in self._images]]
+        """(N, 14) float32: 1 present, 0 absent, NaN uncertain; made when first read."""
+        if self._labels is None:
+            states = (label_states(facts) for facts in self._all_facts())
+            rows = np.stack([_row(state) for state in states])
+            self._labels = rows[[study for study, _ in self._images]]
+        return self._labels
+
+    @labels.setter
+    def labels(self, values: npt.NDArray[np.float32]) -> None:
+        self._labels = values
 
     def reports(self) -> Iterator[Report]:
         """All reports in the order of the images; nothing is drawn."""

@@ -21,7 +21,7 @@ __all__ = [
     "tube_height",
 ]
 
-LABELS = (
+LABELS: tuple[str, ...] = (
     "Atelectasis",
     "Cardiomegaly",
     "Consolidation",

@@ -106,7 +106,7 @@ def effusion(
     depth = sigmoid((canvas.y - surface) / 0.008)
     fluid = depth * scene.lungs[side]
     _replace_air(scene, fluid * 0.93 * _strength(finding))
-    scene.extra += 0.20 * fluid * _strength(finding)
+    scene.extra += 0.12 * fluid * _strength(finding)
     return np.asarray(fluid > 0.5)
 
 
@@ -120,10 +120,12 @@ def pneumothorax(
     outline = chest.lungs[side]
     away = outline - hilum
     fall = 0.14 + 0.36 * amount
-    # A small one is a cap at the apex; a large one runs down the lateral wall.
-    reach = np.where(away[:, 1] < 0, 1.0, np.clip(0.25 + 0.85 * amount, 0, 1))
-    taper = np.where(away[:, 1] < 0, 1.0, np.exp(-away[:, 1] / (0.12 + 0.4 * amount)))
-    inner = hilum + away * (1 - fall * np.minimum(reach, taper))[:, None]
+    # A small one is a cap at the apex; a large one runs down the lateral wall. The
+    # base stays on the diaphragm.
+    down = np.maximum(away[:, 1], 0)
+    reach = fall * np.exp(-down / (0.07 + 0.40 * amount))
+    shrink = np.stack([reach, np.where(down > 0, 0, reach)], 1)
+    inner = hilum + away * (1 - shrink)
     kept = canvas.polygon(inner, 0.002)
     lateral = np.abs(canvas.x - 0.5) > 0.05
     gap = scene.lungs[side] * (1 - kept) * lateral
@@ -151,7 +153,7 @@ def consolidation(
     _replace_air(scene, 0.88 * blob * strength)
     # Bronchi keep their air: the tree shows dark instead of bright.
     scene.extra -= 0.11 * blob * np.minimum(scene.vessels, 1.0) * before * strength
-    return np.asarray(blob > 0.5)
+    return np.asarray((blob > 0.5) & (scene.heart < 0.5))
 
 
 def pneumonia(
@@ -170,7 +172,7 @@ def pneumonia(
         total = np.maximum(total, blob)
     total = total * scene.lungs[side]
     _replace_air(scene, total * (0.30 + 0.60 * patchy) * _strength(finding))
-    return np.asarray(total > 0.45)
+    return np.asarray((total > 0.45) & (scene.heart < 0.5))
 
 
 def opacity(
@@ -183,7 +185,7 @@ def opacity(
     blob = blob * scene.lungs[side]
     density = (0.42 + 0.16 * finding.amount) * _strength(finding)
     scene.extra += 0.66 * density * blob * scene.air
-    return np.asarray(blob > 0.5)
+    return np.asarray((blob > 0.5) & (scene.heart < 0.5))
 
 
 def atelectasis(

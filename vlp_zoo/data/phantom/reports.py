@@ -70,7 +70,7 @@ def _sentence(rng: np.random.Generator, finding: Finding) -> str:
         case "new":
             return pick(
                 rng,
-                f"There {it.be} new {it.text}.",
+                f"There {it.be} {'a ' if it.article else ''}new {it.text}.",
                 f"New {it.text}.",
                 f"{_capital(it.full)} {it.be} new since the prior study.",
                 f"Interval development of {it.full}.",

@@ -22,9 +22,10 @@ COLUMNS = 5
 CAPTION = 62
 SEARCH = 600
 """Studies that are looked through for examples."""
-OUTLINE = (255, 196, 64)
-PALETTE = 64
-"""Grey levels and colours of a sheet: enough for the eye, a third of the size."""
+OUTLINE = (255, 190, 60)
+FRAME = (90, 165, 255)
+GREYS = 40
+"""Grey levels of a sheet: enough for the eye, half of the size."""
 
 
 def pick_examples(source: PhantomChestSource) -> list[tuple[str, int]]:
@@ -53,6 +54,9 @@ def pick_examples(source: PhantomChestSource) -> list[tuple[str, int]]:
                 (f.amount for f in facts.findings if f.label == label), default=0.0
             )
             burden = len(facts.findings) - 0.8 * extent
+            if label == "Support Devices":
+                devices = sum(f.label == label for f in facts.findings)
+                burden = len(facts.findings) - 2.0 * devices
             if label not in best or burden < best[label][0]:
                 best[label] = (burden, index)
     order = ["No Finding", *(label for label in LABELS if label != "No Finding")]
@@ -72,15 +76,20 @@ def _tile(study: Study, label: str, side: int) -> npt.NDArray[np.uint8]:
         contours, _ = cv2.findContours(
             large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
         )
-        drawn = tile.copy()
-        cv2.drawContours(drawn, contours, -1, OUTLINE, 1, cv2.LINE_AA)
+        cv2.drawContours(tile, contours, -1, OUTLINE, 1)
         scale = side / study.image.shape[0]
         for box in study.boxes:
             if box.kind == "lesion" and box.name == label.lower():
                 x1, y1, x2, y2 = (int(v * scale) for v in box.xyxy)
-                cv2.rectangle(drawn, (x1, y1), (x2 - 1, y2 - 1), (96, 160, 255), 1)
-        tile = cv2.addWeighted(drawn, 0.6, tile, 0.4, 0)
+                cv2.rectangle(tile, (x1, y1), (x2 - 1, y2 - 1), FRAME, 1)
     return np.asarray(tile, np.uint8)
+
+
+def _palette() -> Image.Image:
+    colours = [(int(v),) * 3 for v in np.linspace(0, 255, GREYS)] + [OUTLINE, FRAME]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for colour in colours for value in colour])
+    return palette
 
 
 def write_contact_sheet(
@@ -116,7 +125,7 @@ def write_contact_sheet(
             spacing=1,
         )  # fmt: skip
     packed = io.BytesIO()
-    reduced = sheet.quantize(PALETTE, dither=Image.Dither.NONE)
+    reduced = sheet.quantize(palette=_palette(), dither=Image.Dither.NONE)
     reduced.save(packed, "PNG", optimize=True)
     write_atomically(path, packed.getvalue())
     return [label for label, _ in examples]
