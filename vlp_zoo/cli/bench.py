@@ -75,6 +75,14 @@ def _parser() -> argparse.ArgumentParser:
         default="label_",
         help="pairs: start of the names of label columns (label_)",
     )
+    for split in ("val", "test"):
+        parser.add_argument(
+            f"--{split}-fraction",
+            type=float,
+            default=0.1,
+            help=f"pairs without split column: share of {split} patients (0.1); for an "
+            "encoder trained on the table, no more than at training",
+        )
     parser.add_argument(
         "--min-positives",
         type=int,
@@ -121,8 +129,10 @@ def main(argv: list[str]) -> int:
             f"--encoder {options.encoder}, --task {options.task}",
             f"vlpzoo bench --encoder FILE.safetensors --task TASK; tasks: {TASKS}",
         )
-    settings = {
+    settings: dict[str, Any] = {
         "label_prefix": options.label_prefix,
+        "val_fraction": options.val_fraction,
+        "test_fraction": options.test_fraction,
         "min_positives": options.min_positives,
         "image_size": options.image_size,
     }
@@ -160,6 +170,8 @@ def build_task(
     name: str,
     *,
     label_prefix: str = "label_",
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.1,
     min_positives: int = 10,
     image_size: int = 224,
     studies: dict[str, int] | None = None,
@@ -169,6 +181,9 @@ def build_task(
     Args:
         name: ``phantom_chest``, ``pairs:TABLE`` or ``mimic_cxr:ROOT``.
         label_prefix: Of a table's label columns.
+        val_fraction: Share of a table's patients, where it has no split column.
+        test_fraction: As above. The defaults are those of ``--data pairs``, so that
+            an encoder trained on the table has not seen its test patients.
         min_positives: See `vlp_zoo.evaluation.tasks.Task`.
         image_size: Side of drawn images.
         studies: Drawn studies per split; None = `PHANTOM_STUDIES`.
@@ -197,7 +212,12 @@ def build_task(
             image_size=image_size,
         )
     elif kind == "pairs":
-        data = Pairs(path=place, label_prefix=label_prefix)
+        data = Pairs(
+            path=place,
+            label_prefix=label_prefix,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+        )
     else:
         data = MIMICCXR(root=place)
     return Task(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -94,4 +95,6 @@ class FeatureCache:
         except OSError as error:
             warnings.warn(f"features are not cached: {error}", stacklevel=2)
         finally:
-            part.unlink(missing_ok=True)
+            # Where nothing can be written there is nothing to remove either.
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)

@@ -64,9 +64,11 @@ class PixelEncoder(nn.Module):
         """Project pixels of each split on the leading training components."""
         mean = features["train"].mean(0, dtype=np.float64)
         centred = features["train"] - mean
-        width = min(PCA_WIDTH, *centred.shape)
-        # eigh sorts ascending: the last columns vary most.
-        axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :width]
+        # eigh sorts ascending: the last columns vary most. Beyond the rank of the
+        # training images a component is rounding, which standardising would blow up.
+        strengths, axes = np.linalg.eigh(centred.T @ centred)
+        width = min(PCA_WIDTH, int((strengths > 1e-8 * strengths[-1]).sum()))
+        axes = axes[:, ::-1][:, : max(1, width)]
         return {
             split: ((values - mean) @ axes).astype(np.float32)
             for split, values in features.items()

@@ -141,7 +141,7 @@ def fit_probe(
     values = train.astype(np.float64)
     mean, deviation = values.mean(0), values.std(0)
     # Below this a column is rounding of float32, and scaling it up would be noise.
-    varies = deviation > 1e-5 * np.abs(mean)
+    varies = (deviation > 1e-5 * np.abs(mean)) & (deviation > 1e-6 * deviation.max())
     scale = np.where(varies, 1 / np.where(varies, deviation, 1.0), 0.0)
     trained = (train_labels == 1).any(0) & (train_labels == 0).any(0)
     judged = (validation_labels == 1).any(0) & (validation_labels == 0).any(0)
@@ -266,7 +266,8 @@ def score(
     undefined = dict(task.excluded)
     for label, trained in zip(task.label_names, probe.trained, strict=True):
         if not trained:
-            undefined[label] = f"one class only in {len(chosen)} training cases"
+            reason = f"one class only in {len(chosen)} training cases"
+            undefined.setdefault(label, reason)
     used = [k for k, label in enumerate(task.label_names) if label not in undefined]
     cases = Cases(
         test.uids, test.patient_ids, task.label_names, test.labels, probabilities

@@ -108,7 +108,7 @@ def calibration_error(positive: Flags, probabilities: Array, bins: int = 15) -> 
     Args:
         positive: (N,).
         probabilities: (N,) in 0..1.
-        bins: Number of bins; fewer cases than bins give one case per bin.
+        bins: Number of bins; equal probabilities are never parted.
 
     Returns:
         Mean absolute gap of mean probability and positive rate, weighted by cases; NaN
@@ -117,9 +117,11 @@ def calibration_error(positive: Flags, probabilities: Array, bins: int = 15) -> 
     if not len(positive):
         return float("nan")
     order = np.argsort(probabilities, kind="stable")
-    gaps = probabilities[order] - positive[order]
-    parts = np.array_split(gaps, min(bins, len(gaps)))
-    return float(sum(abs(float(part.sum())) for part in parts) / len(gaps))
+    ranked = probabilities[order]
+    # Equal probabilities share a bin, or the order of the cases would matter.
+    first = np.searchsorted(ranked, ranked, side="left")
+    gaps = np.bincount(first * bins // len(ranked), ranked - positive[order])
+    return float(np.abs(gaps).sum() / len(ranked))
 
 
 METRICS: dict[str, Callable[[Flags, Array, Weights], Array]] = {

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vlp_zoo.cli import main
+from vlp_zoo.cli.bench import build_task, evaluate, print_table
+from vlp_zoo.evaluation.results import ResultStore
+
+SMALL = (
+    *("--studies", "24", "12", "16", "--image-size", "32", "--num-workers", "0"),
+    *("--min-positives", "1", "--bootstrap", "20"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """60 patients; a white image means disease."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "mine.csv"
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image", "patient_id", "split", "findings", "y_sick", "y_none"])
+        for i in range(60):
+            sick = i % 2
+            pixels = rng.integers(0, 60, (20, 20)) + 150 * sick
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{i}.png")
+            split = ("train", "train", "val", "test")[i // 2 % 4]
+            rows.writerow([f"{i}.png", f"p{i}", split, "Report.", sick, 0])
+    return path
+
+
+def test_phantom_from_flags_to_table_and_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bench"
+    command = ["bench", "--encoder", "random:micro", "--task", "phantom_chest"]
+    assert main([*command, *SMALL, "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    for words in ("random:micro", "pixels-pca", "prevalence", "0.500", "16 images"):
+        assert words in printed.out
+    assert "not for clinical use" in printed.out
+    assert "pixels-pca (paired 95 % intervals" in printed.out
+    written = (out / "results.jsonl").read_text()
+    assert main([*command, *SMALL, "--out", str(out)]) == 0
+    assert "found in" in capsys.readouterr().err
+    assert (out / "results.jsonl").read_text() == written
+
+
+def test_the_library_evaluates_a_table_of_pairs(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = evaluate(
+        ["random:micro"],
+        [f"pairs:{table}"],
+        tmp_path / "out",
+        bootstrap=20,
+        num_workers=0,
+        label_prefix="y_",
+        min_positives=5,
+    )
+    row = results[0]
+    assert (row.encoder, row.task) == ("random:micro", "pairs:mine.csv")
+    assert row.value == 1
+    assert row.undefined["none"].startswith("0 positives")
+    # Brightness is the disease, and 31 components of 32 images must not hide it.
+    pixels = next(r for r in results if r.encoder == "pixels-pca")
+    assert pixels.value == 1
+    assert row.commit is not None
+    assert row.versions["torch"]
+    assert row.seconds > 0
+    store = ResultStore(tmp_path / "out")
+    cases = store.cases(store.read()[0])
+    assert cases is not None
+    assert len(cases.uids) == row.n == 14
+    capsys.readouterr()
+    print_table(results)
+    assert "none (0 positives" in capsys.readouterr().out
+
+
+def test_a_dry_run_shows_the_split_and_encodes_nothing(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--encoder", "random:micro", "--task", f"pairs:{table}", "--dry-run"]
+    out = str(tmp_path / "out")
+    code = main(["bench", *arguments, "--label-prefix", "y_", "--out", out])
+    assert code == 0
+    printed = capsys.readouterr().out
+    assert "train 32 images of 32 patients" in printed
+    assert "sick: 16 / 32, 7 / 14, 7 / 14" in printed
+    assert "left out: 0 positives" in printed
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "cache" / "features").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--frobnicate"], "--frobnicate"),
+        (["--task", "phantom_chest"], "at least one --encoder"),
+        (["--encoder", "random:micro"], "at least one --encoder and one --task"),
+        (["--encoder", "random:micro", "--task", "phantm_chest"], "did you mean"),
+        (["--encoder", "random:micro", "--task", "pairs"], "pairs:TABLE.csv"),
+        (["--encoder", "random:micro", "--task", "pairs:none.csv"], "none.csv"),
+        (["--encoder", "none.safetensors", "--task", "phantom_chest"], "no such file"),
+        (["--encoder", "random:mirco", "--task", "phantom_chest"], "micro"),
+        (
+            ["--encoder", "random:micro", "--task", "phantom_chest", "--device", "abc"],
+            "abc",
+        ),
+        (
+            [
+                *[
+                    "--encoder",
+                    "random:micro",
+                    "--task",
+                    "phantom_chest",
+                    "--fractions",
+                    "2",
+                ]
+            ],
+            "fraction",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mistake_is_one_message(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert "do this:" in error
+    assert "Traceback" not in error
+
+
+def test_broken_encoders_are_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = ["--task", "phantom_chest"]
+    assert main(["bench", "--encoder", str(tmp_path), *task]) == 1
+    assert "encoder.safetensors" in capsys.readouterr().err
+    (tmp_path / "encoder.safetensors").write_bytes(b"nothing")
+    (tmp_path / "encoder.json").write_text("{}")
+    assert main(["bench", "--encoder", str(tmp_path), *task]) == 1
+    assert "card" in capsys.readouterr().err
+
+
+def test_a_table_without_labels_is_refused(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--encoder", "random:micro", "--task", f"pairs:{table}"]
+    assert main(["bench", *arguments]) == 1
+    assert "--label-prefix" in capsys.readouterr().err
+
+
+def test_phantom_splits_share_nobody() -> None:
+    task = build_task("phantom_chest", studies={"train": 30, "val": 10, "test": 20})
+    assert len(task.label_names) == 14
+    assert {split: len(source) for split, source in task.splits.items()} == {
+        "train": 30,
+        "val": 10,
+        "test": 20,
+    }

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.evaluation.stubs import BlockSource, StubEncoder, block_task
+from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.errors import EncoderLoadError
+from vlp_zoo.evaluation import suite
+from vlp_zoo.evaluation.feature_cache import FeatureCache
+from vlp_zoo.evaluation.features import Extraction
+from vlp_zoo.evaluation.floors import PixelEncoder, Prevalence, random_copy
+from vlp_zoo.evaluation.results import Result, ResultStore
+from vlp_zoo.evaluation.suite import DIFFERENCE, candidates_of, evaluate_task
+from vlp_zoo.evaluation.table import result_tables, verdicts
+from vlp_zoo.evaluation.tasks import SPLITS, Task
+
+
+def _extraction() -> Extraction:
+    return Extraction(progress=False, cache=FeatureCache(None))
+
+
+def _evaluate(
+    folder: Path, task: Task, encoder: StubEncoder, **options: object
+) -> list[Result]:
+    extraction = _extraction()
+    candidates = candidates_of(["stub"], extraction, load=lambda spec: encoder)
+    return evaluate_task(
+        candidates,
+        task,
+        ResultStore(folder),
+        extraction,
+        replicates=50,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def _by(results: list[Result], metric: str = "macro_auroc") -> dict[str, float | None]:
+    return {row.encoder: row.value for row in results if row.metric == metric}
+
+
+def test_encoder_and_floors_share_a_table(tmp_path: Path) -> None:
+    results = _evaluate(tmp_path, block_task(), StubEncoder())
+    aurocs = _by(results)
+    assert list(aurocs) == ["stub", "pixels-pca", "prevalence"]
+    assert aurocs["prevalence"] == 0.5
+    assert aurocs["pixels-pca"] is not None
+    assert aurocs["pixels-pca"] > 0.95
+    (gap,) = (row for row in results if row.metric == DIFFERENCE)
+    assert gap.baseline_name == "pixels-pca"
+    assert gap.value == pytest.approx((aurocs["stub"] or 0) - aurocs["pixels-pca"])
+    assert gap.low is not None
+    assert gap.high is not None
+    assert gap.value is not None
+    assert gap.low <= gap.value <= gap.high
+
+
+def test_prevalence_has_the_auprc_and_brier_of_the_base_rate(tmp_path: Path) -> None:
+    task = block_task(200)
+    results = _evaluate(tmp_path, task, StubEncoder())
+    rate = task.splits["test"].labels.mean(0)
+    trained = task.splits["train"].labels.mean(0)
+    assert _by(results, "macro_auprc")["prevalence"] == pytest.approx(rate.mean())
+    brier = rate * (1 - trained) ** 2 + (1 - rate) * trained**2
+    assert _by(results, "macro_brier")["prevalence"] == pytest.approx(brier.mean())
+
+
+def test_a_second_run_finds_everything(tmp_path: Path) -> None:
+    encoder = StubEncoder()
+    first = _evaluate(tmp_path, block_task(), encoder)
+    seen, lines = encoder.images, ResultStore(tmp_path).path.read_text()
+    task = block_task()
+    again = _evaluate(tmp_path, task, encoder)
+    assert encoder.images == seen == 300
+    assert all(task.splits[split].read == 0 for split in SPLITS)  # type: ignore[attr-defined]
+    assert ResultStore(tmp_path).path.read_text() == lines
+    assert [(r.key, r.metric, r.value) for r in again] == [
+        (r.key, r.metric, r.value) for r in first
+    ]
+
+
+def test_an_interrupted_run_keeps_what_was_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = suite._probe, 0
+
+    def stop(*args: object) -> list[Result]:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return plain(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(suite, "_probe", stop)
+    with pytest.raises(KeyboardInterrupt):
+        _evaluate(tmp_path, block_task(), StubEncoder())
+    assert {row.encoder for row in ResultStore(tmp_path).read()} == {"stub"}
+    monkeypatch.setattr(suite, "_probe", plain)
+    encoder = StubEncoder()
+    results = _evaluate(tmp_path, block_task(), encoder)
+    assert encoder.images == 0
+    assert len(_by(results)) == 3
+    assert any(row.metric == DIFFERENCE for row in results)
+
+
+@pytest.mark.parametrize("change", ["weights", "labels", "split", "replicates"])
+def test_changed_inputs_are_computed_anew(tmp_path: Path, change: str) -> None:
+    _evaluate(tmp_path, block_task(), StubEncoder())
+    rows = len(ResultStore(tmp_path).read())
+    task, encoder = block_task(), StubEncoder(seed=int(change == "weights"))
+    if change == "labels":
+        task.splits["train"].labels[0] = 1 - task.splits["train"].labels[0]
+    elif change == "split":
+        task = block_task(122)
+    if change == "replicates":
+        extraction = _extraction()
+        candidates = candidates_of(["stub"], extraction, load=lambda spec: encoder)
+        store = ResultStore(tmp_path)
+        evaluate_task(candidates, task, store, extraction, replicates=51)
+    else:
+        _evaluate(tmp_path, task, encoder)
+    assert len(ResultStore(tmp_path).read()) > rows
+
+
+def test_seeds_are_draws_of_patients_and_all_labels_need_one(tmp_path: Path) -> None:
+    results = _evaluate(
+        tmp_path, block_task(), StubEncoder(), fractions=(0.2, 1.0), seeds=(0, 1)
+    )
+    runs = {(row.fraction, row.seed) for row in results}
+    assert runs == {(0.2, 0), (0.2, 1), (1.0, 0)}
+    assert len(result_tables(results)) == 3
+
+
+def test_random_init_is_a_floor_of_each_architecture(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    encoder = ImageEncoder("micro").eval()
+    extraction = _extraction()
+    candidates = candidates_of(["a", "b"], extraction, load=lambda spec: encoder)
+    names = [c.subject.name for c in candidates]
+    # One set of weights under two names is one encoder.
+    assert names == ["a", "random init of a", "pixels-pca", "prevalence"]
+    state = torch.random.get_rng_state()
+    one, two = random_copy(encoder), random_copy(encoder)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for ours, theirs in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert any(
+        not torch.equal(ours, theirs)
+        for ours, theirs in zip(one.parameters(), encoder.parameters(), strict=True)
+    )
+    assert one.preprocessing == encoder.preprocessing
+    task = block_task(60)
+    results = evaluate_task(
+        candidates, task, ResultStore(tmp_path), extraction, replicates=20
+    )
+    gaps = {row.baseline_name for row in results if row.metric == DIFFERENCE}
+    assert gaps == {"random init of a", "pixels-pca"}
+    # Both vits, the pixels: one reading.
+    assert all(task.splits[s].read == len(task.splits[s]) for s in SPLITS)  # type: ignore[attr-defined]
+    floor = candidates_of(["r"], extraction, load=lambda spec: random_copy(encoder))
+    assert [c.subject.name for c in floor] == ["r", "pixels-pca", "prevalence"]
+    alone = candidates_of(["a"], extraction, floors=False, load=lambda spec: encoder)
+    assert [c.subject.name for c in alone] == ["a"]
+
+
+def test_what_a_loader_raises_becomes_one_message() -> None:
+    def fail(spec: str) -> ImageEncoder:
+        raise OSError("no route to host")
+
+    with pytest.raises(EncoderLoadError, match="no route to host"):
+        candidates_of(["timm:x"], _extraction(), load=fail)
+
+
+def test_pixels_are_projected_on_training_components() -> None:
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(1024, 3)))[0]
+    train = (rng.normal(size=(50, 3)) * [9, 3, 1] @ axes.T + 7).astype(np.float32)
+    test = (np.eye(3) @ axes.T + train.mean(0)).astype(np.float32)
+    reduced = PixelEncoder().reduce({"train": train, "test": test})
+    assert reduced["train"].shape == (50, 3)
+    np.testing.assert_allclose(reduced["train"].mean(0), 0, atol=1e-4)
+    variances = reduced["train"].var(0)
+    assert (np.diff(variances) < 0).all()
+    # The span of the components holds the test images whole.
+    np.testing.assert_allclose((reduced["test"] ** 2).sum(1), 1, rtol=1e-3)
+    extraction = Extraction(progress=False, pooling="mean", cache=FeatureCache(None))
+    assert extraction.get(PixelEncoder(), BlockSource("val", 2)).shape == (2, 1024)
+    assert not Prevalence().constant_features(2).any()
+
+
+def _row(results: list[Result], **changes: object) -> list[Result]:
+    from dataclasses import replace
+
+    return [
+        replace(row, **changes) if row.metric == DIFFERENCE else row  # type: ignore[arg-type]
+        for row in results
+    ]
+
+
+def test_verdicts_claim_only_what_the_interval_shows(tmp_path: Path) -> None:
+    results = _evaluate(tmp_path, block_task(), StubEncoder())
+    above = verdicts(_row(results, low=0.01, high=0.2))
+    assert above[0].count("NOT") == 0
+    assert "above pixels-pca" in above[0]
+    for low in (-0.01, 0.0, None):
+        below = verdicts(_row(results, low=low, high=0.2))
+        assert "NOT shown to be above pixels-pca" in below[0]
+    bare = [row for row in results if row.metric != DIFFERENCE]
+    assert "compared with no floor" in verdicts(bare)[0]
