@@ -7,6 +7,8 @@ traceback. Each class also is the nearest builtin, so library users can catch th
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "BatchFieldError",
     "ConfigError",
@@ -21,6 +23,8 @@ __all__ = [
     "VLPZooError",
 ]
 
+_CLAUSES = re.compile(r"looked for: (.*)\nfound:      (.*)\ndo this:    (.*)", re.S)
+
 
 class VLPZooError(Exception):
     """Root of all errors that are the user's to mend.
@@ -31,7 +35,11 @@ class VLPZooError(Exception):
         do_this: The next step for the user.
     """
 
-    def __init__(self, looked_for: str, found: str, do_this: str) -> None:
+    def __init__(self, looked_for: str, found: str = "", do_this: str = "") -> None:
+        # A loader process hands its error over as one text with a traceback in it,
+        # from which the parent rebuilds the error: find the three clauses again.
+        if not found and (match := _CLAUSES.search(looked_for)):
+            looked_for, found, do_this = match.groups()
         self.looked_for = looked_for
         self.found = found
         self.do_this = do_this

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["masked_mse", "weighted_token_ce"]
+__all__ = ["masked_mse", "rank_mean", "weighted_token_ce"]
 
 
 def masked_mse(
@@ -51,6 +52,28 @@ def masked_mse(
     return total / selected.sum().clamp(min=1)
 
 
+def rank_mean(count: int, like: Tensor) -> Tensor:
+    """A count averaged over the processes of a training run.
+
+    Dividing each process's sum by it makes the average of their gradients equal the
+    gradient of one process on the whole batch, where processes count differently
+    (reports differ in length). Without gradients, as in validation, processes may run
+    different numbers of batches, so nothing is exchanged.
+
+    Args:
+        count: This process's count.
+        like: Gives device and dtype.
+
+    Returns:
+        Scalar.
+    """
+    value = like.detach().new_tensor(float(count))
+    if torch.is_grad_enabled() and dist.is_available() and dist.is_initialized():
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    return value
+
+
 class _ChunkedCrossEntropy(torch.autograd.Function):
     """Weighted sum of cross-entropies; gradients are made chunk by chunk in forward.
 
@@ -78,32 +101,46 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         total = hidden.new_zeros((), dtype=wide)
         with torch.autocast(device, enabled=False):
             matrix = weight.detach().to(dtype)
-            offset = bias.detach().to(dtype)
+            offset = bias.detach().to(wide)
             grad_hidden = torch.empty_like(hidden) if needs else None
-            grad_weight = torch.zeros_like(weight, dtype=wide) if needs else None
+            # Written by the first chunk, so not cleared; zero where there is none.
+            create = torch.empty_like if len(hidden) else torch.zeros_like
+            grad_weight = create(weight, dtype=wide) if needs else None
             grad_bias = torch.zeros_like(bias, dtype=wide) if needs else None
+            # One buffer for all chunks: fresh memory of this size costs page faults.
+            rows = min(chunk, len(hidden))
+            buffer = torch.empty((rows, len(weight)), dtype=wide, device=hidden.device)
             for start in range(0, len(hidden), chunk):
                 part = slice(start, start + chunk)
-                rows = hidden[part].detach().to(dtype)
-                logits = functional.linear(rows, matrix, offset).to(wide)
-                log_probs = functional.log_softmax(logits, dim=-1)
-                del logits
-                index = targets[part, None]
+                inputs, index = hidden[part].detach().to(dtype), targets[part, None]
                 scale = token_weights[part, None].to(wide)
-                total -= (log_probs.gather(1, index) * scale).sum()
+                logits = buffer[: len(inputs)]
+                if dtype == wide:
+                    torch.mm(inputs, matrix.T, out=logits)
+                else:
+                    logits.copy_(inputs @ matrix.T)
+                logits += offset
+                logits -= logits.amax(1, keepdim=True)
+                chosen = logits.gather(1, index)
+                partition = logits.exp_().sum(1, keepdim=True)
+                total += ((partition.log() - chosen) * scale).sum()
                 if grad_hidden is None or grad_weight is None or grad_bias is None:
                     continue
                 # d/dlogits of w * CE is w * (softmax - one-hot).
-                error = log_probs.exp_()
-                error.scatter_add_(1, index, torch.full_like(scale, -1.0))
-                error.mul_(scale)
+                error = logits.mul_(scale / partition)
+                error.scatter_add_(1, index, -scale)
                 grad_bias += error.sum(0)
-                error = error.to(dtype)
-                grad_hidden[part] = error @ matrix
                 if dtype == wide:
-                    grad_weight.addmm_(error.T, rows)
+                    torch.mm(error, matrix, out=grad_hidden[part])
+                    grad_weight.addmm_(error.T, inputs, beta=float(start > 0))
+                    continue
+                narrow = error.to(dtype)
+                grad_hidden[part] = narrow @ matrix
+                product = narrow.T @ inputs
+                if start:
+                    grad_weight += product
                 else:
-                    grad_weight += error.T @ rows
+                    grad_weight.copy_(product)
         if grad_hidden is not None and grad_weight is not None:
             ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
         return total
@@ -129,7 +166,7 @@ def weighted_token_ce(
     targets: Tensor,
     token_weights: Tensor,
     valid_mask: Tensor | None = None,
-    chunk: int = 512,
+    chunk: int = 256,
 ) -> Tensor:
     r"""Weighted cross-entropy over a large vocabulary, projection included.
 
@@ -165,5 +202,5 @@ def weighted_token_ce(
         valid = valid_mask.reshape(-1)
         flat, ids, scale = flat[valid], ids[valid], scale[valid]
     total = _ChunkedCrossEntropy.apply(flat, weight, bias, ids, scale, chunk)
-    loss: Tensor = total / max(len(flat), 1)
+    loss: Tensor = total / rank_mean(len(flat), total).clamp(min=1)
     return loss

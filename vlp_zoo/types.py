@@ -116,14 +116,35 @@ class StudySource(Protocol):
     is picklable and returns the same study for the same index in every process.
     """
 
-    name: str
-    label_names: tuple[str, ...]
-    uids: list[str]
-    patient_ids: list[str]
-    labels: npt.NDArray[np.float32]
-    """(N, K), NaN = unknown."""
-    fingerprint: str
-    """SHA-256 of what the source will yield: the key of every derived cache."""
+    @property
+    def name(self) -> str:
+        """Name for tables and cards."""
+        ...
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the K label columns."""
+        ...
+
+    @property
+    def uids(self) -> list[str]:
+        """One per study, unique."""
+        ...
+
+    @property
+    def patient_ids(self) -> list[str]:
+        """One per study."""
+        ...
+
+    @property
+    def labels(self) -> npt.NDArray[np.float32]:
+        """(N, K), NaN = unknown."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the source will yield: the key of every derived cache."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -248,5 +248,5 @@ def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path) -> Non
     output, _ = two.communicate(timeout=300)
     assert two.returncode == 0, output[-3000:]
     one, other = run_folder(tmp_path / "one"), run_folder(tmp_path / "two")
-    for name in ("train/loss", "train/loss_mlm", "val/loss"):
+    for name in ("train/loss", "train/loss_mim", "train/loss_res", "train/loss_mlm"):
         assert scalars(one, name) == pytest.approx(scalars(other, name), rel=1e-4)

@@ -150,6 +150,8 @@ class VLPZooCLI(LightningCLI):
             extra.append(EMAWeights(decay))
         if self.subcommand == "predict":
             extra.append(EmbeddingWriter(self._folder()))
+        if self.subcommand != "fit":
+            self.save_config_callback = None  # it would write into the working folder
         kwargs["callbacks"] = extra
         built: pl.Trainer = super().instantiate_trainer(**kwargs)
         return built

@@ -118,6 +118,7 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         vocab_size: int = 30000,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters()
         if len(betas) != 2:
             raise ConfigError(
                 "two values in --model.betas",
@@ -191,7 +192,8 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
             self._built = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the vocabulary beside the weights that were trained on it."""
+        """Keep the class's name, and the vocabulary the weights were trained on."""
+        checkpoint["method_class"] = f"{type(self).__module__}.{type(self).__name__}"
         if self.tokenizer is not None:
             checkpoint["tokenizer_json"] = self.tokenizer.to_json()
 
@@ -266,12 +268,16 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
             spread = unit.std(dim=0, correction=0).mean() * unit.shape[-1] ** 0.5
             values[f"{stage}/embedding_std"] = spread
             self._watched = None
-        train = stage == "train"
-        self.log_dict(
-            values, on_step=train, on_epoch=not train, sync_dist=True, batch_size=size
-        )
-        if train:
-            self.log("loss", total.detach(), prog_bar=True, logger=False)
+        if stage == "train":
+            # One small exchange for all values, instead of one for each.
+            packed = torch.stack([value.float() for value in values.values()])
+            if self.trainer.world_size > 1:
+                packed = self.trainer.strategy.reduce(packed, reduce_op="mean")
+            values = dict(zip(values, packed.unbind(), strict=True))
+            self.log_dict(values, batch_size=size)
+            self.log("loss", values["train/loss"], prog_bar=True, logger=False)
+        else:
+            self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=size)
         return total
 
     def _check_batch(self, batch: BatchT) -> None:
@@ -334,11 +340,11 @@ def load_method(path: str | Path) -> VLPModule[Any]:
         ConfigError: If the file does not say which class wrote it.
     """
     file = torch.load(path, map_location="cpu", weights_only=True)
-    class_path = file.get("hyper_parameters", {}).get("_class_path")
+    class_path = file.get("method_class")
     if class_path is None:
         raise ConfigError(
             f"the method's class in {path}",
-            "no class path among its hyper-parameters",
+            "a checkpoint without one",
             "use a checkpoint that vlpzoo fit wrote",
         )
     module_name, class_name = class_path.rsplit(".", 1)

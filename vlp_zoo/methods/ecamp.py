@@ -266,7 +266,10 @@ class ECAMP(VLPModule[ECAMPBatch]):
             ffn,
             max_positions=self.max_tokens,
             dropout=dropout,
+            pad_id=0 if self.tokenizer is None else self.tokenizer.pad_id,
         )
+        if self.tokenizer is not None:
+            self.text_encoder.check_tokenizer(self.tokenizer)
         self.fusion = ContextFusion(text_width, heads, ffn, dropout)
         self.mlm_head = MLMHead(text_width, self.vocab_size)
         initialise(self, sincos_table(grid, encoder_width, self.flags.position_table))
