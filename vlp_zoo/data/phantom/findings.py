@@ -106,7 +106,7 @@ def effusion(
     depth = sigmoid((canvas.y - surface) / 0.008)
     fluid = depth * scene.lungs[side]
     _replace_air(scene, fluid * 0.93 * _strength(finding))
-    scene.extra += 0.12 * fluid * _strength(finding)
+    scene.extra += 0.03 * fluid * _strength(finding)
     return np.asarray(fluid > 0.5)
 
 
@@ -161,7 +161,7 @@ def pneumonia(
 ) -> Mask:
     """Several patches with blurred borders and uneven density."""
     canvas = scene.canvas
-    patchy = 0.5 + 0.5 * np.tanh(1.4 * canvas.noise("patch", rng, 0.5))
+    patchy = 0.5 + 0.5 * np.tanh(1.4 * canvas.noise("patch", rng, 0.9))
     total = np.zeros_like(scene.air)
     middle = spot(scene, finding, side, rng, 0.07)
     for number in range(4 + int(3 * finding.amount)):
@@ -217,7 +217,7 @@ def atelectasis(
     soft = smooth(band, 0.0035 * canvas.scale) * scene.lungs[side]
     haze = smooth(band, 0.014 * canvas.scale) * scene.lungs[side]
     strength = _strength(finding)
-    _replace_air(scene, np.minimum(0.75 * soft + 0.25 * haze, 0.9) * strength)
+    _replace_air(scene, np.minimum(0.65 * soft + 0.25 * haze, 0.9) * strength)
     grown = canvas.strokes(lines, width + 0.012) > 40
     return np.asarray(grown & (scene.lungs[side] > 0.3))
 
@@ -273,7 +273,7 @@ def thickening(
     chest, canvas = scene.chest, scene.canvas
     u = np.abs(canvas.x - 0.5)
     depth = 0.018 + 0.022 * finding.amount
-    wave = 0.25 * canvas.noise("patch", rng, 0.8)
+    wave = 0.14 * canvas.noise("patch", rng, 0.8)
     if finding.zone == "apical":
         cap = chest.build.apex + 0.022 + 1.3 * depth * (1 + wave)
         rind = sigmoid((cap - canvas.y) / 0.004)
@@ -287,7 +287,7 @@ def thickening(
     _replace_air(scene, 0.85 * rind * strength)
     scene.extra += 0.10 * rind * strength
     if finding.kind == "calcified pleural plaque":
-        scene.extra += 0.30 * rind * strength * (wave > -0.1)
+        scene.extra += 0.30 * rind * strength * (wave > -0.06)
     return np.asarray(rind > 0.5)
 
 

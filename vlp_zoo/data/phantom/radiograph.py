@@ -293,7 +293,7 @@ def normal_scene(
         ),
         0.05 * canvas.scale,
     )
-    tissue = tissue + 0.22 * below * (tissue > 0.3)
+    tissue = tissue + 0.26 * below * (tissue > 0.3)
     tissue = tissue + 0.20 * _spine(canvas, chest)
     tissue = tissue + 0.06 * middle + 0.20 * heart * both
     tissue = tissue - 0.24 * _airway(canvas, chest)
