@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import functional
 
 __all__ = ["masked_mse", "rank_mean", "weighted_token_ce"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from timm.models.vision_transformer import Block
@@ -15,8 +15,12 @@ __all__ = [
     "MultiHeadAttention",
     "PatchMask",
     "ResidualNorm",
+    "attend",
     "attention_map",
+    "bert_layers",
+    "dropout",
     "mask_patches",
+    "split_heads",
     "xavier_linears",
 ]
 
@@ -128,6 +132,106 @@ class MAEDecoder(nn.Module):
         return blocks.reshape(-1, 3, side * p, side * p)
 
 
+def dropout(inputs: Tensor, rate: float, training: bool) -> Tensor:
+    """Dropout that draws 16 bits a value on CPUs, where torch draws slowly.
+
+    Elsewhere it is torch's own. The rate is met to within 1e-5.
+
+    Args:
+        inputs: Any shape.
+        rate: Share of values set to 0; the others are scaled up to keep the mean.
+        training: False returns the inputs.
+    """
+    if not training or rate == 0.0:
+        return inputs
+    if inputs.device.type != "cpu":
+        return functional.dropout(inputs, rate)
+    count = inputs.numel()
+    words = torch.empty(count // 4 + 1, dtype=torch.int64).random_(-(2**63), None)
+    lanes = words.view(torch.int16)[:count].view(inputs.shape)
+    dropped = round(rate * 2**16)
+    keep = torch.empty(inputs.shape, dtype=inputs.dtype)
+    torch.ge(lanes, dropped - 2**15, out=keep)
+    return inputs * keep.mul_(2**16 / (2**16 - dropped))
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rate: float
+) -> Tensor:
+    """Scaled dot-product attention, heads joined.
+
+    torch's kernel has no fast path for dropout on CPUs, so there it is written out.
+
+    Args:
+        query: (B, heads, T, d).
+        key: (B, heads, S, d).
+        value: (B, heads, S, d).
+        mask: (B, S) bool, True = attend to; None = all.
+        rate: Dropout on the probabilities.
+
+    Returns:
+        (B, T, heads * d).
+    """
+    if rate == 0.0 or query.device.type != "cpu":
+        attended = functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if mask is None else mask[:, None, None],
+            dropout_p=rate,
+        )
+        return attended.transpose(1, 2).flatten(2)
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill_(~mask[:, None, None], -math.inf)
+    probabilities = dropout(scores.softmax(-1), rate, True)
+    return (probabilities.to(value.dtype) @ value).transpose(1, 2).flatten(2)
+
+
+def split_heads(tokens: Tensor, heads: int) -> Tensor:
+    """(B, T, D) to (B, heads, T, D / heads), a view."""
+    batch, length, width = tokens.shape
+    return tokens.view(batch, length, heads, width // heads).transpose(1, 2)
+
+
+def bert_layers(
+    layers: nn.ModuleList, hidden: Tensor, mask: Tensor, keys: int | None = None
+) -> Tensor:
+    """The layers of a transformers BertModel, without work for padded keys.
+
+    Keys and values are made for the first ``keys`` positions only. Where all valid
+    positions are among them, the result is that of the layers themselves: masked keys
+    have no weight. Positions beyond still get outputs.
+
+    Args:
+        layers: ``BertModel.encoder.layer``; read, never changed.
+        hidden: (B, T, D).
+        mask: (B, T) bool, True = may be attended to.
+        keys: At least the longest text of the batch; None = T.
+
+    Returns:
+        (B, T, D).
+    """
+    mask = mask[:, :keys]
+    for layer in layers:
+        part: Any = layer
+        own, out = part.attention.self, part.attention.output
+        heads, rate = own.num_attention_heads, out.dropout.p
+        attended = attend(
+            split_heads(own.query(hidden), heads),
+            split_heads(own.key(hidden[:, :keys]), heads),
+            split_heads(own.value(hidden[:, :keys]), heads),
+            mask,
+            own.dropout.p if part.training else 0.0,
+        )
+        attended = dropout(out.dense(attended), rate, part.training)
+        hidden = out.LayerNorm(attended + hidden)
+        inner = part.intermediate.intermediate_act_fn(part.intermediate.dense(hidden))
+        inner = dropout(part.output.dense(inner), part.output.dropout.p, part.training)
+        hidden = part.output.LayerNorm(inner + hidden)
+    return hidden
+
+
 class MultiHeadAttention(nn.Module):
     """BERT's attention up to its heads: no output projection.
 
@@ -156,28 +260,16 @@ class MultiHeadAttention(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (B, heads, length, D / heads)."""
         return (
-            self._split(self.query(queries)),
-            self._split(self.key(context)),
-            self._split(self.value(context)),
+            split_heads(self.query(queries), self.heads),
+            split_heads(self.key(context), self.heads),
+            split_heads(self.value(context), self.heads),
         )
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     ) -> Tensor:
         """Attention over projected tensors, heads joined again: (B, T, D)."""
-        attended = functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=None if mask is None else mask[:, None, None],
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return attended.transpose(1, 2).flatten(2)
-
-    def _split(self, tokens: Tensor) -> Tensor:
-        batch, length, width = tokens.shape
-        shape = (batch, length, self.heads, width // self.heads)
-        return tokens.view(shape).transpose(1, 2)
+        return attend(query, key, value, mask, self.dropout if self.training else 0.0)
 
 
 @torch.no_grad()
@@ -209,9 +301,10 @@ class ResidualNorm(nn.Module):
         super().__init__()
         self.dense = nn.Linear(width_in, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
     def forward(self, inputs: Tensor, residual: Tensor) -> Tensor:
         """(B, T, width_in) and (B, T, width) to (B, T, width)."""
-        normed: Tensor = self.norm(residual + self.dropout(self.dense(inputs)))
+        dropped = dropout(self.dense(inputs), self.dropout, self.training)
+        normed: Tensor = self.norm(residual + dropped)
         return normed

@@ -87,6 +87,7 @@ from vlp_zoo.methods.ecamp_window import (
 )
 from vlp_zoo.modules import (
     MAEDecoder,
+    bert_layers,
     mask_patches,
 )
 from vlp_zoo.noise import sample_noise
@@ -312,22 +313,18 @@ class ECAMP(VLPModule[ECAMPBatch]):
             attention_mask: (B, T) bool.
             patch_noise: (B, P) uniform; small means visible.
         """
-        low = functional.interpolate(
-            images,
-            (self.image_size, self.image_size),
-            mode="bicubic",
-            align_corners=False,
-            antialias=self.flags.antialias,
-        )
+        size, smooth = (self.image_size, self.image_size), self.flags.antialias
+        low = functional.interpolate(images, size, mode="bicubic", antialias=smooth)
         mask = mask_patches(patch_noise, self.mask_ratio)
-        latent = self.image_encoder.encode_visible(
-            low.expand(-1, 3, -1, -1), mask.keep_ids
-        )
+        colour = low.expand(-1, 3, -1, -1)
+        latent = self.image_encoder.encode_visible(colour, mask.keep_ids)
         pixels = self.decoder(latent, mask.restore_ids)
         words = self.text_encoder.embeddings(masked_ids)
         patches = self.image_to_text(latent[:, 1:])
-        fused, attention = self.fusion(words, attention_mask, patches)
-        text = self.text_encoder.layers(fused, attention_mask)
+        longest = int(attention_mask.sum(1).max())
+        fused, attention = self.fusion(words, attention_mask, patches, longest)
+        layers = self.text_encoder.bert.encoder.layer
+        text = bert_layers(layers, fused, attention_mask, longest)
         return Pass(low, mask, latent, pixels, attention, text)
 
     def image_loss(self, run: Pass) -> Tensor:

@@ -111,7 +111,7 @@ class ContextFusion(nn.Module):
         self.ffn_output = ResidualNorm(ffn, width, dropout)
 
     def forward(
-        self, words: Tensor, attention_mask: Tensor, patches: Tensor
+        self, words: Tensor, attention_mask: Tensor, patches: Tensor, keys: int
     ) -> tuple[Tensor, Tensor]:
         """Fuse.
 
@@ -119,11 +119,12 @@ class ContextFusion(nn.Module):
             words: (B, T, D) embeddings.
             attention_mask: (B, T) bool.
             patches: (B, V, D) visible patches in the text's width.
+            keys: Longest report of the batch; what lies beyond is never attended to.
 
         Returns:
             (B, T, D), and the cross-attention (B, T, V) without gradient.
         """
-        attended = self.self_attention(words, words, attention_mask)
+        attended = self.self_attention(words, words[:, :keys], attention_mask[:, :keys])
         attended = self.self_output(attended, words)
         query, key, value = self.cross_attention.project(attended, patches)
         fine = self.cross_attention.attend(query, key, value)
