@@ -46,10 +46,10 @@ def test_phantom_from_flags_to_table_and_back(
     command = ["bench", "--encoder", "random:micro", "--task", "phantom_chest"]
     assert main([*command, *SMALL, "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    for words in ("random:micro", "pixels-pca", "prevalence", "0.500", "16 images"):
+    for words in ("random:micro", "pixels", "prevalence", "0.500", "16 images"):
         assert words in printed.out
     assert "not for clinical use" in printed.out
-    assert "pixels-pca (paired 95 % intervals" in printed.out
+    assert "pixels (paired 95 % intervals" in printed.out
     written = (out / "results.jsonl").read_text()
     assert main([*command, *SMALL, "--out", str(out)]) == 0
     assert "found in" in capsys.readouterr().err
@@ -72,8 +72,8 @@ def test_the_library_evaluates_a_table_of_pairs(
     assert (row.encoder, row.task) == ("random:micro", "pairs:mine.csv")
     assert row.value == 1
     assert row.undefined["none"].startswith("0 positives")
-    # Brightness is the disease, and 31 components of 32 images must not hide it.
-    pixels = next(r for r in results if r.encoder == "pixels-pca")
+    # Brightness is the disease.
+    pixels = next(r for r in results if r.encoder == "pixels")
     assert pixels.value == 1
     assert row.commit is not None
     assert row.versions["torch"]

@@ -59,7 +59,7 @@ def test_one_class_is_undefined_and_left_out_of_the_mean() -> None:
         assert values[0] == 1
         assert np.isnan(values[1:]).all()
         assert macro(values) == 1
-    assert np.isnan(macro(values[1:])).all()
+        assert np.isnan(macro(values[1:])).all()
 
 
 def test_unknown_labels_do_not_count() -> None:

@@ -6,7 +6,6 @@ Each floor is a module like an encoder and goes through the same probe.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,8 @@ from torch import Tensor, nn
 
 from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
 
-__all__ = ["PCA_WIDTH", "PixelEncoder", "Prevalence", "random_copy"]
+__all__ = ["PixelEncoder", "Prevalence", "random_copy"]
 
-PCA_WIDTH = 100
 PIXEL_SIDE = 32
 Features = npt.NDArray[np.float32]
 
@@ -37,10 +35,11 @@ def random_copy(encoder: ImageEncoder, seed: int = 0) -> ImageEncoder:
 
 
 class PixelEncoder(nn.Module):
-    """``pixels-pca``: principal components of the image at 32 x 32 pixels.
+    """``pixels``: the image itself at 32 x 32 pixels.
 
-    What exposure, size and position alone tell. The components are those of all
-    training images of the task, whatever the label fraction; no label is used.
+    What exposure, size and position alone tell. Ridge on all pixels was as good as or
+    better than principal components of them wherever it was tried, and has no number
+    of components to choose; the stronger floor is the honest one.
     """
 
     def __init__(self) -> None:
@@ -52,27 +51,13 @@ class PixelEncoder(nn.Module):
             "channels": 1,
             "interpolation": "bicubic",
         }
-        self.sha256 = _named(f"pixels-pca {PIXEL_SIDE} {PCA_WIDTH} 1")
+        self.sha256 = _named(f"pixels {PIXEL_SIDE} 1")
 
     def forward(self, images: Tensor) -> EncoderOutput:
         """(B, 1, 32, 32) to its pixels."""
         # One token, so that every pooling keeps the pixels.
         pixels = images.flatten(1)
         return EncoderOutput(pixels, pixels[:, None], (1, 1), (images,))
-
-    def reduce(self, features: Mapping[str, Features]) -> dict[str, Features]:
-        """Project pixels of each split on the leading training components."""
-        mean = features["train"].mean(0, dtype=np.float64)
-        centred = features["train"] - mean
-        # eigh sorts ascending: the last columns vary most. Beyond the rank of the
-        # training images a component is rounding, which standardising would blow up.
-        strengths, axes = np.linalg.eigh(centred.T @ centred)
-        width = min(PCA_WIDTH, int((strengths > 1e-8 * strengths[-1]).sum()))
-        axes = axes[:, ::-1][:, : max(1, width)]
-        return {
-            split: ((values - mean) @ axes).astype(np.float32)
-            for split, values in features.items()
-        }
 
 
 class Prevalence(nn.Module):

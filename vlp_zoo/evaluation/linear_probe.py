@@ -354,7 +354,6 @@ def run(
 
     Args:
         encoder: Module with ``preprocessing`` and outputs ``pooled`` and ``tokens``.
-            One with ``reduce(features)`` maps the features of all splits first.
         task: Sources and labels.
         protocol: Settings.
         seed: Of the label fraction and the bootstrap.
@@ -368,14 +367,7 @@ def run(
     extraction = extraction or Extraction()
     subject = subject_of(encoder, name or type(encoder).__name__, role, extraction)
     features = {split: extraction.get(encoder, task.splits[split]) for split in SPLITS}
-    reduce = getattr(encoder, "reduce", None)
-    return score(
-        features if reduce is None else reduce(features),
-        subject,
-        task,
-        protocol,
-        seed,
-    )
+    return score(features, subject, task, protocol, seed)
 
 
 def subject_of(

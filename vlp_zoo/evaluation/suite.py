@@ -29,7 +29,7 @@ from vlp_zoo.evaluation.tasks import SPLITS, Task
 __all__ = ["DIFFERENCE", "Candidate", "candidates_of", "evaluate_task"]
 
 DIFFERENCE = "macro_auroc_difference"
-PIXELS = "pixels-pca"
+PIXELS = "pixels"
 PREVALENCE = "prevalence"
 
 
@@ -192,9 +192,6 @@ def _probe(
 ) -> list[Result]:
     module = candidate.module
     features = {s: extraction.get(module, task.splits[s]) for s in SPLITS}
-    reduce = getattr(module, "reduce", None)
-    if reduce is not None:
-        features = reduce(features)
     return score(features, candidate.subject, task, protocol, seed)
 
 

@@ -41,7 +41,7 @@ def result_tables(results: Sequence[Result]) -> list[Table]:
         for name in (
             "macro AUROC [95 %]",
             "minus random init",
-            "minus pixels-pca",
+            "minus pixels",
             "AUPRC",
             "Brier",
         ):
