@@ -112,6 +112,8 @@ class ExportEncoder(Callback):
     ) -> None:
         """Export on the main process; the averaged weights where EMA is on."""
         run: Any = trainer  # Lightning sets some attributes without declaring them
+        # Asking for the folder is a broadcast: every process has to take part.
+        folder = Path(run.log_dir or run.default_root_dir)
         if not run.is_global_zero or run.fast_dev_run:
             return
         average = next((c for c in run.callbacks if isinstance(c, EMAWeights)), None)
@@ -128,7 +130,6 @@ class ExportEncoder(Callback):
             "seed": module.seed,
             "averaged": average is not None,
         }
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
         self.path = save_encoder(
             folder / "encoder.safetensors", source.image_encoder, card
         )

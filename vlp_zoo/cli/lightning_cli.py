@@ -156,6 +156,13 @@ class VLPZooCLI(LightningCLI):
         built: pl.Trainer = super().instantiate_trainer(**kwargs)
         return built
 
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Arguments of the Trainer's method; checkpoints are never unpickled freely."""
+        kwargs: dict[str, Any] = super()._prepare_subcommand_kwargs(subcommand)
+        if kwargs.get("weights_only") is None:
+            kwargs["weights_only"] = True
+        return kwargs
+
     def _folder(self) -> Path:
         if self.plan.run_folder is not None:
             return self.plan.run_folder
