@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from vlp_zoo.encoders.image import (
+    IMAGE_PRESETS,
+    ImageEncoder,
+    check_keys,
+    patchify,
+    sincos_table,
+)
+from vlp_zoo.errors import ConfigError, EncoderLoadError, UnknownNameError
+
+
+def permutations(batch: int, patches: int) -> torch.Tensor:
+    return torch.stack([torch.randperm(patches) for _ in range(batch)])
+
+
+@pytest.mark.parametrize("name", ["micro", "tiny", "tiny_resnet"])
+@pytest.mark.parametrize("pooling", ["token", "avg"])
+def test_output_has_the_promised_shapes(name: str, pooling: str) -> None:
+    encoder = ImageEncoder(name, pooling=pooling).eval()
+    size, (h, w) = encoder.image_size, encoder.grid
+    output = encoder(torch.randn(2, 3, size, size))
+    assert output.pooled.shape == (2, encoder.width)
+    assert output.tokens.shape == (2, h * w, encoder.width)
+    assert output.grid == (h, w)
+    last = output.levels[-1]
+    assert torch.equal(last.flatten(2).transpose(1, 2), output.tokens)
+    sides = [level.shape[-1] for level in output.levels]
+    assert sides == sorted(sides, reverse=True)
+
+
+def test_average_pooling_is_the_mean_of_the_tokens() -> None:
+    encoder = ImageEncoder("micro", pooling="avg").eval()
+    output = encoder(torch.randn(2, 3, 32, 32))
+    assert torch.allclose(output.pooled, output.tokens.mean(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["micro", "tiny_resnet"])
+def test_weights_load_into_stock_timm_and_a_rebuilt_encoder(name: str) -> None:
+    encoder = ImageEncoder(name, pooling="avg", drop_path=0.1).eval()
+    stock = timm.create_model(**encoder.spec["timm"])
+    stock.load_state_dict(encoder.timm.state_dict(), strict=True)
+    again = ImageEncoder.from_spec(encoder.spec).eval()
+    again.load_weights(encoder.timm.state_dict(), "memory")
+    assert again.spec == encoder.spec
+    images = torch.randn(1, 3, encoder.image_size, encoder.image_size)
+    assert torch.equal(again(images).pooled, encoder(images).pooled)
+
+
+def test_visible_patches_equal_embedding_all_and_gathering() -> None:
+    encoder = ImageEncoder("micro", embed_dim=48, depth=3, num_heads=3).eval()
+    images = torch.randn(2, 3, 32, 32)
+    order = permutations(2, 16)
+    whole = encoder(images).tokens
+    visible = encoder.encode_visible(images, order)[:, 1:]
+    index = order[..., None].expand_as(whole)
+    assert torch.allclose(visible, whole.gather(1, index), atol=1e-5)
+
+
+def test_hidden_patches_do_not_leak() -> None:
+    encoder = ImageEncoder("micro").eval()
+    images = torch.randn(1, 3, 32, 32)
+    keep = torch.tensor([[0, 5]])
+    before = encoder.encode_visible(images, keep)
+    images[..., 24:, 24:] = 9.0  # patch 15
+    assert torch.equal(encoder.encode_visible(images, keep), before)
+    images[..., :8, :8] = 9.0  # patch 0
+    assert not torch.equal(encoder.encode_visible(images, keep), before)
+
+
+def test_patchify_views_a_grey_plane_without_a_copy() -> None:
+    grey = torch.arange(64.0).view(1, 1, 8, 8)
+    patches = patchify(grey.expand(-1, 3, -1, -1), 4)
+    assert patches.data_ptr() == grey.data_ptr()
+    assert torch.equal(patches[0, 1, 0, 2], grey[0, 0, 4:, :4])
+
+
+def test_position_table_by_a_loop() -> None:
+    for formula, divisor in (("mae", 4), ("ecamp", 16)):
+        table = sincos_table((2, 3), 16, formula)
+        assert not table[0, 0].any()
+        for row in range(2):
+            for column in range(3):
+                expected = []
+                for position in (column, row):
+                    angles = [position * 10000 ** -(i / divisor) for i in range(4)]
+                    expected += [*np.sin(angles), *np.cos(angles)]
+                got = table[0, 1 + row * 3 + column]
+                assert np.allclose(got.numpy(), expected, atol=1e-6)
+    with pytest.raises(ValueError, match="width"):
+        sincos_table((2, 2), 6)
+
+
+def test_prepare_resizes_expands_and_normalises() -> None:
+    encoder = ImageEncoder("micro", mean=[0.5] * 3, std=[0.25] * 3)
+    grey = torch.full((2, 1, 64, 64), 255, dtype=torch.uint8)
+    prepared = encoder.prepare(grey)
+    assert prepared.shape == (2, 3, 32, 32)
+    assert torch.allclose(prepared, torch.tensor(2.0), atol=1e-5)
+    assert torch.equal(encoder.prepare(grey), encoder.prepare(grey.float() / 255))
+
+
+def test_unknown_names_and_bad_sizes_say_what_to_do() -> None:
+    with pytest.raises(UnknownNameError, match="tiny"):
+        ImageEncoder("tyni")
+    with pytest.raises(ConfigError, match="use 96"):
+        ImageEncoder("tiny", 100)
+    with pytest.raises(ConfigError, match="ViT"):
+        ImageEncoder("tiny_resnet").require_maskable()
+    with pytest.raises(EncoderLoadError, match="spec"):
+        ImageEncoder.from_spec({"timm": {}})
+
+
+def test_keys_that_do_not_fit_are_counted_and_named() -> None:
+    encoder = ImageEncoder("micro")
+    state = dict(encoder.timm.state_dict())
+    state["strange"] = state.pop("norm.weight")
+    state["cls_token"] = torch.zeros(1, 1, 7)
+    with pytest.raises(EncoderLoadError) as caught:
+        check_keys(encoder.timm.state_dict(), state, "a test")
+    message = str(caught.value)
+    assert "1 missing (norm.weight)" in message
+    assert "1 unexpected (strange)" in message
+    assert "1 of another shape (cls_token" in message
+
+
+def test_presets_are_real_names() -> None:
+    for preset in IMAGE_PRESETS.values():
+        assert timm.is_model(preset["model_name"])

@@ -1,0 +1,44 @@
+"""``vlpzoo convert``: turn any encoder, official checkpoints included, into ours."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+__all__ = ["main"]
+
+LAYOUTS = "ecamp, ecamp_classifier, ecamp_segmentation, ecamp_detector, mae, timm"
+
+
+def main(argv: list[str]) -> int:
+    """Write ``encoder.safetensors`` and its card.
+
+    Args:
+        argv: Options of the sub-command.
+
+    Returns:
+        0.
+    """
+    parser = argparse.ArgumentParser(
+        prog="vlpzoo convert",
+        description="Turn a released checkpoint into an encoder file that a stock timm "
+        "model loads with strict=True.",
+        epilog=f"layouts: {LAYOUTS}. Checkpoints are unpickled safely "
+        "(weights_only=True).",
+    )
+    parser.add_argument("source", metavar="official:LAYOUT:FILE")
+    parser.add_argument("folder", type=Path, metavar="OUTDIR")
+    parser.add_argument(
+        "--licence", default="unknown", help="terms of the weights, for the card"
+    )
+    options = parser.parse_args(argv)
+
+    from vlp_zoo.encoders.checkpoint import load_encoder, save_encoder
+
+    encoder = load_encoder(options.source)
+    card = {"source": options.source, "weights_licence": options.licence}
+    path = save_encoder(options.folder / "encoder.safetensors", encoder, card)
+    count = sum(parameter.numel() for parameter in encoder.timm.parameters())
+    print(f"{path}  {count / 1e6:.2f} M parameters, {encoder.image_size} px")
+    print(f"evaluate it: vlpzoo bench --encoder {path}")
+    return 0
