@@ -23,7 +23,7 @@ __all__ = [
     "VLPZooError",
 ]
 
-_CLAUSES = re.compile(r"looked for: (.*)\nfound:      (.*)\ndo this:    (.*)", re.S)
+_CLAUSES = re.compile(r"looked for: (.*)\nfound:      (.*)\ndo this:    (.*)", re.DOTALL)
 
 
 class VLPZooError(Exception):

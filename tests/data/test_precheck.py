@@ -13,8 +13,9 @@ from tests.fakes.pairs import FAULTS, write_faulty_pairs, write_image, write_pai
 from vlp_zoo.data import precheck
 from vlp_zoo.data.datamodules import Pairs
 from vlp_zoo.data.pairs import read_pairs
-from vlp_zoo.data.precheck import cache_folder, find_rejected, usable, write_whole
+from vlp_zoo.data.precheck import find_rejected, usable
 from vlp_zoo.errors import ConfigError, DataRejectedError
+from vlp_zoo.files import cache_folder, write_whole
 
 
 def test_each_fault_is_found_under_its_name(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ import json
 import logging
 import math
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +22,10 @@ from pathlib import Path
 
 from vlp_zoo.data.studies import FileStudies, parse_boxes
 from vlp_zoo.errors import ConfigError, DataRejectedError
+from vlp_zoo.files import cache_folder, write_whole
 from vlp_zoo.transforms import read_grey
 
-__all__ = ["Rejected", "cache_folder", "find_rejected", "usable", "write_whole"]
+__all__ = ["Rejected", "find_rejected", "usable"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +50,6 @@ class Rejected:
     row: int
     path: str
     reason: str
-
-
-def cache_folder() -> Path:
-    """Where caches go: ``VLPZOO_CACHE``, else ``~/.cache/vlpzoo``."""
-    named = os.environ.get("VLPZOO_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "vlpzoo"
 
 
 def find_rejected(
@@ -212,22 +206,3 @@ def _write_list(path: Path, rejected: list[Rejected]) -> None:
     writer.writerow(["uid", "row", "path", "reason"])
     writer.writerows(astuple(item) for item in rejected)
     write_whole(path, lines.getvalue())
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that no reader ever sees half of it.
-
-    Args:
-        path: The file; folders above it are made.
-        text: Its content, written as UTF-8.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    aside = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from vlp_zoo import __version__
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import EncoderLoadError
+from vlp_zoo.files import write_whole
 
 __all__ = [
     "FORMAT",
@@ -91,16 +91,6 @@ def _commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _replace(path: Path, write: Any) -> None:
-    """Write beside the target, then rename: readers never see half a file."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def save_encoder(path: Path, encoder: ImageEncoder, card: dict[str, Any]) -> Path:
     """Write an encoder's weights and card.
 
@@ -112,12 +102,11 @@ def save_encoder(path: Path, encoder: ImageEncoder, card: dict[str, Any]) -> Pat
     Returns:
         ``path``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in encoder.timm.state_dict().items()
     }
-    _replace(path, lambda part: save_file(state, part, {"format": "pt"}))
+    write_whole(path, lambda part: save_file(state, part, {"format": "pt"}))
     full = {
         "format": FORMAT,
         "spec": encoder.spec,
@@ -128,7 +117,7 @@ def save_encoder(path: Path, encoder: ImageEncoder, card: dict[str, Any]) -> Pat
         "intended_use": "Research. Not for clinical use.",
     }
     text = json.dumps(full, indent=2, sort_keys=True, default=str) + "\n"
-    _replace(card_path(path), lambda part: part.write_text(text, encoding="utf-8"))
+    write_whole(card_path(path), text)
     return path
 
 

@@ -23,12 +23,11 @@ from tokenizers import Tokenizer
 from vlp_zoo.encoders.vocabulary import (
     PREFIX,
     SPECIALS,
-    cache_root,
     train_word_piece,
     word_piece,
-    write_whole,
 )
 from vlp_zoo.errors import TokenizerError
+from vlp_zoo.files import cache_folder, write_whole
 
 __all__ = ["MIN_VOCABULARY", "ReportTokenizer"]
 
@@ -227,7 +226,9 @@ class ReportTokenizer:
         key = hashlib.sha256(
             f"{CACHE_FORMAT} {vocab_size} {fingerprint}".encode()
         ).hexdigest()
-        root = Path(cache_dir) if cache_dir is not None else cache_root()
+        root = (
+            Path(cache_dir) if cache_dir is not None else cache_folder() / "tokenizers"
+        )
         path = root / f"{key[:32]}.json"
         if path.exists():
             try:

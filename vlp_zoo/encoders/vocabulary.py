@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import string
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, trainers
@@ -17,10 +14,8 @@ from vlp_zoo.errors import TokenizerError
 __all__ = [
     "PREFIX",
     "SPECIALS",
-    "cache_root",
     "train_word_piece",
     "word_piece",
-    "write_whole",
 ]
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[MASK]", "[SEP]")
@@ -111,25 +106,3 @@ def train_word_piece(corpus: Iterable[str], vocab_size: int) -> dict[str, Any]:
     )
     trained.train_from_iterator(texts, trainer)
     return word_piece(trained.get_vocab())
-
-
-def cache_root() -> Path:
-    """Folder of cached vocabularies: under ``$VLPZOO_CACHE``, else the home."""
-    root = os.environ.get("VLPZOO_CACHE")
-    base = Path(root) if root else Path.home() / ".cache" / "vlpzoo"
-    return base / "tokenizers"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write beside the target and rename, so readers see all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False
-    ) as handle:
-        handle.write(text)
-    part = Path(handle.name)
-    try:
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

@@ -14,16 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FeatureCache", "cache_folder"]
+__all__ = ["FeatureCache"]
 
 VERSION = 1
 """Raised when the same inputs would give other features."""
-
-
-def cache_folder() -> Path:
-    """``VLPZOO_CACHE``, else ``~/.cache/vlpzoo``."""
-    chosen = os.environ.get("VLPZOO_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "vlpzoo"
 
 
 class FeatureCache:

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
-from vlp_zoo.evaluation.feature_cache import FeatureCache, cache_folder
+from vlp_zoo.evaluation.feature_cache import FeatureCache
+from vlp_zoo.files import cache_folder
 from vlp_zoo.transforms import resize
 from vlp_zoo.types import StudySource
 

@@ -169,7 +169,7 @@ def read_contexts(path: Path) -> dict[str, str]:
         )
     if path.suffix in (".jsonl", ".ndjson"):
         return dict(_json_lines(path))
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         fields = reader.fieldnames or []
         key = next((name for name in ("img_path", "uid") if name in fields), None)
@@ -186,7 +186,7 @@ def read_contexts(path: Path) -> dict[str, str]:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, str]]:
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

@@ -1,0 +1,46 @@
+"""Files written whole or not at all, and the folder of caches."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["cache_folder", "write_whole"]
+
+
+def cache_folder() -> Path:
+    """Where caches go: ``VLPZOO_CACHE``, else ``~/.cache/vlpzoo``."""
+    named = os.environ.get("VLPZOO_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "vlpzoo"
+
+
+def write_whole(path: Path, content: str | Callable[[Path], object]) -> None:
+    """Write a file so that no reader, and no later run, ever sees half of it.
+
+    Args:
+        path: The file; folders above it are made.
+        content: Text, written as UTF-8, or a function that writes a given path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    aside = Path(name)
+    try:
+        if isinstance(content, str):
+            aside.write_text(content, encoding="utf-8", newline="")
+        else:
+            content(aside)
+        # mkstemp's files are for their owner alone; results are to be shared.
+        aside.chmod(0o666 & ~_umask())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
