@@ -1,12 +1,13 @@
 """Cost of an ECAMP training step at paper scale, as a multiple of a plain ViT-B/16.
 
-    python benchmarks/speed/ecamp_step.py [--rounds 5] [--threads 2] [--json]
+    python benchmarks/speed/ecamp_step.py [--rounds 5] [--threads 2] [--bf16]
 
 A step is ViT-B/16 with the paper's decoder and text encoder on 448 px images, 256
 tokens of which 110 are real, batch 4, float32, forward, backward and AdamW. The
 yardstick, forward and backward of timm's ViT-B/16 at 224 px and batch 4, runs in the
 same process between the steps, so that a busy machine slows both. Each variant has a
-process of its own, whose peak memory is printed with it.
+process of its own, whose peak memory is printed with it. On a machine with other
+work, ``--threads 1`` is steadier: threads that wait for each other burn CPU time.
 """
 
 from __future__ import annotations
@@ -158,10 +159,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--variant", choices=VARIANTS, action="append")
+    parser.add_argument(
+        "--bf16", action="store_true", help="autocast too (slow where CPUs lack it)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON line each")
     parser.add_argument("--here", action="store_true", help="no child process")
     options = parser.parse_args()
-    names = options.variant or list(VARIANTS)
+    plain = [name for name in VARIANTS if options.bf16 or "bf16" not in name]
+    names = options.variant or plain
     if options.here:
         print(json.dumps(measure(names[0], options.rounds, options.threads)))
         return 0
