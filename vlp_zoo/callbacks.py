@@ -27,6 +27,7 @@ __all__ = [
     "BestCheckpoint",
     "EMAWeights",
     "EmbeddingWriter",
+    "EpochLines",
     "ExportEncoder",
     "LastCheckpoint",
     "Progress",
@@ -265,6 +266,29 @@ class Progress(RichProgressBar):
         items = super().get_metrics(trainer, module)
         items.pop("v_num", None)
         return items
+
+
+class EpochLines(Callback):
+    """One line an epoch, for logs that no progress bar can be drawn in."""
+
+    def on_train_epoch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule
+    ) -> None:
+        """Losses of both splits and the throughput."""
+        if not trainer.is_global_zero:
+            return
+        seen = trainer.callback_metrics
+        shown = {
+            name: float(seen[key])
+            for name, key in {
+                "loss": "train/loss",
+                "val loss": "val/loss",
+                "images/s": "img/s",
+            }.items()
+            if key in seen
+        }
+        text = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        _say(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {text}")
 
 
 class EmbeddingWriter(BasePredictionWriter):

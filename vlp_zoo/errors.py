@@ -23,7 +23,9 @@ __all__ = [
     "VLPZooError",
 ]
 
-_CLAUSES = re.compile(r"looked for: (.*)\nfound:      (.*)\ndo this:    (.*)", re.DOTALL)
+_CLAUSES = re.compile(
+    r"looked for: (.*)\nfound:      (.*)\ndo this:    (.*)", re.DOTALL
+)
 
 
 class VLPZooError(Exception):

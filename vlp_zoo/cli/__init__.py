@@ -79,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             from vlp_zoo.cli.names import unknown_name
 
             raise unknown_name("command", name, COMMANDS, "vlpzoo --help lists them")
+        # On a CPU, threads that spin while they wait steal the time of the processes
+        # that load data; it has to be said before torch is imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         module = importlib.import_module(COMMANDS[name][0])
         training = COMMANDS[name][0] == "vlp_zoo.cli.training"
         code = module.main(arguments if training else arguments[1:])

@@ -25,6 +25,7 @@ from vlp_zoo.callbacks import (
     BestCheckpoint,
     EMAWeights,
     EmbeddingWriter,
+    EpochLines,
     ExportEncoder,
     LastCheckpoint,
     Progress,
@@ -144,8 +145,10 @@ class VLPZooCLI(LightningCLI):
         elif self.subcommand != "fit" and trainer.get("logger") is None:
             kwargs["logger"] = False
         extra: list[pl.Callback] = list(trainer.get("callbacks") or [])
-        if trainer.get("enable_progress_bar") is not False and sys.stderr.isatty():
-            extra.append(Progress())
+        if trainer.get("enable_progress_bar") is not False:
+            terminal = sys.stdout.isatty()
+            extra.append(Progress() if terminal else EpochLines())
+            kwargs["enable_progress_bar"] = terminal
         if self.subcommand == "fit" and (decay := self._get(self.config, "ema_decay")):
             extra.append(EMAWeights(decay))
         if self.subcommand == "predict":
