@@ -94,7 +94,7 @@ class LastCheckpoint(Checkpoint):
         self._saved_step = trainer.global_step
         folder = Path(trainer.log_dir or trainer.default_root_dir)
         # Lightning writes to a temporary name first: a kill leaves the older file.
-        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt", False)
 
 
 class ExportEncoder(Callback):

@@ -236,6 +236,21 @@ def test_killed_and_resumed_ends_with_the_same_weights(
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_ctrl_c_ends_with_130_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    run = start(tmp_path, "--last.every_n_steps", "1", "--trainer.max_epochs", "99")
+    folder = tmp_path / "ecamp" / "version_0"
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 130, output
+    assert "--ckpt_path last" in output
+    assert "Traceback" not in output
+    assert state(folder / "checkpoints" / "last.ckpt")
+
+
 def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path) -> None:
     no_dropout = ["--model.text_dropout", "0.0", "--trainer.max_epochs", "1"]
     assert fit(tmp_path / "one", *no_dropout) == 0

@@ -23,6 +23,7 @@ from vlp_zoo.data.loading import (
     start_worker,
 )
 from vlp_zoo.errors import BatchFieldError, ConfigError
+from vlp_zoo.types import Study
 
 
 def make_loader(
@@ -225,3 +226,24 @@ def test_resuming_inside_an_epoch_with_another_batch_size_is_refused() -> None:
     with pytest.raises(ConfigError, match="global_batch 2 instead of 4"):
         other.load_state_dict(state)
     other.load_state_dict(state | {"batches": 0})
+
+
+def test_kept_studies_are_read_once_and_transformed_anew() -> None:
+    class Counting(RampSource):
+        reads = 0
+
+        def __getitem__(self, index: int) -> Study:
+            Counting.reads += 1
+            return super().__getitem__(index)
+
+    source = Counting(6)
+    plain = StudyDataset(source, NoisyTransform(), seed=3)
+    kept = StudyDataset(source, NoisyTransform(), seed=3, keep=4)
+    keys = [SampleKey(epoch, index) for epoch in range(3) for index in range(6)]
+    expected = [plain[key] for key in keys]
+    Counting.reads = 0
+    for key, example in zip(keys, expected, strict=True):
+        again = kept[key]
+        assert again["uid"] == example["uid"]
+        assert np.array_equal(again["noise"], example["noise"])
+    assert Counting.reads == 4 + 2 * 3

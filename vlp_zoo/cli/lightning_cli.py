@@ -183,8 +183,6 @@ class VLPZooCLI(LightningCLI):
     def after_fit(self) -> None:
         """Say where the encoder is, and probe it if the config asks for it."""
         trainer: Any = self.trainer
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
         exported = [
@@ -214,7 +212,11 @@ QUIET_WARNINGS = (
     ".*smaller than the logging interval.*",
     ".*exists and is not empty.*",  # continuing a run is meant to find it so
 )
-QUIET_NOTES = ("Tip:", "Loading `train_dataloader`", "TPU available")
+QUIET_NOTES = (
+    "Tip:",
+    "Loading `train_dataloader`",
+    "TPU available",
+)
 
 
 def _quieten() -> None:

@@ -35,5 +35,12 @@ def main(argv: Sequence[str]) -> int:
             print(note, file=sys.stderr)
     from vlp_zoo.cli.lightning_cli import run
 
-    run(plan)
+    try:
+        run(plan)
+    except SystemExit as stop:
+        # Lightning ends an interrupted run with sys.exit(1); Ctrl-C is 130 here.
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            print("continue it with --ckpt_path last", file=sys.stderr)
+            raise KeyboardInterrupt from None
+        raise
     return 0

@@ -44,6 +44,9 @@ class PairsDataModule(L.LightningDataModule):
             name; None leaves it to the method to distil them by rule.
         start_method: How loader processes start: fork, forkserver or spawn; None is
             the platform's own choice.
+        keep_studies: Studies that each loader process keeps in memory once they are
+            decoded or drawn; 0 keeps none. Pays for small sets that are costly to
+            make, best with one loader process, which then sees every study.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class PairsDataModule(L.LightningDataModule):
         seed: int = 0,
         context: str | None = None,
         start_method: Literal["fork", "forkserver", "spawn"] | None = None,
+        keep_studies: int = 0,
     ) -> None:
         super().__init__()
         if batch_size < 1 or num_workers < 0:
@@ -67,6 +71,7 @@ class PairsDataModule(L.LightningDataModule):
         self.seed = seed
         self.context = context
         self.start_method = start_method
+        self.keep_studies = keep_studies
 
     # What a data set writes -----------------------------------------------------
 
@@ -138,7 +143,7 @@ class PairsDataModule(L.LightningDataModule):
         source = self.sources[split]
         workers = self.num_workers
         return ResumableLoader(
-            StudyDataset(source, transform, self.seed),
+            StudyDataset(source, transform, self.seed, self.keep_studies),
             batch_size=self.batch_size,
             sampler=EpochSampler(
                 len(source),

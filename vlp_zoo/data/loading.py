@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vlp_zoo.errors import BatchFieldError, ConfigError
-from vlp_zoo.types import Example, StudySource, Transform
+from vlp_zoo.types import Example, Study, StudySource, Transform
 
 __all__ = [
     "EpochSampler",
@@ -46,12 +46,26 @@ class StudyDataset(Dataset[Example]):
         source: Studies of one split.
         transform: Study to example; picklable, draws from its generator only.
         seed: Seed of the run.
+        keep: Studies to keep in memory; the transform runs anew every time.
     """
 
-    def __init__(self, source: StudySource, transform: Transform, seed: int) -> None:
+    def __init__(
+        self, source: StudySource, transform: Transform, seed: int, keep: int = 0
+    ) -> None:
         self.source = source
         self.transform = transform
         self.seed = seed
+        self.keep = keep
+        self._kept: dict[int, Study] = {}
+
+    def study(self, index: int) -> Study:
+        """One study, from memory where it is kept."""
+        found = self._kept.get(index)
+        if found is None:
+            found = self.source[index]
+            if len(self._kept) < self.keep:
+                self._kept[index] = found
+        return found
 
     def __len__(self) -> int:
         return len(self.source)
@@ -64,7 +78,7 @@ class StudyDataset(Dataset[Example]):
         """
         epoch, index = key if isinstance(key, tuple) else (0, key)
         rng = np.random.default_rng((self.seed, epoch, index))
-        return self.transform(self.source[index], rng)
+        return self.transform(self.study(index), rng)
 
 
 class EpochSampler(Sampler[SampleKey]):

@@ -311,7 +311,11 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         """AdamW with warm-up and cosine, stepped after every optimiser step."""
         groups = parameter_groups(self.named_parameters(), self.weight_decay)
         beta1, beta2 = self.betas
-        optimizer = AdamW(groups, lr=self.learning_rate, betas=(beta1, beta2))
+        # One kernel for all parameters; only fp16's loss scaling cannot live with it.
+        fused = self.trainer.precision != "16-mixed"
+        optimizer = AdamW(
+            groups, lr=self.learning_rate, betas=(beta1, beta2), fused=fused
+        )
         total = float(self.trainer.estimated_stepping_batches)
         epochs = self.trainer.max_epochs
         if not epochs or epochs < 0:

@@ -302,16 +302,15 @@ class Chest:
         return spans[name]
 
 
+TURN = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+CIRCLE = np.stack([np.cos(TURN), np.sin(TURN)], 1).astype(np.float32)
+
+
 def _oval(x1: float, y1: float, x2: float, y2: float) -> Field:
     """The ellipse in a rectangle: a place without an outline of its own."""
-    turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    return np.stack(
-        [
-            0.5 * (x1 + x2) + 0.5 * (x2 - x1) * np.cos(turn),
-            0.5 * (y1 + y2) + 0.5 * (y2 - y1) * np.sin(turn),
-        ],
-        1,
-    ).astype(np.float32)
+    middle = np.array([0.5 * (x1 + x2), 0.5 * (y1 + y2)], np.float32)
+    reach = np.array([0.5 * (x2 - x1), 0.5 * (y2 - y1)], np.float32)
+    return middle + reach * CIRCLE
 
 
 def region_outlines(chest: Chest) -> dict[str, Field]:

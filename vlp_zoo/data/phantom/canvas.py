@@ -126,6 +126,11 @@ def noise_tile(kind: str, side: int = TILE) -> Field:
     return np.asarray(tile / tile.std(), np.float32)
 
 
+def _unit(page: npt.NDArray[np.uint8]) -> Field:
+    """A page of 0 to 255 as a field from 0 to 1."""
+    return np.multiply(page, np.float32(1 / 255), dtype=np.float32)
+
+
 def _band(lines: npt.ArrayLike, width: float) -> Field:
     """Outlines (..., 2 N, 2) of lines (..., N, 2) with a width."""
     axis = np.asarray(lines, np.float32)
@@ -189,9 +194,14 @@ class Canvas:
             points: (N, 2) body coordinates.
             blur: Width of the soft edge in body units.
         """
+        return self.polygons([points], blur)
+
+    def polygons(self, outlines: Sequence[npt.ArrayLike], blur: float = 0.0) -> Field:
+        """Several filled outlines that do not overlap, as one field."""
         page = np.zeros((self.size, self.size), np.uint8)
-        cv2.fillPoly(page, [self._fixed(points)], 255, cv2.LINE_AA, SHIFT)
-        return smooth(page.astype(np.float32) * (1 / 255), blur * self.scale)
+        for outline in self._many(outlines):
+            cv2.fillPoly(page, [outline], 255, cv2.LINE_AA, SHIFT)
+        return smooth(_unit(page), blur * self.scale)
 
     def strokes(
         self,

@@ -112,6 +112,18 @@ def lesion_box(mask: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]
     )
 
 
+def _region_boxes(canvas: Canvas, chest: Chest) -> list[Box]:
+    places = region_outlines(chest)
+    outlines = list(places.values())
+    points = np.clip(canvas.pixels(np.concatenate(outlines)), 0, canvas.size)
+    starts = np.cumsum([0] + [len(outline) for outline in outlines[:-1]])
+    low, high = (f.reduceat(points, starts).tolist() for f in (np.minimum, np.maximum))
+    return [
+        Box(name, (x1, y1, x2, y2))
+        for name, (x1, y1), (x2, y2) in zip(places, low, high, strict=True)
+    ]
+
+
 def draw_frontal(
     facts: StudyFacts, build: Build, exposure: Exposure, size: int
 ) -> Drawing:
@@ -127,11 +139,7 @@ def draw_frontal(
     chest = Chest(build, shape_of(build, facts.findings))
     texture = np.random.default_rng((exposure.seed, 1))
     scene = normal_scene(canvas, chest, exposure.scapulae, texture)
-    boxes = []
-    for name, outline in region_outlines(chest).items():
-        points = np.clip(canvas.pixels(outline), 0, size)
-        (x1, y1), (x2, y2) = points.min(0), points.max(0)
-        boxes.append(Box(name, (float(x1), float(y1), float(x2), float(y2))))
+    boxes = _region_boxes(canvas, chest)
     masks: dict[str, npt.NDArray[np.bool_]] = {}
     lesions: list[dict[str, Any]] = []
     ordered = sorted(facts.findings, key=lambda f: DRAW_ORDER.index(f.label))

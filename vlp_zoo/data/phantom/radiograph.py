@@ -131,17 +131,13 @@ def _hila(canvas: Canvas, chest: Chest) -> Field:
         (0.012, 0.005, 0.02, 0.03, 0.9),
         (0.018, 0.045, 0.017, 0.04, 0.9),
     ):
+        outlines = []
         for side, sign in SIDES.items():
             x, y = chest.hila[side] + rng.normal(0, 0.004, 2).astype(np.float32)
             height = along * np.sin(turn)
-            outline = np.stack(
-                [
-                    x + sign * (dx + across * np.cos(turn) + 0.3 * height),
-                    y + dy + height,
-                ],
-                1,
-            )
-            total += weight * canvas.polygon(outline)
+            across_body = x + sign * (dx + across * np.cos(turn) + 0.3 * height)
+            outlines.append(np.stack([across_body, y + dy + height], 1))
+        total += weight * canvas.polygons(outlines)
     return smooth(total, 0.011 * canvas.scale)
 
 
