@@ -321,7 +321,12 @@ def test_pictures_and_report(tokenizer: ReportTokenizer) -> None:
         assert isinstance(picture, Tensor)
         assert picture.shape == (3, side, 3 * side)
         assert 0 <= float(picture.min()) <= float(picture.max()) <= 1
-    report = shown["report"]
+    drawn = shown["report"]
+    assert isinstance(drawn, Tensor)
+    red = (drawn[0] > 0.8) & (drawn[1] < 0.3)
+    assert red.any()  # some words are hidden
+    assert not red.all()
+    report = shown["report_text"]
     assert isinstance(report, str)
     assert "`" in report
     assert len(report.split("\n\n")) == 3

@@ -435,16 +435,6 @@ class ECAMP(VLPModule[ECAMPBatch]):
 
     def pictures(self, batch: ECAMPBatch) -> dict[str, Tensor | str]:
         """Input, what the encoder sees, reconstruction, doubled image, and report."""
-        from vlp_zoo.methods.ecamp_pictures import draw_pass, draw_reports
+        from vlp_zoo.methods.ecamp_pictures import draw
 
-        images = self.image_encoder.normalise(batch["image"])
-        masked_ids = self.mask_words(batch)
-        run = self.run(
-            images, masked_ids, batch["attention_mask"], self.patch_noise(batch)
-        )
-        shown: dict[str, Tensor | str] = {**draw_pass(self, run)}
-        if self.tokenizer is not None:
-            ids, entity = batch["input_ids"], batch["entity_mask"]
-            hidden = masked_ids != ids
-            shown["report"] = draw_reports(self.tokenizer.tokens, ids, hidden, entity)
-        return shown
+        return draw(self, batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,10 +15,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vlp_zoo.encoders.image import ImageEncoder
-    from vlp_zoo.methods.ecamp import ECAMP
+    from vlp_zoo.methods.ecamp import ECAMP, ECAMPBatch
     from vlp_zoo.methods.ecamp_networks import Pass
 
-__all__ = ["draw_pass", "draw_reports"]
+__all__ = ["draw", "draw_pass", "draw_reports", "write_reports"]
+
+
+def draw(module: ECAMP, batch: ECAMPBatch) -> dict[str, Tensor | str]:
+    """All pictures of a batch by name."""
+    images = module.image_encoder.normalise(batch["image"])
+    masked_ids = module.mask_words(batch)
+    run = module.run(
+        images, masked_ids, batch["attention_mask"], module.patch_noise(batch)
+    )
+    shown: dict[str, Tensor | str] = {**draw_pass(module, run)}
+    if module.tokenizer is not None:
+        words, ids = module.tokenizer.tokens, batch["input_ids"]
+        hidden, entity = masked_ids != ids, batch["entity_mask"]
+        shown["report"] = write_reports(words, ids, hidden, entity)
+        shown["report_text"] = draw_reports(words, ids, hidden, entity)
+    return shown
 
 
 def draw_pass(module: ECAMP, run: Pass) -> dict[str, Tensor]:
@@ -64,6 +81,52 @@ def draw_reports(
         render_masked([tokens[i] for i in row], hide, strong, form="markdown")
         for row, hide, strong in rows
     )
+
+
+def write_reports(
+    tokens: Sequence[str], ids: Tensor, hidden: Tensor, entity: Tensor
+) -> Tensor:
+    """A picture of the reports: hidden words on red, entities underlined.
+
+    TensorBoard shows text without colours, so the coloured form is an image.
+
+    Args:
+        tokens: The vocabulary by id.
+        ids: (B, T) int64, unmasked.
+        hidden: (B, T) bool.
+        entity: (B, T) bool.
+
+    Returns:
+        (3, H, 800) in 0..1.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    width, line, margin = 800, 22, 8
+    font = ImageFont.load_default(15)
+    sheet = Image.new("RGB", (width, line * 24 * len(ids)), "white")
+    pen = ImageDraw.Draw(sheet)
+    x, y = margin, margin
+    rows = zip(ids.tolist(), hidden.tolist(), entity.tolist(), strict=True)
+    for row, hide, marked in rows:
+        for index, is_hidden, is_entity in zip(row, hide, marked, strict=True):
+            token = tokens[index]
+            if token in ("[PAD]", "[CLS]"):
+                continue
+            joined = token.startswith("##") or token in (".", ",", ":")
+            word = token.removeprefix("##")
+            length = int(pen.textlength(word, font=font))
+            x += 0 if joined else 6
+            if x + length > width - margin:
+                x, y = margin, y + line
+            if is_hidden:
+                pen.rectangle((x - 1, y, x + length + 1, y + line - 4), fill="#d62728")
+            pen.text((x, y), word, fill="white" if is_hidden else "black", font=font)
+            if is_entity:
+                pen.line((x, y + line - 3, x + length, y + line - 3), fill="#1f77b4")
+            x += length
+        x, y = margin, y + 2 * line
+    pixels = np.array(sheet.crop((0, 0, width, min(y, sheet.height))))
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
 def _side_by_side(images: Tensor, encoder: ImageEncoder) -> Tensor:
