@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from vlp_zoo.data.phantom.acquisition import Exposure
 from vlp_zoo.data.phantom.anatomy import Build
-from vlp_zoo.data.phantom.facts import LABELS, StudyFacts, label_states
+from vlp_zoo.data.phantom.facts import LABELS, Finding, StudyFacts, label_states
 from vlp_zoo.data.phantom.frontal import draw_frontal
 from vlp_zoo.data.phantom.history import draw_history
 from vlp_zoo.data.phantom.lateral import draw_lateral
@@ -177,8 +177,8 @@ class PhantomChestSource:
                 "mentioned": written.mentioned,
                 "sentences": written.sentences,
                 "lesions": drawing.lesions,
-                "findings": tuple(asdict(finding) for finding in facts.findings),
-                "acquisition": asdict(exposure),
+                "findings": tuple(_record(finding) for finding in facts.findings),
+                "acquisition": _record(exposure),
             },
         )
 
@@ -261,3 +261,8 @@ def _row(states: dict[str, float]) -> npt.NDArray[np.float32]:
     values = np.array([states[name] for name in LABELS], np.float32)
     values[values == -1] = np.nan
     return values
+
+
+def _record(item: Finding | Exposure) -> dict[str, Any]:
+    """Fields by name; a third of the cost of ``asdict``, which copies in depth."""
+    return {field.name: getattr(item, field.name) for field in fields(item)}

@@ -248,13 +248,16 @@ def _body(canvas: Canvas, chest: Chest) -> Field:
     )
     thick = round_edge * (0.92 + 0.18 * canvas.y)
     if build.breasts:
+        # Nothing of them lies above this height.
+        first = int(np.argmax((canvas.y > 0.42).any(1)))
+        x, y = canvas.x[first:], canvas.y[first:]
         for sign in SIDES.values():
             cx, cy = 0.5 + sign * 0.19, 0.60
             across, along = 0.145, 0.165
-            radius = ((canvas.x - cx) / across) ** 2 + ((canvas.y - cy) / along) ** 2
+            radius = ((x - cx) / across) ** 2 + ((y - cy) / along) ** 2
             fold = sigmoid((1 - radius) / 0.07)
-            depth = np.clip((canvas.y - 0.42) / 0.3, 0, 1)
-            thick = thick + 0.16 * build.breasts * fold * depth
+            depth = np.clip((y - 0.42) / 0.3, 0, 1)
+            thick[first:] += 0.16 * build.breasts * fold * depth
     return np.asarray(thick, np.float32)
 
 
