@@ -311,8 +311,8 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         """AdamW with warm-up and cosine, stepped after every optimiser step."""
         groups = parameter_groups(self.named_parameters(), self.weight_decay)
         beta1, beta2 = self.betas
-        # One kernel for all parameters; only fp16's loss scaling cannot live with it.
-        fused = self.trainer.precision != "16-mixed"
+        # One kernel for all parameters; Lightning's autocast cannot clip with it.
+        fused = "mixed" not in str(self.trainer.precision)
         optimizer = AdamW(
             groups, lr=self.learning_rate, betas=(beta1, beta2), fused=fused
         )
