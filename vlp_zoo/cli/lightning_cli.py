@@ -32,7 +32,7 @@ from vlp_zoo.callbacks import (
     Throughput,
     TrainingPictures,
 )
-from vlp_zoo.cli.names import Plan, known, resolve
+from vlp_zoo.cli.names import Plan, resolve
 from vlp_zoo.data.datamodules import PairsDataModule
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.base import VLPModule
@@ -253,8 +253,6 @@ def run(plan: Plan) -> VLPZooCLI:
     Returns:
         The CLI with its trainer, model and data module, for tests and notebooks.
     """
-    for option in ("model", "data"):
-        known(option)
     set_loader("yaml", _load_yaml)
     # Two numbers after the point of a matrix product are enough for training, and
     # tensor cores are idle otherwise.
