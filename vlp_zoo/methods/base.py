@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -103,6 +103,9 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
     field_sources: ClassVar[dict[str, str]] = {}
     """Field to the data option that produces it, for the error message."""
 
+    has_text_head: ClassVar[bool] = False
+    """Whether images and texts meet in a joint space (`embed_images`, `embed_texts`)."""
+
     image_encoder: ImageEncoder
     """What the run is for: exported after every epoch."""
 
@@ -154,6 +157,21 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
     def pictures(self, batch: BatchT) -> dict[str, Tensor | str]:
         """Images ((3, H, W) in 0..1) and texts that explain the method on a batch."""
         return {}
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images, (B, 1 or 3, H, W) uint8, in the joint space: (B, E), unit length."""
+        raise self._no_text_head()
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Reports or prompts in the joint space: (B, E), unit length."""
+        raise self._no_text_head()
+
+    def _no_text_head(self) -> ConfigError:
+        return ConfigError(
+            "a method that aligns images with texts",
+            f"{type(self).__name__}, which has no joint space",
+            "use its image encoder alone, or another method",
+        )
 
     def watch(self, embeddings: Tensor) -> None:
         """Hand (B, D) image embeddings to the collapse alarm."""
