@@ -7,8 +7,18 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn import functional
 
-__all__ = ["masked_mse", "rank_mean", "weighted_token_ce"]
+from vlp_zoo.gather import gather_rows, row_offset
+
+__all__ = [
+    "info_nce",
+    "masked_mse",
+    "multi_positive_targets",
+    "rank_mean",
+    "soft_cross_entropy",
+    "weighted_token_ce",
+]
 
 
 def masked_mse(
@@ -203,3 +213,107 @@ def weighted_token_ce(
     total = _ChunkedCrossEntropy.apply(flat, weight, bias, ids, scale, chunk)
     loss: Tensor = total / rank_mean(len(flat), total).clamp(min=1)
     return loss
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    r"""Cross-entropy against target distributions.
+
+    .. math:: L = -\frac{1}{R} \sum_r \sum_c t_{rc} \log \mathrm{softmax}(z_r)_c
+
+    Args:
+        logits: (R, C); -inf leaves an entry out, where its target is 0.
+        targets: (R, C), rows summing to 1 for a proper cross-entropy.
+
+    Returns:
+        Scalar in float32 or better; 0 for no rows.
+
+    Example:
+        >>> soft_cross_entropy(torch.zeros(1, 4), torch.full((1, 4), 0.25))
+        tensor(1.3863)
+    """
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    likelihood = logits.to(wide).log_softmax(1)
+    weights = targets.to(wide)
+    # 0 * -inf is not a number; an impossible entry with target 0 costs nothing.
+    likelihood = likelihood.masked_fill(weights == 0, 0.0)
+    return -(weights * likelihood).sum() / max(len(logits), 1)
+
+
+def multi_positive_targets(keys: Tensor, gather: bool = True) -> Tensor:
+    """Targets where several rows are right: images that share a report.
+
+    Args:
+        keys: (B,) int64; equal keys belong together.
+        gather: Compare with the keys of all processes.
+
+    Returns:
+        (B, W*B) float32, this process's rows, each summing to 1. The whole matrix is
+        symmetric, so the same rows serve both directions of `info_nce`.
+
+    Example:
+        >>> multi_positive_targets(torch.tensor([5, 6, 5]))
+        tensor([[0.5000, 0.0000, 0.5000],
+                [0.0000, 1.0000, 0.0000],
+                [0.5000, 0.0000, 0.5000]])
+    """
+    everyone = gather_rows(keys) if gather else keys
+    same = (keys[:, None] == everyone[None, :]).float()
+    return same / same.sum(1, keepdim=True)
+
+
+def info_nce(
+    a: Tensor,
+    b: Tensor,
+    temperature: float | Tensor,
+    *,
+    targets: Tensor | None = None,
+    reverse_targets: Tensor | None = None,
+    gather: bool = True,
+    normalise: bool = True,
+) -> tuple[Tensor, Tensor]:
+    r"""Contrastive loss of paired embeddings, in both directions.
+
+    .. math:: L_{a \to b} = -\frac{1}{B} \sum_i \sum_j t_{ij} \log
+        \frac{\exp(a_i \cdot b_j / \tau)}{\sum_k \exp(a_i \cdot b_k / \tau)}
+
+    (van den Oord et al., arXiv 1807.03748; both directions: Zhang et al., ConVIRT,
+    arXiv 2010.00747). Local rows meet the rows of all processes, so memory grows with
+    local times global batch. The mean over local rows is right: DDP averages gradients
+    over processes, which makes them those of one process on the whole batch.
+
+    Args:
+        a: (B, E).
+        b: (B, E), row i belonging to row i of ``a``.
+        temperature: What similarities are divided by; a tensor may be learnt.
+        targets: (B, W*B), this process's rows (W = 1 without ``gather``); None = the
+            row's own partner.
+        reverse_targets: As ``targets`` for b to a; None = the same rows, which is right
+            for symmetric ones.
+        gather: Compare with all processes' rows; False keeps to this process's.
+        normalise: Scale rows to unit length first.
+
+    Returns:
+        Loss a to b, and b to a; scalars in float32 or better, under autocast too.
+
+    Example:
+        >>> eye = torch.eye(2)
+        >>> info_nce(eye, eye, 1.0)
+        (tensor(0.3133), tensor(0.3133))
+    """
+    wide = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    # Similarities over a small temperature need more than half precision.
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = a.to(wide), b.to(wide)
+        if normalise:
+            a, b = functional.normalize(a, dim=1), functional.normalize(b, dim=1)
+        all_a, all_b = (gather_rows(a), gather_rows(b)) if gather else (a, b)
+        forth, back = a @ all_b.T / temperature, b @ all_a.T / temperature
+        if targets is None:
+            partner = torch.arange(len(a), device=a.device)
+            partner = partner + (row_offset(len(a)) if gather else 0)
+            return (
+                functional.cross_entropy(forth, partner),
+                functional.cross_entropy(back, partner),
+            )
+        reverse = targets if reverse_targets is None else reverse_targets
+        return soft_cross_entropy(forth, targets), soft_cross_entropy(back, reverse)

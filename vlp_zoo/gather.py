@@ -1,0 +1,203 @@
+"""Rows and batch statistics of all processes, with their gradients.
+
+A contrastive loss on W processes equals that of one process on the concatenated batch
+only if every process sees all rows *and* the gradient finds its way back to the
+process that a row came from. Without gradients, as in validation, processes may run
+different numbers of batches, so nothing is exchanged there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from timm.layers.norm_act import BatchNormAct2d
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from vlp_zoo.errors import ConfigError
+
+__all__ = [
+    "SyncedBatchNorm",
+    "exchanging",
+    "gather_rows",
+    "row_offset",
+    "sync_batchnorm",
+]
+
+
+def exchanging() -> bool:
+    """Whether rows are exchanged now: several processes, and gradients wanted.
+
+    False inside ``torch.no_grad()``, whatever runs there.
+    """
+    return (
+        torch.is_grad_enabled()
+        and dist.is_available()
+        and dist.is_initialized()
+        and dist.get_world_size() > 1
+    )
+
+
+class _GatherRows(torch.autograd.Function):
+    """All-gather; backward sums what every process has to say about a row."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.count = len(rows)
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        total = grad_outputs[0].contiguous().clone()
+        dist.all_reduce(total)
+        start = dist.get_rank() * ctx.count
+        return total[start : start + ctx.count]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows of all processes, in rank order.
+
+    Args:
+        rows: (B, ...), B the same on all processes. Any dtype but bool under NCCL.
+
+    Returns:
+        (W*B, ...). The gradient of a row is summed over the processes. The rows
+        themselves where nothing is exchanged.
+    """
+    if not exchanging():
+        return rows
+    gathered: Tensor = _GatherRows.apply(rows.contiguous())
+    return gathered
+
+
+def row_offset(count: int) -> int:
+    """Where this process's ``count`` rows start among those of `gather_rows`."""
+    return dist.get_rank() * count if exchanging() else 0
+
+
+class SyncedBatchNorm(nn.SyncBatchNorm):
+    """Batch norm over the rows of all processes, on CPUs too.
+
+    State-dict keys are those of BatchNorm1d and 2d. On accelerators it is torch's own;
+    torch has none for CPUs, where each process's means and variances are exchanged
+    and combined (Chan, Golub, LeVeque: Updating formulae, 1979). Without several
+    processes it is plain batch norm.
+
+    Args:
+        *args: As of ``torch.nn.BatchNorm2d``.
+        **kwargs: The same.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B, C, ...) over all axes but the second."""
+        if not self.training:
+            return super().forward(input)
+        if input.device.type != "cpu":
+            return super().forward(input)
+        if not exchanging():
+            return self._alone(input)
+        return self._together(input)
+
+    def _rate(self) -> float:
+        """Weight of the new batch in the running statistics; counts the batch."""
+        if self.num_batches_tracked is None:
+            return 0.0
+        self.num_batches_tracked.add_(1)
+        if self.momentum is None:
+            return 1.0 / int(self.num_batches_tracked)
+        return float(self.momentum)
+
+    def _alone(self, input: Tensor) -> Tensor:
+        return nn.functional.batch_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            True,
+            self._rate(),
+            self.eps,
+        )
+
+    def _together(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
+        wide = input.to(torch.promote_types(input.dtype, torch.float32))
+        axes = [axis for axis in range(input.ndim) if axis != 1]
+        shape = [1, -1] + [1] * (input.ndim - 2)
+        variance, mean = torch.var_mean(wide, axes, correction=0)
+        means, variances = gather_rows(torch.stack([mean, variance])[None]).unbind(1)
+        mean = means.mean(0)
+        variance = (variances + (means - mean).square()).mean(0)
+        count = wide.numel() // wide.shape[1] * len(means)
+        rate = self._rate()
+        if self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                unbiased = variance * (count / max(count - 1, 1))
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), rate)
+                self.running_var.lerp_(unbiased.to(self.running_var.dtype), rate)
+        scale = (variance + self.eps).rsqrt()
+        if self.weight is not None:
+            scale = scale * self.weight
+        result = (wide - mean.view(shape)) * scale.view(shape)
+        if self.bias is not None:
+            result = result + self.bias.view(shape)
+        return result.to(input.dtype)
+
+
+class _SyncedBatchNormAct(SyncedBatchNorm):
+    """timm's batch norm with an activation."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise, drop, activate."""
+        activated: Tensor = self.act(self.drop(super().forward(input)))
+        return activated
+
+
+def sync_batchnorm(module: nn.Module) -> nn.Module:
+    """Replace every batch norm inside by `SyncedBatchNorm`, keeping its tensors.
+
+    Args:
+        module: Changed in place, unless it is a batch norm itself.
+
+    Returns:
+        The module; its state-dict keys and its parameters are the same objects.
+
+    Raises:
+        ConfigError: If a kind of batch norm is not known.
+    """
+    if isinstance(module, SyncedBatchNorm):
+        return module
+    if isinstance(module, _BatchNorm):
+        return _synced(module)
+    for name, child in module.named_children():
+        other = sync_batchnorm(child)
+        if other is not child:
+            setattr(module, name, other)
+    return module
+
+
+def _synced(old: _BatchNorm) -> SyncedBatchNorm:
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    acts = isinstance(old, BatchNormAct2d)
+    if type(old) not in kinds and not acts:
+        raise ConfigError(
+            "BatchNorm1d, 2d, 3d or timm's BatchNormAct2d in the network",
+            f"{type(old).__name__}",
+            "choose another network",
+        )
+    new = (_SyncedBatchNormAct if acts else SyncedBatchNorm)(
+        old.num_features, old.eps, old.momentum, old.affine, old.track_running_stats
+    )
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        setattr(new, name, getattr(old, name))
+    new.num_batches_tracked = old.num_batches_tracked
+    if acts:
+        new.drop, new.act = old.drop, old.act
+    return new.train(old.training)
