@@ -8,5 +8,6 @@ own by the entry-point group ``vlp_zoo.methods``.
 __all__ = ["METHODS"]
 
 METHODS: dict[str, str] = {
+    "clip": "vlp_zoo.methods.clip.CLIP",
     "ecamp": "vlp_zoo.methods.ecamp.ECAMP",
 }

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.methods.paired import (
+    REPORTS,
+    assert_every_parameter_learns,
+    assert_two_processes_equal_one,
+    batch_of,
+    prepared,
+    total,
+    train_on,
+)
+from vlp_zoo.encoders.checkpoint import save_encoder
+from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.methods.clip import CLIP
+
+TINY: dict[str, Any] = {
+    "image_encoder": "tiny_resnet",
+    "image_size": 48,
+    "text_width": 24,
+    "text_depth": 2,
+    "text_heads": 2,
+    "text_ffn": 32,
+    "text_dropout": 0.0,
+    "max_tokens": 48,
+    "joint_width": 16,
+    "head_width": 24,
+}
+KINDS: list[dict[str, Any]] = [
+    {},
+    {"image_encoder": "micro", "image_size": 32, "learn_temperature": True},
+    {"head_width": 0, "multi_positive": False, "sentence_dropout": 0.3},
+]
+
+
+def build(**arguments: Any) -> CLIP:
+    module: CLIP = prepared(CLIP(**{**TINY, **arguments}))
+    return module
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_trainable_parameter_gets_a_gradient(kind: dict[str, Any]) -> None:
+    module = build(**kind).train()
+    assert_every_parameter_learns(module, batch_of(module))
+
+
+def test_it_learns_one_batch_by_heart_and_embeds_accordingly() -> None:
+    torch.manual_seed(0)
+    module = build(jitter=0.0, image_encoder="micro", image_size=32).train()
+    batch = batch_of(module, count=8, train=False)
+    train_on(module, batch, steps=60, rate=3e-3)
+    module.eval()
+    with torch.no_grad():
+        images = module.embed_images(batch["image"])
+        texts = module.embed_texts(list(REPORTS))
+        assert float(total(module, batch)) < 0.3
+    assert torch.allclose(images.norm(dim=1), torch.ones(8))
+    assert torch.allclose(texts.norm(dim=1), torch.ones(8))
+    assert (images @ texts.T).argmax(1).tolist() == list(range(8))
+    # Prompts do not depend on the company they are in.
+    alone = module.embed_texts([REPORTS[3]]).detach()
+    assert torch.allclose(alone[0], texts[3], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_two_processes_equal_one(tmp_path: Path, kind: dict[str, Any]) -> None:
+    module = build(**kind).train()
+    batch = batch_of(module, count=8)
+    batch["report_key"][6] = batch["report_key"][1]
+    assert_two_processes_equal_one(module, batch, tmp_path)
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    results = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        module = build().train()
+        train_on(module, batch_of(module), steps=2, rate=1e-3)
+        results.append(torch.cat([p.detach().ravel() for p in module.parameters()]))
+    assert torch.equal(*results)
+
+
+def test_equal_reports_are_not_negatives() -> None:
+    module = build(image_weight=1.0).eval()
+    batch = batch_of(module, train=False)
+    batch["report_key"][:] = 7
+    with torch.no_grad():
+        images, texts = module.embed(batch)
+        found = module.losses(batch)["image_to_text"]
+        similar = torch.nn.functional.normalize(images, dim=1) @ (
+            torch.nn.functional.normalize(texts, dim=1).T
+        )
+    assert torch.allclose(found, -(similar / 0.1).log_softmax(1).mean(), rtol=1e-5)
+
+
+def test_losses_are_finite_and_close_under_bfloat16() -> None:
+    module = build().eval()
+    batch = batch_of(module)
+    exact = module.losses(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = module.losses(batch)
+    for name, value in rough.items():
+        assert value.dtype == torch.float32
+        assert float(value.detach()) == pytest.approx(float(exact[name].detach()), 0.1)
+
+
+def test_the_temperature_starts_where_told_and_has_a_floor() -> None:
+    assert build(temperature=0.07).temperature == 0.07
+    module = build(temperature=0.07, learn_temperature=True)
+    assert isinstance(module.temperature, Tensor)
+    assert float(module.temperature.detach()) == pytest.approx(0.07)
+    with torch.no_grad():
+        module.log_scale.fill_(9.0)
+        assert float(module.temperature) == pytest.approx(0.01)
+
+
+def test_warm_start_copies_an_encoder(tmp_path: Path) -> None:
+    source = ImageEncoder("tiny_resnet", 48)
+    path = save_encoder(tmp_path / "encoder.safetensors", source, {})
+    module = build(warm_start=str(path))
+    stub: Any = SimpleNamespace(ckpt_path=None)
+    module._trainer = stub
+    module.on_fit_start()
+    ours = module.image_encoder.timm.state_dict()
+    for name, tensor in source.timm.state_dict().items():
+        assert torch.equal(tensor, ours[name])
+
+
+def test_pictures() -> None:
+    module = build().eval()
+    with torch.no_grad():
+        shown = module.pictures(batch_of(module))
+    assert isinstance(shown["images"], Tensor)
+    assert shown["images"].shape == (3, 48, 4 * 48)
+    assert isinstance(shown["similarity"], Tensor)
+    assert shown["similarity"].shape == (3, 64, 64)
+    for picture in (shown["images"], shown["similarity"]):
+        assert 0 <= float(picture.min()) <= float(picture.max()) <= 1
+    assert isinstance(shown["reports"], str)
+    assert REPORTS[0] in shown["reports"]
+
+
+def test_a_pretrained_text_model_brings_its_vocabulary() -> None:
+    assert CLIP(text_model="some/bert").tokenizer_name == "some/bert"
+    assert CLIP(text_model="some/bert", tokenizer="v.txt").tokenizer_name == "v.txt"
+    assert CLIP().tokenizer_name == "corpus"
+
+
+@pytest.mark.parametrize("arguments", [{"temperature": 0.0}, {"image_weight": 1.5}])
+def test_impossible_settings_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(arguments))):
+        CLIP(**arguments)

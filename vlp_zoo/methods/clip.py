@@ -1,0 +1,228 @@
+r"""CLIP: whole images against whole reports, the control of every comparison.
+
+Zhang, Jiang, Miura, Manning, Langlotz, "Contrastive learning of medical visual
+representations from paired images and text" (ConVIRT), MLHC 2022, arXiv 2010.00747;
+Radford et al., "Learning transferable visual models from natural language
+supervision" (CLIP), ICML 2021, arXiv 2103.00020.
+
+An image and a report are each encoded to one vector, projected into a joint space, and
+each image has to find its own report among those of the batch, and each report its
+image:
+
+.. math:: L = \lambda L_{v \to t} + (1 - \lambda) L_{t \to v}, \qquad
+    L_{v \to t} = -\frac{1}{N} \sum_i \sum_j y_{ij}
+    \log \frac{\exp(v_i \cdot t_j / \tau)}{\sum_k \exp(v_i \cdot t_k / \tau)}
+
+Deviations. Defaults are ConVIRT's (:math:`\lambda` 0.75, :math:`\tau` 0.1, 512 joint
+dimensions, ResNet-50, crops of 60 to 100 %) but for:
+
+======================  ==================================  ===========================
+here                    in the papers                       why
+======================  ==================================  ===========================
+``multi_positive``      only the own report is right        reports repeat word by word
+negatives               ConVIRT: of one device              of all devices
+no mirroring            ConVIRT mirrors half                reports name sides
+no blur, no rotation    ConVIRT has both                    kept thin
+whole report            ConVIRT: one sentence at random     ``sentence_dropout`` comes
+                                                            close to it
+text from scratch       ConVIRT: ClinicalBERT, half frozen  no download; ``text_model``
+                                                            names a pretrained one
+mean pooling of tokens  ConVIRT: maximum                    learns faster from scratch
+AdamW, cosine           ConVIRT: Adam, step on plateau      one schedule for all
+======================  ==================================  ===========================
+
+``text_model: corpus`` puts fixed features of the reports (TF-IDF, truncated SVD, learnt
+on the training reports) in place of the text encoder: with few reports there is less to
+learn and the image encoder learns faster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.losses import info_nce, multi_positive_targets
+from vlp_zoo.methods.paired import PairedBatch, PairedTransform
+from vlp_zoo.methods.paired_towers import PairedTowers, TextSizes, projection
+
+__all__ = ["CLIP"]
+
+
+class CLIP(PairedTowers[PairedBatch]):
+    """Image-report contrast (ConVIRT, CLIP).
+
+    Args:
+        image_encoder: A preset (``tiny``, ``tiny_resnet``, ...) or any timm name.
+        image_size: Side S of its input.
+        encoder_sizes: Changes to a ViT: ``patch_size``, ``embed_dim``, ``depth``, ...
+        warm_start: Encoder to start from, such as ``timm:resnet50``.
+        text_model: None trains a BERT of the sizes below; ``"corpus"`` uses fixed
+            TF-IDF features of the training reports; else a folder or hub name of a
+            pretrained BERT, which is trained on, with its own vocabulary.
+        text_width: Width of the text encoder (of the features, with ``"corpus"``).
+        text_depth: Its layers.
+        text_heads: Its attention heads.
+        text_ffn: Inner width of its feed-forward parts.
+        text_dropout: Its dropout.
+        max_tokens: Longest report in tokens; longer ones are cut.
+        joint_width: Dimensions E of the joint space.
+        head_width: Inner width of the two projection heads; 0 makes them linear.
+        temperature: What similarities are divided by, or where it starts.
+        learn_temperature: Learn it, as CLIP does (never below 0.01).
+        image_weight: Weight of the direction image to text.
+        multi_positive: Count all images of the same report as right.
+        crop_scale: Smallest share of the image that a training crop shows.
+        jitter: Largest relative change of contrast and brightness in training.
+        sentence_dropout: Chance to leave out each sentence in training.
+        learning_rate: Peak rate, absolute.
+        weight_decay: Decay of matrices.
+        betas: AdamW's averaging coefficients.
+        warmup_epochs: Linear warm-up.
+        schedule_epochs: Where the cosine ends; None = the last epoch.
+        tokenizer: See `VLPModule`; ignored where ``text_model`` brings its own.
+        vocab_size: See `VLPModule`.
+    """
+
+    has_text_head: ClassVar[bool] = True
+    batch_keys: ClassVar[frozenset[str]] = PairedBatch.__required_keys__
+    field_sources: ClassVar[dict[str, str]] = {
+        "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",
+        "input_ids": "choose a data set with reports (--data pairs, mimic_cxr, ...)",
+    }
+
+    def __init__(
+        self,
+        image_encoder: str = "resnet50",
+        image_size: int = 224,
+        encoder_sizes: dict[str, int] | None = None,
+        warm_start: str | None = None,
+        text_model: str | None = None,
+        text_width: int = 768,
+        text_depth: int = 6,
+        text_heads: int = 12,
+        text_ffn: int = 3072,
+        text_dropout: float = 0.1,
+        max_tokens: int = 256,
+        joint_width: int = 512,
+        head_width: int = 512,
+        temperature: float = 0.1,
+        learn_temperature: bool = False,
+        image_weight: float = 0.75,
+        multi_positive: bool = True,
+        crop_scale: float = 0.6,
+        jitter: float = 0.4,
+        sentence_dropout: float = 0.0,
+        learning_rate: float = 1e-4,
+        weight_decay: float = 1e-6,
+        betas: list[float] = [0.9, 0.999],  # noqa: B006  # read, never changed
+        warmup_epochs: float = 1,
+        schedule_epochs: float | None = None,
+        tokenizer: str = "corpus",
+        vocab_size: int = 30000,
+    ) -> None:
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            betas=betas,
+            warmup_epochs=warmup_epochs,
+            schedule_epochs=schedule_epochs,
+            tokenizer=tokenizer,
+            vocab_size=vocab_size,
+        )
+        self.save_hyperparameters()
+        if not temperature > 0 or not 0 <= image_weight <= 1:
+            raise ConfigError(
+                "temperature above 0 and image_weight in 0..1",
+                f"{temperature} and {image_weight}",
+                "correct --model.temperature or --model.image_weight",
+            )
+        self.set_towers(
+            image_encoder,
+            image_size,
+            encoder_sizes,
+            warm_start,
+            text_model,
+            TextSizes(text_width, text_depth, text_heads, text_ffn, text_dropout),
+            max_tokens,
+        )
+        self.widths = (joint_width, head_width)
+        self.first_temperature = temperature
+        self.learn_temperature = learn_temperature
+        self.image_weight = image_weight
+        self.multi_positive = multi_positive
+        self.variation = (crop_scale, jitter, sentence_dropout)
+
+    def build(self) -> None:
+        """Two encoders and two projection heads."""
+        self.build_towers()
+        joint, inner = self.widths
+        self.image_head = projection(self.image_encoder.width, inner, joint)
+        self.text_head = projection(self.text_tower.width, inner, joint)
+        if self.learn_temperature:
+            scale = math.log(1 / self.first_temperature)
+            self.log_scale = nn.Parameter(torch.tensor(scale))
+
+    def make_transform(self, train: bool) -> PairedTransform:
+        """Crop, vary, tokenise."""
+        scale, jitter, dropout = self.variation
+        return PairedTransform(
+            self.report_tokens(), self.image_size, train, scale, jitter, dropout
+        )
+
+    @property
+    def temperature(self) -> float | Tensor:
+        """What similarities are divided by."""
+        if not self.learn_temperature:
+            return self.first_temperature
+        return (-self.log_scale.clamp(max=math.log(100))).exp()
+
+    def embed(self, batch: PairedBatch) -> tuple[Tensor, Tensor]:
+        """Images and reports in the joint space, not normalised, (B, E) each."""
+        pooled = self.image_encoder(self.image_encoder.prepare(batch["image"])).pooled
+        self.watch(pooled)
+        texts = self.text_tower(
+            batch["input_ids"], batch["attention_mask"], batch["report_text"]
+        )
+        return self.image_head(pooled), self.text_head(texts.pooled)
+
+    def losses(self, batch: PairedBatch) -> dict[str, Tensor]:
+        """``image_to_text`` and ``text_to_image``."""
+        images, texts = self.embed(batch)
+        targets = None
+        if self.multi_positive:
+            targets = multi_positive_targets(batch["report_key"])
+        forth, back = info_nce(images, texts, self.temperature, targets=targets)
+        return {
+            "image_to_text": self.image_weight * forth,
+            "text_to_image": (1 - self.image_weight) * back,
+        }
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images, (B, 1 or 3, H, W) uint8, in the joint space: (B, E), unit length."""
+        pooled = self.image_encoder(self.image_encoder.prepare(images)).pooled
+        return functional.normalize(self.image_head(pooled).float(), dim=1)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Reports or prompts in the joint space: (B, E), unit length."""
+        pooled = self.encode_texts(texts).pooled
+        return functional.normalize(self.text_head(pooled).float(), dim=1)
+
+    def pictures(self, batch: PairedBatch) -> dict[str, Tensor | str]:
+        """Images, their similarities to the reports (rows: images), and the reports."""
+        images, texts = (
+            functional.normalize(x.float(), dim=1) for x in self.embed(batch)
+        )
+        heat = ((images @ texts.T + 1) / 2).clamp(0, 1)
+        heat = heat.repeat_interleave(16, 0).repeat_interleave(16, 1)
+        row = torch.cat(list(batch["image"].float() / 255), dim=2)
+        return {
+            "images": row.expand(3, -1, -1),
+            "similarity": heat.expand(3, -1, -1),
+            "reports": "\n\n".join(batch["report_text"]),
+        }
