@@ -1,0 +1,469 @@
+"""Sentence embeddings that are never trained, and their cache on disk.
+
+A frozen encoder gives the same vector for the same text in every epoch, so each text
+is encoded once. `FrozenText.cached` looks texts up by (weights, text) hash in the
+folder of caches, which processes and later runs share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vlp_zoo.encoders.text import TextEncoder
+from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from vlp_zoo.errors import ConfigError, EncoderLoadError
+from vlp_zoo.files import cache_folder, write_whole
+
+__all__ = [
+    "BertText",
+    "CorpusText",
+    "FrozenText",
+    "frozen_text_from_state",
+    "load_frozen_text",
+]
+
+CACHE_FORMAT = 1
+"""Raised when the same texts would give other vectors."""
+
+MAX_TERMS = 5000
+SHARD = 2048
+"""Texts encoded between two writes; what an interruption costs at most."""
+
+logger = logging.getLogger(__name__)
+
+
+class FrozenText(ABC):
+    """Texts to fixed vectors.
+
+    Attributes:
+        width: D of the vectors.
+        fingerprint: SHA-256 of everything that decides them.
+    """
+
+    width: int
+    fingerprint: str
+
+    def __init__(self) -> None:
+        self._shards: list[Any] = []
+        self._read: set[str] = set()
+        self._places: dict[bytes, tuple[int, int]] = {}
+        self._fresh: dict[bytes, npt.NDArray[np.float32]] = {}
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts, without cache and gradient.
+
+        Returns:
+            (N, D) float32 on the CPU; an empty text has a vector too.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps; `frozen_text_from_state` reads it."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Where `encode` computes; the result stays on the CPU."""
+        return self
+
+    # Cache ----------------------------------------------------------------------
+
+    @property
+    def folder(self) -> Path:
+        """Where the vectors of this encoder lie."""
+        name = f"{CACHE_FORMAT}-{self.fingerprint[:32]}"
+        return cache_folder() / "frozen_text" / name
+
+    def cached(self, texts: Sequence[str]) -> Tensor:
+        """As `encode`, each text only once.
+
+        What is new is encoded and kept in memory; it is written to disk as soon as
+        there is a shard of it, or by `flush`.
+        """
+        keys = [_key(text) for text in texts]
+        self._encode_missing(dict(zip(keys, texts, strict=True)))
+        rows = np.empty((len(keys), self.width), np.float32)
+        for index, key in enumerate(keys):
+            if key in self._fresh:
+                rows[index] = self._fresh[key]
+            else:
+                shard, row = self._places[key]
+                rows[index] = self._shards[shard][row]["vector"]
+        return torch.from_numpy(rows)
+
+    def fill(self, texts: Iterable[str], rank: int = 0, world_size: int = 1) -> int:
+        """Encode and store every text that is not in the cache yet.
+
+        Args:
+            texts: All of them, the same in every process.
+            rank: This process, which takes its share of the missing ones.
+            world_size: Number of processes.
+
+        Returns:
+            How many texts this process encoded.
+        """
+        self._open()
+        wanted = {_key(text): text for text in texts}
+        # Shares by key, so that what others have written by now does not move them.
+        mine = (k for k in wanted if int.from_bytes(k, "big") % world_size == rank)
+        missing = sorted(key for key in mine if not self._known(key))
+        for start in range(0, len(missing), SHARD):
+            part = missing[start : start + SHARD]
+            self._encode_missing({key: wanted[key] for key in part})
+            self.flush()
+            logger.info("embedded %d of %d new texts", start + len(part), len(missing))
+        return len(missing)
+
+    def flush(self) -> None:
+        """Write what is new in memory to disk; costs a warning where that fails."""
+        if not self._fresh:
+            return
+        keys = sorted(self._fresh)
+        table = np.empty(len(keys), self._layout)
+        table["key"] = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)
+        table["vector"] = np.stack([self._fresh[key] for key in keys])
+        name = hashlib.sha256(b"".join(keys)).hexdigest()[:32]
+
+        def save(path: Path) -> None:
+            with path.open("wb") as file:
+                np.save(file, table)
+
+        try:
+            write_whole(self.folder / f"{name}.npy", save)
+        except OSError as error:
+            logger.warning("text embeddings not cached: %s", error)
+            return
+        self._open()
+        # A shard that could not be read back stays in memory.
+        self._fresh = {k: v for k, v in self._fresh.items() if k not in self._places}
+
+    def _encode_missing(self, texts: Mapping[bytes, str]) -> None:
+        missing = [key for key in texts if not self._known(key)]
+        if missing:
+            # Another process may have written them meanwhile.
+            self._open()
+            missing = [key for key in missing if not self._known(key)]
+        if not missing:
+            return
+        vectors = self.encode([texts[key] for key in missing]).numpy()
+        self._fresh.update(zip(missing, vectors, strict=True))
+        if len(self._fresh) >= SHARD:
+            self.flush()
+
+    def _known(self, key: bytes) -> bool:
+        return key in self._places or key in self._fresh
+
+    @property
+    def _layout(self) -> np.dtype[Any]:
+        return np.dtype([("key", np.uint8, 16), ("vector", np.float32, self.width)])
+
+    def _open(self) -> None:
+        """Map the shards that are on disk by now."""
+        for path in sorted(self.folder.glob("*.npy")):
+            if path.name in self._read:
+                continue
+            self._read.add(path.name)
+            try:
+                shard = np.load(path, mmap_mode="r", allow_pickle=False)
+                if shard.dtype != self._layout:
+                    raise ValueError(f"rows of {shard.dtype}")
+            except (ValueError, OSError, EOFError) as error:
+                logger.warning("cached embeddings %s are damaged: %s", path, error)
+                continue
+            # Reading its keys alone from a mapped file keeps the vectors on disk.
+            for row, key in enumerate(np.ascontiguousarray(shard["key"])):
+                self._places.setdefault(key.tobytes(), (len(self._shards), row))
+            self._shards.append(shard)
+
+
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+class CorpusText(FrozenText):
+    """Latent semantic analysis: TF-IDF of words and word pairs, then truncated SVD.
+
+    Deerwester et al., Indexing by latent semantic analysis, 1990. Word pairs keep
+    "no effusion" apart from "effusion". Nothing is downloaded, so it serves demos and
+    tests; it knows no word that the corpus lacks.
+
+    Args:
+        terms: V words and pairs ("no effusion").
+        weights: (V,) inverse document frequencies.
+        components: (V, D) right singular vectors.
+    """
+
+    def __init__(
+        self, terms: Sequence[str], weights: Tensor, components: Tensor
+    ) -> None:
+        super().__init__()
+        self.terms = list(terms)
+        self.weights = weights.float()
+        self.components = components.float()
+        self.width = components.shape[1]
+        self._places_of_terms = {term: i for i, term in enumerate(self.terms)}
+        digest = hashlib.sha256("\n".join(self.terms).encode())
+        for tensor in (self.weights, self.components):
+            digest.update(tensor.contiguous().numpy().tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    @classmethod
+    def learn(cls, corpus: Iterable[str], width: int = 128) -> CorpusText:
+        """Learn terms and directions; the same corpus gives the same encoder.
+
+        Args:
+            corpus: Reports.
+            width: D; directions that a small corpus lacks are zero.
+
+        Raises:
+            ConfigError: If no term occurs twice.
+        """
+        from scipy.sparse import csr_matrix
+        from sklearn.utils.extmath import randomized_svd
+
+        counts = [Counter(_terms(text)) for text in corpus]
+        frequency = Counter(term for row in counts for term in row)
+        common = [term for term, count in frequency.items() if count > 1]
+        terms = sorted(sorted(common, key=lambda t: (-frequency[t], t))[:MAX_TERMS])
+        if not terms:
+            raise ConfigError(
+                "training reports that share words (text embeddings 'corpus')",
+                f"{len(counts)} reports without a common word",
+                "choose a data set with reports, or name a text model",
+            )
+        seen = np.array([frequency[term] for term in terms], np.float64)
+        weights = np.log((1 + len(counts)) / (1 + seen)) + 1
+        draft = cls(terms, torch.from_numpy(weights), torch.zeros(len(terms), 1))
+        rows = [draft._row(row) for row in counts]
+        matrix = csr_matrix(
+            (
+                np.concatenate([values for _, values in rows]),
+                np.concatenate([places for places, _ in rows]),
+                np.cumsum([0, *(len(places) for places, _ in rows)]),
+            ),
+            shape=(len(rows), len(terms)),
+        )
+        rank = min(width, *matrix.shape)
+        _, _, found = randomized_svd(matrix, rank, n_iter=7, random_state=0)
+        components = np.zeros((len(terms), width))
+        components[:, :rank] = found.T
+        return cls(terms, torch.from_numpy(weights), torch.from_numpy(components))
+
+    @classmethod
+    def for_corpus(
+        cls, corpus: Callable[[], Iterable[str]], fingerprint: str, width: int = 128
+    ) -> CorpusText:
+        """As `learn`, once a corpus; later calls read the cache."""
+        words = f"{CACHE_FORMAT} {MAX_TERMS} {width} {fingerprint}"
+        name = hashlib.sha256(words.encode()).hexdigest()[:32]
+        path = cache_folder() / "frozen_text" / f"corpus-{name}.safetensors"
+        if path.is_file():
+            try:
+                return cls._load(path)
+            except (OSError, ValueError, KeyError) as error:
+                logger.warning("learning text embeddings anew: %s", error)
+        learnt = cls.learn(corpus(), width)
+        try:
+            write_whole(path, learnt._save)
+        except OSError as error:
+            logger.warning("text embeddings not cached: %s", error)
+        return learnt
+
+    def _save(self, path: Path) -> None:
+        from safetensors.torch import save_file
+
+        tensors = {"weights": self.weights, "components": self.components.contiguous()}
+        save_file(tensors, path, metadata={"terms": json.dumps(self.terms)})
+
+    @classmethod
+    def _load(cls, path: Path) -> CorpusText:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                terms = json.loads(file.metadata()["terms"])
+                return cls(
+                    terms, file.get_tensor("weights"), file.get_tensor("components")
+                )
+        except SafetensorError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def _row(
+        self, counts: Mapping[str, int]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Places and unit-length TF-IDF values of a text's known terms."""
+        known = {
+            self._places_of_terms[term]: 1 + np.log(count)
+            for term, count in counts.items()
+            if term in self._places_of_terms
+        }
+        places = np.array(sorted(known), np.int64)
+        values = np.array([known[place] for place in places], np.float64)
+        values *= self.weights.numpy()[places]
+        return places, values / max(float(np.linalg.norm(values)), 1e-12)
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts; one without any known term becomes zeros."""
+        vectors = np.zeros((len(texts), self.width), np.float32)
+        components = self.components.numpy()
+        for index, text in enumerate(texts):
+            places, values = self._row(Counter(_terms(text)))
+            vectors[index] = values @ components[places]
+        return torch.from_numpy(vectors)
+
+    def state(self) -> dict[str, Any]:
+        """Terms and tensors: a checkpoint needs no corpus."""
+        return {
+            "kind": "corpus",
+            "terms": self.terms,
+            "weights": self.weights,
+            "components": self.components,
+        }
+
+
+def _terms(text: str) -> list[str]:
+    # A pair does not reach over the end of a sentence.
+    found = []
+    for sentence in re.split(r"[.;:!?\n]", text.lower()):
+        words = re.findall(r"[^\W_]+", sentence)
+        found += words
+        found += [f"{a} {b}" for a, b in pairwise(words)]
+    return found
+
+
+class BertText(FrozenText):
+    """First token of a pretrained BERT's last layer.
+
+    Args:
+        name: Folder or hub name.
+        max_tokens: Longer texts are cut; at most what the model was made for.
+        batch_size: Texts at a time.
+
+    Raises:
+        EncoderLoadError: If there is no such BERT.
+        TokenizerError: If there is no tokenizer with it.
+    """
+
+    def __init__(self, name: str, max_tokens: int = 256, batch_size: int = 32) -> None:
+        super().__init__()
+        self.name = name
+        self.tokenizer = ReportTokenizer.load(name)
+        self.encoder = TextEncoder(
+            self.tokenizer.vocab_size, pad_id=self.tokenizer.pad_id, name=name
+        )
+        self.encoder.requires_grad_(False).eval()
+        self.width = self.encoder.width
+        self.max_tokens = min(max_tokens, self.encoder.max_positions)
+        self.batch_size = batch_size
+        self._device = torch.device("cpu")
+        digest = hashlib.sha256(f"{self.max_tokens}".encode())
+        digest.update(self.tokenizer.fingerprint.encode())
+        for key, tensor in self.encoder.state_dict().items():
+            digest.update(key.encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the network."""
+        self._device = torch.device(device)
+        self.encoder.to(self._device)
+        return self
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts, short ones together so that little is padding."""
+        kind = self._device.type
+        rows = [
+            self.tokenizer.encode(text, self.max_tokens, sep=True) for text in texts
+        ]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        vectors = np.empty((len(rows), self.width), np.float32)
+        for start in range(0, len(order), self.batch_size):
+            part = order[start : start + self.batch_size]
+            longest = len(rows[part[-1]])
+            ids = np.full((len(part), longest), self.tokenizer.pad_id, np.int64)
+            for place, index in enumerate(part):
+                ids[place, : len(rows[index])] = rows[index]
+            lengths = np.array([len(rows[index]) for index in part])
+            mask = torch.from_numpy(np.arange(longest) < lengths[:, None])
+            # Cached numbers must not depend on the precision of a training run.
+            with torch.autocast(kind, enabled=False):
+                output = self.encoder(
+                    torch.from_numpy(ids).to(self._device), mask.to(self._device)
+                )
+            vectors[part] = output.tokens[:, 0].float().cpu().numpy()
+        return torch.from_numpy(vectors)
+
+    def state(self) -> dict[str, Any]:
+        """The name; a checkpoint does not repeat the weights."""
+        return {
+            "kind": "bert",
+            "name": self.name,
+            "max_tokens": self.max_tokens,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def load_frozen_text(
+    spec: str,
+    corpus: Callable[[], Iterable[str]] | None = None,
+    fingerprint: str | None = None,
+    width: int = 128,
+    max_tokens: int = 256,
+) -> FrozenText:
+    """The frozen text encoder of that name.
+
+    Args:
+        spec: ``"corpus"`` learns one from the training reports (`CorpusText`); else a
+            folder or hub name of a BERT (`BertText`).
+        corpus: Gives the reports, for ``"corpus"``.
+        fingerprint: Names the corpus; None learns anew each time.
+        width: D, for ``"corpus"``.
+        max_tokens: Longest text, for a BERT.
+
+    Raises:
+        ConfigError: If reports to learn from are wanted and not given.
+        EncoderLoadError: If there is no such model.
+    """
+    if spec != "corpus":
+        return BertText(spec, max_tokens)
+    if corpus is None:
+        raise ConfigError(
+            "training reports to learn text embeddings from (text model 'corpus')",
+            "no data module with a corpus",
+            "name a text model: a folder or hub name of a BERT",
+        )
+    if fingerprint is None:
+        return CorpusText.learn(corpus(), width)
+    return CorpusText.for_corpus(corpus, fingerprint, width)
+
+
+def frozen_text_from_state(state: Mapping[str, Any]) -> FrozenText:
+    """The encoder that a checkpoint was trained with, from `FrozenText.state`.
+
+    Raises:
+        EncoderLoadError: If a BERT of that name has other weights by now.
+    """
+    if state["kind"] == "corpus":
+        return CorpusText(state["terms"], state["weights"], state["components"])
+    found = BertText(state["name"], state["max_tokens"])
+    if found.fingerprint != state["fingerprint"]:
+        raise EncoderLoadError(
+            f"the text model {state['name']} that the checkpoint was trained with",
+            "one of that name with other weights or another vocabulary",
+            "put the original text model back",
+        )
+    return found
