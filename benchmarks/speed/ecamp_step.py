@@ -124,12 +124,16 @@ def measure(name: str, rounds: int, threads: int) -> dict[str, Any]:
     """Time one variant in this process."""
     import torch
 
+    from vlp_zoo.cli.training import keep_freed_memory
+
+    keep_freed_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     settings = VARIANTS[name]
     step = ecamp_step(settings)
     step()
     loss = step()
+    step()  # the allocator's pool is complete by now
     # Peak memory of the step alone: before the yardstick allocates anything.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     yardstick = yardstick_step()

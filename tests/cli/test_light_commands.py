@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 
 import pytest
 
 from vlp_zoo.cli import COMMANDS, main
+from vlp_zoo.cli.training import keep_freed_memory
 
 HEAVY = ("torch", "lightning", "transformers", "pandas", "cv2", "sklearn")
 
@@ -57,3 +59,7 @@ def test_info_describes_every_method_and_data_set(
     assert "not found" not in printed
     for name in ("ecamp", "pairs", "mimic_cxr", "phantom_chest", "demo/ecamp"):
         assert name in printed
+
+
+def test_freed_memory_is_kept_where_the_c_library_can() -> None:
+    assert keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
