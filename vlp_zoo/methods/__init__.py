@@ -10,4 +10,5 @@ __all__ = ["METHODS"]
 METHODS: dict[str, str] = {
     "clip": "vlp_zoo.methods.clip.CLIP",
     "ecamp": "vlp_zoo.methods.ecamp.ECAMP",
+    "mae": "vlp_zoo.methods.mae.MAE",
 }

@@ -1,0 +1,266 @@
+"""MAE: a masked autoencoder on images alone, the control for what reports add.
+
+He, Chen, Xie, Li, Dollár, Girshick, "Masked autoencoders are scalable vision
+learners", CVPR 2022, arXiv 2111.06377; official code: facebookresearch/mae.
+
+A quarter of the patches goes through the image encoder; a light decoder predicts the
+pixels of the others, each patch standardised by its own mean and deviation (§3, §4.1).
+
+Deviations. Defaults are those of the paper's appendix A.1 (mask ratio 0.75, decoder 512
+x 8, crops of 20 to 100 %, batch 4096, rate 2.4e-3) but for:
+
+======================  ============================  ==================================
+here                    in the paper                  why
+======================  ============================  ==================================
+no mirroring            half of the images            the heart has a side (``flip``)
+learnt on X-rays        ImageNet                      the control for medical methods
+patch pooling           class token                   nothing trains the class token
+                                                      directly
+masks by sample         by the global generator       the same on one process or eight
+grey pixels             colour                        three equal channels are predicted
+======================  ============================  ==================================
+
+No report is read, so ``embed_texts`` and retrieval do not exist for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlp_zoo.encoders.checkpoint import load_encoder
+from vlp_zoo.encoders.image import ImageEncoder, patchify, sincos_table
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.losses import masked_mse
+from vlp_zoo.methods.base import VLPModule
+from vlp_zoo.methods.paired import grey
+from vlp_zoo.modules import MAEDecoder, PatchMask, mask_patches, xavier_linears
+from vlp_zoo.noise import sample_noise
+from vlp_zoo.transforms import random_resized_crop, resize
+from vlp_zoo.types import Example, Study
+
+__all__ = ["MAE", "ImageTransform", "MAEBatch"]
+
+
+class MAEBatch(TypedDict):
+    """What `ImageTransform` returns, collated. S is the encoder's image side."""
+
+    uid: list[str]
+    image: Tensor  # (B, 1, S, S) uint8
+    noise_key: Tensor  # (B,) int64, the mask is drawn from it
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """Study to example, the report left out.
+
+    Args:
+        image_size: Side S of the square images.
+        train: Crop at random; else the whole image is resized.
+        crop_scale: Smallest share of the image that a crop shows.
+        flip: Chance of mirroring.
+    """
+
+    image_size: int
+    train: bool
+    crop_scale: float = 0.2
+    flip: float = 0.0
+
+    def __call__(self, study: Study, rng: np.random.Generator) -> Example:
+        """Fields of one example."""
+        pixels = grey(study.image)
+        if self.train:
+            pixels, _ = random_resized_crop(
+                pixels,
+                rng,
+                self.image_size,
+                scale=(self.crop_scale, 1.0),
+                flip=self.flip,
+            )
+        else:
+            pixels = resize(pixels, self.image_size)
+        return {
+            "uid": study.uid,
+            "image": pixels[None],
+            "noise_key": np.int64(rng.integers(0, 2**63 - 1)),
+        }
+
+
+class Reconstruction(NamedTuple):
+    """One forward pass, up to the loss."""
+
+    mask: PatchMask
+    latent: Tensor  # (B, 1 + V, D) class token, then visible patches
+    pixels: Tensor  # (B, P, p*p*3) predicted, standardised where the target is
+
+
+class MAE(VLPModule[MAEBatch]):
+    """Masked autoencoder (He et al., 2022).
+
+    Args:
+        image_encoder: A ViT: a preset (``tiny``, ``base``) or a timm name.
+        image_size: Side S of its input.
+        encoder_sizes: Changes to it: ``patch_size``, ``embed_dim``, ``depth``, ...
+        warm_start: Encoder to start from, such as ``official:mae:FILE``.
+        mask_ratio: Share of hidden patches.
+        decoder_width: Width of the decoder.
+        decoder_depth: Its blocks.
+        decoder_heads: Its attention heads.
+        norm_pix: Standardise each target patch by its own pixels.
+        crop_scale: Smallest share of the image that a training crop shows.
+        flip: Chance of mirroring a training image.
+        learning_rate: Peak rate, absolute, for 4096 images a step.
+        weight_decay: Decay of matrices.
+        betas: AdamW's averaging coefficients.
+        warmup_epochs: Linear warm-up.
+        schedule_epochs: Where the cosine ends; None = the last epoch.
+    """
+
+    batch_keys: ClassVar[frozenset[str]] = MAEBatch.__required_keys__
+    field_sources: ClassVar[dict[str, str]] = {
+        "image": "choose a data set with images (--data pairs, mimic_cxr, ...)",
+    }
+
+    def __init__(
+        self,
+        image_encoder: str = "vit_base_patch16_224",
+        image_size: int = 224,
+        encoder_sizes: dict[str, int] | None = None,
+        warm_start: str | None = None,
+        mask_ratio: float = 0.75,
+        decoder_width: int = 512,
+        decoder_depth: int = 8,
+        decoder_heads: int = 16,
+        norm_pix: bool = True,
+        crop_scale: float = 0.2,
+        flip: float = 0.0,
+        learning_rate: float = 2.4e-3,
+        weight_decay: float = 0.05,
+        betas: list[float] = [0.9, 0.95],  # noqa: B006  # read, never changed
+        warmup_epochs: float = 40,
+        schedule_epochs: float | None = 800,
+    ) -> None:
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            betas=betas,
+            warmup_epochs=warmup_epochs,
+            schedule_epochs=schedule_epochs,
+        )
+        self.save_hyperparameters()
+        if not 0 < mask_ratio < 1 or decoder_width % 4 or decoder_width % decoder_heads:
+            raise ConfigError(
+                "decoder_width divisible by 4 and by decoder_heads, mask_ratio in 0..1",
+                f"{decoder_width}, {decoder_heads} heads, mask_ratio {mask_ratio}",
+                "change --model.decoder_width, decoder_heads or mask_ratio",
+            )
+        self.image_encoder_name = image_encoder
+        self.image_size = image_size
+        self.encoder_sizes = dict(encoder_sizes or {})
+        self.warm_start = warm_start
+        self.mask_ratio = mask_ratio
+        self.decoder_sizes = (decoder_width, decoder_depth, decoder_heads)
+        self.norm_pix = norm_pix
+        self.variation = (crop_scale, flip)
+
+    def setup(self, stage: str) -> None:
+        """No vocabulary: nothing is read."""
+
+    def build(self) -> None:
+        """Encoder and decoder with fixed positions, initialised as in the paper."""
+        self.image_encoder = ImageEncoder(
+            self.image_encoder_name,
+            self.image_size,
+            pooling="avg",
+            timm_arguments=self.encoder_sizes,
+        )
+        vit: Any = self.image_encoder.require_maskable()
+        width, depth, heads = self.decoder_sizes
+        grid, patch = self.image_encoder.grid, self.image_encoder.patch_size
+        positions = sincos_table(grid, width)
+        encoder_width = self.image_encoder.width
+        self.decoder = MAEDecoder(encoder_width, patch, positions, depth, heads)
+        xavier_linears(self)
+        nn.init.xavier_uniform_(vit.patch_embed.proj.weight.data.flatten(1))
+        nn.init.normal_(vit.cls_token, std=0.02)
+        vit.pos_embed.data.copy_(sincos_table(grid, encoder_width))
+        vit.pos_embed.requires_grad_(False)
+
+    def on_fit_start(self) -> None:
+        """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
+        if self.warm_start and self.trainer.ckpt_path is None:
+            state = load_encoder(self.warm_start).timm.state_dict()
+            self.image_encoder.load_weights(state, self.warm_start)
+
+    def make_transform(self, train: bool) -> ImageTransform:
+        """Crop."""
+        return ImageTransform(self.image_size, train, *self.variation)
+
+    def run(self, images: Tensor, noise: Tensor) -> Reconstruction:
+        """Encode the visible patches, predict all.
+
+        Args:
+            images: (B, 1 or 3, S, S) normalised.
+            noise: (B, P) uniform; small means visible.
+        """
+        mask = mask_patches(noise, self.mask_ratio)
+        colour = images.expand(-1, 3, -1, -1)
+        latent = self.image_encoder.encode_visible(colour, mask.keep_ids)
+        return Reconstruction(mask, latent, self.decoder(latent, mask.restore_ids))
+
+    def target(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels of all patches (B, P, p*p, 1), and what standardised them."""
+        patches = patchify(images[:, :1], self.image_encoder.patch_size)
+        pixels = patches.flatten(1, 2).flatten(2)[..., None]
+        if not self.norm_pix:
+            blank = pixels.new_zeros(1, 1, 1, 1)
+            return pixels, blank, blank + 1
+        variance, mean = torch.var_mean(pixels, 2, keepdim=True)
+        deviation = (variance + 1e-6).sqrt()
+        return (pixels - mean) / deviation, mean, deviation
+
+    def losses(self, batch: MAEBatch) -> dict[str, Tensor]:
+        """``mim``: squared error on the hidden patches."""
+        images = self.image_encoder.normalise(batch["image"])
+        run = self.run(images, self.patch_noise(batch))
+        self.watch(run.latent[:, 1:].mean(1))
+        predicted = _by_colour(run.pixels)
+        target, _, _ = self.target(images)
+        return {"mim": masked_mse(predicted, target, run.mask.hidden)}
+
+    def patch_noise(self, batch: MAEBatch) -> Tensor:
+        """(B, P) uniform draws that belong to the samples."""
+        rows, columns = self.image_encoder.grid
+        return sample_noise(batch["noise_key"], rows * columns)
+
+    def pictures(self, batch: MAEBatch) -> dict[str, Tensor | str]:
+        """Input, what the encoder sees, and the hidden patches filled in."""
+        encoder = self.image_encoder
+        images = encoder.normalise(batch["image"])
+        run = self.run(images, self.patch_noise(batch))
+        _, mean, deviation = self.target(images)
+        predicted = _by_colour(run.pixels.float()) * deviation + mean
+        filled = self.decoder.image(predicted.flatten(2))
+        hidden = run.mask.hidden.view(-1, 1, *encoder.grid).float()
+        hidden = functional.interpolate(hidden, scale_factor=float(encoder.patch_size))
+        shown = {
+            "input": images,
+            "masked_input": images * (1 - hidden),
+            "reconstruction": images * (1 - hidden) + filled * hidden,
+        }
+        level = images.new_tensor(encoder.mean).view(3, 1, 1)
+        spread = images.new_tensor(encoder.std).view(3, 1, 1)
+        return {
+            name: torch.cat(list((rows * spread + level).clamp(0, 1)), dim=2)
+            for name, rows in shown.items()
+        }
+
+
+def _by_colour(pixels: Tensor) -> Tensor:
+    """(B, P, p*p*3) to (B, P, p*p, 3)."""
+    return pixels.view(*pixels.shape[:2], -1, 3)
