@@ -1,0 +1,364 @@
+"""Does each method learn? All methods, equal data and steps, several seeds, one table.
+
+    python benchmarks/learning/compare.py --real TABLE.csv [--jobs 2] [--seeds 0 1 2]
+
+Each method is trained from its demo config on the drawn chest world and on a table of
+real images and reports (one row per image, as ``--data pairs`` reads it), with the same
+studies, batch size and number of steps for all. Encoders are then probed at 1, 10 and
+100 % of the labels beside random init and pixels; methods with a joint space are scored
+on retrieval and zero-shot classification of test patients nobody trained on.
+
+Whatever is finished is found again: start the command anew and it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+METHODS = ("ecamp", "imitate", "asg", "place", "clip", "mae")
+FRACTIONS = (0.01, 0.1, 1.0)
+DRAWS = (0, 1, 2)
+"""Draws of labelled patients at fractions below 1, averaged for each encoder."""
+REAL_SPLIT = {"val": 0.07, "test": 0.33}
+PHANTOM = {"train_studies": 3000, "val_studies": 200, "image_size": 128}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every method gets on one data set."""
+
+    epochs: int
+    batch_size: int
+
+
+BUDGETS = {"phantom": Budget(8, 32), "real": Budget(20, 32)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run."""
+
+    data: str
+    method: str
+    seed: int
+    folder: Path
+
+    @property
+    def encoder(self) -> Path | None:
+        """The exported encoder; None before the run is through."""
+        done = self.folder / "done.json"
+        if not done.is_file():
+            return None
+        return Path(json.loads(done.read_text())["encoder"])
+
+    def command(self, real: Path | None) -> list[str]:
+        """The ``vlpzoo fit`` that trains it."""
+        budget = BUDGETS[self.data]
+        flags = {
+            "config": f"demo/{self.method}",
+            "seed_everything": self.seed,
+            "trainer.max_epochs": budget.epochs,
+            "evaluate": [],
+            "out": self.folder,
+        }
+        if self.data == "phantom":
+            data: dict[str, Any] = {**PHANTOM, "keep_studies": 4000}
+        else:
+            flags["data"] = "pairs"
+            data = {"path": real, "views": "[FRONTAL]", "keep_studies": 4000}
+            data |= {f"{split}_fraction": f for split, f in REAL_SPLIT.items()}
+        data |= {"batch_size": budget.batch_size, "num_workers": 1}
+        # The order of patients and every draw follow the seed as well.
+        data["seed"] = self.seed
+        flags |= {f"data.{name}": value for name, value in data.items()}
+        words = [f"--{name}={value}" for name, value in flags.items()]
+        # A short name after --data opens the options of that data set.
+        words.sort(key=lambda word: not word.startswith(("--config", "--data=")))
+        return [sys.executable, "-m", "vlp_zoo", "fit", *words]
+
+
+def train(job: Job, real: Path | None) -> None:
+    """Run one job, or go on with it where it was stopped."""
+    if job.encoder is not None:
+        return
+    job.folder.mkdir(parents=True, exist_ok=True)
+    command = job.command(real)
+    started = time.monotonic()
+    print(f"train {job.data} {job.method} seed {job.seed}", flush=True)
+    with (job.folder / "log.txt").open("a") as log:
+        done = subprocess.run(
+            command,
+            check=False,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    if done.returncode:
+        raise SystemExit(f"failed, see {job.folder / 'log.txt'}")
+    newest = max(
+        job.folder.rglob("encoder.safetensors"), key=lambda file: file.stat().st_mtime
+    )
+    record = {
+        "encoder": str(newest),
+        "seconds": round(time.monotonic() - started),
+        "command": " ".join(command[2:]),
+    }
+    (job.folder / "done.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(f"  {job.data} {job.method} seed {job.seed}: {record['seconds']} s")
+
+
+def probe(jobs: Sequence[Job], task: str, out: Path) -> list[Any]:
+    """Linear probes of all encoders of one data set, floors beside them."""
+    from vlp_zoo.cli.bench import evaluate
+
+    return evaluate(
+        [str(job.encoder) for job in jobs],
+        [task],
+        out / "bench",
+        fractions=FRACTIONS,
+        seeds=DRAWS,
+        **_split(task),
+    )
+
+
+def _split(task: str) -> dict[str, Any]:
+    """The shares of validation and test patients that the training left out."""
+    if task == "phantom_chest":
+        return {}
+    return {f"{name}_fraction": share for name, share in REAL_SPLIT.items()}
+
+
+def align(job: Job, task: str, out: Path) -> dict[str, Any] | None:
+    """Retrieval and zero-shot on the test split; None without a joint space."""
+    file = out / "align" / f"{job.data}-{job.method}-{job.seed}.json"
+    if file.is_file():
+        found: dict[str, Any] | None = json.loads(file.read_text())
+        return found
+    import torch
+
+    from vlp_zoo.cli.bench import build_task
+    from vlp_zoo.evaluation.features import fit_image
+    from vlp_zoo.evaluation.retrieval import relevant_pairs, retrieve
+    from vlp_zoo.evaluation.statistics import bootstrap
+    from vlp_zoo.evaluation.zero_shot import prompts, zero_shot_scores
+    from vlp_zoo.methods.base import load_method
+
+    assert job.encoder is not None
+    module = load_method(job.encoder.parent / "checkpoints" / "last.ckpt")
+    record: dict[str, Any] | None = None
+    if module.has_text_head:
+        test = build_task(task, **_split(task)).splits["test"]
+        shape = module.image_encoder.preprocessing
+        images, texts, studies = [], [], []
+        for i in range(len(test)):
+            study = test[i]
+            images.append(fit_image(study.image, shape))
+            texts.append(study.report.body)
+            studies.append(study.study_id)
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.stack(images))
+            batches = torch.split(pixels, 64)
+            vision = torch.cat([module.embed_images(batch) for batch in batches])
+            reports = _texts(module, texts)
+            affirm, deny = (_texts(module, p) for p in prompts(test.label_names))
+        right = relevant_pairs(studies, texts)
+        v, t = vision.numpy(), reports.numpy()
+        record = {}
+        for name, queries, pool in (("i2t", v, t), ("t2i", t, v)):
+            result = retrieve(queries, pool, right, test.patient_ids)
+            record[name] = {
+                "pool": result.pool,
+                "median_rank": result.median_rank,
+                "mrr": result.mean_reciprocal_rank,
+                "recall": {k: vars(r) for k, r in result.recall.items()},
+                "chance": result.chance,
+            }
+        scores = zero_shot_scores(v, affirm.numpy(), deny.numpy())
+        positives = np.nansum(test.labels == 1, axis=0)
+        used = (positives >= 10) & ((test.labels == 0).sum(0) >= 10)
+        found_auroc = bootstrap(
+            "macro_auroc", test.labels[:, used], scores[:, used], test.patient_ids
+        )
+        record["zero_shot"] = vars(found_auroc)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(record, default=float) + "\n")
+    # The keys of JSON objects are strings; a first run reads what a second one reads.
+    return json.loads(file.read_text())  # type: ignore[no-any-return]
+
+
+def _texts(module: Any, texts: Sequence[str]) -> Any:
+    import torch
+
+    parts = [module.embed_texts(texts[i : i + 64]) for i in range(0, len(texts), 64)]
+    return torch.cat(parts)
+
+
+def seed_mean(
+    rows: Sequence[tuple[Any, Any]], replicates: int = 1000
+) -> tuple[float, float, float]:
+    """Mean over runs of AUROC minus floor, with a paired interval over test patients.
+
+    Args:
+        rows: (cases, cases of the floor or None) of each run, same test cases in all.
+        replicates: Of the bootstrap.
+    """
+    from vlp_zoo.evaluation.metrics import label_values, macro
+    from vlp_zoo.evaluation.statistics import resample_patients
+
+    first = rows[0][0]
+    known = ~np.isnan(
+        np.stack([c.scores for pair in rows for c in pair if c is not None])
+    ).any((0, 1))
+    enough = ((first.labels == 1).sum(0) >= 10) & ((first.labels == 0).sum(0) >= 10)
+    used = known & enough
+    labels = first.labels[:, used]
+
+    def value(weights: Any) -> Any:
+        total: Any = 0.0
+        for mine, floor in rows:
+            total = total + macro(
+                label_values("macro_auroc", labels, mine.scores[:, used], weights)
+            )
+            if floor is not None:
+                total = total - macro(
+                    label_values("macro_auroc", labels, floor.scores[:, used], weights)
+                )
+        return total / len(rows)
+
+    centre = float(value(np.ones((len(labels), 1), np.float32))[0])
+    drawn = np.concatenate(
+        [value(w) for w in resample_patients(first.patient_ids, replicates, 0)]
+    )
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return centre, float(low), float(high)
+
+
+def tables(
+    jobs: Sequence[Job], results: Sequence[Any], out: Path, data: str, task: str
+) -> Iterator[str]:
+    """Markdown of one data set."""
+    from vlp_zoo.evaluation.results import ResultStore
+
+    store = ResultStore(out / "bench")
+    heads = [row for row in results if row.metric == "macro_auroc"]
+    by_name = {(row.encoder, row.fraction, row.seed): row for row in heads}
+
+    def runs(name: str, fraction: float) -> list[Any]:
+        draws = DRAWS if fraction < 1 else DRAWS[:1]
+        return [store.cases(by_name[name, fraction, draw]) for draw in draws]
+
+    yield f"| {data} | " + " | ".join(f"{f:.0%} of labels" for f in FRACTIONS) + " |"
+    yield "|---|" + "---|" * len(FRACTIONS)
+    methods = list(dict.fromkeys(job.method for job in jobs))
+    for method in methods:
+        mine = [job for job in jobs if job.method == method]
+        cells = []
+        for fraction in FRACTIONS:
+            pairs, plain = [], []
+            for job in mine:
+                name = str(job.encoder)
+                floor = runs(f"random init of {name}", fraction)
+                trained = runs(name, fraction)
+                plain += [(one, None) for one in trained]
+                pairs += list(zip(trained, floor, strict=True))
+            value, *_ = seed_mean(plain, replicates=1)
+            gap, low, high = seed_mean(pairs)
+            cells.append(f"{value:.3f}, {gap:+.3f} [{low:+.3f}, {high:+.3f}]")
+        yield f"| {method} | " + " | ".join(cells) + " |"
+    cells = []
+    for fraction in FRACTIONS:
+        value, low, high = seed_mean([(one, None) for one in runs("pixels", fraction)])
+        cells.append(f"{value:.3f} [{low:.3f}, {high:.3f}]")
+    yield "| pixels | " + " | ".join(cells) + " |"
+    for method in methods:
+        mine = [job for job in jobs if job.method == method]
+        cells = []
+        for fraction in FRACTIONS:
+            rows = [
+                (one, None)
+                for one in runs(f"random init of {mine[0].encoder}", fraction)
+            ]
+            cells.append(f"{seed_mean(rows, replicates=1)[0]:.3f}")
+        yield f"| random init of {method}'s encoder | " + " | ".join(cells) + " |"
+    yield ""
+    yield (
+        f"| {data} | image to report R@1 | R@5 | R@10 | report to image R@10 "
+        "| chance R@10 | zero-shot AUROC |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    for method in methods:
+        records = [align(job, task, out) for job in jobs if job.method == method]
+        scored = [record for record in records if record is not None]
+        if not scored:
+            continue
+        recall = [_over(scored, "i2t", k) for k in ("1", "5", "10")]
+        recall.append(_over(scored, "t2i", "10"))
+        chance = float(np.mean([r["i2t"]["chance"]["10"] for r in scored]))
+        zero = _cell([r["zero_shot"] for r in scored])
+        cells = [*recall, f"{chance:.3f}", zero]
+        yield f"| {method} | " + " | ".join(cells) + " |"
+    yield ""
+
+
+def _over(records: Sequence[dict[str, Any]], way: str, k: str) -> str:
+    return _cell([record[way]["recall"][k] for record in records])
+
+
+def _cell(intervals: Sequence[dict[str, float]]) -> str:
+    mean = {name: np.mean([i[name] for i in intervals]) for name in intervals[0]}
+    return f"{mean['value']:.3f} [{mean['low']:.3f}, {mean['high']:.3f}]"
+
+
+def main() -> int:
+    """Train what is missing, evaluate what is missing, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--real", type=Path, help="table of real images and reports")
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--data", nargs="+", choices=BUDGETS, default=list(BUDGETS))
+    parser.add_argument("--jobs", type=int, default=2, help="trainings side by side")
+    parser.add_argument("--out", type=Path, default=Path("runs/learning"))
+    parser.add_argument("--table", type=Path, help="Markdown file to write")
+    options = parser.parse_args()
+    if "real" in options.data and options.real is None:
+        parser.error("--real TABLE.csv is needed, or --data phantom")
+    jobs = [
+        Job(data, method, seed, options.out / data / method / f"seed{seed}")
+        for data in options.data
+        for seed in options.seeds
+        for method in options.methods
+    ]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(lambda job: train(job, options.real), jobs))
+    lines: list[str] = []
+    for data in options.data:
+        task = "phantom_chest" if data == "phantom" else f"pairs:{options.real}"
+        mine = [job for job in jobs if job.data == data]
+        results = probe(mine, task, options.out)
+        lines += tables(mine, results, options.out, data, task)
+    records = [json.loads((job.folder / "done.json").read_text()) for job in jobs]
+    hours = sum(record["seconds"] for record in records) / 3600
+    seeds = len(options.seeds)
+    lines.append(
+        f"{len(jobs)} trainings of {seeds} seeds, {hours:.1f} hours of one thread."
+    )
+    print("\n".join(lines))
+    if options.table:
+        options.table.write_text("\n".join(lines) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
