@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from vlp_zoo.methods.comparison import Comparison
 
 __all__ = ["main"]
+
+METHODS = ("asg", "ecamp")
+"""Each has a module ``vlp_zoo.methods.NAME_parity`` with `replay_fixture`."""
 
 
 def main(argv: list[str]) -> int:
@@ -31,7 +35,7 @@ def main(argv: list[str]) -> int:
         "inputs and draws. Exit code 0 if losses, intermediates, gradients and "
         "optimiser steps agree.",
     )
-    parser.add_argument("method", choices=["ecamp"])
+    parser.add_argument("method", choices=METHODS)
     parser.add_argument(
         "--fixture",
         type=Path,
@@ -55,21 +59,21 @@ def main(argv: list[str]) -> int:
 
     import torch
 
-    from vlp_zoo.methods.ecamp_parity import replay_fixture
-
+    replay = import_module(f"vlp_zoo.methods.{options.method}_parity").replay_fixture
+    extra = {"tokenizer": options.tokenizer} if options.method == "ecamp" else {}
     dtype = torch.float64 if options.dtype == "float64" else torch.float32
     good = True
     for folder in options.fixture:
         try:
-            rows = replay_fixture(folder, options.tokenizer, dtype)
+            rows = replay(folder, dtype=dtype, **extra)
         except VLPZooError as error:
             if options.json:
                 print(json.dumps({"fixture": str(folder), "error": str(error)}))
             raise
         if not options.json:
-            print(f"ecamp, {folder.name}, {options.dtype}")
+            print(f"{options.method}, {folder.name}, {options.dtype}")
             print(_table(rows))
-        print(json.dumps(_summary(folder, options.dtype, rows)))
+        print(json.dumps(_summary(options.method, folder, options.dtype, rows)))
         good = good and bool(rows) and all(row.ok for row in rows)
     return 0 if good else 1
 
@@ -87,7 +91,9 @@ def _table(rows: Sequence[Comparison]) -> str:
     return "\n".join(lines)
 
 
-def _summary(folder: Path, dtype: str, rows: Sequence[Comparison]) -> dict[str, object]:
+def _summary(
+    method: str, folder: Path, dtype: str, rows: Sequence[Comparison]
+) -> dict[str, object]:
     failed = [row.quantity for row in rows if not row.ok]
     losses = {
         row.quantity.removeprefix("loss."): {
@@ -99,7 +105,7 @@ def _summary(folder: Path, dtype: str, rows: Sequence[Comparison]) -> dict[str, 
         if row.quantity.startswith("loss.")
     }
     return {
-        "method": "ecamp",
+        "method": method,
         "fixture": folder.name,
         "dtype": dtype,
         "ok": bool(rows) and not failed,

@@ -23,6 +23,8 @@ from vlp_zoo.errors import EncoderLoadError, UnknownNameError
 __all__ = [
     "LAYOUTS",
     "Layout",
+    "asg_name",
+    "asg_state",
     "ecamp_state",
     "image_state",
     "load_official",
@@ -61,6 +63,8 @@ IMAGENET: dict[str, Any] = {
     "std": (0.229, 0.224, 0.225),
 }
 
+ASG_HEADS = ("img_encoder_q.global_embed.", "img_encoder_q.local_embed.")
+
 LAYOUTS: dict[str, Layout] = {
     "ecamp": Layout(
         "ECAMP pre-training checkpoint",
@@ -88,9 +92,32 @@ LAYOUTS: dict[str, Layout] = {
         dropped=("mask_token", "decoder_"),
         **IMAGENET,
     ),
+    "asg": Layout(
+        "ASG pre-training checkpoint",
+        prefix="img_encoder_q.model.",
+        dropped=(*ASG_HEADS, "text_encoder_q.", "text_encoder.", "irl."),
+        **IMAGENET,
+    ),
+    "mgca": Layout(
+        "MGCA pre-training checkpoint, ViT",
+        prefix="img_encoder_q.model.",
+        dropped=(
+            *ASG_HEADS,
+            "text_encoder_q.",
+            "patch_local_atten_layer.",
+            "word_local_atten_layer.",
+            "prototype_layer.",
+        ),
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+    ),
     "timm": Layout("plain timm ViT", dropped=("head.",), **IMAGENET),
 }
 """Name after ``official:`` to format."""
+
+
+CLASS_TOKEN = frozenset({"timm", "asg", "mgca"})
+"""Layouts whose methods pool by the class token."""
 
 
 def _layout(name: str) -> Layout:
@@ -192,7 +219,7 @@ def load_official(layout: str, path: Path) -> ImageEncoder:
 
     Returns:
         The encoder with the checkpoint's weights, position tables included, pooling
-        the mean of the patch tokens (the class token for ``timm``).
+        the mean of the patch tokens (the class token for ``timm``, ``asg``, ``mgca``).
 
     Raises:
         EncoderLoadError: If the file cannot be read or its weights do not fit.
@@ -215,7 +242,7 @@ def load_official(layout: str, path: Path) -> ImageEncoder:
     encoder = ImageEncoder(
         "vit_base_patch16_224",
         side * patch,
-        pooling="token" if layout == "timm" and not pooled else "avg",
+        pooling="token" if layout in CLASS_TOKEN and not pooled else "avg",
         mean=known.mean,
         std=known.std,
         patch_size=patch,
@@ -297,3 +324,60 @@ def ecamp_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     renamed = {ecamp_name(key): tensor for key, tensor in state.items()}
     return {name: tensor for name, tensor in renamed.items() if name is not None}
+
+
+ASG_NAMES: tuple[tuple[str, str], ...] = (
+    ("img_encoder_q.model.", "image_encoder.timm."),
+    ("img_encoder_q.global_embed.", "image_head."),
+    ("img_encoder_q.local_embed.", "patch_head."),
+    ("text_encoder_q.model.embeddings.position_ids", ""),
+    ("text_encoder_q.model.", "text_encoder.bert."),
+    ("text_encoder_q.global_embed.", "report_head."),
+    ("text_encoder_q.local_embed.", "word_head."),
+    ("irl.decoder_norm.", "tag_decoder.decoder.norm."),
+    ("irl.decoder.", "tag_decoder.decoder."),
+    ("irl.mlp_head.0.", "tag_decoder.score."),
+    ("text_encoder.", ""),
+)
+"""As `ECAMP_NAMES`. The frozen tag encoder is left out; its norm has two names."""
+
+
+def asg_name(key: str) -> str | None:
+    """Our name for a key of the official ASG model; None = left out.
+
+    Example:
+        >>> asg_name("irl.mlp_head.0.bias")
+        'tag_decoder.score.bias'
+    """
+    bare = key.removeprefix("module.")
+    for theirs, ours in ASG_NAMES:
+        if bare.startswith(theirs):
+            return ours + bare.removeprefix(theirs) if ours else None
+    return bare
+
+
+def asg_state(state: Mapping[str, Tensor], tag_features: Tensor) -> dict[str, Tensor]:
+    """A whole official ASG pre-training state under the names of our ASG.
+
+    1x1 convolutions become matrices, and the segment embedding that the official
+    report encoder lacks becomes zeros.
+
+    Args:
+        state: Tensors of the checkpoint.
+        tag_features: (40, F) features of the tags, which the official code computes
+            anew in every step.
+
+    Returns:
+        State for ``ASG.load_state_dict``.
+    """
+    renamed = {"tag_features": tag_features}
+    for key, tensor in state.items():
+        name = asg_name(key)
+        if name is not None:
+            local = name.startswith(("patch_head.", "word_head."))
+            renamed[name] = tensor.squeeze(-1) if local and tensor.ndim == 3 else tensor
+    words = "text_encoder.bert.embeddings.word_embeddings.weight"
+    if words in renamed:
+        segments = "text_encoder.bert.embeddings.token_type_embeddings.weight"
+        renamed[segments] = renamed[words].new_zeros(2, renamed[words].shape[1])
+    return renamed

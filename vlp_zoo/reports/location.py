@@ -9,7 +9,7 @@ from vlp_zoo.reports import anatomy
 from vlp_zoo.reports.cues import SEVERITIES
 from vlp_zoo.reports.notation import compile_table, compile_terms
 
-__all__ = ["locate", "severity_of"]
+__all__ = ["locate", "places", "severity_of"]
 
 _SITES, _SITE_NAMES = compile_table({**anatomy.PAIRED_SITES, **anatomy.SINGLE_SITES})
 _SIDES, _SIDE_NAMES = compile_table(anatomy.SIDES)
@@ -48,7 +48,27 @@ def severity_of(sentence: str, start: int, end: int) -> str:
 def locate(
     sentence: str, mentions: Sequence[tuple[int, int, str]]
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Side and regions of each mention.
+    """Side and regions of each mention, from `places`.
+
+    Args:
+        sentence: As `lowered` gives it.
+        mentions: (start, end, finding) in order.
+
+    Returns:
+        (side, region names) for each mention.
+    """
+    return [
+        (side, anatomy.regions_of(side, sites, finding))
+        for (_, _, finding), (side, sites) in zip(
+            mentions, places(sentence, mentions), strict=True
+        )
+    ]
+
+
+def places(
+    sentence: str, mentions: Sequence[tuple[int, int, str]]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Side and sites of each mention.
 
     A place belongs to the mention before it when a preposition links them
     ("effusion in the left base"), else to the mention after it ("left basilar
@@ -58,10 +78,11 @@ def locate(
 
     Args:
         sentence: As `lowered` gives it.
-        mentions: (start, end, finding) in order.
+        mentions: (start, end, name) in order.
 
     Returns:
-        (side, region names) for each mention.
+        (side, keys of `anatomy.PAIRED_SITES` or `SINGLE_SITES`) for each mention; the
+        side is "left", "right", "bilateral" or "".
     """
     sides: list[set[str]] = [set() for _ in mentions]
     sites: list[dict[str, None]] = [{} for _ in mentions]
@@ -83,10 +104,9 @@ def locate(
         if not sides[i] and not sites[i] and _SAME_PLACE.match(gap):
             sides[i], sites[i] = set(sides[i - 1]), dict(sites[i - 1])
     result = []
-    for (_, _, finding), of, at in zip(mentions, sides, sites, strict=True):
+    for of, at in zip(sides, sites, strict=True):
         both = "bilateral" in of or len(of) > 1
-        side = "bilateral" if both else next(iter(of), "")
-        result.append((side, anatomy.regions_of(side, tuple(at), finding)))
+        result.append(("bilateral" if both else next(iter(of), ""), tuple(at)))
     return result
 
 

@@ -1,0 +1,451 @@
+r"""ASG: anatomical structure-guided medical vision-language pre-training.
+
+Li, Yang, Yang, et al., "Anatomical structure-guided medical vision-language
+pre-training", MICCAI 2024, arXiv 2403.09294. Official code: the authors' repository as
+of 5 June 2024 (pre-training only; neither report parser nor labels were released).
+
+Images and reports meet as wholes and in parts. ``ira`` aligns each image with its
+report, ``arsa`` each boxed anatomical region with the sentences about it, inside one
+image. The findings of a report are the image's tags: ``irl`` (internal) recognises them
+from the patches, ``erl`` (external) pulls pairs together that share tags.
+
+========================  =====================================================
+here                      in the paper's terms
+========================  =====================================================
+``image``, ``report``     global features in the joint space, unit length
+``patch_embeddings``      local image features; RoI align makes regions of them
+``word_embeddings``       word pieces summed to words; means make sentences
+``groups``                which regions of an image share their sentences
+``tags``                  finding and existence of the report's triplets
+========================  =====================================================
+
+Deviations. The default is the left column; the flag's other value is the released code.
+
+=========================  ============================  =========================
+flag                       default                       released code
+=========================  ============================  =========================
+``official_roi_index``     a region's features come      from another image of the
+                           from its own image            batch (stale sort index)
+``official_positions``     tokens know their place       all at position 0
+``roi_aligned``            patch i covers i to i + 1     half a patch off
+``shared_positives``       regions of one sentence are   told apart, which cannot
+                           positives of each other       be learnt
+``negatives``              ``global``: all processes     ``local``: one process
+``sync_bn``                statistics of all processes   of one process
+``antialias``              shrink images with area       plain bilinear
+                           averaging
+``official_schedule``      base's warm-up and cosine;    restarts; everything
+                           vectors do not decay          decays
+``max_regions``            29: all there are             23
+=========================  ============================  =========================
+
+Without a flag: a batch without any region has ``arsa`` 0 (officially NaN); the report
+encoder has no dropout (its switch is off in the released set-up as well) and no segment
+embedding; tag features are computed once; where patches and tags differ in width the
+patches are projected (the released CNN path cannot run); a CNN's local features are its
+third stage at native resolution. **Regions, sentences and tags** come from our rules
+(`vlp_zoo.reports.triplets`), boxes from the study, from scene graphs, else from a
+statistical atlas (`vlp_zoo.reports.regions`): the authors' own were never released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlp_zoo.encoders.checkpoint import load_encoder
+from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.encoders.text import TextEncoder
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.gather import sync_batchnorm
+from vlp_zoo.methods.asg_losses import (
+    external_loss,
+    global_loss,
+    global_scores,
+    region_loss,
+    soft_labels,
+)
+from vlp_zoo.methods.asg_networks import (
+    Pass,
+    ProjectionHead,
+    TagDecoder,
+    check_weights,
+    local_features,
+    local_shape,
+    official_optimizer,
+    tag_queries,
+    unit_length,
+)
+from vlp_zoo.methods.asg_regions import (
+    merge_words,
+    roi_weights,
+    sentence_means,
+    word_slots,
+)
+from vlp_zoo.methods.asg_transform import ASGBatch, ASGTransform, tokenize_texts
+from vlp_zoo.methods.base import VLPModule
+from vlp_zoo.modules import bert_layers
+from vlp_zoo.reports.regions import RegionBoxes
+
+__all__ = ["ASG", "ASGBatch"]
+
+NO_TOKENIZER = ConfigError(
+    "a tokenizer", "none yet", "call setup() or set module.tokenizer first"
+)
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+class ASG(VLPModule[ASGBatch]):
+    """Image, region and tag alignment with reports (Li et al., 2024).
+
+    Args:
+        image_encoder: A ViT or ResNet: a preset (``tiny``, ``tiny_resnet``) or a timm
+            name (``resnet50``).
+        image_size: Side S of the encoder's input.
+        resize: Longer side of the image before cropping; None = 8/7 of ``image_size``
+            (256 for 224).
+        encoder_sizes: Changes to the network (``patch_size``, ``embed_dim``, ...).
+        warm_start: Image encoder to start from: ``timm:deit_base_patch16_224`` is the
+            authors' choice; any ``load_encoder`` spec of the same network.
+        text_width: Width of the report encoder.
+        text_depth: Its layers.
+        text_heads: Its attention heads.
+        text_ffn: Inner width of its feed-forward parts.
+        text_dropout: Its dropout.
+        text_positions: Size of its position table, at least ``max_tokens``.
+        max_tokens: Tokens T of a report, padded or cut.
+        joint_width: Width E of the joint space.
+        head_hidden: Inner width of the four projection heads.
+        temperature: Of ``ira``, ``arsa`` and ``erl``.
+        tag_text: Features of the tag strings: ``"corpus"`` learns them from the
+            training reports; else folder or hub name of a BERT (the authors'
+            ``emilyalsentzer/Bio_ClinicalBERT``), run once.
+        tag_depth: Layers of the tag decoder.
+        tag_heads: Attention heads in it.
+        tag_ffn: Inner width of its feed-forward parts.
+        tag_dropout: Dropout in it.
+        ira_weight: Weight of the image-report alignment.
+        arsa_weight: Weight of the region-sentence alignment; 0 builds no local heads.
+        irl_weight: Weight of tag recognition; 0 builds no tag decoder.
+        erl_weight: Weight of the soft labels.
+        max_regions: Region slots R.
+        region_source: ``"auto"``: boxes of the study, the atlas for regions it lacks;
+            ``"study"``: its own only.
+        region_atlas: ``"phantom"`` (fitted on drawn chests) or a JSON file written by
+            `vlp_zoo.reports.regions.RegionAtlas.save`.
+        scene_graphs: Folder of Chest ImaGenome ``UID_SceneGraph.json`` files, which
+            come before the study's own boxes.
+        official_roi_index: See the table above, as for the following.
+        official_positions: Position 0 for every token.
+        roi_aligned: RoI align without the half-patch shift.
+        shared_positives: Do not contrast regions that share their sentences.
+        negatives: ``"global"`` or ``"local"``.
+        sync_bn: Batch statistics over all processes.
+        antialias: Shrink images by area averaging.
+        official_schedule: Cosine with warm-up restarts, decay of all parameters.
+        learning_rate: Peak rate.
+        weight_decay: Decay.
+        betas: AdamW's averaging coefficients.
+        warmup_epochs: Linear warm-up.
+        schedule_epochs: Where the cosine ends (or starts anew).
+        tokenizer: See `VLPModule`.
+        vocab_size: See `VLPModule`.
+    """
+
+    batch_keys: ClassVar[frozenset[str]] = ASGBatch.__required_keys__
+    field_sources: ClassVar[dict[str, str]] = {
+        "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",
+        "input_ids": "choose a data set with reports (--data pairs, mimic_cxr, ...)",
+    }
+    has_text_head: ClassVar[bool] = True
+    tag_features: Tensor  # (K, F), frozen
+
+    def __init__(
+        self,
+        image_encoder: str = "vit_base_patch16_224",
+        image_size: int = 224,
+        resize: int | None = None,
+        encoder_sizes: dict[str, int] | None = None,
+        warm_start: str | None = None,
+        text_width: int = 768,
+        text_depth: int = 6,
+        text_heads: int = 12,
+        text_ffn: int = 3072,
+        text_dropout: float = 0.0,
+        text_positions: int = 512,
+        max_tokens: int = 112,
+        joint_width: int = 128,
+        head_hidden: int = 2048,
+        temperature: float = 0.07,
+        tag_text: str = "corpus",
+        tag_depth: int = 4,
+        tag_heads: int = 4,
+        tag_ffn: int = 1024,
+        tag_dropout: float = 0.1,
+        ira_weight: float = 1.0,
+        arsa_weight: float = 1.0,
+        irl_weight: float = 5.0,
+        erl_weight: float = 1.0,
+        max_regions: int = 29,
+        region_source: str = "auto",
+        region_atlas: str = "phantom",
+        scene_graphs: str | None = None,
+        official_roi_index: bool = False,
+        official_positions: bool = False,
+        roi_aligned: bool = True,
+        shared_positives: bool = True,
+        negatives: str = "global",
+        sync_bn: bool = True,
+        antialias: bool = True,
+        official_schedule: bool = False,
+        learning_rate: float = 4e-5,
+        weight_decay: float = 0.05,
+        betas: list[float] = [0.9, 0.999],  # noqa: B006  # read, never changed
+        warmup_epochs: float = 20,
+        schedule_epochs: float | None = 50,
+        tokenizer: str = "corpus",
+        vocab_size: int = 30000,
+    ) -> None:
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            betas=betas,
+            warmup_epochs=warmup_epochs,
+            schedule_epochs=schedule_epochs,
+            tokenizer=tokenizer,
+            vocab_size=vocab_size,
+        )
+        if negatives not in ("global", "local"):
+            raise ConfigError(
+                "negatives among global, local", f"{negatives!r}", "pick one"
+            )
+        self.image_encoder_name, self.image_size = image_encoder, image_size
+        self.resize = resize or round(image_size * 256 / 224)
+        self.encoder_sizes, self.warm_start = encoder_sizes or {}, warm_start
+        self.text_sizes = (text_width, text_depth, text_heads, text_ffn, text_dropout)
+        self.max_tokens, self.text_positions = max_tokens, text_positions
+        self.head_sizes, self.temperature = (head_hidden, joint_width), temperature
+        self.tag_text = tag_text
+        self.tag_sizes = (tag_depth, tag_heads, tag_ffn, tag_dropout)
+        self.weights = check_weights(ira_weight, arsa_weight, irl_weight, erl_weight)
+        self.max_regions = max_regions
+        self.region_boxes = RegionBoxes.open(region_source, region_atlas, scene_graphs)
+        self.official_roi_index = official_roi_index
+        self.official_positions = official_positions
+        self.roi_aligned, self.shared_positives = roi_aligned, shared_positives
+        self.gather, self.sync_bn = negatives == "global", sync_bn
+        self.antialias, self.official_schedule = antialias, official_schedule
+        self.known_tags: Tensor | None = None
+        """Features for `build`: from `setup`, a checkpoint, or set by hand."""
+
+    def setup(self, stage: str) -> None:
+        """Fix the tokenizer, and compute the tag features once."""
+        super().setup(stage)
+        if self.weights["irl"] and self.known_tags is None:
+            data = getattr(self.trainer, "datamodule", None)
+            self.known_tags = tag_queries(self.tag_text, data)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the tag features from the file: their source is not needed again."""
+        self.known_tags = checkpoint["state_dict"].get("tag_features", self.known_tags)
+        super().on_load_checkpoint(checkpoint)
+
+    def build(self) -> None:
+        """Create the networks."""
+        self.image_encoder = ImageEncoder(
+            self.image_encoder_name,
+            self.image_size,
+            mean=IMAGENET[0],
+            std=IMAGENET[1],
+            timm_arguments=self.encoder_sizes,
+        )
+        self.grid, patch_width = local_shape(self.image_encoder)
+        width, depth, heads, ffn, dropout = self.text_sizes
+        self.text_encoder = TextEncoder(
+            self.vocab_size,
+            width,
+            depth,
+            heads,
+            ffn,
+            max_positions=self.text_positions,
+            dropout=dropout,
+            pad_id=0 if self.tokenizer is None else self.tokenizer.pad_id,
+        )
+        if self.tokenizer is not None:
+            self.text_encoder.check_tokenizer(self.tokenizer)
+        segments: Any = self.text_encoder.bert.embeddings.token_type_embeddings
+        nn.init.zeros_(segments.weight).requires_grad_(False)
+        self.image_head = ProjectionHead(self.image_encoder.width, *self.head_sizes)
+        self.report_head = ProjectionHead(width, *self.head_sizes)
+        if self.weights["arsa"]:
+            self.patch_head = ProjectionHead(patch_width, *self.head_sizes)
+            self.word_head = ProjectionHead(width, *self.head_sizes)
+        if self.weights["irl"]:
+            if self.known_tags is None:
+                raise ConfigError(
+                    "features of the tags",
+                    "none yet",
+                    "call setup(), or set module.known_tags (40, F) first",
+                )
+            self.register_buffer("tag_features", self.known_tags.clone())
+            self.tag_decoder = TagDecoder(
+                self.known_tags.shape[1], patch_width, *self.tag_sizes
+            )
+        if self.sync_bn:
+            sync_batchnorm(self)
+
+    def on_fit_start(self) -> None:
+        """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
+        if self.warm_start and self.trainer.ckpt_path is None:
+            state = load_encoder(self.warm_start).timm.state_dict()
+            self.image_encoder.load_weights(state, self.warm_start)
+
+    def make_transform(self, train: bool) -> ASGTransform:
+        """Crop, tokenise, align regions with sentences, read tags."""
+        if self.tokenizer is None:
+            raise NO_TOKENIZER
+        return ASGTransform(
+            tokenizer=self.tokenizer,
+            boxes=self.region_boxes,
+            max_tokens=self.max_tokens,
+            max_regions=self.max_regions,
+            resize=self.resize,
+            image_px=self.image_size,
+            train=train,
+            antialias=self.antialias,
+            shared_positives=self.shared_positives,
+        )
+
+    def encode_pieces(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Word piece features (B, L, D), L the longest report or all of T."""
+        # Features of padding are dropped, so none are made where asking is free.
+        length = input_ids.shape[1]
+        if input_ids.device.type == "cpu":
+            length = int(attention_mask.sum(1).max())
+        ids, mask = input_ids[:, :length], attention_mask[:, :length]
+        places = torch.zeros_like(ids) if self.official_positions else None
+        bert = self.text_encoder.bert
+        hidden = bert.embeddings(ids, position_ids=places)
+        return bert_layers(bert.encoder.layer, hidden, mask)
+
+    def encode_words(
+        self, input_ids: Tensor, attention_mask: Tensor, continuation_mask: Tensor
+    ) -> Tensor:
+        """Word features (B, T, D), [CLS] first, zero beyond [SEP]."""
+        pieces = self.encode_pieces(input_ids, attention_mask)
+        return merge_words(pieces, word_slots(continuation_mask, attention_mask))
+
+    def run(
+        self,
+        images: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        continuation_mask: Tensor,
+    ) -> Pass:
+        """Encode images (B, 3, S, S), normalised, and reports (B, T)."""
+        encoded = self.image_encoder(images)
+        patches = local_features(self.image_encoder, encoded)
+        words = self.encode_words(input_ids, attention_mask, continuation_mask)
+        local = bool(self.weights["arsa"])
+        return Pass(
+            encoded.pooled,
+            patches,
+            unit_length(self.image_head(encoded.pooled)),
+            unit_length(self.report_head(words[:, 0])),
+            unit_length(self.patch_head(patches)) if local else None,
+            unit_length(self.word_head(words[:, 1:])) if local else None,
+            self.tag_decoder(self.tag_features, patches)
+            if self.weights["irl"]
+            else None,
+        )
+
+    def region_features(
+        self, run: Pass, boxes: Tensor, source: Tensor | None
+    ) -> Tensor:
+        """RoI align: boxes (B, R, 4) in pixels to (B, R, E), not of unit length.
+
+        Args:
+            run: With patch embeddings.
+            boxes: In pixels of the images.
+            source: (B,) image that each row's boxes are read in; None = its own.
+        """
+        assert run.patch_embeddings is not None
+        patches = run.patch_embeddings
+        rows, columns = self.grid
+        scale = torch.tensor([columns, rows] * 2, device=boxes.device) / self.image_size
+        weights = roi_weights(
+            (boxes * scale).to(patches.dtype), self.grid, self.roi_aligned
+        )
+        return weights @ (patches if source is None else patches[source])
+
+    def terms(
+        self, run: Pass, batch: ASGBatch, source: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The unweighted losses of a pass, those with weight 0 left out."""
+        dtype, terms = run.image.dtype, {}
+        tags = (batch["tags"] == 1).to(dtype)
+        scores = global_scores(run.image, run.report, self.temperature, self.gather)
+        if self.weights["ira"]:
+            terms["ira"] = global_loss(scores, self.gather)
+        if run.word_embeddings is not None:
+            terms["arsa"] = region_loss(
+                self.region_features(run, batch["region_boxes"], source),
+                sentence_means(batch["sentence_words"], run.word_embeddings),
+                batch["region_groups"],
+                self.temperature,
+                self.gather,
+            )
+        if run.tag_logits is not None:
+            terms["irl"] = functional.binary_cross_entropy_with_logits(
+                run.tag_logits.to(dtype), tags
+            )
+        if self.weights["erl"]:
+            terms["erl"] = external_loss(scores, soft_labels(tags, self.gather))
+        return terms
+
+    def losses(self, batch: ASGBatch) -> dict[str, Tensor]:
+        """``ira``, ``arsa``, ``irl`` and ``erl``, weighted."""
+        images = self.image_encoder.normalise(batch["image"].expand(-1, 3, -1, -1))
+        mask = batch["attention_mask"]
+        run = self.run(images, batch["input_ids"], mask, batch["continuation_mask"])
+        self.watch(run.pooled)
+        source = None
+        if self.official_roi_index:
+            # Boxes keep the place they had before a sort by length, descending.
+            source = mask.sum(1).argsort(descending=True, stable=True)
+        with torch.autocast(images.device.type, enabled=False):
+            terms = self.terms(run, batch, source)
+        return {name: self.weights[name] * value for name, value in terms.items()}
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images (B, 1 or 3, H, W), uint8, in the joint space: (B, E), unit length."""
+        encoded = self.image_encoder(self.image_encoder.prepare(images))
+        return unit_length(self.image_head(encoded.pooled))
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Reports or prompts in the joint space: (B, E), unit length."""
+        if self.tokenizer is None:
+            raise NO_TOKENIZER
+        fields = tokenize_texts(self.tokenizer, texts, self.max_tokens)
+        words = self.encode_words(*(field.to(self.device) for field in fields))
+        return unit_length(self.report_head(words[:, 0]))
+
+    def pictures(self, batch: ASGBatch) -> dict[str, Tensor | str]:
+        """Regions with their sentences, region-sentence scores, recognised tags."""
+        from vlp_zoo.methods.asg_pictures import draw
+
+        return draw(self, batch)
+
+    def configure_optimizers(self) -> Any:
+        """The base's, or the released code's AdamW and schedule with restarts."""
+        if not self.official_schedule:
+            return super().configure_optimizers()
+        steps = float(self.trainer.estimated_stepping_batches)
+        epochs = self.trainer.max_epochs or 1
+        warmup = self.warmup_epochs * steps / epochs
+        cycle = (self.schedule_epochs or epochs) * steps / epochs
+        return official_optimizer(self, warmup, cycle)

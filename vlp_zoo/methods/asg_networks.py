@@ -1,0 +1,248 @@
+"""ASG's own networks and its schedule; `vlp_zoo.methods.asg` joins them.
+
+arXiv 2403.09294; the released code is MGCA's (Wang et al., arXiv 2210.06044) with a tag
+decoder in the manner of Query2Label (Liu et al., arXiv 2107.10834).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from vlp_zoo.encoders.frozen_text import CorpusText, load_frozen_text
+from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.reports.tags import TAGS
+
+__all__ = [
+    "Pass",
+    "ProjectionHead",
+    "TagDecoder",
+    "check_weights",
+    "cosine_restarts",
+    "local_features",
+    "local_shape",
+    "official_optimizer",
+    "tag_queries",
+    "unit_length",
+]
+
+
+class Pass(NamedTuple):
+    """One forward pass, up to the losses. Joint embeddings have unit length."""
+
+    pooled: Tensor  # (B, D) image features before projection
+    patches: Tensor  # (B, P, C) local image features before projection
+    image: Tensor  # (B, E)
+    report: Tensor  # (B, E)
+    patch_embeddings: Tensor | None  # (B, P, E)
+    word_embeddings: Tensor | None  # (B, W, E), W = T - 1: without [CLS]
+    tag_logits: Tensor | None  # (B, K)
+
+
+class ProjectionHead(nn.Module):
+    """Two linear layers with batch norm into the joint space.
+
+    Local features are rows too: a 1x1 convolution in the released code.
+
+    Args:
+        width: Width D of the input.
+        hidden: Inner width.
+        joint: Width E of the joint space.
+    """
+
+    def __init__(self, width: int, hidden: int, joint: int) -> None:
+        super().__init__()
+        self.head = nn.Sequential(
+            nn.Linear(width, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, joint),
+            nn.BatchNorm1d(joint, affine=False),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(..., D) to (..., E), with statistics over all leading axes."""
+        rows: Tensor = self.head(features.flatten(0, -2))
+        return rows.view(*features.shape[:-1], -1)
+
+
+class TagDecoder(nn.Module):
+    """Asks the image for each tag: a transformer decoder with tags as queries.
+
+    Args:
+        tag_width: Width F of the tag features, which is the decoder's width.
+        patch_width: Width C of the local image features; projected where it differs.
+        depth: Layers.
+        heads: Attention heads, a divisor of F.
+        ffn: Inner width of the feed-forward parts.
+        dropout: Rate.
+    """
+
+    def __init__(
+        self,
+        tag_width: int,
+        patch_width: int,
+        depth: int = 4,
+        heads: int = 4,
+        ffn: int = 1024,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.memory: nn.Module = nn.Identity()
+        if patch_width != tag_width:
+            self.memory = nn.Linear(patch_width, tag_width)
+        layer = nn.TransformerDecoderLayer(
+            tag_width, heads, ffn, dropout, batch_first=True, norm_first=True
+        )
+        self.decoder = nn.TransformerDecoder(layer, depth, nn.LayerNorm(tag_width))
+        self.dropout = nn.Dropout(dropout)
+        self.score = nn.Linear(tag_width, 1)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        # As the released code: weights of all matrices, biases as torch has them.
+        for part in self.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.normal_(part.weight, std=0.02)
+            elif isinstance(part, nn.MultiheadAttention):
+                nn.init.normal_(part.in_proj_weight, std=0.02)
+
+    def forward(self, tags: Tensor, patches: Tensor) -> Tensor:
+        """Tag features (K, F) and patches (B, P, C) to logits (B, K)."""
+        queries = tags.expand(len(patches), -1, -1)
+        decoded = self.decoder(queries, self.memory(patches))
+        logits: Tensor = self.score(self.dropout(decoded))
+        return logits.squeeze(2)
+
+    @torch.no_grad()
+    def attention(self, tags: Tensor, patches: Tensor) -> Tensor:
+        """Where the last layer looks for each tag: (B, K, P), the mean over heads."""
+        hidden = tags.expand(len(patches), -1, -1)
+        memory = self.memory(patches)
+        for layer in self.decoder.layers[:-1]:
+            hidden = layer(hidden, memory)
+        last = self.decoder.layers[-1]
+        normed = last.norm1(hidden)
+        hidden = hidden + last.self_attn(normed, normed, normed, need_weights=False)[0]
+        weights: Tensor = last.multihead_attn(last.norm2(hidden), memory, memory)[1]
+        return weights
+
+
+def cosine_restarts(
+    step: int, warmup: int, total: int, peak: float, least: float = 1e-8
+) -> float:
+    """Learning rate of the released code: linear warm-up, half cosine, start anew.
+
+    Args:
+        step: Optimiser steps already taken.
+        warmup: Steps of the linear part of a cycle.
+        total: Steps of a cycle.
+        peak: Largest rate.
+        least: Rate at the start of a cycle and at the end of its cosine.
+
+    Example:
+        >>> [round(cosine_restarts(s, 2, 6, 1.0), 3) for s in (0, 1, 2, 4, 6, 8)]
+        [0.0, 0.5, 1.0, 0.5, 0.0, 1.0]
+    """
+    place = step % total
+    if place < warmup:
+        return least + (peak - least) * place / warmup
+    done = (place - warmup) / (total - warmup)
+    return least + (peak - least) * (1 + math.cos(math.pi * done)) / 2
+
+
+def official_optimizer(module: Any, warmup: float, cycle: float) -> dict[str, Any]:
+    """AdamW that decays every parameter, under `cosine_restarts`.
+
+    Args:
+        module: Gives parameters, rate, decay and betas.
+        warmup: Steps of the linear part.
+        cycle: Steps until it starts anew.
+    """
+    beta1, beta2 = module.betas
+    optimizer = AdamW(
+        [p for p in module.parameters() if p.requires_grad],
+        lr=module.learning_rate,
+        betas=(beta1, beta2),
+        weight_decay=module.weight_decay,
+    )
+    total = max(round(cycle), 1)
+    linear, peak = min(round(warmup), total - 1), module.learning_rate
+    schedule = LambdaLR(
+        optimizer, lambda step: cosine_restarts(step, linear, total, peak) / peak
+    )
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+    }
+
+
+def tag_queries(spec: str, data: Any) -> Tensor:
+    """Features of the 40 tags, computed once.
+
+    A pretrained BERT's are taken as they are, as in the released code. Features learnt
+    from a corpus are zero for tags that it never names ("pleural thicken"), so there
+    each tag gets a fixed direction of its own as well, and the scale of a BERT's.
+
+    Args:
+        spec: As of `load_frozen_text`.
+        data: Data module with a corpus, or None.
+
+    Returns:
+        (40, F).
+    """
+    corpus = getattr(data, "corpus", None)
+    fingerprint = None if corpus is None else data.corpus_fingerprint
+    text = load_frozen_text(spec, corpus, fingerprint)
+    features = text.encode(TAGS)
+    if not isinstance(text, CorpusText):
+        return features
+    own = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
+    both = nn.functional.normalize(features) + nn.functional.normalize(own)
+    return both * float(text.width**0.5)
+
+
+def check_weights(ira: float, arsa: float, irl: float, erl: float) -> dict[str, float]:
+    """Weights by the name of their loss.
+
+    Raises:
+        ConfigError: If one is negative, or nothing trains the joint space.
+    """
+    weights = {"ira": ira, "arsa": arsa, "irl": irl, "erl": erl}
+    if min(weights.values()) < 0 or not ira + erl:
+        raise ConfigError(
+            "weights of 0 or more, and ira_weight or erl_weight above 0",
+            ", ".join(f"{name} {value}" for name, value in weights.items()),
+            "change --model.ira_weight or --model.erl_weight: without both nothing "
+            "makes a joint space",
+        )
+    return weights
+
+
+def local_shape(encoder: ImageEncoder) -> tuple[tuple[int, int], int]:
+    """Grid and width of the local image features."""
+    if encoder.is_vit:
+        return encoder.grid, encoder.width
+    stage: Any = encoder.timm.feature_info[-2]  # type: ignore[index]
+    side = -(-encoder.image_size // stage["reduction"])
+    return (side, side), int(stage["num_chs"])
+
+
+def local_features(encoder: ImageEncoder, encoded: EncoderOutput) -> Tensor:
+    """(B, P, C): patches of a ViT, the last stage but one of a CNN."""
+    if encoder.is_vit:
+        return encoded.tokens
+    return encoded.levels[-2].flatten(2).transpose(1, 2)
+
+
+def unit_length(features: Tensor) -> Tensor:
+    """Unit length along the last axis, in float32 or better."""
+    wide = torch.promote_types(features.dtype, torch.float32)
+    return nn.functional.normalize(features.to(wide), dim=-1)

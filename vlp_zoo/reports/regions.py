@@ -1,0 +1,224 @@
+"""Where the 29 anatomical regions of a chest radiograph are: boxes from any source.
+
+Boxes are looked up by name, in this order: Chest ImaGenome's scene graphs, the study's
+own boxes (a ``boxes`` column, the truth of a drawn chest), and a statistical atlas for
+frontal images, which knows where a region usually is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError
+from vlp_zoo.files import write_whole
+from vlp_zoo.reports.anatomy import REGIONS
+from vlp_zoo.reports.region_atlas import PHANTOM_ATLAS
+from vlp_zoo.types import Box, Study
+
+__all__ = ["RegionAtlas", "RegionBoxes", "read_scene_graph"]
+
+XYXY = tuple[float, float, float, float]
+LEAST = 5
+"""Fewer boxes than this make no average."""
+
+
+@dataclass(frozen=True)
+class RegionAtlas:
+    """Where regions usually are, as shares of the image.
+
+    Attributes:
+        boxes: Region to (x1, y1, x2, y2) in shares of width and height.
+        origin: What it was fitted on, for cards and messages.
+    """
+
+    boxes: Mapping[str, XYXY]
+    origin: str = "unknown"
+
+    @classmethod
+    def phantom(cls) -> Self:
+        """The atlas that travels with the package, fitted on drawn chests."""
+        return cls(PHANTOM_ATLAS, "phantom_chest")
+
+    @classmethod
+    def fit(
+        cls, examples: Iterable[tuple[Sequence[Box], int, int]], origin: str = "data"
+    ) -> Self:
+        """Medians of the edges of many boxes.
+
+        Args:
+            examples: Boxes of an image with its width and height in pixels. Names
+                outside the 29 regions and lesions are passed over.
+            origin: Recorded in the atlas.
+
+        Raises:
+            DataRejectedError: If no region has at least five boxes.
+        """
+        found: dict[str, list[list[float]]] = {}
+        for boxes, width, height in examples:
+            for box in boxes:
+                if box.kind == "region" and box.name in REGIONS:
+                    x1, y1, x2, y2 = box.xyxy
+                    row = [x1 / width, y1 / height, x2 / width, y2 / height]
+                    found.setdefault(box.name, []).append(row)
+        boxes_of = {
+            name: _four(np.median(np.array(found[name]), axis=0).round(4).tolist())
+            for name in REGIONS
+            if len(found.get(name, ())) >= LEAST
+        }
+        if not boxes_of:
+            raise DataRejectedError(
+                f"at least {LEAST} boxes of one of the 29 regions ({REGIONS[0]}, ...)",
+                f"boxes named {', '.join(sorted(found)) or 'otherwise, or none'}",
+                "name the boxes as Chest ImaGenome does",
+            )
+        return cls(boxes_of, origin)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            DatasetNotFoundError: If the file is missing or no atlas.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            boxes = {name: _four(content["boxes"][name]) for name in content["boxes"]}
+            return cls(boxes, str(content.get("origin", path)))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DatasetNotFoundError(
+                f"an atlas of regions in {path}",
+                f"{type(error).__name__}: {error}",
+                "give a JSON file that RegionAtlas.save wrote, or 'phantom'",
+            ) from error
+
+    def save(self, path: str | Path) -> None:
+        """Write the atlas as JSON."""
+        content = {"origin": self.origin, "boxes": dict(self.boxes)}
+        write_whole(Path(path), json.dumps(content, indent=1) + "\n")
+
+    def place(self, name: str, width: int, height: int) -> Box | None:
+        """A region in pixels of an image; None where the atlas does not know it."""
+        if name not in self.boxes:
+            return None
+        x1, y1, x2, y2 = self.boxes[name]
+        return Box(name, (x1 * width, y1 * height, x2 * width, y2 * height))
+
+
+def _four(values: Sequence[float]) -> XYXY:
+    x1, y1, x2, y2 = (float(value) for value in values)
+    return x1, y1, x2, y2
+
+
+@dataclass(frozen=True)
+class RegionBoxes:
+    """Looks up the boxes of a study.
+
+    Attributes:
+        atlas: For frontal images without a box of a region; None = never.
+        scene_graphs: Folder of ``UID_SceneGraph.json`` files; None = none.
+    """
+
+    atlas: RegionAtlas | None = None
+    scene_graphs: Path | None = None
+
+    @classmethod
+    def open(cls, source: str, atlas: str, scene_graphs: str | None) -> Self:
+        """From plain settings.
+
+        Args:
+            source: ``"auto"``, or ``"study"`` for no atlas.
+            atlas: ``"phantom"`` or a file.
+            scene_graphs: Folder, or None.
+
+        Raises:
+            ConfigError: For another source.
+            DatasetNotFoundError: If atlas or folder cannot be read.
+        """
+        if source not in ("auto", "study"):
+            raise ConfigError("region_source among auto, study", f"{source!r}", "pick")
+        folder = None if scene_graphs is None else Path(scene_graphs)
+        if folder is not None and not folder.is_dir():
+            raise DatasetNotFoundError(
+                f"the folder of scene graphs {folder}",
+                "no such folder",
+                "give the scene_graph folder of Chest ImaGenome, unpacked",
+            )
+        if source == "study":
+            return cls(None, folder)
+        phantom = atlas == "phantom"
+        return cls(
+            RegionAtlas.phantom() if phantom else RegionAtlas.load(atlas), folder
+        )
+
+    def find(self, study: Study, names: Iterable[str]) -> dict[str, Box]:
+        """Boxes of the named regions in pixels of the study's image.
+
+        Args:
+            study: Image, boxes, view and uid are read.
+            names: Of `anatomy.REGIONS`.
+
+        Returns:
+            Region to box, those without any box left out.
+        """
+        height, width = study.image.shape[:2]
+        own = {box.name: box for box in study.boxes if box.kind == "region"}
+        if self.scene_graphs is not None:
+            path = self.scene_graphs / f"{study.uid}_SceneGraph.json"
+            if path.is_file():
+                own |= _cached_graph(path)
+        found = {}
+        for name in names:
+            box = own.get(name)
+            if box is None and self.atlas is not None and study.view != "LATERAL":
+                box = self.atlas.place(name, width, height)
+            if box is not None:
+                found[name] = box
+        return found
+
+
+@lru_cache(maxsize=4096)
+def _cached_graph(path: Path) -> dict[str, Box]:
+    return {box.name: box for box in read_scene_graph(path)}
+
+
+def read_scene_graph(path: str | Path) -> list[Box]:
+    """The boxes of a Chest ImaGenome scene graph (Wu et al., arXiv 2108.00316).
+
+    Args:
+        path: ``DICOMID_SceneGraph.json``. ``original_*`` coordinates, those of the
+            MIMIC-CXR-JPG image, are used where the file has them.
+
+    Returns:
+        Boxes of the 29 regions; empty and other boxes are passed over.
+
+    Raises:
+        DataRejectedError: If the file is no scene graph.
+    """
+    try:
+        content: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+        objects = content["objects"]
+        boxes = []
+        for entry in objects:
+            full = "original_x1" in entry
+            names = [f"{'original_' if full else ''}{e}" for e in _EDGES]
+            xyxy = _four([entry[name] for name in names])
+            empty = xyxy[2] <= xyxy[0] or xyxy[3] <= xyxy[1]
+            if entry["bbox_name"] in REGIONS and not empty:
+                boxes.append(Box(entry["bbox_name"], xyxy))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataRejectedError(
+            f"a Chest ImaGenome scene graph in {path}",
+            f"{type(error).__name__}: {error}",
+            "restore the file, or move it out of the folder",
+        ) from error
+    return boxes
+
+
+_EDGES = ("x1", "y1", "x2", "y2")

@@ -1,0 +1,217 @@
+"""Reports as triplets of anatomical region, finding and existence, by rule.
+
+    >>> [(t.region, t.tag, t.existence) for t in triplets(
+    ...     "Small left pleural effusion. Heart size is normal."
+    ... )]
+    [('left costophrenic angle', 'pleural effusion', 'present'), \
+('cardiac silhouette', 'cardiomegaly', 'absent')]
+
+This is the supervision of ASG (arXiv 2403.09294), whose own parser was not released.
+Words are in `tags`, places in `anatomy` and `alignment`; quality is measured by
+``benchmarks/triplet_quality.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from vlp_zoo.reports.alignment import ALWAYS_AT, TAG_SITES, regions_at
+from vlp_zoo.reports.anatomy import PAIRED_SITES, SIDES, SINGLE_SITES
+from vlp_zoo.reports.assertion import Status, find_cues, status_of
+from vlp_zoo.reports.location import places
+from vlp_zoo.reports.normality import deny
+from vlp_zoo.reports.notation import compile_table, compile_terms, lowered
+from vlp_zoo.reports.sections import split_sentences
+from vlp_zoo.reports.tags import NOT_A_TAG, TAG_ALSO, TAG_FINDINGS, TAG_TERMS, TAGS
+
+__all__ = [
+    "Statement",
+    "Triplet",
+    "align",
+    "sentence_regions",
+    "statements",
+    "tag_vector",
+    "triplets",
+]
+
+
+class Statement(NamedTuple):
+    """What a sentence says about one tag.
+
+    Attributes:
+        tag: One of `tags.TAGS`.
+        existence: ``"present"``, ``"absent"`` or ``"uncertain"``.
+        regions: Names of `anatomy.REGIONS`, possibly none.
+        text: The words of the mention, lower-case.
+    """
+
+    tag: str
+    existence: Status
+    regions: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Triplet:
+    """A statement about one region.
+
+    Attributes:
+        region: One of `anatomy.REGIONS`.
+        tag: One of `tags.TAGS`.
+        existence: ``"present"``, ``"absent"`` or ``"uncertain"``.
+        sentence: Index of the sentence in the text.
+    """
+
+    region: str
+    tag: str
+    existence: Status
+    sentence: int
+
+
+_SKIP = ""
+_MENTIONS, _NAMES = compile_table({_SKIP: NOT_A_TAG, **TAG_TERMS})
+_ALSO = [(compile_terms([term]), name) for term, name in TAG_ALSO.items()]
+_ALWAYS = [(re.compile(term), sites) for term, sites in ALWAYS_AT.items()]
+_SITES, _SITE_NAMES = compile_table({**PAIRED_SITES, **SINGLE_SITES})
+_SIDES, _SIDE_NAMES = compile_table(SIDES)
+
+
+def _mentions(sentence: str) -> list[tuple[int, int, str]]:
+    found: list[tuple[int, int, str]] = []
+    for match in _MENTIONS.finditer(sentence):
+        name = _NAMES[(match.lastindex or 1) - 1]
+        if name == _SKIP:
+            continue
+        found.append((match.start(), match.end(), name))
+        found += [
+            (match.start(), match.end(), other)
+            for pattern, other in _ALSO
+            if other != name and pattern.search(match.group())
+        ]
+    return found
+
+
+def _regions(text: str, tag: str, side: str, sites: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern, fixed in _ALWAYS:
+        if pattern.fullmatch(text):
+            return regions_at(side, fixed)
+    named = tuple(site for site in sites if site != "lung") or sites[:1]
+    return regions_at(side, named or TAG_SITES.get(tag, ()))
+
+
+@lru_cache(maxsize=65536)
+def statements(sentence: str) -> tuple[Statement, ...]:
+    """What one sentence says about the tags, in order.
+
+    Args:
+        sentence: Without line breaks that matter; sentences repeat between reports,
+            so results are kept.
+    """
+    text = lowered(sentence)
+    mentions = _mentions(text)
+    cues = find_cues(text) if mentions else []
+    found = []
+    for (start, end, tag), (side, sites) in zip(
+        mentions, places(text, mentions), strict=True
+    ):
+        existence = status_of(text, start, end, cues)
+        if existence is not None:
+            words = text[start:end]
+            regions = _regions(words, tag, side, sites)
+            found.append((start, Statement(tag, existence, regions, words)))
+    taken = [(start, end) for start, end, _ in mentions]
+    for start, end, findings in deny(text, taken):
+        side = _side(text)
+        found += [
+            (
+                start,
+                Statement(
+                    TAG_FINDINGS[finding],
+                    "absent",
+                    regions_at(side, TAG_SITES[TAG_FINDINGS[finding]]),
+                    text[start:end],
+                ),
+            )
+            for finding in findings
+            if finding in TAG_FINDINGS
+        ]
+    return tuple(statement for _, statement in sorted(found, key=lambda pair: pair[0]))
+
+
+def _side(sentence: str) -> str:
+    sides = {
+        _SIDE_NAMES[(match.lastindex or 1) - 1] for match in _SIDES.finditer(sentence)
+    }
+    return next(iter(sides)) if len(sides) == 1 else ""
+
+
+@lru_cache(maxsize=65536)
+def sentence_regions(sentence: str) -> tuple[str, ...]:
+    """The regions that a sentence is about.
+
+    Those of its statements; where it makes none with a place ("The hilar contours are
+    normal"), those of the sites it names.
+
+    >>> sentence_regions("Both lungs are clear.")
+    ('right lung', 'left lung')
+    """
+    found = dict.fromkeys(r for s in statements(sentence) for r in s.regions)
+    if found:
+        return tuple(found)
+    text = lowered(sentence)
+    sites = dict.fromkeys(
+        _SITE_NAMES[(match.lastindex or 1) - 1] for match in _SITES.finditer(text)
+    )
+    return regions_at(_side(text), tuple(sites))
+
+
+def align(sentences: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Region to the indices of the sentences about it, in order of first mention."""
+    found: dict[str, list[int]] = {}
+    for index, sentence in enumerate(sentences):
+        for region in sentence_regions(sentence):
+            found.setdefault(region, []).append(index)
+    return {region: tuple(indices) for region, indices in found.items()}
+
+
+def triplets(text: str) -> list[Triplet]:
+    """All triplets of a report text, in order, each once a sentence.
+
+    Args:
+        text: Findings and impression, or any text.
+    """
+    found: dict[Triplet, None] = {}
+    for index, sentence in enumerate(split_sentences(text)):
+        for tag, existence, regions, _ in statements(sentence):
+            for region in regions:
+                found[Triplet(region, tag, existence, index)] = None
+    return list(found)
+
+
+def tag_vector(sentences: str | Sequence[str]) -> dict[str, int | None]:
+    """One value a tag for a whole report.
+
+    A stated presence outranks doubt, doubt outranks denial.
+
+    Args:
+        sentences: A report text, or its sentences.
+
+    Returns:
+        Each of the 40 tags to 1 (present), 0 (absent), -1 (uncertain) or None (not
+        mentioned), in the order of `tags.TAGS`.
+    """
+    parts = split_sentences(sentences) if isinstance(sentences, str) else sentences
+    value: dict[str, int | None] = dict.fromkeys(TAGS)
+    for sentence in parts:
+        for tag, existence, _, _ in statements(sentence):
+            if existence == "present":
+                value[tag] = 1
+            elif existence == "uncertain" and value[tag] != 1:
+                value[tag] = -1
+            elif value[tag] is None:
+                value[tag] = 0
+    return value
