@@ -527,3 +527,9 @@ def test_render_escapes_and_marks() -> None:
     assert text == r"no \<b\> **`effus`****`ion`**"
     with pytest.raises(ValueError, match="zip"):
         render_masked(tokens, masked[:-1])
+
+
+def test_a_vocabulary_without_the_official_entities_is_told() -> None:
+    small = ReportTokenizer.train(["There is no effusion."] * 9, 64)
+    with pytest.warns(UserWarning, match="of the 41 entities"):
+        TokenTables.build(small, OFFICIAL)

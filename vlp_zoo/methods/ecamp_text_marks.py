@@ -6,6 +6,7 @@ and Python only visits the few positions where a longer run of tokens may start.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self, TypedDict
@@ -75,6 +76,15 @@ class TokenTables:
         if rules.single_tokens:
             found = map(tokenizer.token_id, OFFICIAL_ENTITIES - NEVER_MATCHED)
             first = [index for index in found if index is not None]
+            known, all_of_them = len(first), len(OFFICIAL_ENTITIES - NEVER_MATCHED)
+            if known < all_of_them:
+                warnings.warn(
+                    f"{known} of the {all_of_them} entities that the official rules "
+                    "look for are single tokens of this vocabulary; the others are "
+                    "never found (the authors' tokenizer file has them all: "
+                    "--model.tokenizer FILE; or --model.entities words)",
+                    stacklevel=2,
+                )
         else:
             entities = _runs(tokenizer, ENTITIES)
             first = list(entities)
