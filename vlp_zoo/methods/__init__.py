@@ -8,7 +8,9 @@ own by the entry-point group ``vlp_zoo.methods``.
 __all__ = ["METHODS"]
 
 METHODS: dict[str, str] = {
+    "asg": "vlp_zoo.methods.asg.ASG",
     "clip": "vlp_zoo.methods.clip.CLIP",
     "ecamp": "vlp_zoo.methods.ecamp.ECAMP",
     "mae": "vlp_zoo.methods.mae.MAE",
+    "place": "vlp_zoo.methods.place.PLACE",
 }

@@ -39,7 +39,6 @@ learn and the image encoder learns faster.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -202,16 +201,6 @@ class CLIP(PairedTowers[PairedBatch]):
             "image_to_text": self.image_weight * forth,
             "text_to_image": (1 - self.image_weight) * back,
         }
-
-    def embed_images(self, images: Tensor) -> Tensor:
-        """Images, (B, 1 or 3, H, W) uint8, in the joint space: (B, E), unit length."""
-        pooled = self.image_encoder(self.image_encoder.prepare(images)).pooled
-        return functional.normalize(self.image_head(pooled).float(), dim=1)
-
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Reports or prompts in the joint space: (B, E), unit length."""
-        pooled = self.encode_texts(texts).pooled
-        return functional.normalize(self.text_head(pooled).float(), dim=1)
 
     def pictures(self, batch: PairedBatch) -> dict[str, Tensor | str]:
         """Images, their similarities to the reports (rows: images), and the reports."""

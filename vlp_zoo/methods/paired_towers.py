@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vlp_zoo.encoders.checkpoint import load_encoder
+from vlp_zoo.encoders.frozen_text import (
+    FrozenText,
+    frozen_text_from_state,
+    load_frozen_text,
+)
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
@@ -17,7 +24,16 @@ from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.methods.base import BatchT, VLPModule
 from vlp_zoo.methods.paired import ReportTokens
 
-__all__ = ["PairedTowers", "TextOutput", "TextSizes", "TextTower", "projection"]
+__all__ = [
+    "FrozenTower",
+    "PairedTowers",
+    "TextOutput",
+    "TextSizes",
+    "TextTower",
+    "projection",
+]
+
+CORPUS = "corpus"
 
 
 class TextSizes(NamedTuple):
@@ -73,10 +89,48 @@ class TextTower(nn.Module):
         return TextOutput(found.pooled, found.tokens, mask)
 
 
-class PairedTowers(VLPModule[BatchT]):
-    """The half that image-report methods share: encoders, warm start, tokens."""
+class FrozenTower(nn.Module):
+    """Fixed features of whole texts; nothing to train and nothing in the state dict.
 
-    text_tower: TextTower
+    Features are scaled to unit mean square, as a linear map expects them.
+
+    Args:
+        frozen: Makes the features.
+    """
+
+    anchor: Tensor
+
+    def __init__(self, frozen: FrozenText) -> None:
+        super().__init__()
+        self.frozen = frozen
+        self.width = frozen.width
+        # Knows the device.
+        self.register_buffer("anchor", torch.zeros(()), persistent=False)
+
+    def features(self, texts: Sequence[str]) -> Tensor:
+        """(N, D) without gradient, on this module's device."""
+        found = self.frozen.encode(texts).to(self.anchor.device)
+        return functional.normalize(found, dim=1) * math.sqrt(self.width)
+
+    def forward(
+        self, input_ids: Tensor, mask: Tensor, texts: Sequence[str]
+    ) -> TextOutput:
+        """Encode ``texts``; one token stands for each. See `TextTower.forward`."""
+        found = self.features(texts)
+        return TextOutput(found, found[:, None], mask[:, :1])
+
+
+class PairedTowers(VLPModule[BatchT]):
+    """The half that image-report methods share: encoders, warm start, tokens.
+
+    A method builds ``image_head`` and ``text_head``, from the encoders' pooled vectors
+    into the joint space.
+    """
+
+    text_tower: TextTower | FrozenTower
+    image_head: nn.Module
+    text_head: nn.Module
+    frozen_text: FrozenText | None = None
 
     def set_towers(
         self,
@@ -87,7 +141,6 @@ class PairedTowers(VLPModule[BatchT]):
         text_model: str | None,
         text_sizes: TextSizes,
         max_tokens: int,
-        sentences: int = 0,
     ) -> None:
         """Remember the settings until `build_towers`."""
         self.image_encoder_name = image_encoder
@@ -97,13 +150,16 @@ class PairedTowers(VLPModule[BatchT]):
         self.text_model = text_model
         self.text_sizes = text_sizes
         self.max_tokens = max_tokens
-        self.sentences = sentences
-        if text_model not in (None, "corpus") and self.tokenizer_name == "corpus":
+        if text_model not in (None, CORPUS) and self.tokenizer_name == "corpus":
             # A pretrained BERT understands its own vocabulary only.
             self.tokenizer_name = str(text_model)
 
-    def build_towers(self) -> None:
-        """Create both encoders; batch norms see the rows of all processes."""
+    def build_towers(self, read: bool = True) -> None:
+        """Create both encoders; batch norms see the rows of all processes.
+
+        Args:
+            read: Create the text tower.
+        """
         self.image_encoder = ImageEncoder(
             self.image_encoder_name,
             self.image_size,
@@ -111,7 +167,43 @@ class PairedTowers(VLPModule[BatchT]):
             timm_arguments=self.encoder_sizes,
         )
         sync_batchnorm(self.image_encoder)
-        self.text_tower = TextTower(self._text_encoder())
+        if not read:
+            return
+        if self.text_model != CORPUS:
+            self.text_tower = TextTower(self._text_encoder())
+            return
+        if self.frozen_text is None:
+            raise ConfigError(
+                "text features of the training reports (text_model: corpus)",
+                "none yet",
+                "call setup() with a data module, or set module.frozen_text first",
+            )
+        self.text_tower = FrozenTower(self.frozen_text)
+
+    def setup(self, stage: str) -> None:
+        """Fix the tokenizer, and the text features where they are wanted."""
+        super().setup(stage)
+        if self.text_model == CORPUS and self.frozen_text is None:
+            data: Any = getattr(self.trainer, "datamodule", None)
+            self.frozen_text = load_frozen_text(
+                CORPUS,
+                getattr(data, "corpus", None),
+                getattr(data, "corpus_fingerprint", None),
+                self.text_sizes.width,
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the text features' own weights, which no state dict holds."""
+        super().on_save_checkpoint(checkpoint)
+        if self.frozen_text is not None:
+            checkpoint["frozen_text"] = self.frozen_text.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore them before the networks are built."""
+        stored = checkpoint.get("frozen_text")
+        if stored is not None:
+            self.frozen_text = frozen_text_from_state(stored)
+        super().on_load_checkpoint(checkpoint)
 
     def _text_encoder(self) -> TextEncoder:
         sizes = self.text_sizes
@@ -137,13 +229,33 @@ class PairedTowers(VLPModule[BatchT]):
             state = load_encoder(self.warm_start).timm.state_dict()
             self.image_encoder.load_weights(state, self.warm_start)
 
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images, (B, 1 or 3, H, W) uint8, in the joint space: (B, E), unit length."""
+        self._need_heads()
+        pooled = self.image_encoder(self.image_encoder.prepare(images)).pooled
+        return functional.normalize(self.image_head(pooled).float(), dim=1)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Reports or prompts in the joint space: (B, E), unit length."""
+        self._need_heads()
+        pooled = self.encode_texts(texts).pooled
+        return functional.normalize(self.text_head(pooled).float(), dim=1)
+
+    def _need_heads(self) -> None:
+        if not hasattr(self, "image_head"):
+            raise ConfigError(
+                "a joint space of images and reports",
+                "a model trained without that term",
+                "train with --model.itc_weight above 0",
+            )
+
     def report_tokens(self) -> ReportTokens:
         """Text to fields; needs the tokenizer."""
         if self.tokenizer is None:
             raise ConfigError(
                 "a tokenizer", "none yet", "call setup() or set module.tokenizer first"
             )
-        return ReportTokens(self.tokenizer, self.max_tokens, self.sentences)
+        return ReportTokens(self.tokenizer, self.max_tokens)
 
     def encode_texts(self, texts: Sequence[str]) -> TextOutput:
         """Texts straight through the tower, on this module's device."""
