@@ -86,16 +86,18 @@ from vlp_zoo.methods.asg_regions import (
     sentence_means,
     word_slots,
 )
-from vlp_zoo.methods.asg_transform import ASGBatch, ASGTransform, tokenize_texts
+from vlp_zoo.methods.asg_transform import (
+    ASGBatch,
+    ASGTransform,
+    require_tokenizer,
+    tokenize_texts,
+)
 from vlp_zoo.methods.base import VLPModule
 from vlp_zoo.modules import bert_layers
 from vlp_zoo.reports.regions import RegionBoxes
 
 __all__ = ["ASG", "ASGBatch"]
 
-NO_TOKENIZER = ConfigError(
-    "a tokenizer", "none yet", "call setup() or set module.tokenizer first"
-)
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
@@ -306,10 +308,8 @@ class ASG(VLPModule[ASGBatch]):
 
     def make_transform(self, train: bool) -> ASGTransform:
         """Crop, tokenise, align regions with sentences, read tags."""
-        if self.tokenizer is None:
-            raise NO_TOKENIZER
         return ASGTransform(
-            tokenizer=self.tokenizer,
+            tokenizer=require_tokenizer(self.tokenizer),
             boxes=self.region_boxes,
             max_tokens=self.max_tokens,
             max_regions=self.max_regions,
@@ -428,9 +428,8 @@ class ASG(VLPModule[ASGBatch]):
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Reports or prompts in the joint space: (B, E), unit length."""
-        if self.tokenizer is None:
-            raise NO_TOKENIZER
-        fields = tokenize_texts(self.tokenizer, texts, self.max_tokens)
+        tokenizer = require_tokenizer(self.tokenizer)
+        fields = tokenize_texts(tokenizer, texts, self.max_tokens)
         words = self.encode_words(*(field.to(self.device) for field in fields))
         return unit_length(self.report_head(words[:, 0]))
 
