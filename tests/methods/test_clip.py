@@ -18,6 +18,7 @@ from tests.methods.paired import (
     train_on,
 )
 from vlp_zoo.encoders.checkpoint import save_encoder
+from vlp_zoo.encoders.frozen_text import load_frozen_text
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.clip import CLIP
@@ -38,12 +39,16 @@ KINDS: list[dict[str, Any]] = [
     {},
     {"image_encoder": "micro", "image_size": 32, "learn_temperature": True},
     {"head_width": 0, "multi_positive": False, "sentence_dropout": 0.3},
+    {"text_model": "corpus", "text_width": 12},
 ]
 
 
 def build(**arguments: Any) -> CLIP:
-    module: CLIP = prepared(CLIP(**{**TINY, **arguments}))
-    return module
+    module = CLIP(**{**TINY, **arguments})
+    if module.text_model == "corpus":
+        module.frozen_text = load_frozen_text("corpus", lambda: REPORTS * 2, width=12)
+    made: CLIP = prepared(module)
+    return made
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,7 +75,17 @@ def test_it_learns_one_batch_by_heart_and_embeds_accordingly() -> None:
     assert torch.allclose(alone[0], texts[3], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS[:2])
+def test_fixed_features_tell_the_reports_apart() -> None:
+    module = build(**KINDS[3], image_encoder="micro", image_size=32).train()
+    batch = batch_of(module, count=8, train=False)
+    train_on(module, batch, steps=60, rate=3e-3)
+    module.eval()
+    with torch.no_grad():
+        similar = module.embed_images(batch["image"]) @ module.embed_texts(REPORTS).T
+    assert similar.argmax(1).tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], KINDS[3]])
 def test_two_processes_equal_one(tmp_path: Path, kind: dict[str, Any]) -> None:
     module = build(**kind).train()
     batch = batch_of(module, count=8)

@@ -95,20 +95,31 @@ class FrozenTower(nn.Module):
     Features are scaled to unit mean square, as a linear map expects them.
 
     Args:
-        frozen: Makes the features.
+        width: D.
+        frozen: Makes the features; may come later, from a checkpoint.
     """
 
     anchor: Tensor
 
-    def __init__(self, frozen: FrozenText) -> None:
+    def __init__(self, width: int, frozen: FrozenText | None = None) -> None:
         super().__init__()
         self.frozen = frozen
-        self.width = frozen.width
+        self.width = width
         # Knows the device.
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
 
     def features(self, texts: Sequence[str]) -> Tensor:
-        """(N, D) without gradient, on this module's device."""
+        """(N, D) without gradient, on this module's device.
+
+        Raises:
+            ConfigError: If nothing makes features yet.
+        """
+        if self.frozen is None:
+            raise ConfigError(
+                "text features of the training reports (text_model: corpus)",
+                "none yet",
+                "call setup() with a data module, or set module.frozen_text first",
+            )
         found = self.frozen.encode(texts).to(self.anchor.device)
         return functional.normalize(found, dim=1) * math.sqrt(self.width)
 
@@ -172,13 +183,7 @@ class PairedTowers(VLPModule[BatchT]):
         if self.text_model != CORPUS:
             self.text_tower = TextTower(self._text_encoder())
             return
-        if self.frozen_text is None:
-            raise ConfigError(
-                "text features of the training reports (text_model: corpus)",
-                "none yet",
-                "call setup() with a data module, or set module.frozen_text first",
-            )
-        self.text_tower = FrozenTower(self.frozen_text)
+        self.text_tower = FrozenTower(self.text_sizes.width, self.frozen_text)
 
     def setup(self, stage: str) -> None:
         """Fix the tokenizer, and the text features where they are wanted."""
@@ -199,11 +204,14 @@ class PairedTowers(VLPModule[BatchT]):
             checkpoint["frozen_text"] = self.frozen_text.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore them before the networks are built."""
+        """Restore them; Lightning may have built the networks before."""
         stored = checkpoint.get("frozen_text")
         if stored is not None:
             self.frozen_text = frozen_text_from_state(stored)
         super().on_load_checkpoint(checkpoint)
+        tower = getattr(self, "text_tower", None)
+        if isinstance(tower, FrozenTower):
+            tower.frozen = self.frozen_text
 
     def _text_encoder(self) -> TextEncoder:
         sizes = self.text_sizes
