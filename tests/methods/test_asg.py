@@ -32,7 +32,12 @@ from vlp_zoo.methods.asg_losses import (
     region_loss,
     soft_labels,
 )
-from vlp_zoo.methods.asg_networks import TagDecoder, cosine_restarts, tag_queries
+from vlp_zoo.methods.asg_networks import (
+    TagDecoder,
+    cosine_restarts,
+    look_up,
+    tag_queries,
+)
 from vlp_zoo.methods.asg_regions import (
     merge_words,
     roi_weights,
@@ -329,23 +334,43 @@ def test_global_losses_by_torch() -> None:
     assert torch.allclose(ours, torch.stack(parts).sum() / 4, rtol=1e-4)
 
 
-def test_attention_of_the_tag_decoder_is_that_of_its_last_layer() -> None:
+def test_the_tag_decoder_is_a_transformer_decoder() -> None:
     torch.manual_seed(0)
-    decoder = TagDecoder(16, 12, depth=2, heads=2, ffn=8, dropout=0.0).eval()
+    decoder = TagDecoder(16, 12, depth=2, heads=2, ffn=8, dropout=0.0)
+    for name, parameter in decoder.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
     tags, patches = torch.randn(40, 16), torch.randn(2, 9, 12)
-    seen: list[Tensor] = []
+    memory = decoder.memory(patches)
+    decoded = decoder.decoder(tags.expand(2, -1, -1), memory)
+    expected = decoder.score(decoded).squeeze(2)
+    found = decoder(tags, patches)
+    assert torch.allclose(found, expected, atol=1e-5)
+    parameters = list(decoder.parameters())
+    gradients = torch.autograd.grad(expected.square().sum(), parameters)
+    ours = torch.autograd.grad(found.square().sum(), parameters)
+    for a, b in zip(gradients, ours, strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-3)
     last = decoder.decoder.layers[-1].multihead_attn
+    queries = torch.randn(2, 40, 16)
+    same, weights = look_up(last, queries, memory)
+    theirs, shown = last(queries, memory, memory)
+    assert torch.allclose(same, theirs, atol=1e-5)
+    assert torch.allclose(weights.unflatten(1, (2, 40)).mean(1), shown, atol=1e-5)
+    assert decoder.attention(tags, patches).shape == (2, 40, 9)
 
-    def keep(part: Any, inputs: Any) -> None:
-        query, memory = inputs[0], inputs[1]
-        seen.append(last.forward(query, memory, memory, need_weights=True)[1])
 
-    handle = last.register_forward_pre_hook(keep)
-    decoder(tags, patches)
-    handle.remove()
-    attention = decoder.attention(tags, patches)
-    assert attention.shape == (2, 40, 9)
-    assert torch.allclose(attention, seen[0], atol=1e-5)
+def test_dropout_of_look_ups_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    attention = torch.nn.MultiheadAttention(8, 2, dropout=0.5, batch_first=True)
+    torch.nn.init.normal_(attention.in_proj_bias)
+    queries, memory = torch.randn(1, 3, 8), torch.randn(1, 6, 8)
+    with torch.no_grad():
+        draws = [look_up(attention, queries, memory)[0] for _ in range(4000)]
+        attention.eval()
+        exact = look_up(attention, queries, memory)[0]
+    assert not torch.equal(draws[0], draws[1])
+    assert torch.allclose(torch.stack(draws).mean(0), exact, atol=0.05)
 
 
 def test_the_schedule_starts_anew() -> None:

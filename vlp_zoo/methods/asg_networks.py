@@ -7,7 +7,6 @@ decoder in the manner of Query2Label (Liu et al., arXiv 2107.10834).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +27,7 @@ __all__ = [
     "cosine_restarts",
     "local_features",
     "local_shape",
+    "look_up",
     "official_optimizer",
     "tag_queries",
     "unit_length",
@@ -116,23 +116,69 @@ class TagDecoder(nn.Module):
 
     def forward(self, tags: Tensor, patches: Tensor) -> Tensor:
         """Tag features (K, F) and patches (B, P, C) to logits (B, K)."""
-        queries = tags.expand(len(patches), -1, -1)
-        decoded = self.decoder(queries, self.memory(patches))
+        decoded: Tensor = self.decoder.norm(self._decode(tags, patches)[0])
         logits: Tensor = self.score(self.dropout(decoded))
         return logits.squeeze(2)
 
     @torch.no_grad()
     def attention(self, tags: Tensor, patches: Tensor) -> Tensor:
         """Where the last layer looks for each tag: (B, K, P), the mean over heads."""
+        weights: Tensor = self._decode(tags, patches)[1]
+        return weights.unflatten(1, (-1, len(tags))).mean(1)
+
+    def _decode(self, tags: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """The layers of the decoder, with `look_up` for their cross-attention."""
         hidden = tags.expand(len(patches), -1, -1)
         memory = self.memory(patches)
-        for layer in self.decoder.layers[:-1]:
-            hidden = layer(hidden, memory)
-        last = self.decoder.layers[-1]
-        normed = last.norm1(hidden)
-        hidden = hidden + last.self_attn(normed, normed, normed, need_weights=False)[0]
-        weights: Tensor = last.multihead_attn(last.norm2(hidden), memory, memory)[1]
-        return weights
+        weights = memory.new_empty(0)
+        for part in self.decoder.layers:
+            layer: Any = part
+            normed = layer.norm1(hidden)
+            own = layer.self_attn(normed, normed, normed, need_weights=False)[0]
+            hidden = hidden + layer.dropout1(own)
+            seen, weights = look_up(layer.multihead_attn, layer.norm2(hidden), memory)
+            hidden = hidden + layer.dropout2(seen)
+            inner = layer.dropout(layer.linear1(layer.norm3(hidden)).relu())
+            hidden = hidden + layer.dropout3(layer.linear2(inner))
+        return hidden, weights
+
+
+def look_up(
+    attention: nn.MultiheadAttention, queries: Tensor, memory: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Attention of few queries over a long memory, without its keys and values.
+
+    ``(q W_q)(m W_k)' = (q W_q W_k') m'``: moving the projections from the memory to the
+    queries costs less where there are fewer queries than patches.
+
+    Args:
+        attention: Gives the weights; its own forward would give the same result.
+        queries: (B, K, F).
+        memory: (B, P, F).
+
+    Returns:
+        (B, K, F), and the attention weights (B, heads * K, P) before dropout.
+    """
+    heads, number = attention.num_heads, queries.shape[1]
+    width = queries.shape[2] // heads
+    weight, bias = attention.in_proj_weight, attention.in_proj_bias
+    w_query, w_key, w_value = weight.chunk(3)
+    b_query, b_key, b_value = bias.chunk(3)
+    query = nn.functional.linear(queries, w_query, b_query) * width**-0.5
+    query = query.unflatten(2, (heads, width))
+    # Per head: (B, K, h, e) and (h, e, F) to (B, h, K, F).
+    wide = torch.einsum("bkhe,hef->bhkf", query, w_key.unflatten(0, (heads, width)))
+    shift = (query * b_key.view(heads, width)).sum(3).transpose(1, 2)
+    scores = wide.flatten(1, 2) @ memory.transpose(1, 2) + shift.flatten(1)[..., None]
+    weights = scores.softmax(2)
+    kept = nn.functional.dropout(weights, attention.dropout, attention.training)
+    mixed = (kept @ memory).unflatten(1, (heads, number))
+    value = torch.einsum("bhkf,hef->bkhe", mixed, w_value.unflatten(0, (heads, width)))
+    # Without dropout the weights of a query sum to 1.
+    share = kept.sum(2).unflatten(1, (heads, number)).transpose(1, 2)
+    value = value + share[..., None] * b_value.view(heads, width)
+    result: Tensor = attention.out_proj(value.flatten(2))
+    return result, weights
 
 
 def cosine_restarts(

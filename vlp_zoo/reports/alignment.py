@@ -23,7 +23,7 @@ ALWAYS_AT: dict[str, tuple[str, ...]] = {
         "svc",
         "upper lung zone",
     ),
-    r"(?:sternotomy |sternal |cerclage )wires?": ("mediastinum",),
+    r"(?:sternotomy |sternal |cerclage )?wires?": ("mediastinum",),
     r"cardiomegaly|.*\b(?:heart|cardiac|cardiopericardial)\b.*": (
         "cardiac silhouette",
     ),
@@ -63,7 +63,8 @@ TAG_SITES: dict[str, tuple[str, ...]] = {
     "hernia": ("mediastinum", "abdomen"),
     "shift": ("mediastinum",),
 }
-"""Tag to the sites it is at where the sentence names none; other tags have no place."""
+"""Tag to the sites it is at where the sentence names none, or only "lung" ("pulmonary
+edema"); other tags have no place."""
 
 
 def regions_at(side: str, sites: tuple[str, ...]) -> tuple[str, ...]:

@@ -21,7 +21,6 @@ TAG_TERMS: dict[str, tuple[str, ...]] = {
         r"opacit(?:y|ies)",
         r"opacifi(?:cations?|ed)",
         r"air ?space (?:disease|process)",
-        r"densit(?:y|ies)",
         r"haziness",
     ),
     "pneumothorax": (r"(?:hydro|hemo)?pneumothora(?:x|xes|ces)", r"ptx"),
@@ -89,15 +88,26 @@ TAG_TERMS: dict[str, tuple[str, ...]] = {
     "engorgement": (
         r"engorge(?:d|ment)",
         r"(?:vascular |venous |pulmonary |central )*congestion",
+        r"(?:vascular|venous) (?:prominence|redistribution|fullness|hypertension)",
+        (
+            r"(?:prominen(?:t|ce)|increased|indistinct(?:ness)?)(?: of)?(?: the)?"
+            r" (?:central |pulmonary |perihilar )*"
+            r"(?:vascularity|vasculature|vessels|vascular markings)"
+        ),
+        (
+            r"(?:vascularity|vasculature|vascular markings)"
+            r" ~(?:increased|accentuated|prominent|indistinct)"
+        ),
+        r"cephali[sz]ation",
     ),
-    "nodule": (r"nodul(?:es?|ar|arity)(?! densit)", r"granulomas?|granulomata"),
-    "wire": (r"(?:sternotomy |sternal |cerclage )?wires?", r"(?:\w+ )?leads?"),
+    "nodule": (r"nodul(?:es?|ar(?! densit)|arity)",),
+    "wire": (r"(?:sternotomy |sternal |cerclage )?wires?", r"leads?"),
     "pacemaker": (r"(?:cardiac )?pace-?makers?", r"pacers?", r"pacing \w+"),
     "pleural thicken": (
         r"(?:pleural|biapical|apical)(?:[ -](?!effusion)\w+){0,2} thicken\w+",
         r"thickening of the ~(?:pleura|fissures?)",
         r"thickened pleura",
-        r"(?:calcified )?pleural (?:plaques?|calcifications?)",
+        r"(?:calcified )?pleural (?:plaques?|calcifications?|scar(?:s|ring)?)",
         r"(?:apical|pleural) cap(?:ping)?",
     ),
     "marking": (r"(?:interstitial |vascular |lung |bronchovascular )*markings?",),
@@ -137,6 +147,7 @@ TAG_ALSO: dict[str, str] = {
     r"cardio-?mediastinal": "cardiomegaly",
     r"hydropneumothora\w+": "pleural effusion",
     r"(?:calcified )?pleural (?:plaques?|calcif\w+)": "calcification",
+    r"pleural scar\w*": "scar",
     r"drain|(?:chest|pleural) tubes?": "drainage",
     r"drains?": "tube",
     r"picc|lines?|catheters?": "line",
@@ -151,6 +162,7 @@ NOT_A_TAG: tuple[str, ...] = (
     r"mass effect|body mass|mass index",
     r"nipple (?:shadow|nodul\w+|opacit\w+|densit\w+)s?",
     r"(?:vertebral|compression)(?: \w+){0,2} (?:collapse|deformit\w+)",
+    r"(?:dual|single|triple)[ -](?:lead|chamber)",
     r"leads? to|line of|in line|kerley b? ?lines?|midline|fissural? lines?",
     r"(?:ekg|ecg|eeg|monitor\w*|telemetry|external|overlying) (?:leads?|wires?)",
     r"(?:mid ?)?clavicular lines?",

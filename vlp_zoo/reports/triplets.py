@@ -95,12 +95,28 @@ def _mentions(sentence: str) -> list[tuple[int, int, str]]:
     return found
 
 
+def _places(
+    sentence: str, mentions: Sequence[tuple[int, int, str]]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Side and sites; neighbours ("consolidative opacity") are in one place."""
+    found = places(sentence, mentions)
+    nowhere: tuple[str, tuple[str, ...]] = ("", ())
+    pairs = [(i - 1, i) for i in range(1, len(mentions))]
+    for a, b in (*pairs, *reversed(pairs)):
+        if not sentence[mentions[a][1] : mentions[b][0]].strip():
+            found[b] = found[a] if found[b] == nowhere else found[b]
+            found[a] = found[b] if found[a] == nowhere else found[a]
+    return found
+
+
 def _regions(text: str, tag: str, side: str, sites: tuple[str, ...]) -> tuple[str, ...]:
     for pattern, fixed in _ALWAYS:
         if pattern.fullmatch(text):
-            return regions_at(side, fixed)
-    named = tuple(site for site in sites if site != "lung") or sites[:1]
-    return regions_at(side, named or TAG_SITES.get(tag, ()))
+            # A device is on one side: where none is named, only its middle is known.
+            middle = tuple(site for site in fixed if site in SINGLE_SITES)
+            return regions_at(side, fixed if side else middle or fixed)
+    named = tuple(site for site in sites if site != "lung")
+    return regions_at(side, named or TAG_SITES.get(tag, sites))
 
 
 @lru_cache(maxsize=65536)
@@ -116,7 +132,7 @@ def statements(sentence: str) -> tuple[Statement, ...]:
     cues = find_cues(text) if mentions else []
     found = []
     for (start, end, tag), (side, sites) in zip(
-        mentions, places(text, mentions), strict=True
+        mentions, _places(text, mentions), strict=True
     ):
         existence = status_of(text, start, end, cues)
         if existence is not None:
