@@ -212,3 +212,22 @@ def test_sync_keeps_the_parameters_and_refuses_what_it_does_not_know() -> None:
     assert isinstance(sync_batchnorm(nn.BatchNorm2d(2)), SyncedBatchNorm)
     with pytest.raises(ConfigError, match="InstanceNorm"):
         sync_batchnorm(nn.Sequential(type("InstanceNormish", (nn.BatchNorm1d,), {})(2)))
+
+
+def test_ddp_takes_it_on_cpus(tmp_path: Path) -> None:
+    # DDP refuses torch's own SyncBatchNorm there, by its class.
+    images = torch.randn(2 * HALF, 1, 6, 6)
+    images[HALF:] += 2
+    synced = sync_batchnorm(network(0.1))
+    whole = step(copy.deepcopy(synced), images)
+
+    def work(rank: int) -> list[Tensor]:
+        wrapped = nn.parallel.DistributedDataParallel(synced)
+        out = wrapped(half(rank, images))
+        loss = (out * torch.arange(6.0)).square().mean() + (out**3).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return [p.grad for p in synced.parameters() if p.grad is not None]
+
+    for result in on_two_processes(work, tmp_path):
+        for ours, theirs in zip(result, whole[1], strict=True):
+            assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)

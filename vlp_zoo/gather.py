@@ -79,73 +79,89 @@ def row_offset(count: int) -> int:
     return dist.get_rank() * count if exchanging() else 0
 
 
-class SyncedBatchNorm(nn.SyncBatchNorm):
+class _NormaliseTogether(torch.autograd.Function):
+    """Batch norm with the mean and variance of all processes' rows; no affine part.
+
+    Only the input is kept for backward, in its own precision.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
+        axes, shape = _axes(rows)
+        variance, mean = torch.var_mean(wide, axes, correction=0)
+        own = torch.stack([mean, variance])
+        parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, own)
+        means, variances = torch.stack(parts).unbind(1)
+        # Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm (1979).
+        mean = means.mean(0)
+        variance = (variances + (means - mean).square()).mean(0)
+        scale = (variance + eps).rsqrt()
+        ctx.save_for_backward(rows, mean, scale)
+        ctx.mark_non_differentiable(mean, variance)
+        return (wide - mean.view(shape)) * scale.view(shape), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        rows, mean, scale = ctx.saved_tensors
+        error = grad_outputs[0]
+        axes, shape = _axes(rows)
+        normal = (rows.to(error.dtype) - mean.view(shape)) * scale.view(shape)
+        sums = torch.stack([error.sum(axes), (error * normal).sum(axes)])
+        dist.all_reduce(sums)
+        count = rows.numel() // rows.shape[1] * dist.get_world_size()
+        along, across = (sums / count).unbind(0)
+        found = error - along.view(shape) - normal * across.view(shape)
+        return (found * scale.view(shape)).to(rows.dtype), None
+
+
+def _axes(rows: Tensor) -> tuple[list[int], list[int]]:
+    """All axes but the second, and the shape that spreads (C,) over the rows."""
+    axes = [axis for axis in range(rows.ndim) if axis != 1]
+    return axes, [1, -1] + [1] * (rows.ndim - 2)
+
+
+class SyncedBatchNorm(_BatchNorm):
     """Batch norm over the rows of all processes, on CPUs too.
 
-    State-dict keys are those of BatchNorm1d and 2d. On accelerators it is torch's own;
-    torch has none for CPUs, where each process's means and variances are exchanged
-    and combined (Chan, Golub, LeVeque: Updating formulae, 1979). Without several
-    processes it is plain batch norm.
+    State-dict keys are those of BatchNorm1d and 2d. Without several processes it is
+    plain batch norm. (torch's own SyncBatchNorm is refused by DDP on CPUs.)
 
     Args:
         *args: As of ``torch.nn.BatchNorm2d``.
         **kwargs: The same.
     """
 
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"rows and channels, got shape {tuple(input.shape)}")
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, ...) over all axes but the second."""
-        if not self.training:
+        if not self.training or not exchanging():
             return super().forward(input)
-        if input.device.type != "cpu":
-            return super().forward(input)
-        if not exchanging():
-            return self._alone(input)
-        return self._together(input)
+        self._check_input_dim(input)
+        normal, mean, variance = _NormaliseTogether.apply(input, self.eps)
+        if self.running_mean is not None and self.running_var is not None:
+            count = input.numel() // input.shape[1] * dist.get_world_size()
+            rate = self._rate()
+            unbiased = variance * (count / max(count - 1, 1))
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), rate)
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), rate)
+        _, shape = _axes(input)
+        if self.weight is not None:
+            normal = normal * self.weight.view(shape) + self.bias.view(shape)
+        result: Tensor = normal.to(input.dtype)
+        return result
 
     def _rate(self) -> float:
         """Weight of the new batch in the running statistics; counts the batch."""
-        if self.num_batches_tracked is None:
-            return 0.0
-        self.num_batches_tracked.add_(1)
-        if self.momentum is None:
-            return 1.0 / int(self.num_batches_tracked)
-        return float(self.momentum)
-
-    def _alone(self, input: Tensor) -> Tensor:
-        return nn.functional.batch_norm(
-            input,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            True,
-            self._rate(),
-            self.eps,
-        )
-
-    def _together(self, input: Tensor) -> Tensor:
-        self._check_input_dim(input)
-        wide = input.to(torch.promote_types(input.dtype, torch.float32))
-        axes = [axis for axis in range(input.ndim) if axis != 1]
-        shape = [1, -1] + [1] * (input.ndim - 2)
-        variance, mean = torch.var_mean(wide, axes, correction=0)
-        means, variances = gather_rows(torch.stack([mean, variance])[None]).unbind(1)
-        mean = means.mean(0)
-        variance = (variances + (means - mean).square()).mean(0)
-        count = wide.numel() // wide.shape[1] * len(means)
-        rate = self._rate()
-        if self.running_mean is not None and self.running_var is not None:
-            with torch.no_grad():
-                unbiased = variance * (count / max(count - 1, 1))
-                self.running_mean.lerp_(mean.to(self.running_mean.dtype), rate)
-                self.running_var.lerp_(unbiased.to(self.running_var.dtype), rate)
-        scale = (variance + self.eps).rsqrt()
-        if self.weight is not None:
-            scale = scale * self.weight
-        result = (wide - mean.view(shape)) * scale.view(shape)
-        if self.bias is not None:
-            result = result + self.bias.view(shape)
-        return result.to(input.dtype)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:
+                return 1.0 / int(self.num_batches_tracked)
+        return float(self.momentum or 0.0)
 
 
 class _SyncedBatchNormAct(SyncedBatchNorm):
