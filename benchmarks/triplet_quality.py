@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from annotator_quality import DEFAULT, read_half
 
-from benchmarks.annotator_quality import DEFAULT, read_half
 from vlp_zoo.data.phantom.chest import PhantomChestSource
 from vlp_zoo.data.phantom.facts import Finding
 from vlp_zoo.data.phantom.frontal import regions_of
@@ -142,7 +142,8 @@ def _name(finding: Finding) -> str:
 
 def _places(finding: Finding) -> tuple[list[str], list[str]]:
     """The regions that the report has to name, and all that would be right."""
-    needed, allowed = [], []
+    needed: list[str] = []
+    allowed: list[str] = []
     for side in finding.sides or ("",):
         regions = regions_of(finding, side)
         # The lung around a zone is right, but naming the zone is enough.
@@ -274,5 +275,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     sys.exit(main(sys.argv[1:]))

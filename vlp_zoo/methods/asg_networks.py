@@ -116,15 +116,16 @@ class TagDecoder(nn.Module):
 
     def forward(self, tags: Tensor, patches: Tensor) -> Tensor:
         """Tag features (K, F) and patches (B, P, C) to logits (B, K)."""
-        decoded: Tensor = self.decoder.norm(self._decode(tags, patches)[0])
+        last: Any = self.decoder.norm
+        decoded: Tensor = last(self._decode(tags, patches)[0])
         logits: Tensor = self.score(self.dropout(decoded))
         return logits.squeeze(2)
 
     @torch.no_grad()
     def attention(self, tags: Tensor, patches: Tensor) -> Tensor:
         """Where the last layer looks for each tag: (B, K, P), the mean over heads."""
-        weights: Tensor = self._decode(tags, patches)[1]
-        return weights.unflatten(1, (-1, len(tags))).mean(1)
+        weights = self._decode(tags, patches)[1]
+        return weights.view(len(patches), -1, len(tags), weights.shape[2]).mean(1)
 
     def _decode(self, tags: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
         """The layers of the decoder, with `look_up` for their cross-attention."""
@@ -159,23 +160,23 @@ def look_up(
     Returns:
         (B, K, F), and the attention weights (B, heads * K, P) before dropout.
     """
-    heads, number = attention.num_heads, queries.shape[1]
-    width = queries.shape[2] // heads
+    batch, number, full = queries.shape
+    heads, width = attention.num_heads, full // attention.num_heads
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
     w_query, w_key, w_value = weight.chunk(3)
     b_query, b_key, b_value = bias.chunk(3)
     query = nn.functional.linear(queries, w_query, b_query) * width**-0.5
-    query = query.unflatten(2, (heads, width))
+    query = query.view(batch, number, heads, width)
     # Per head: (B, K, h, e) and (h, e, F) to (B, h, K, F).
-    wide = torch.einsum("bkhe,hef->bhkf", query, w_key.unflatten(0, (heads, width)))
+    wide = torch.einsum("bkhe,hef->bhkf", query, w_key.view(heads, width, full))
     shift = (query * b_key.view(heads, width)).sum(3).transpose(1, 2)
     scores = wide.flatten(1, 2) @ memory.transpose(1, 2) + shift.flatten(1)[..., None]
     weights = scores.softmax(2)
     kept = nn.functional.dropout(weights, attention.dropout, attention.training)
-    mixed = (kept @ memory).unflatten(1, (heads, number))
-    value = torch.einsum("bhkf,hef->bkhe", mixed, w_value.unflatten(0, (heads, width)))
+    mixed = (kept @ memory).view(batch, heads, number, full)
+    value = torch.einsum("bhkf,hef->bkhe", mixed, w_value.view(heads, width, full))
     # Without dropout the weights of a query sum to 1.
-    share = kept.sum(2).unflatten(1, (heads, number)).transpose(1, 2)
+    share = kept.sum(2).view(batch, heads, number).transpose(1, 2)
     value = value + share[..., None] * b_value.view(heads, width)
     result: Tensor = attention.out_proj(value.flatten(2))
     return result, weights

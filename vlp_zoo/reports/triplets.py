@@ -141,21 +141,18 @@ def statements(sentence: str) -> tuple[Statement, ...]:
             found.append((start, Statement(tag, existence, regions, words)))
     taken = [(start, end) for start, end, _ in mentions]
     for start, end, findings in deny(text, taken):
-        side = _side(text)
-        found += [
-            (
-                start,
-                Statement(
-                    TAG_FINDINGS[finding],
-                    "absent",
-                    regions_at(side, TAG_SITES[TAG_FINDINGS[finding]]),
-                    text[start:end],
-                ),
-            )
-            for finding in findings
-            if finding in TAG_FINDINGS
-        ]
+        words, side = text[start:end], _side(text)
+        sites = tuple(dict.fromkeys(_named(words)))
+        for finding in findings:
+            if finding in TAG_FINDINGS:
+                tag = TAG_FINDINGS[finding]
+                regions = regions_at(side, sites or TAG_SITES[tag])
+                found.append((start, Statement(tag, "absent", regions, words)))
     return tuple(statement for _, statement in sorted(found, key=lambda pair: pair[0]))
+
+
+def _named(text: str) -> list[str]:
+    return [_SITE_NAMES[(match.lastindex or 1) - 1] for match in _SITES.finditer(text)]
 
 
 def _side(sentence: str) -> str:
@@ -179,10 +176,7 @@ def sentence_regions(sentence: str) -> tuple[str, ...]:
     if found:
         return tuple(found)
     text = lowered(sentence)
-    sites = dict.fromkeys(
-        _SITE_NAMES[(match.lastindex or 1) - 1] for match in _SITES.finditer(text)
-    )
-    return regions_at(_side(text), tuple(sites))
+    return regions_at(_side(text), tuple(dict.fromkeys(_named(text))))
 
 
 def align(sentences: Sequence[str]) -> dict[str, tuple[int, ...]]:
