@@ -145,7 +145,7 @@ def test_a_flag_that_contradicts_the_checkpoint_is_an_error(
     assert main(argv) == 1
     error = capsys.readouterr().err
     assert "mask_ratio" in error
-    assert "mask_ratio = 0.5" in error
+    assert "mask_ratio = 0.35" in error
 
 
 def test_predict_writes_one_embedding_a_study(finished: Path) -> None:
