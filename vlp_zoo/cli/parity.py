@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-METHODS = ("asg", "ecamp")
+METHODS = ("asg", "ecamp", "imitate")
 """Each has a module ``vlp_zoo.methods.NAME_parity`` with `replay_fixture`."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import timm
@@ -340,6 +340,30 @@ class ImageEncoder(nn.Module):
         grid = (int(maps[-1].shape[-2]), int(maps[-1].shape[-1]))
         tokens = maps[-1].flatten(2).transpose(1, 2)
         return EncoderOutput(pooled, tokens, grid, tuple(maps))
+
+    def level_channels(self, count: int = 4) -> list[int]:
+        """Channels of each level of `pyramid`."""
+        if isinstance(self.timm, VisionTransformer):
+            return [self.width] * min(count, len(self.timm.blocks))
+        stages: Any = self.timm.feature_info
+        return [int(stage["num_chs"]) for stage in stages][-count:]
+
+    def pyramid(self, images: Tensor, count: int = 4) -> EncoderOutput:
+        """As `forward`, with the outputs of ``count`` depths as ``levels``.
+
+        A CNN's levels are its last stages. A ViT's are those of evenly spaced blocks,
+        the last one included, not normalised, as maps over the grid of patches.
+        """
+        if not isinstance(self.timm, VisionTransformer):
+            output: EncoderOutput = self(images)
+            return replace(output, levels=output.levels[-count:])
+        depth = len(self.timm.blocks)
+        count = min(count, depth)
+        blocks = [math.ceil(depth * (i + 1) / count) - 1 for i in range(count)]
+        features, maps = self.timm.forward_intermediates(images, indices=blocks)
+        pooled = self.timm.forward_head(features, pre_logits=True)
+        tokens = features[:, self.timm.num_prefix_tokens :]
+        return EncoderOutput(pooled, tokens, self.grid, tuple(maps))
 
     def require_maskable(self) -> VisionTransformer:
         """The ViT, if its patches can be encoded one by one.

@@ -1,0 +1,197 @@
+"""IMITATE's side of the workers: two views of an image, two sections of a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from vlp_zoo.reports.sections import clean
+from vlp_zoo.transforms import centre_crop, resize
+from vlp_zoo.types import Example, Report, Study
+
+__all__ = ["IMITATETransform", "Sections", "Variation", "cut_border", "sections_of"]
+
+Grey = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Sections:
+    """What the two branches read.
+
+    Attributes:
+        findings: Text; the impression where there are no findings.
+        impression: Text; the findings where there is no impression.
+        has_findings: Whether the findings count in the loss.
+        has_impression: Whether the impression counts in the loss.
+    """
+
+    findings: str
+    impression: str
+    has_findings: bool
+    has_impression: bool
+
+
+def sections_of(report: Report) -> Sections:
+    """Findings and impression of a report, ready to be embedded.
+
+    A missing section borrows the other's text, so that batch norm sees texts like the
+    others; it has no weight in the loss. A report without sections, such as one
+    sentence in a table, is read as both. An empty report counts for nothing.
+
+    Example:
+        >>> sections_of(Report("FINDINGS: Clear.", findings="Clear."))
+        Sections(findings='Clear.', impression='Clear.', has_findings=True, \
+has_impression=False)
+    """
+    findings, impression = clean(report.findings), clean(report.impression)
+    if not findings and not impression:
+        whole = clean(report.text)
+        return Sections(whole, whole, bool(whole), bool(whole))
+    return Sections(
+        findings or impression,
+        impression or findings,
+        bool(findings),
+        bool(impression),
+    )
+
+
+def cut_border(image: Grey) -> Grey:
+    """The bounding box of the pixels above 0, stretched to 0..255.
+
+    Args:
+        image: uint8 (H, W).
+
+    Returns:
+        uint8; the image itself if it is black, and unstretched if it is of one value.
+    """
+    rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
+    if not len(rows):
+        return image
+    inside = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return _stretch(inside)
+
+
+def _stretch(image: Grey) -> Grey:
+    low, high = int(image.min()), int(image.max())
+    if high <= low or (low, high) == (0, 255):
+        return image
+    table = (np.arange(256, dtype=np.float32) - low) * (255.0 / (high - low))
+    return np.asarray(np.rint(table.clip(0, 255)).astype(np.uint8)[image], np.uint8)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How a training view differs from the image; the released code's values.
+
+    Attributes:
+        margin: Side of the resized image over that of the crop.
+        horizontal_flip: Chance of mirroring.
+        vertical_flip: Chance of turning upside down.
+        rotation: Largest angle in degrees, either way.
+        perspective: Chance of a perspective distortion.
+        distortion: Its strength: how far corners move, over half the side.
+        autocontrast: Chance of stretching grey values to 0..255.
+    """
+
+    margin: float = 256 / 224
+    horizontal_flip: float = 0.5
+    vertical_flip: float = 0.5
+    rotation: float = 30.0
+    perspective: float = 0.5
+    distortion: float = 0.5
+    autocontrast: float = 0.5
+
+    def __call__(self, image: Grey, rng: np.random.Generator, size: int) -> Grey:
+        """One view.
+
+        Crop, flips, rotation and perspective are one map of the plane, so pixels are
+        interpolated once.
+
+        Args:
+            image: uint8 (H, W), sides at least ``size``.
+            rng: Draws everything.
+            size: Side S of the view.
+
+        Returns:
+            uint8 (S, S); black where the image does not reach.
+        """
+        height, width = image.shape
+        left = int(rng.integers(0, width - size + 1))
+        top = int(rng.integers(0, height - size + 1))
+        view = image[top : top + size, left : left + size]
+        mirrored, turned, stretched = (
+            rng.random() < chance
+            for chance in (self.horizontal_flip, self.vertical_flip, self.autocontrast)
+        )
+        angle = rng.uniform(-self.rotation, self.rotation)
+        plane = np.eye(3)
+        if mirrored:
+            plane = np.array([[-1.0, 0, size - 1], [0, 1, 0], [0, 0, 1]])
+        if turned:
+            plane = np.array([[1.0, 0, 0], [0, -1, size - 1], [0, 0, 1]]) @ plane
+        if angle:
+            middle = ((size - 1) / 2, (size - 1) / 2)
+            around = cv2.getRotationMatrix2D(middle, angle, 1.0)
+            plane = np.vstack([around, [0, 0, 1]]) @ plane
+        if rng.random() < self.perspective:
+            plane = self._tilt(rng, size) @ plane
+        if not np.array_equal(plane, np.eye(3)):
+            warped = cv2.warpPerspective(
+                view, plane, (size, size), flags=cv2.INTER_CUBIC
+            )
+            view = np.asarray(warped, np.uint8)
+        return np.ascontiguousarray(_stretch(view) if stretched else view)
+
+    def _tilt(self, rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
+        """Each corner moves inwards by up to half of ``distortion`` of the side."""
+        reach = self.distortion * (size // 2)
+        edge = size - 1
+        corners = np.array([[0, 0], [edge, 0], [edge, edge], [0, edge]], np.float32)
+        inwards = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]], np.float32)
+        moved = corners + inwards * rng.uniform(0, reach, (4, 2)).astype(np.float32)
+        found = cv2.getPerspectiveTransform(corners, moved)
+        return np.asarray(found, np.float64)
+
+
+@dataclass(frozen=True)
+class IMITATETransform:
+    """Study to example: what the workers run.
+
+    Args:
+        image_size: Side S of the square views.
+        train: Two different views; else the central crop, twice.
+        variation: How training views differ.
+    """
+
+    image_size: int
+    train: bool
+    variation: Variation
+
+    def __call__(self, study: Study, rng: np.random.Generator) -> Example:
+        """Fields of one example; see the batch of `vlp_zoo.methods.imitate`."""
+        pixels = study.image
+        if pixels.ndim == 3:
+            luma = np.array([0.299, 0.587, 0.114], np.float32)
+            pixels = np.rint(pixels.astype(np.float32) @ luma).astype(np.uint8)
+        side = max(round(self.image_size * self.variation.margin), self.image_size)
+        pixels = resize(cut_border(pixels), side, interpolation="bilinear")
+        if self.train:
+            first = self.variation(pixels, rng, self.image_size)
+            second = self.variation(pixels, rng, self.image_size)
+        else:
+            first = second = centre_crop(pixels, self.image_size)
+        read = sections_of(study.report)
+        return {
+            "uid": study.uid,
+            "image": first[None],
+            "image_view2": second[None],
+            # Channels are drawn on the device from this key, not from the worker.
+            "noise_key": np.int64(rng.integers(0, 2**63 - 1)),
+            "findings_text": read.findings,
+            "impression_text": read.impression,
+            "has_findings": np.bool_(read.has_findings),
+            "has_impression": np.bool_(read.has_impression),
+        }
