@@ -225,7 +225,7 @@ def test_ddp_takes_it_on_cpus(tmp_path: Path) -> None:
         wrapped = nn.parallel.DistributedDataParallel(synced)
         out = wrapped(half(rank, images))
         loss = (out * torch.arange(6.0)).square().mean() + (out**3).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return [p.grad for p in synced.parameters() if p.grad is not None]
 
     for result in on_two_processes(work, tmp_path):

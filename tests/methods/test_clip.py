@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from vlp_zoo.encoders.checkpoint import save_encoder
 from vlp_zoo.encoders.frozen_text import load_frozen_text
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.methods.base import load_method
 from vlp_zoo.methods.clip import CLIP
 
 TINY: dict[str, Any] = {
@@ -46,7 +48,9 @@ KINDS: list[dict[str, Any]] = [
 def build(**arguments: Any) -> CLIP:
     module = CLIP(**{**TINY, **arguments})
     if module.text_model == "corpus":
-        module.frozen_text = load_frozen_text("corpus", lambda: REPORTS * 2, width=12)
+        module.frozen_text = load_frozen_text(
+            "corpus", lambda: REPORTS * 2, width=module.text_sizes.width
+        )
     made: CLIP = prepared(module)
     return made
 
@@ -147,6 +151,21 @@ def test_warm_start_copies_an_encoder(tmp_path: Path) -> None:
     ours = module.image_encoder.timm.state_dict()
     for name, tensor in source.timm.state_dict().items():
         assert torch.equal(tensor, ours[name])
+
+
+@pytest.mark.parametrize("text_model", [None, "corpus"])
+def test_a_checkpoint_embeds_without_data(
+    tmp_path: Path, text_model: str | None
+) -> None:
+    # Fewer words than the vocabulary asked for, as in any small corpus.
+    module = build(text_model=text_model, text_width=24, vocab_size=1000).eval()
+    assert module.vocab_size < 1000
+    trainer = pl.Trainer(logger=False, accelerator="cpu", enable_progress_bar=False)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    again = load_method(tmp_path / "a.ckpt")
+    with torch.no_grad():
+        assert torch.equal(again.embed_texts(REPORTS), module.embed_texts(REPORTS))
 
 
 def test_pictures() -> None:

@@ -371,5 +371,13 @@ def load_method(path: str | Path) -> VLPModule[Any]:
         )
     module_name, class_name = class_path.rsplit(".", 1)
     method = getattr(importlib.import_module(module_name), class_name)
-    module: VLPModule[Any] = method.load_from_checkpoint(path, map_location="cpu")
+    # Lightning builds the networks before it hands over the vocabulary, whose size may
+    # be smaller than what was asked for.
+    stored = file.get("tokenizer_json")
+    given: dict[str, Any] = {}
+    if stored is not None:
+        given["vocab_size"] = ReportTokenizer.from_json(stored).vocab_size
+    module: VLPModule[Any] = method.load_from_checkpoint(
+        path, map_location="cpu", **given
+    )
     return module.eval()
