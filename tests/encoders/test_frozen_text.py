@@ -18,7 +18,7 @@ from vlp_zoo.encoders.frozen_text import (
 )
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
+from vlp_zoo.errors import ConfigError, EncoderLoadError
 
 REPORTS = [
     "There is a left pleural effusion. The heart is enlarged.",
@@ -190,5 +190,12 @@ def test_a_bert_is_known_by_its_weights(bert: Path) -> None:
     assert BertText(str(bert), max_tokens=8).fingerprint != frozen.fingerprint
     with pytest.raises(EncoderLoadError, match="original text model"):
         frozen_text_from_state({**frozen.state(), "fingerprint": "x"})
-    with pytest.raises(VLPZooError, match="while on line"):
+    with pytest.raises(EncoderLoadError, match="'corpus'"):
         load_frozen_text("nobody/no-such-bert")
+
+
+def test_batches_hold_texts_of_like_length(bert: Path) -> None:
+    frozen = BertText(str(bert), batch_size=3)
+    lengths = [30, 4, 5, 28, 29, 31, 6]
+    parts = list(frozen._alike(lengths))
+    assert parts == [[1, 2, 6], [3, 4, 0], [5]]

@@ -7,7 +7,10 @@ from pathlib import Path
 
 __all__ = ["main"]
 
-LAYOUTS = "ecamp, ecamp_classifier, ecamp_segmentation, ecamp_detector, mae, timm"
+LAYOUTS = (
+    "ecamp, ecamp_classifier, ecamp_segmentation, ecamp_detector, mae, asg, mgca, "
+    "imitate, timm"
+)
 
 
 def main(argv: list[str]) -> int:

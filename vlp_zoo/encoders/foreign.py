@@ -47,6 +47,7 @@ class Layout:
         mean: Mean of pixels in 0..1 that the weights were trained with.
         std: Their deviation.
         norm: Where the final LayerNorm sits: ``"tokens"``, ``"pooled"`` or ``"none"``.
+        resnet: Whether the encoder is a ResNet with bottlenecks; else a ViT.
     """
 
     line: str
@@ -55,6 +56,7 @@ class Layout:
     mean: tuple[float, ...] = (GREY_MEAN,) * 3
     std: tuple[float, ...] = (GREY_STD,) * 3
     norm: str = "tokens"
+    resnet: bool = False
 
 
 FINE_TUNED: dict[str, Any] = {"mean": (0.4722,) * 3, "std": (0.3028,) * 3}
@@ -111,6 +113,21 @@ LAYOUTS: dict[str, Layout] = {
         mean=(0.5,) * 3,
         std=(0.5,) * 3,
     ),
+    "imitate": Layout(
+        "IMITATE checkpoint, encoder only or whole model",
+        prefix="encoder.",
+        dropped=(
+            "cls_token",
+            "positional_embedding",
+            "multi_attent.",
+            "read_proj.",
+            "diag_proj.",
+            "text_proj.",
+            "lm_model.",
+        ),
+        resnet=True,
+        **IMAGENET,
+    ),
     "timm": Layout("plain timm ViT", dropped=("head.",), **IMAGENET),
 }
 """Name after ``official:`` to format."""
@@ -135,7 +152,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
     Args:
         path: ``.safetensors``, or a ``torch.save`` file that holds a state dict,
-            possibly under ``model`` or ``state_dict``; unpickled safely.
+            possibly under ``model``, ``state_dict`` or ``model_state_dict``;
+            unpickled safely.
 
     Raises:
         EncoderLoadError: If it cannot be read, or only unsafely, or has no tensors.
@@ -160,7 +178,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise EncoderLoadError(
             f"a readable checkpoint in {path}", _line(error), "download it again"
         ) from error
-    for key in ("model", "state_dict"):
+    for key in ("model", "state_dict", "model_state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), Mapping):
             content = content[key]
     tensors = (
@@ -191,7 +209,7 @@ def image_state(layout: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises:
         UnknownNameError: If the layout is not known.
-        EncoderLoadError: If there is no ViT at the layout's place.
+        EncoderLoadError: If there is no such encoder at the layout's place.
     """
     known = _layout(layout)
     found: dict[str, Tensor] = {}
@@ -201,9 +219,13 @@ def image_state(layout: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if bare.startswith(known.dropped) or inner.startswith(known.dropped):
             continue
         found[inner if bare.startswith(known.prefix) else bare] = tensor
-    if "patch_embed.proj.weight" not in found or "pos_embed" not in found:
+    marks = {"patch_embed.proj.weight", "pos_embed"}
+    if known.resnet:
+        marks = {"conv1.weight", "layer1.0.conv3.weight", "layer4.0.conv3.weight"}
+    if not marks <= found.keys():
+        kind = "ResNet" if known.resnet else "ViT"
         raise EncoderLoadError(
-            f"a ViT under {known.prefix or 'the root'!r} ({known.line})",
+            f"a {kind} under {known.prefix or 'the root'!r} ({known.line})",
             f"{len(state)} tensors such as {', '.join(list(state)[:5])}",
             f"name another layout: {', '.join(LAYOUTS)}",
         )
@@ -228,6 +250,28 @@ def load_official(layout: str, path: Path) -> ImageEncoder:
     known = _layout(layout)
     origin = f"{path} ({known.line})"
     state = image_state(layout, read_checkpoint(path))
+    encoder = (_resnet if known.resnet else _vit)(layout, state, origin)
+    encoder.load_weights({k: v.float() for k, v in state.items()}, origin)
+    return encoder
+
+
+def _resnet(layout: str, state: Mapping[str, Tensor], origin: str) -> ImageEncoder:
+    """A ResNet as deep and wide as the weights; torchvision's names are timm's."""
+    known = _layout(layout)
+    blocks = {tuple(key.split(".")[:2]) for key in state if key.startswith("layer")}
+    depths = [sum(stage == f"layer{i}" for stage, _ in blocks) for i in (1, 2, 3, 4)]
+    return ImageEncoder(
+        "resnet50",
+        mean=known.mean,
+        std=known.std,
+        layers=depths,
+        base_width=len(state["layer1.0.conv1.weight"]),
+    )
+
+
+def _vit(layout: str, state: Mapping[str, Tensor], origin: str) -> ImageEncoder:
+    """A ViT of the weights' sizes."""
+    known = _layout(layout)
     projection, positions = state["patch_embed.proj.weight"], state["pos_embed"]
     width, patch = int(projection.shape[0]), int(projection.shape[-1])
     depth = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
@@ -239,7 +283,7 @@ def load_official(layout: str, path: Path) -> ImageEncoder:
             "only square ViTs with a class token are supported",
         )
     pooled = known.norm == "pooled" or "fc_norm.weight" in state
-    encoder = ImageEncoder(
+    return ImageEncoder(
         "vit_base_patch16_224",
         side * patch,
         pooling="token" if layout in CLASS_TOKEN and not pooled else "avg",
@@ -252,8 +296,6 @@ def load_official(layout: str, path: Path) -> ImageEncoder:
         fc_norm=pooled,
         final_norm=known.norm != "none",
     )
-    encoder.load_weights({k: v.float() for k, v in state.items()}, origin)
-    return encoder
 
 
 ECAMP_NAMES: tuple[tuple[str, str], ...] = (

@@ -13,7 +13,7 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.errors import ConfigError, EncoderLoadError
+from vlp_zoo.errors import ConfigError, EncoderLoadError, TokenizerError
 from vlp_zoo.files import cache_folder, write_whole
 
 __all__ = [
@@ -328,6 +328,7 @@ class CorpusText(FrozenText):
         """Terms and tensors: a checkpoint needs no corpus."""
         return {
             "kind": "corpus",
+            "fingerprint": self.fingerprint,
             "terms": self.terms,
             "weights": self.weights,
             "components": self.components,
@@ -384,15 +385,13 @@ class BertText(FrozenText):
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts, short ones together so that little is padding."""
+        """Embed texts."""
         kind = self._device.type
         rows = [
             self.tokenizer.encode(text, self.max_tokens, sep=True) for text in texts
         ]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         vectors = np.empty((len(rows), self.width), np.float32)
-        for start in range(0, len(order), self.batch_size):
-            part = order[start : start + self.batch_size]
+        for part in self._alike([len(row) for row in rows]):
             longest = len(rows[part[-1]])
             ids = np.full((len(part), longest), self.tokenizer.pad_id, np.int64)
             for place, index in enumerate(part):
@@ -406,6 +405,18 @@ class BertText(FrozenText):
                 )
             vectors[part] = output.tokens[:, 0].float().cpu().numpy()
         return torch.from_numpy(vectors)
+
+    def _alike(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Batches of texts of about the same length, so that little is padding."""
+        part: list[int] = []
+        for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+            long = part and lengths[index] > 1.25 * lengths[part[0]] + 4
+            if long or len(part) == self.batch_size:
+                yield part
+                part = []
+            part.append(index)
+        if part:
+            yield part
 
     def state(self) -> dict[str, Any]:
         """The name; a checkpoint does not repeat the weights."""
@@ -439,7 +450,15 @@ def load_frozen_text(
         EncoderLoadError: If there is no such model.
     """
     if spec != "corpus":
-        return BertText(spec, max_tokens)
+        try:
+            return BertText(spec, max_tokens)
+        except (EncoderLoadError, TokenizerError) as error:
+            raise EncoderLoadError(
+                f"the frozen text model {spec}",
+                error.found,
+                "name a folder with its files, go on line once to fetch it, or take "
+                "'corpus' (features of the training reports, no download)",
+            ) from error
     if corpus is None:
         raise ConfigError(
             "training reports to learn text embeddings from (text model 'corpus')",

@@ -11,6 +11,7 @@ METHODS: dict[str, str] = {
     "asg": "vlp_zoo.methods.asg.ASG",
     "clip": "vlp_zoo.methods.clip.CLIP",
     "ecamp": "vlp_zoo.methods.ecamp.ECAMP",
+    "imitate": "vlp_zoo.methods.imitate.IMITATE",
     "mae": "vlp_zoo.methods.mae.MAE",
     "place": "vlp_zoo.methods.place.PLACE",
 }

@@ -241,7 +241,6 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
 
     def build(self) -> None:
         """Create the networks."""
-        text_width = self.frozen().width
         self.image_encoder = ImageEncoder(
             self.image_encoder_name,
             self.image_size,
@@ -270,7 +269,9 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
         )
         self.impression_head = joint_projection(width, self.impression_hidden, joint)
         # One projection for both sections.
-        self.text_head = joint_projection(text_width, self.text_hidden, joint)
+        self.text_head = joint_projection(
+            self.find_text_width(), self.text_hidden, joint
+        )
         if self.sync_batchnorm:
             synchronise(self)
 
@@ -323,8 +324,10 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
             impression,
             findings,
             again,
-            self.text_head(findings_features),
-            self.text_head(impression_features),
+            *(
+                self.text_head(features.to(self.dtype))
+                for features in (findings_features, impression_features)
+            ),
         )
 
     def objective(
@@ -423,7 +426,7 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Reports or prompts in the same space: (B, E), unit length."""
-        features = self.text_features(texts)
+        features = self.text_features(texts).to(self.dtype)
         return functional.normalize(self.text_head(features).float(), dim=1)
 
     def configure_optimizers(self) -> Any:

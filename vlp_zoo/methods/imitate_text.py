@@ -49,11 +49,25 @@ class FrozenTextMethod(VLPModule[BatchT]):
                 self.max_tokens,
             )
 
+    def find_text_width(self) -> int:
+        """F of the features, for `build`.
+
+        Lightning builds the networks before it hands over a checkpoint, which then
+        brings features learnt from a corpus; a BERT can be loaded now.
+        """
+        if self.frozen_text is None and self.text_model == "corpus":
+            return self.text_width
+        if self.frozen_text is None:
+            self.frozen_text = load_frozen_text(
+                self.text_model, max_tokens=self.max_tokens
+            )
+        return self.frozen_text.width
+
     def frozen(self) -> FrozenText:
         """The frozen text encoder, once there is one."""
         if self.frozen_text is None:
             raise ConfigError(
-                "a frozen text encoder",
+                "text features of the training reports (text_model: corpus)",
                 "none yet",
                 "call setup() with a data module, or set module.frozen_text first",
             )
@@ -90,15 +104,16 @@ class FrozenTextMethod(VLPModule[BatchT]):
         checkpoint["frozen_text"] = self.frozen().state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore it before the networks are built."""
-        stored = frozen_text_from_state(checkpoint["frozen_text"])
-        if self._built and stored.fingerprint != self.frozen().fingerprint:
+        """Restore it, unless it is there already."""
+        stored = checkpoint["frozen_text"]
+        if self.frozen_text is None:
+            self.frozen_text = frozen_text_from_state(stored)
+        elif stored["fingerprint"] != self.frozen_text.fingerprint:
             raise ConfigError(
                 "the text features that the checkpoint was trained with",
                 "others, of another text model or of other training reports",
                 "resume on the same data and text model, or start a new run",
             )
-        self.frozen_text = self.frozen_text or stored
         super().on_load_checkpoint(checkpoint)
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
