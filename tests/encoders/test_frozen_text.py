@@ -179,6 +179,10 @@ def test_bert_vectors_are_first_tokens_whatever_the_batch(bert: Path) -> None:
     with torch.no_grad():
         hidden = frozen.encoder.bert(ids).last_hidden_state
     assert torch.allclose(together[:1], hidden[:, 0], atol=1e-5)
+    # Features may enter a graph: they are no inference tensors.
+    layer = torch.nn.Linear(24, 2)
+    layer(together).sum().backward()
+    assert layer.weight.grad is not None
     frozen.fill(REPORTS)
     assert np.allclose(frozen.cached(REPORTS), together[:6], atol=1e-5)
     assert frozen.to("cpu").state()["name"] == str(bert)
