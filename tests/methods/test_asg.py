@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import roi_align
@@ -19,6 +20,7 @@ from tests.methods.paired import (
     batch_of,
     prepared,
     study,
+    total,
     train_on,
 )
 from vlp_zoo.encoders.checkpoint import save_encoder
@@ -44,6 +46,7 @@ from vlp_zoo.methods.asg_regions import (
     sentence_means,
     word_slots,
 )
+from vlp_zoo.methods.base import load_method
 from vlp_zoo.reports.regions import RegionAtlas
 from vlp_zoo.reports.tags import TAGS
 
@@ -75,7 +78,7 @@ OFFICIAL: dict[str, Any] = {
 
 
 def build(width: int = 20, **arguments: Any) -> ASG:
-    module = ASG(**{**TINY, **arguments})
+    module = ASG(**{**TINY, "tag_width": width, **arguments})
     generator = torch.Generator().manual_seed(3)
     module.known_tags = torch.randn(40, width, generator=generator)
     ready: ASG = prepared(module)
@@ -387,28 +390,33 @@ def test_tag_queries_tell_tags_apart_that_the_corpus_never_names() -> None:
     data = SimpleNamespace(
         corpus=lambda: iter(REPORTS * 3), corpus_fingerprint="paired reports"
     )
-    features = tag_queries("corpus", data)
+    features = tag_queries("corpus", data, 24)
     assert features.shape[0] == 40
     unit = functional.normalize(features)
     cosines = (unit @ unit.T).fill_diagonal_(0)
     assert float(cosines.max()) < 0.95
-    assert torch.equal(features, tag_queries("corpus", data))
+    assert torch.equal(features, tag_queries("corpus", data, 24))
 
 
-def test_without_tag_features_it_says_so() -> None:
+def test_without_fitting_tag_features_it_says_so() -> None:
+    module = prepared(ASG(**TINY))
     with pytest.raises(ConfigError, match="known_tags"):
-        prepared(ASG(**TINY))
+        module.losses(batch_of(module))
+    with pytest.raises(ConfigError, match="tag_width 20"):
+        build(tag_width=24)
 
 
 def test_checkpoints_bring_their_tags(tmp_path: Path) -> None:
     module = build()
-    stored: dict[str, Any] = {"state_dict": module.state_dict()}
-    module.on_save_checkpoint(stored)
-    fresh = ASG(**TINY)
-    fresh.on_load_checkpoint(stored)
-    fresh.load_state_dict(stored["state_dict"])
+    trainer = Trainer(max_steps=0, logger=False, default_root_dir=tmp_path)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "asg.ckpt")
+    fresh: Any = load_method(tmp_path / "asg.ckpt")
     for name, value in module.state_dict().items():
         assert torch.equal(value, fresh.state_dict()[name])
+    batch = batch_of(module)
+    with torch.no_grad():
+        assert torch.equal(total(module.eval(), batch), total(fresh, batch))
 
 
 def test_warm_start_copies_an_encoder(tmp_path: Path) -> None:

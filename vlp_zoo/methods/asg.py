@@ -73,6 +73,7 @@ from vlp_zoo.methods.asg_networks import (
     Pass,
     ProjectionHead,
     TagDecoder,
+    check_queries,
     check_weights,
     local_features,
     local_shape,
@@ -126,6 +127,7 @@ class ASG(VLPModule[ASGBatch]):
         tag_text: Features of the tag strings: ``"corpus"`` learns them from the
             training reports; else folder or hub name of a BERT (the authors'
             ``emilyalsentzer/Bio_ClinicalBERT``), run once.
+        tag_width: Width F of these features and of the tag decoder.
         tag_depth: Layers of the tag decoder.
         tag_heads: Attention heads in it.
         tag_ffn: Inner width of its feed-forward parts.
@@ -184,6 +186,7 @@ class ASG(VLPModule[ASGBatch]):
         head_hidden: int = 2048,
         temperature: float = 0.07,
         tag_text: str = "corpus",
+        tag_width: int = 768,
         tag_depth: int = 4,
         tag_heads: int = 4,
         tag_ffn: int = 1024,
@@ -231,7 +234,7 @@ class ASG(VLPModule[ASGBatch]):
         self.text_sizes = (text_width, text_depth, text_heads, text_ffn, text_dropout)
         self.max_tokens, self.text_positions = max_tokens, text_positions
         self.head_sizes, self.temperature = (head_hidden, joint_width), temperature
-        self.tag_text = tag_text
+        self.tag_text, self.tag_width = tag_text, tag_width
         self.tag_sizes = (tag_depth, tag_heads, tag_ffn, tag_dropout)
         self.weights = check_weights(ira_weight, arsa_weight, irl_weight, erl_weight)
         self.max_regions = max_regions
@@ -242,14 +245,14 @@ class ASG(VLPModule[ASGBatch]):
         self.gather, self.sync_bn = negatives == "global", sync_bn
         self.antialias, self.official_schedule = antialias, official_schedule
         self.known_tags: Tensor | None = None
-        """Features for `build`: from `setup`, a checkpoint, or set by hand."""
+        """Tag features (40, F): from `setup`, a checkpoint, or set by hand."""
 
     def setup(self, stage: str) -> None:
         """Fix the tokenizer, and compute the tag features once."""
         super().setup(stage)
         if self.weights["irl"] and self.known_tags is None:
             data = getattr(self.trainer, "datamodule", None)
-            self.known_tags = tag_queries(self.tag_text, data)
+            self.known_tags = tag_queries(self.tag_text, data, self.tag_width)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the tag features from the file: their source is not needed again."""
@@ -287,16 +290,10 @@ class ASG(VLPModule[ASGBatch]):
             self.patch_head = ProjectionHead(patch_width, *self.head_sizes)
             self.word_head = ProjectionHead(width, *self.head_sizes)
         if self.weights["irl"]:
-            if self.known_tags is None:
-                raise ConfigError(
-                    "features of the tags",
-                    "none yet",
-                    "call setup(), or set module.known_tags (40, F) first",
-                )
-            self.register_buffer("tag_features", self.known_tags.clone())
-            self.tag_decoder = TagDecoder(
-                self.known_tags.shape[1], patch_width, *self.tag_sizes
-            )
+            self.register_buffer("tag_features", torch.zeros(40, self.tag_width))
+            if self.known_tags is not None:
+                self.tag_features = check_queries(self.known_tags, self.tag_width)
+            self.tag_decoder = TagDecoder(self.tag_width, patch_width, *self.tag_sizes)
         if self.sync_bn:
             sync_batchnorm(self)
 
@@ -409,6 +406,8 @@ class ASG(VLPModule[ASGBatch]):
 
     def losses(self, batch: ASGBatch) -> dict[str, Tensor]:
         """``ira``, ``arsa``, ``irl`` and ``erl``, weighted."""
+        if self.weights["irl"] and self.known_tags is None:
+            check_queries(None, self.tag_width)
         images = self.image_encoder.normalise(batch["image"].expand(-1, 3, -1, -1))
         mask = batch["attention_mask"]
         run = self.run(images, batch["input_ids"], mask, batch["continuation_mask"])

@@ -23,6 +23,7 @@ __all__ = [
     "Pass",
     "ProjectionHead",
     "TagDecoder",
+    "check_queries",
     "check_weights",
     "cosine_restarts",
     "local_features",
@@ -231,7 +232,7 @@ def official_optimizer(module: Any, warmup: float, cycle: float) -> dict[str, An
     }
 
 
-def tag_queries(spec: str, data: Any) -> Tensor:
+def tag_queries(spec: str, data: Any, width: int) -> Tensor:
     """Features of the 40 tags, computed once.
 
     A pretrained BERT's are taken as they are, as in the released code. Features learnt
@@ -241,19 +242,37 @@ def tag_queries(spec: str, data: Any) -> Tensor:
     Args:
         spec: As of `load_frozen_text`.
         data: Data module with a corpus, or None.
+        width: F.
 
     Returns:
         (40, F).
     """
     corpus = getattr(data, "corpus", None)
     fingerprint = None if corpus is None else data.corpus_fingerprint
-    text = load_frozen_text(spec, corpus, fingerprint)
+    text = load_frozen_text(spec, corpus, fingerprint, width)
     features = text.encode(TAGS)
     if not isinstance(text, CorpusText):
-        return features
+        return check_queries(features, width)
     own = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
     both = nn.functional.normalize(features) + nn.functional.normalize(own)
     return both * float(text.width**0.5)
+
+
+def check_queries(features: Tensor | None, width: int) -> Tensor:
+    """A copy of tag features, if there are some of the width that was asked for.
+
+    Raises:
+        ConfigError: If there are none, or they do not fit.
+    """
+    if features is None or features.shape != (len(TAGS), width):
+        raise ConfigError(
+            f"tag features of shape (40, {width}), the second as --model.tag_width",
+            "none yet" if features is None else f"shape {tuple(features.shape)}",
+            "call setup() or set module.known_tags before building"
+            if features is None
+            else f"set --model.tag_width {features.shape[-1]}",
+        )
+    return features.clone()
 
 
 def check_weights(ira: float, arsa: float, irl: float, erl: float) -> dict[str, float]:

@@ -91,6 +91,7 @@ def official_module(recording: Recording, dtype: torch.dtype) -> tuple[ASG, Tens
         joint_width=config["emb"],
         head_hidden=config["hidden"],
         temperature=recording.meta["temperature"],
+        tag_width=config["dv"],
         tag_ffn=config["irl_ff"],
         tag_dropout=0.0,
         max_regions=config["R"],
