@@ -360,8 +360,9 @@ class ImageEncoder(nn.Module):
         depth = len(self.timm.blocks)
         count = min(count, depth)
         blocks = [math.ceil(depth * (i + 1) / count) - 1 for i in range(count)]
-        features, maps = self.timm.forward_intermediates(images, indices=blocks)
-        pooled = self.timm.forward_head(features, pre_logits=True)
+        network: Any = self.timm
+        features, maps = network.forward_intermediates(images, indices=blocks)
+        pooled = network.forward_head(features, pre_logits=True)
         tokens = features[:, self.timm.num_prefix_tokens :]
         return EncoderOutput(pooled, tokens, self.grid, tuple(maps))
 
