@@ -76,7 +76,7 @@ def test_the_same_corpus_gives_the_same_encoder_once() -> None:
     again = load_frozen_text("corpus", corpus, "abc", width=4)
     assert len(calls) == 1
     assert first.fingerprint == again.fingerprint
-    other = load_frozen_text("corpus", lambda: REPORTS[:4], "abd", width=4)
+    other = load_frozen_text("corpus", lambda: REPORTS[:4], "xyz", width=4)
     assert other.fingerprint != first.fingerprint
     restored = frozen_text_from_state(first.state())
     assert restored.fingerprint == first.fingerprint
