@@ -347,6 +347,15 @@ def test_local_negatives_are_those_of_one_process(tmp_path: Path) -> None:
         assert torch.allclose(result, half(rank), atol=1e-5)
 
 
+def test_the_cache_of_texts_changes_no_number() -> None:
+    cached, fresh = build().train(), build(cache_text=False).train()
+    fresh.load_state_dict(cached.state_dict())
+    batch = batch_of(cached)
+    wanted = cached.losses(batch)
+    for name, value in fresh.losses(batch).items():
+        assert torch.equal(value, wanted[name]), name
+
+
 def test_sections_borrow_but_do_not_count() -> None:
     both = sections_of(Report("x", findings="Clear  lungs.", impression="Fine."))
     assert (both.findings, both.impression) == ("Clear lungs.", "Fine.")
