@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Job:
     method: str
     seed: int
     folder: Path
+    budget: Budget
 
     @property
     def encoder(self) -> Path | None:
@@ -65,11 +66,10 @@ class Job:
 
     def command(self, real: Path | None) -> list[str]:
         """The ``vlpzoo fit`` that trains it."""
-        budget = BUDGETS[self.data]
         flags = {
             "config": f"demo/{self.method}",
             "seed_everything": self.seed,
-            "trainer.max_epochs": budget.epochs,
+            "trainer.max_epochs": self.budget.epochs,
             "evaluate": [],
             "out": self.folder,
         }
@@ -79,7 +79,7 @@ class Job:
             flags["data"] = "pairs"
             data = {"path": real, "views": "[FRONTAL]", "keep_studies": 4000}
             data |= {f"{split}_fraction": f for split, f in REAL_SPLIT.items()}
-        data |= {"batch_size": budget.batch_size, "num_workers": 1}
+        data |= {"batch_size": self.budget.batch_size, "num_workers": 1}
         # The order of patients and every draw follow the seed as well.
         data["seed"] = self.seed
         flags |= {f"data.{name}": value for name, value in data.items()}
@@ -91,10 +91,16 @@ class Job:
 
 def train(job: Job, real: Path | None) -> None:
     """Run one job, or go on with it where it was stopped."""
+    command = job.command(real)
     if job.encoder is not None:
+        before = json.loads((job.folder / "done.json").read_text())["command"]
+        if before != " ".join(command[2:]):
+            raise SystemExit(
+                f"{job.folder} was trained by another command:\n{before}\n"
+                "choose another --out"
+            )
         return
     job.folder.mkdir(parents=True, exist_ok=True)
-    command = job.command(real)
     started = time.monotonic()
     print(f"train {job.data} {job.method} seed {job.seed}", flush=True)
     with (job.folder / "log.txt").open("a") as log:
@@ -328,6 +334,13 @@ def main() -> int:
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--data", nargs="+", choices=BUDGETS, default=list(BUDGETS))
+    for name, budget in BUDGETS.items():
+        parser.add_argument(
+            f"--{name}-epochs",
+            type=int,
+            default=budget.epochs,
+            help=f"of every method ({budget.epochs}); another number, another --out",
+        )
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side")
     parser.add_argument("--out", type=Path, default=Path("runs/learning"))
     parser.add_argument("--table", type=Path, help="Markdown file to write")
@@ -335,7 +348,13 @@ def main() -> int:
     if "real" in options.data and options.real is None:
         parser.error("--real TABLE.csv is needed, or --data phantom")
     jobs = [
-        Job(data, method, seed, options.out / data / method / f"seed{seed}")
+        Job(
+            data,
+            method,
+            seed,
+            options.out / data / method / f"seed{seed}",
+            replace(BUDGETS[data], epochs=getattr(options, f"{data}_epochs")),
+        )
         for data in options.data
         for seed in options.seeds
         for method in options.methods
@@ -352,7 +371,10 @@ def main() -> int:
     hours = sum(record["seconds"] for record in records) / 3600
     seeds = len(options.seeds)
     lines.append(
-        f"{len(jobs)} trainings of {seeds} seeds, {hours:.1f} hours of one thread."
+        f"{len(jobs)} trainings, {seeds} seeds, {hours:.1f} hours of one thread; epochs "
+        + ", ".join(
+            f"{data} {getattr(options, f'{data}_epochs')}" for data in options.data
+        )
     )
     print("\n".join(lines))
     if options.table:
