@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -239,6 +240,45 @@ def test_another_image_of_the_study_is_a_positive_for_sets() -> None:
     for align in (own, two):
         for reports in (text, apart):
             assert float(align(visual, reports)[0]) == pytest.approx(0.6931, abs=1e-3)
+
+
+def learnt_blindly(loss: str, match: str) -> tuple[float, float]:
+    """Loss at the start and after learning queries that are the same for all images."""
+    torch.manual_seed(0)
+    text = sentences(8, 3, seed=3)
+    queries = torch.randn(1, 8, 8, requires_grad=True)
+    states = text.vectors.clone().requires_grad_()
+    optimizer = torch.optim.Adam([queries, states], lr=0.05)
+    align, values = Alignment(loss=loss, match=match), []
+    for _ in range(150):
+        visual = functional.normalize(queries, dim=-1).expand(8, -1, -1)
+        vectors = functional.normalize(states, dim=-1)
+        value, _ = align(visual, text._replace(vectors=vectors))
+        optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        values.append(float(value.detach()))
+    return values[0], values[-1]
+
+
+@pytest.mark.parametrize("match", MATCHES)
+def test_set_losses_cannot_be_met_without_the_images(match: str) -> None:
+    _, after = learnt_blindly("set_infonce", match)
+    # Six reports have sentences and eight images compete: chance is what is left.
+    chance = (math.log(6) + math.log(8)) / 2
+    assert after > 0.95 * chance
+
+
+def test_sentences_find_no_image_among_equal_ones() -> None:
+    _, after = learnt_blindly("sentence_infonce", "soft")
+    # One half is to find one of eight images; the other may rank common sentences.
+    assert after > 0.95 * math.log(8) / 2 + 0.95 * math.log(6) / 2
+
+
+def test_the_observation_loss_can() -> None:
+    # A known weakness, the reason why it is not the default.
+    before, after = learnt_blindly("obs_infonce", "soft")
+    assert after < 0.2 * before
 
 
 def test_soft_targets_differ_from_hard_ones() -> None:

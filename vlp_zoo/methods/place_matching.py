@@ -126,7 +126,8 @@ def off_diagonal_cosine(vectors: Tensor) -> Tensor:
 
 def _pairs(vectors: Tensor) -> Tensor:
     queries = vectors.shape[1]
-    cosines = vectors.float() @ vectors.float().transpose(1, 2)
+    with torch.autocast(vectors.device.type, enabled=False):
+        cosines = vectors.float() @ vectors.float().transpose(1, 2)
     rows, columns = torch.triu_indices(queries, queries, 1, device=vectors.device)
     return cosines[:, rows, columns]
 
@@ -153,7 +154,7 @@ class Alignment:
 
     Args:
         loss: ``"obs_infonce"`` contrasts each sentence with the observation paired
-            with it; ``"set_infonce"`` contrasts reports by the mean over their
+            with it, which queries alone can satisfy; ``"set_infonce"`` contrasts reports by the mean over their
             sentences; ``"sentence_infonce"`` contrasts each sentence with whole
             images; ``"cosine"`` only pulls pairs together.
         match: How queries and sentences pair: ``"soft"`` (attention), ``"maxsim"``,

@@ -252,10 +252,14 @@ class CorrelationHead(nn.Module):
             hidden, _ = layer(hidden, context, mask)
         factors = self.predict(hidden).float()
         if self.unit:
-            factors = functional.normalize(factors, dim=2)
-            return factors @ factors.transpose(1, 2)
-        products: Tensor = factors @ factors.transpose(1, 2)
-        return products / math.sqrt(factors.shape[2])
+            return _gram(functional.normalize(factors, dim=2))
+        return _gram(factors) / math.sqrt(factors.shape[2])
+
+
+def _gram(vectors: Tensor) -> Tensor:
+    """Products of all pairs, in full precision under autocast too."""
+    with torch.autocast(vectors.device.type, enabled=False):
+        return vectors @ vectors.transpose(1, 2)
 
 
 def pixel_patches(images: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -357,5 +361,5 @@ def correlation(
         centred = centred - centred.mean(axis, keepdim=True)
     if statistic == "corr":
         centred = functional.normalize(centred, dim=2, eps=1e-6)
-        return centred @ centred.transpose(1, 2)
-    return centred @ centred.transpose(1, 2) / centred.shape[2]
+        return _gram(centred)
+    return _gram(centred) / centred.shape[2]

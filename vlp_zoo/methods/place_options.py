@@ -52,7 +52,7 @@ class PLACEOptions(SentenceTowers):
         temperature: Of ``itc``.
         multi_positive: Count all images of the same report as right, in ``itc``.
         match: See `Alignment`, as for the next six.
-        pcma_loss: Its ``loss``.
+        pcma_loss: Its ``loss``. ``"obs_infonce"`` can be met without looking at images.
         pair_temperature: Softness of the pairing.
         pcma_temperature: Of ``pcma``.
         false_negatives: What becomes of equal sentences of other studies.
@@ -107,8 +107,8 @@ class PLACEOptions(SentenceTowers):
         query_std: float = 1.0,
         temperature: float = 0.07,
         multi_positive: bool = True,
-        match: str = "soft",
-        pcma_loss: str = "obs_infonce",
+        match: str = "hungarian",
+        pcma_loss: str = "set_infonce",
         pair_temperature: float = 0.1,
         pcma_temperature: float = 0.07,
         false_negatives: str = "mask",
