@@ -46,7 +46,12 @@ MID, NORM, TRAJECTORY = 2e-5, 2e-4, 1e-4
 
 NOISE = 3e-6
 """Share of the largest gradient below which one is the rounding of a sum that cancels:
-batch norm takes away what the biases of the last text layer add for some losses."""
+batch norm takes away what the biases of the last text layer add for some losses. The
+recordings are that far from our float64 gradients (2.9e-6 at most on the public ones)."""
+
+OWN_NOISE = 3.0
+"""Times that in float32, where our own rounding, other with each number of threads and
+each CPU, comes on top: 5.9e-6 in all with one thread of a CPU where two gave 2.3e-6."""
 
 
 def replay_fixture(
@@ -297,6 +302,8 @@ def _gradients(
     yield _norms("train_reference.grad_norm.total", found, norms["total"], recording)
     official = recording.tensors["gradients"]
     noise = NOISE * max(float(g.abs().max()) for g in official.values())
+    if module.dtype == torch.float32:
+        noise *= OWN_NOISE
     for key, recorded in official.items():
         name = asg_name(key.removeprefix("grad.")) or ""
         if name not in vanishing:
