@@ -70,6 +70,7 @@ class Job:
             "config": f"demo/{self.method}",
             "seed_everything": self.seed,
             "trainer.max_epochs": self.budget.epochs,
+            "trainer.precision": "bf16-mixed",
             "evaluate": [],
             "out": self.folder,
         }

@@ -248,8 +248,6 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
             std=IMAGENET_DEFAULT_STD,
             timm_arguments=self.encoder_sizes,
         )
-        # Convolutions take a sixth less time so, and drawing channels a third.
-        self.image_encoder.timm.to(memory_format=torch.channels_last)
         levels = len(self.channel_shares)
         self.channels = self.image_encoder.level_channels(levels)
         shares = self.channel_shares[levels - len(self.channels) :]
