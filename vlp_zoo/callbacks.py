@@ -160,10 +160,11 @@ class EMAWeights(EMAWeightAveraging):
 
 
 class Throughput(Callback):
-    """Log images per second and the peak memory of the main process.
+    """Log images per second, peak memory of the main process, and learning rate.
 
     Args:
-        every_n_steps: Batches between two measurements.
+        every_n_steps: Batches between two measurements; the end of an epoch is one
+            as well.
     """
 
     def __init__(self, every_n_steps: int = 20) -> None:
@@ -187,7 +188,7 @@ class Throughput(Callback):
     ) -> None:
         """Count images of all processes; log every few batches."""
         self._images += len(batch["uid"]) * trainer.world_size
-        if (batch_idx + 1) % self.every_n_steps:
+        if (batch_idx + 1) % self.every_n_steps and not trainer.is_last_batch:
             return
         seconds = time.perf_counter() - self._since
         rate = self._images / max(seconds, 1e-9)
@@ -197,6 +198,8 @@ class Throughput(Callback):
         values = {
             "speed/images_per_second": rate,
             "memory/peak_gib": _peak_bytes(module.device) / 2**30,
+            # All groups follow one schedule; this is the rate of the step to come.
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
         }
         if trainer.logger is not None and trainer.is_global_zero:
             trainer.logger.log_metrics(values, step=trainer.global_step)

@@ -83,6 +83,14 @@ def test_losses_of_both_splits_are_logged(finished: Path) -> None:
             assert all(math.isfinite(value) for value in values)
 
 
+def test_speed_memory_and_learning_rate_are_logged(finished: Path) -> None:
+    rates = scalars(finished, "learning_rate")
+    assert len(rates) == 2
+    assert rates[0] > rates[1] == pytest.approx(0.0, abs=1e-9)
+    assert min(scalars(finished, "speed/images_per_second")) > 0
+    assert min(scalars(finished, "memory/peak_gib")) > 0
+
+
 def test_tensorboard_holds_the_pictures_of_each_epoch(finished: Path) -> None:
     events = EventAccumulator(str(finished), size_guidance={"images": 0, "tensors": 0})
     events.Reload()
