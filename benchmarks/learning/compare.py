@@ -64,6 +64,11 @@ class Job:
             return None
         return Path(json.loads(done.read_text())["encoder"])
 
+    @property
+    def untrained(self) -> Path:
+        """The same network with fresh weights of this run's seed."""
+        return self.folder / "untrained" / "encoder.safetensors"
+
     def command(self, real: Path | None) -> list[str]:
         """The ``vlpzoo fit`` that trains it."""
         flags = {
@@ -129,9 +134,16 @@ def train(job: Job, real: Path | None) -> None:
 def probe(jobs: Sequence[Job], task: str, out: Path) -> list[Any]:
     """Linear probes of all encoders of one data set, floors beside them."""
     from vlp_zoo.cli.bench import evaluate
+    from vlp_zoo.encoders.checkpoint import load_encoder, save_encoder
+    from vlp_zoo.evaluation.floors import random_copy
 
+    for job in jobs:
+        if not job.untrained.is_file():
+            fresh = random_copy(load_encoder(str(job.encoder)), job.seed)
+            job.untrained.parent.mkdir(exist_ok=True)
+            save_encoder(job.untrained, fresh, {"method": "none"})
     return evaluate(
-        [str(job.encoder) for job in jobs],
+        [str(file) for job in jobs for file in (job.encoder, job.untrained)],
         [task],
         out / "bench",
         fractions=FRACTIONS,
@@ -252,6 +264,18 @@ def seed_mean(
     return centre, float(low), float(high)
 
 
+def _identity(row: Any) -> str:
+    """Weights and preprocessing: equal ones are probed once, under one of the names."""
+    seen = json.dumps(row.settings["preprocessing"], sort_keys=True)
+    return f"{row.encoder_sha256} {seen}"
+
+
+def _identity_of(file: Path | None) -> str:
+    assert file is not None
+    card = json.loads(file.with_suffix(".json").read_text())
+    return f"{card['sha256']} {json.dumps(card['preprocessing'], sort_keys=True)}"
+
+
 def tables(
     jobs: Sequence[Job], results: Sequence[Any], out: Path, data: str, task: str
 ) -> Iterator[str]:
@@ -260,11 +284,12 @@ def tables(
 
     store = ResultStore(out / "bench")
     heads = [row for row in results if row.metric == "macro_auroc"]
-    by_name = {(row.encoder, row.fraction, row.seed): row for row in heads}
+    found = {(_identity(row), row.fraction, row.seed): row for row in heads}
+    names = {row.encoder: _identity(row) for row in heads}
 
-    def runs(name: str, fraction: float) -> list[Any]:
+    def runs(identity: str, fraction: float) -> list[Any]:
         draws = DRAWS if fraction < 1 else DRAWS[:1]
-        return [store.cases(by_name[name, fraction, draw]) for draw in draws]
+        return [store.cases(found[identity, fraction, draw]) for draw in draws]
 
     yield f"| {data} | " + " | ".join(f"{f:.0%} of labels" for f in FRACTIONS) + " |"
     yield "|---|" + "---|" * len(FRACTIONS)
@@ -275,9 +300,8 @@ def tables(
         for fraction in FRACTIONS:
             pairs, plain = [], []
             for job in mine:
-                name = str(job.encoder)
-                floor = runs(f"random init of {name}", fraction)
-                trained = runs(name, fraction)
+                floor = runs(_identity_of(job.untrained), fraction)
+                trained = runs(_identity_of(job.encoder), fraction)
                 plain += [(one, None) for one in trained]
                 pairs += list(zip(trained, floor, strict=True))
             value, *_ = seed_mean(plain, replicates=1)
@@ -286,7 +310,8 @@ def tables(
         yield f"| {method} | " + " | ".join(cells) + " |"
     cells = []
     for fraction in FRACTIONS:
-        value, low, high = seed_mean([(one, None) for one in runs("pixels", fraction)])
+        floor = runs(names["pixels"], fraction)
+        value, low, high = seed_mean([(one, None) for one in floor])
         cells.append(f"{value:.3f} [{low:.3f}, {high:.3f}]")
     yield "| pixels | " + " | ".join(cells) + " |"
     for method in methods:
@@ -295,7 +320,8 @@ def tables(
         for fraction in FRACTIONS:
             rows = [
                 (one, None)
-                for one in runs(f"random init of {mine[0].encoder}", fraction)
+                for job in mine
+                for one in runs(_identity_of(job.untrained), fraction)
             ]
             cells.append(f"{seed_mean(rows, replicates=1)[0]:.3f}")
         yield f"| random init of {method}'s encoder | " + " | ".join(cells) + " |"

@@ -208,3 +208,17 @@ def test_verdicts_claim_only_what_the_interval_shows(tmp_path: Path) -> None:
         assert "NOT shown to be above pixels" in below[0]
     bare = [row for row in results if row.metric != DIFFERENCE]
     assert "compared with no floor" in verdicts(bare)[0]
+
+
+def test_equal_weights_that_see_images_differently_are_two_encoders() -> None:
+    def load(spec: str) -> ImageEncoder:
+        torch.manual_seed(1)
+        return ImageEncoder("micro", mean=[float(spec)] * 3).eval()
+
+    found = candidates_of(["0.1", "0.9", "0.1"], _extraction(), load=load)
+    assert [candidate.subject.name for candidate in found] == [
+        *("0.1", "0.9", "random init of 0.1", "random init of 0.9"),
+        *("pixels", "prevalence"),
+    ]
+    assert found[0].subject.sha256 == found[1].subject.sha256
+    assert found[0].baselines != found[1].baselines

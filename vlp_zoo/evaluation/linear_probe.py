@@ -8,6 +8,7 @@ Nothing is random but the choice of patients at label fractions below 1.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -91,6 +92,11 @@ class Subject:
     pooling: str = "global"
     precision: str = "32"
     device: str = "cpu"
+
+    @property
+    def identity(self) -> str:
+        """Weights and preprocessing: the same weights may see images differently."""
+        return f"{self.sha256} {json.dumps(self.preprocessing, sort_keys=True)}"
 
 
 @dataclass(frozen=True)

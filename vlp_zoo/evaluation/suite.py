@@ -40,7 +40,7 @@ class Candidate:
     Attributes:
         subject: Its identity.
         module: Itself.
-        baselines: SHA-256 of the floors that it is compared with.
+        baselines: `Subject.identity` of the floors that it is compared with.
     """
 
     subject: Subject
@@ -71,7 +71,14 @@ def candidates_of(
     """
     found: dict[str, Candidate] = {}
     fresh: dict[str, Candidate] = {}
-    pixels = PixelEncoder()
+    plain: list[tuple[str, nn.Module]] = [
+        (PIXELS, PixelEncoder()),
+        (PREVALENCE, Prevalence()),
+    ]
+    others = [
+        Candidate(subject_of(module, name, "floor", extraction), module)
+        for name, module in plain
+    ]
     for spec in dict.fromkeys(encoders):
         try:
             module = load(spec)
@@ -88,21 +95,17 @@ def candidates_of(
         if floors and isinstance(module, ImageEncoder):
             copy = random_copy(module)
             random = subject_of(copy, f"random init of {spec}", "floor", extraction)
-            fresh.setdefault(random.sha256, Candidate(random, copy))
-            baselines.append(random.sha256)
+            fresh.setdefault(random.identity, Candidate(random, copy))
+            baselines.append(random.identity)
         if floors:
-            baselines.append(pixels.sha256)
+            baselines.append(others[0].subject.identity)
         found.setdefault(
-            subject.sha256, Candidate(subject, module, tuple(dict.fromkeys(baselines)))
+            subject.identity,
+            Candidate(subject, module, tuple(dict.fromkeys(baselines))),
         )
     if not floors:
         return list(found.values())
-    plain: list[tuple[str, nn.Module]] = [(PIXELS, pixels), (PREVALENCE, Prevalence())]
-    others = [
-        Candidate(subject_of(module, name, "floor", extraction), module)
-        for name, module in plain
-    ]
-    random_floors = [c for sha, c in fresh.items() if sha not in found]
+    random_floors = [c for name, c in fresh.items() if name not in found]
     return [*found.values(), *random_floors, *others]
 
 
@@ -151,7 +154,7 @@ def evaluate_task(
         stored.setdefault(row.key, []).append(row)
     keys = [probe_key(c.subject, task, protocol, seed) for c, protocol, seed in runs]
     waiting = {
-        candidate.subject.sha256: candidate
+        candidate.subject.identity: candidate
         for (candidate, _, _), key in zip(runs, keys, strict=True)
         if key not in stored
     }
@@ -173,9 +176,9 @@ def evaluate_task(
         results += newest.values()
     for (candidate, protocol, seed), key in zip(runs, keys, strict=True):
         for baseline in candidate.baselines:
-            if baseline == candidate.subject.sha256:
+            if baseline == candidate.subject.identity:
                 continue
-            floor = next(c for c in candidates if c.subject.sha256 == baseline)
+            floor = next(c for c in candidates if c.subject.identity == baseline)
             other = stored[probe_key(floor.subject, task, protocol, seed)]
             gap = _difference(stored[key], other, store)
             if gap is not None:
@@ -201,7 +204,7 @@ def _difference(
     """The stored or computed paired difference of two runs; None without cases."""
     mine, other = rows[0], floor[0]
     for row in rows:
-        if row.baseline == other.encoder_sha256:
+        if row.baseline and row.details.get("baseline_key") == other.key:
             return row
     one, two = store.cases(mine), store.cases(other)
     if one is None or two is None or one.uids != two.uids:
