@@ -46,6 +46,7 @@ from vlp_zoo.methods.asg_regions import (
     sentence_means,
     word_slots,
 )
+from vlp_zoo.methods.asg_transform import report_sentences
 from vlp_zoo.methods.base import load_method
 from vlp_zoo.reports.regions import RegionAtlas
 from vlp_zoo.reports.tags import TAGS
@@ -492,3 +493,17 @@ def test_paper_values_are_the_defaults() -> None:
     assert module.weights == {"ira": 1.0, "arsa": 1.0, "irl": 5.0, "erl": 1.0}
     assert (module.learning_rate, module.weight_decay) == (4e-5, 0.05)
     assert (module.resize, module.max_tokens, len(TAGS)) == (256, 112, 40)
+
+
+def test_radgraph_annotations_replace_the_rules(tmp_path: Path) -> None:
+    one = study(1)
+    (first, *_) = report_sentences(one.report)
+    said = {"tokens": "hernia", "label": "OBS-DP", "start_ix": 0, "end_ix": 0}
+    report = {"text": first, "entities": {"1": {**said, "relations": []}}}
+    file = tmp_path / "radgraph.json"
+    file.write_text(json.dumps({"s1": report}))
+    module = build(radgraph=str(file))
+    example = module.make_transform(False)(one, np.random.default_rng(0))
+    plain = build().make_transform(False)(one, np.random.default_rng(0))
+    place = TAGS.index("hernia")
+    assert (example["tags"][place], plain["tags"][place]) == (1, 0)

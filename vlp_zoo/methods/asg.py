@@ -44,13 +44,14 @@ encoder has no dropout (its switch is off in the released set-up as well) and no
 embedding; tag features are computed once; where patches and tags differ in width the
 patches are projected (the released CNN path cannot run); a CNN's local features are its
 third stage at native resolution. **Regions, sentences and tags** come from our rules
-(`vlp_zoo.reports.triplets`), boxes from the study, from scene graphs, else from a
+(`vlp_zoo.reports.triplets`) or RadGraph's annotations (``radgraph``), boxes from the study, from scene graphs, else from a
 statistical atlas (`vlp_zoo.reports.regions`): the authors' own were never released.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -93,6 +94,8 @@ from vlp_zoo.methods.asg_transform import (
     tokenize_texts,
 )
 from vlp_zoo.modules import bert_layers
+from vlp_zoo.reports.radgraph import read_radgraph
+from vlp_zoo.reports.triplets import statements
 
 __all__ = ["ASG", "ASGBatch"]
 
@@ -181,6 +184,7 @@ class ASG(ASGOptions[ASGBatch]):
             train=train,
             antialias=self.antialias,
             shared_positives=self.shared_positives,
+            read=read_radgraph(Path(self.radgraph)) if self.radgraph else statements,
         )
 
     def encode_pieces(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -53,6 +53,8 @@ class ASGOptions(VLPModule[BatchT]):
             `vlp_zoo.reports.regions.RegionAtlas.save`.
         scene_graphs: Folder of Chest ImaGenome ``UID_SceneGraph.json`` files, which
             come before the study's own boxes.
+        radgraph: JSON file of RadGraph's annotations, which come before our rules
+            for the sentences that it holds.
         official_roi_index: See the table in `vlp_zoo.methods.asg`, as for the next seven.
         official_positions: Position 0 for every token.
         roi_aligned: RoI align without the half-patch shift.
@@ -101,6 +103,7 @@ class ASGOptions(VLPModule[BatchT]):
         region_source: str = "auto",
         region_atlas: str = "phantom",
         scene_graphs: str | None = None,
+        radgraph: str | None = None,
         official_roi_index: bool = False,
         official_positions: bool = False,
         roi_aligned: bool = True,
@@ -141,6 +144,7 @@ class ASGOptions(VLPModule[BatchT]):
         self.weights = check_weights(ira_weight, arsa_weight, irl_weight, erl_weight)
         self.max_regions = max_regions
         self.region_boxes = RegionBoxes.open(region_source, region_atlas, scene_graphs)
+        self.radgraph = radgraph
         self.official_roi_index = official_roi_index
         self.official_positions = official_positions
         self.roi_aligned, self.shared_positives = roi_aligned, shared_positives

@@ -22,7 +22,7 @@ from vlp_zoo.errors import ConfigError
 from vlp_zoo.reports.regions import RegionBoxes
 from vlp_zoo.reports.sections import clean, split_sentences
 from vlp_zoo.reports.tags import TAGS
-from vlp_zoo.reports.triplets import align, tag_vector
+from vlp_zoo.reports.triplets import Reader, align, statements, tag_vector
 from vlp_zoo.types import Box, Example, Report, Study
 
 __all__ = [
@@ -220,6 +220,7 @@ class ASGTransform:
         train: Crop at random; else at the centre.
         antialias: See `fit_square`.
         shared_positives: Give regions with the same sentences the same group.
+        read: Finds the statements of a sentence.
     """
 
     tokenizer: ReportTokenizer
@@ -231,6 +232,7 @@ class ASGTransform:
     train: bool
     antialias: bool = True
     shared_positives: bool = True
+    read: Reader = statements
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         """Fields of one example; see the batch of `vlp_zoo.methods.asg`."""
@@ -239,7 +241,7 @@ class ASGTransform:
         ids, present, continues, words = caption_pieces(
             self.tokenizer, [_words(s) for s in sentences], self.max_tokens
         )
-        values = tag_vector(sentences)
+        values = tag_vector(sentences, self.read)
         return {
             "uid": study.uid,
             "image": pixels[None],
@@ -270,7 +272,7 @@ class ASGTransform:
         words: Sequence[range],
     ) -> Example:
         """Boxes, groups and words of the regions that the report speaks of."""
-        about = align(sentences)
+        about = align(sentences, self.read)
         found = self.boxes.find(study, about)
         rows: list[tuple[Box, tuple[int, ...]]] = []
         for name, box in found.items():

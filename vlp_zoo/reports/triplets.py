@@ -14,7 +14,7 @@ Words are in `tags`, places in `anatomy` and `alignment`; quality is measured by
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -29,6 +29,7 @@ from vlp_zoo.reports.sections import split_sentences
 from vlp_zoo.reports.tags import NOT_A_TAG, TAG_ALSO, TAG_FINDINGS, TAG_TERMS, TAGS
 
 __all__ = [
+    "Reader",
     "Statement",
     "Triplet",
     "align",
@@ -71,6 +72,9 @@ class Triplet:
     existence: Status
     sentence: int
 
+
+Reader = Callable[[str], tuple[Statement, ...]]
+"""What finds the statements of a sentence: `statements`, or one like it."""
 
 _SKIP = ""
 _MENTIONS, _NAMES = compile_table({_SKIP: NOT_A_TAG, **TAG_TERMS})
@@ -162,28 +166,36 @@ def _side(sentence: str) -> str:
     return next(iter(sides)) if len(sides) == 1 else ""
 
 
-@lru_cache(maxsize=65536)
-def sentence_regions(sentence: str) -> tuple[str, ...]:
+def sentence_regions(sentence: str, read: Reader = statements) -> tuple[str, ...]:
     """The regions that a sentence is about.
 
     Those of its statements; where it makes none with a place ("The hilar contours are
     normal"), those of the sites it names.
 
+    Args:
+        sentence: As for `statements`.
+        read: Finds its statements.
+
     >>> sentence_regions("Both lungs are clear.")
     ('right lung', 'left lung')
     """
-    found = dict.fromkeys(r for s in statements(sentence) for r in s.regions)
-    if found:
-        return tuple(found)
+    found = dict.fromkeys(r for s in read(sentence) for r in s.regions)
+    return tuple(found) or _regions_named(sentence)
+
+
+@lru_cache(maxsize=65536)
+def _regions_named(sentence: str) -> tuple[str, ...]:
     text = lowered(sentence)
     return regions_at(_side(text), tuple(dict.fromkeys(_named(text))))
 
 
-def align(sentences: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def align(
+    sentences: Sequence[str], read: Reader = statements
+) -> dict[str, tuple[int, ...]]:
     """Region to the indices of the sentences about it, in order of first mention."""
     found: dict[str, list[int]] = {}
     for index, sentence in enumerate(sentences):
-        for region in sentence_regions(sentence):
+        for region in sentence_regions(sentence, read):
             found.setdefault(region, []).append(index)
     return {region: tuple(indices) for region, indices in found.items()}
 
@@ -202,13 +214,16 @@ def triplets(text: str) -> list[Triplet]:
     return list(found)
 
 
-def tag_vector(sentences: str | Sequence[str]) -> dict[str, int | None]:
+def tag_vector(
+    sentences: str | Sequence[str], read: Reader = statements
+) -> dict[str, int | None]:
     """One value a tag for a whole report.
 
     A stated presence outranks doubt, doubt outranks denial.
 
     Args:
         sentences: A report text, or its sentences.
+        read: Finds the statements of a sentence.
 
     Returns:
         Each of the 40 tags to 1 (present), 0 (absent), -1 (uncertain) or None (not
@@ -217,7 +232,7 @@ def tag_vector(sentences: str | Sequence[str]) -> dict[str, int | None]:
     parts = split_sentences(sentences) if isinstance(sentences, str) else sentences
     value: dict[str, int | None] = dict.fromkeys(TAGS)
     for sentence in parts:
-        for tag, existence, _, _ in statements(sentence):
+        for tag, existence, _, _ in read(sentence):
             if existence == "present":
                 value[tag] = 1
             elif existence == "uncertain" and value[tag] != 1:
