@@ -184,6 +184,28 @@ def test_a_wrong_flag_is_one_message(
     assert "usage:" not in error
 
 
+def test_a_demo_does_not_probe_drawn_chests_after_other_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(
+        "vlp_zoo.cli.bench.evaluate", lambda encoders, tasks, out: asked.append(tasks)
+    )
+    monkeypatch.setattr("vlp_zoo.cli.bench.print_table", lambda results: None)
+    drawn = tmp_path / "pairs"
+    words = ["synth", "chest", "--layout", "pairs", "--studies", "24"]
+    assert main([*words, "--image-size", "64", "--out", str(drawn)]) == 0
+    short = ["--config", "demo/mae", "--trainer.max_steps", "1"]
+    short += ["--data.num_workers", "0", "--data.batch_size", "4"]
+    data = ["--data", "pairs", "--data.path", str(drawn / "pairs.csv")]
+    for number, more in enumerate(([], ["--evaluate", "[phantom_chest]"])):
+        capsys.readouterr()
+        out = ["--out", str(tmp_path / str(number))]
+        assert main(["fit", *short, *data, *more, *out]) == 0
+        assert ("vlpzoo bench --encoder" in capsys.readouterr().out) == (not more)
+    assert asked == [["phantom_chest"]]
+
+
 def test_ema_weights_are_exported(tmp_path: Path) -> None:
     assert fit(tmp_path, "--ema_decay", "0.9", "--trainer.max_epochs", "1") == 0
     folder = run_folder(tmp_path)

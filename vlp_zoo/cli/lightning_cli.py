@@ -33,7 +33,7 @@ from vlp_zoo.callbacks import (
     TrainingPictures,
 )
 from vlp_zoo.cli.names import Plan, resolve
-from vlp_zoo.data.datamodules import PairsDataModule
+from vlp_zoo.data.datamodules import PairsDataModule, PhantomChest
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.base import VLPModule
 
@@ -166,6 +166,10 @@ class VLPZooCLI(LightningCLI):
             kwargs["weights_only"] = True
         return kwargs
 
+    def _asked(self, option: str) -> bool:
+        """Whether an option stands on the command line itself."""
+        return any(word.startswith(f"--{option}=") for word in self.plan.arguments)
+
     def _folder(self) -> Path:
         if self.plan.run_folder is not None:
             return self.plan.run_folder
@@ -195,6 +199,11 @@ class VLPZooCLI(LightningCLI):
         folder = exported[0].parent
         print(f"encoder:  {exported[0]}\npictures: tensorboard --logdir {folder}")
         tasks = self._get(self.config, "evaluate")
+        drawn = isinstance(self.datamodule, PhantomChest)
+        if "phantom_chest" in tasks and not drawn and not self._asked("evaluate"):
+            # A demo config's closing evaluation belongs to the data of that config.
+            tasks = [task for task in tasks if task != "phantom_chest"]
+            print(f"evaluate: vlpzoo bench --encoder {exported[0]} --task TASK")
         if tasks:
             from vlp_zoo.cli.bench import evaluate, print_table
 
