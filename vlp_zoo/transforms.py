@@ -1,4 +1,4 @@
-"""Pixels: reading grey images, cropping, resizing, and what that does to boxes.
+"""Pixels: cropping, resizing, and what that does to boxes.
 
 Everything here takes and gives uint8 arrays and draws only from the generator it is
 handed. Images stay 8-bit and one-channel until the device, where a method normalises
@@ -7,30 +7,24 @@ them and makes three channels of one: that is a twelfth of the bytes to move.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.errors import ConfigError, DataRejectedError
+from vlp_zoo.errors import ConfigError
 from vlp_zoo.types import Box
 
 __all__ = [
     "CropGeometry",
     "centre_crop",
     "random_resized_crop",
-    "read_grey",
     "resize",
 ]
 
-JPEG_START = b"\xff\xd8"
 Grey = npt.NDArray[np.uint8]
 
 INTERPOLATIONS = {
@@ -38,87 +32,6 @@ INTERPOLATIONS = {
     "bilinear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
 }
-
-
-def read_grey(path: str | Path) -> Grey:
-    """Decode a JPEG or PNG file to one 8-bit channel.
-
-    Colour becomes luma (ITU-R BT.601), an alpha channel is dropped, and 16-bit values
-    are scaled by their own minimum and maximum, because files store 10 to 16 of the
-    bits without saying which. EXIF orientation is ignored, as radiographs carry none.
-
-    Args:
-        path: The file.
-
-    Returns:
-        uint8 (H, W).
-
-    Raises:
-        DataRejectedError: If the file is missing, empty, truncated or no image.
-    """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, "missing", str(error)) from error
-    if not content:
-        raise _unreadable(path, "empty", "a file of 0 bytes")
-    if _truncated(content):
-        # cv2 and libjpeg would fill the missing part with grey and only log it.
-        raise _unreadable(path, "truncated", f"{len(content)} bytes without the end")
-    # A JPEG's luma is stored as such: asking for grey skips the way there and back.
-    jpeg = content.startswith(JPEG_START)
-    flags = cv2.IMREAD_GRAYSCALE if jpeg else cv2.IMREAD_UNCHANGED
-    image: npt.NDArray[Any] | None = None
-    with contextlib.suppress(cv2.error):
-        data = np.frombuffer(content, np.uint8)
-        image = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    return _to_grey(_read_with_pillow(path) if image is None else image)
-
-
-def _truncated(content: bytes) -> bool:
-    if content.startswith(JPEG_START):
-        # Some writers pad the file after the end marker.
-        return b"\xff\xd9" not in content[-1024:]
-    if content.startswith(b"\x89PNG"):
-        return b"IEND" not in content[-1024:]
-    return False
-
-
-def _read_with_pillow(path: Path) -> npt.NDArray[Any]:
-    """Formats that cv2 cannot read (CMYK JPEG, some TIFF), and the better message."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as opened, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            wide = opened.mode.startswith("I") or opened.mode == "F"
-            return np.asarray(opened if wide else opened.convert("L"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise _unreadable(path, "undecodable", str(error)) from error
-
-
-def _to_grey(image: npt.NDArray[Any]) -> Grey:
-    if image.dtype != np.uint8:
-        values = image[..., :3].astype(np.float32) if image.ndim == 3 else image
-        low, high = float(values.min()), float(values.max())
-        span = max(high - low, 1.0)
-        image = np.rint((values.astype(np.float32) - low) * (255.0 / span))
-        image = image.astype(np.uint8)
-    if image.ndim == 3 and image.shape[2] >= 3:
-        image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY)
-    elif image.ndim == 3:
-        image = image[..., 0]
-    return np.ascontiguousarray(image, dtype=np.uint8)
-
-
-def _unreadable(path: Path, reason: str, detail: str) -> DataRejectedError:
-    # The first word is the reason under which a pre-check lists the file.
-    return DataRejectedError(
-        f"an image in {path}",
-        f"{reason}: {detail}",
-        "restore the file, or let the data module leave it out: --data.on_error skip",
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,13 +23,13 @@ from pathlib import Path
 from vlp_zoo.data.studies import FileStudies, parse_boxes
 from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.files import cache_folder, write_whole
-from vlp_zoo.transforms import read_grey
+from vlp_zoo.pixels import read_grey
 
 __all__ = ["Rejected", "find_rejected", "usable"]
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Part of the cache key; goes up when a check changes."""
 
 
@@ -42,7 +42,7 @@ class Rejected:
         row: Line in its table, the header being line 1.
         path: The image file.
         reason: One or two words: ``missing``, ``empty``, ``truncated``,
-            ``undecodable``, ``missing_report``, ``empty_report``, ``bad_boxes``,
+            ``undecodable``, ``frames``, ``missing_report``, ``empty_report``, ``bad_boxes``,
             ``nan_box``, ``inverted_box``, ``outside_box``, ``duplicate``.
     """
 

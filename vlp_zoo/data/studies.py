@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.errors import DataRejectedError
+from vlp_zoo.pixels import read_grey
 from vlp_zoo.reports.sections import parse_report
-from vlp_zoo.transforms import read_grey
 from vlp_zoo.types import Box, Report, Study
 
 __all__ = ["FileStudies", "canonical_view", "matches_view", "parse_boxes"]

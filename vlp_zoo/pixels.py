@@ -1,0 +1,189 @@
+"""Files to grey pixels: the one place where images are decoded.
+
+JPEG, PNG and what else OpenCV and Pillow read, and DICOM. Everything comes out as one
+8-bit channel with bone white and air black, the right way up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from vlp_zoo.errors import DataRejectedError, DependencyNotFoundError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["read_grey"]
+
+JPEG_START = b"\xff\xd8"
+Grey = npt.NDArray[np.uint8]
+
+
+def read_grey(path: str | Path) -> Grey:
+    """Decode an image file to one 8-bit channel.
+
+    Colour becomes luma (ITU-R BT.601), an alpha channel is dropped, EXIF orientation is
+    applied. 16-bit PNG and TIFF are scaled by their own minimum and maximum, because
+    files store 10 to 16 of the bits without saying which. DICOM is shown as its header
+    says: modality rescale, window or VOI table (without either, minimum to maximum),
+    padding black, MONOCHROME1 inverted.
+
+    Args:
+        path: The file; its content decides what it is, not its name.
+
+    Returns:
+        uint8 (H, W).
+
+    Raises:
+        DataRejectedError: If the file is missing, empty, truncated or no image.
+        DependencyNotFoundError: If it is DICOM and pydicom is not installed.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, "missing", str(error)) from error
+    if not content:
+        raise _unreadable(path, "empty", "a file of 0 bytes")
+    if content[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
+        return _read_dicom(path, content)
+    if _truncated(content):
+        # cv2 and libjpeg would fill the missing part with grey and only log it.
+        raise _unreadable(path, "truncated", f"{len(content)} bytes without the end")
+    # A JPEG's luma is stored as such: asking for grey skips the way there and back.
+    jpeg = content.startswith(JPEG_START)
+    flags = cv2.IMREAD_GRAYSCALE if jpeg else cv2.IMREAD_UNCHANGED
+    image: npt.NDArray[Any] | None = None
+    with contextlib.suppress(cv2.error):
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    return _to_grey(_read_with_pillow(path) if image is None else image)
+
+
+def _read_dicom(path: Path, content: bytes) -> Grey:
+    try:
+        import pydicom
+        from pydicom.errors import InvalidDicomError
+        from pydicom.pixels.processing import apply_modality_lut
+        from pydicom.pixels.utils import pixel_array
+    except ImportError as error:
+        raise DependencyNotFoundError(
+            f"pydicom, to read {path}", "not installed", "pip install 'vlp-zoo[dicom]'"
+        ) from error
+    try:
+        # Files without the preamble are DICOM too where their name says so.
+        header = pydicom.dcmread(io.BytesIO(content), force=path.suffix != "")
+        frames = int(header.get("NumberOfFrames") or 1)
+        stored = pixel_array(header)
+        values = np.asarray(apply_modality_lut(stored, header))
+        padding = stored == header.get("PixelPaddingValue", np.nan)
+        grey = stored.ndim == 2
+        shown = _windowed(values, padding, header) if grey else _levels(stored)
+    except (
+        *(InvalidDicomError, AttributeError, NotImplementedError, RuntimeError),
+        *(EOFError, KeyError, OSError, TypeError, ValueError),
+    ) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise _unreadable(path, "undecodable", f"DICOM: {detail}") from error
+    if frames > 1:
+        raise _unreadable(path, "frames", f"{frames} frames, not one image")
+    if not grey:
+        return np.asarray(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY))
+    if header.get("PhotometricInterpretation") == "MONOCHROME1":
+        shown = 255 - shown
+    shown[padding] = 0
+    return np.ascontiguousarray(shown)
+
+
+def _windowed(
+    values: npt.NDArray[Any], padding: npt.NDArray[np.bool_], header: Dataset
+) -> Grey:
+    """Grey levels of rescaled values (DICOM PS3.3 C.11.2)."""
+    from pydicom.pixels.processing import apply_voi
+
+    if header.get("VOILUTSequence"):
+        return _levels(apply_voi(values, header))
+    centre, width = (
+        # Several windows may be offered; the first is the default.
+        float(value[0] if isinstance(value, Sequence) else value)
+        for value in (header.get("WindowCenter") or 0, header.get("WindowWidth") or 0)
+    )
+    kept = values[~padding].astype(np.float64)
+    low, high = kept.min(initial=np.inf), kept.max(initial=-np.inf)
+    if width < 1 or centre + width / 2 <= low or centre - width / 2 >= high:
+        # No window, or one that would show nothing.
+        return _levels(values, low, high)
+    function = str(header.get("VOILUTFunction") or "LINEAR")
+    if function == "SIGMOID":
+        return _levels(1 / (1 + np.exp(-4 * (values - centre) / width)), 0, 1)
+    if function == "LINEAR":
+        centre, width = centre - 0.5, width - 1
+    return _levels(values, centre - width / 2, centre + width / 2)
+
+
+def _levels(
+    values: npt.NDArray[Any], low: float | None = None, high: float | None = None
+) -> Grey:
+    """Values from ``low`` to ``high``, by default their own range, as 0 to 255."""
+    if values.dtype == np.uint8 and low is None:
+        return values
+    wide = values.astype(np.float32)
+    low = float(wide.min()) if low is None else low
+    high = float(wide.max()) if high is None else high
+    if not high > low:
+        return np.zeros(values.shape, np.uint8)
+    scaled = ((wide - low) * (255 / (high - low))).clip(0, 255)
+    return np.asarray(np.rint(scaled), np.uint8)
+
+
+def _truncated(content: bytes) -> bool:
+    if content.startswith(JPEG_START):
+        # Some writers pad the file after the end marker.
+        return b"\xff\xd9" not in content[-1024:]
+    if content.startswith(b"\x89PNG"):
+        return b"IEND" not in content[-1024:]
+    return False
+
+
+def _read_with_pillow(path: Path) -> npt.NDArray[Any]:
+    """Formats that cv2 cannot read (CMYK JPEG, some TIFF), and the better message."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as opened, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            upright = ImageOps.exif_transpose(opened)
+            wide = upright.mode.startswith("I") or upright.mode == "F"
+            return np.asarray(upright if wide else upright.convert("L"))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise _unreadable(path, "undecodable", str(error)) from error
+
+
+def _to_grey(image: npt.NDArray[Any]) -> Grey:
+    if image.ndim == 3 and image.shape[2] == 2:
+        image = image[..., 0]
+    if image.ndim == 3 and image.shape[2] == 4:
+        image = image[..., :3]
+    image = _levels(image)
+    if image.ndim == 3 and image.shape[2] == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    elif image.ndim == 3:
+        image = image[..., 0]
+    return np.ascontiguousarray(image, dtype=np.uint8)
+
+
+def _unreadable(path: Path, reason: str, detail: str) -> DataRejectedError:
+    # The first word is the reason under which a pre-check lists the file.
+    return DataRejectedError(
+        f"an image in {path}",
+        f"{reason}: {detail}",
+        "restore the file, or let the data module leave it out: --data.on_error skip",
+    )
