@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,6 @@ def align(job: Job, task: str, out: Path) -> dict[str, Any] | None:
         return found
     import torch
 
-    from vlp_zoo.cli.bench import build_task
     from vlp_zoo.evaluation.features import fit_image
     from vlp_zoo.evaluation.retrieval import relevant_pairs, retrieve
     from vlp_zoo.evaluation.statistics import bootstrap
@@ -197,14 +196,11 @@ def align(job: Job, task: str, out: Path) -> dict[str, Any] | None:
     module = load_method(job.encoder.parent / "checkpoints" / "last.ckpt")
     record: dict[str, Any] | None = None
     if module.has_text_head:
-        test = build_task(task, **_split(task)).splits["test"]
+        test, cases = _test_split(task)
         shape = module.image_encoder.preprocessing
-        images, texts, studies = [], [], []
-        for i in range(len(test)):
-            study = test[i]
-            images.append(fit_image(study.image, shape))
-            texts.append(study.report.body)
-            studies.append(study.study_id)
+        images = [fit_image(study.image, shape) for study in cases]
+        texts = [study.report.body for study in cases]
+        studies = [study.study_id for study in cases]
         with torch.inference_mode():
             pixels = torch.from_numpy(np.stack(images))
             batches = torch.split(pixels, 64)
@@ -234,6 +230,15 @@ def align(job: Job, task: str, out: Path) -> dict[str, Any] | None:
     file.write_text(json.dumps(record, default=float) + "\n")
     # The keys of JSON objects are strings; a first run reads what a second one reads.
     return json.loads(file.read_text())  # type: ignore[no-any-return]
+
+
+@cache
+def _test_split(task: str) -> tuple[Any, list[Any]]:
+    """The test split and its studies, drawn or decoded once for all encoders."""
+    from vlp_zoo.cli.bench import build_task
+
+    test = build_task(task, **_split(task)).splits["test"]
+    return test, [test[i] for i in range(len(test))]
 
 
 def _texts(module: Any, texts: Sequence[str]) -> Any:
