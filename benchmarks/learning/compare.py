@@ -49,7 +49,10 @@ bootstrap over test patients; they cover neither training seeds nor the comparis
 rows. *Untrained* is the same network with fresh weights of the same seed, *pixels* a
 regression on 32 x 32 thumbnails. Recall@k is over the whole test pool; zero-shot is
 chance at 0.5. This says which method learns faster in minutes, at toy scale, not which
-is better: none is trained to convergence, and none near its paper's scale.
+is better: none is trained to convergence, and none near its paper's scale. Demo settings
+come from earlier trials on the same kinds of data; those of ecamp and mae, at least, were
+chosen with the drawn test patients in sight. Reports of test patients were never trained
+on; their lateral images are tested, though only frontal ones were trained on.
 """
 
 
