@@ -42,8 +42,9 @@ class Rejected:
         row: Line in its table, the header being line 1.
         path: The image file.
         reason: One or two words: ``missing``, ``empty``, ``truncated``,
-            ``undecodable``, ``frames``, ``missing_report``, ``empty_report``, ``bad_boxes``,
-            ``nan_box``, ``inverted_box``, ``outside_box``, ``duplicate``.
+            ``undecodable``, ``frames``, ``missing_report``, ``empty_report``,
+            ``bad_boxes``, ``nan_box``, ``inverted_box``, ``outside_box``,
+            ``duplicate``.
     """
 
     uid: str

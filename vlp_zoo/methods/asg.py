@@ -51,6 +51,7 @@ statistical atlas (`vlp_zoo.reports.regions`): the authors' own were never relea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -95,7 +96,7 @@ from vlp_zoo.methods.asg_transform import (
 )
 from vlp_zoo.modules import bert_layers
 from vlp_zoo.reports.radgraph import read_radgraph
-from vlp_zoo.reports.triplets import statements
+from vlp_zoo.reports.triplets import Reader, statements
 
 __all__ = ["ASG", "ASGBatch"]
 
@@ -172,6 +173,11 @@ class ASG(ASGOptions[ASGBatch]):
             state = load_encoder(self.warm_start).timm.state_dict()
             self.image_encoder.load_weights(state, self.warm_start)
 
+    @cached_property
+    def read(self) -> Reader:
+        """What finds a sentence's statements; a large file is read once."""
+        return read_radgraph(Path(self.radgraph)) if self.radgraph else statements
+
     def make_transform(self, train: bool) -> ASGTransform:
         """Crop, tokenise, align regions with sentences, read tags."""
         return ASGTransform(
@@ -184,7 +190,7 @@ class ASG(ASGOptions[ASGBatch]):
             train=train,
             antialias=self.antialias,
             shared_positives=self.shared_positives,
-            read=read_radgraph(Path(self.radgraph)) if self.radgraph else statements,
+            read=self.read,
         )
 
     def encode_pieces(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
