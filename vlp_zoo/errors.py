@@ -17,6 +17,7 @@ __all__ = [
     "DependencyNotFoundError",
     "EncoderLoadError",
     "NonFiniteLossError",
+    "PatientLeakError",
     "ReportSourceError",
     "TokenizerError",
     "UnknownNameError",
@@ -69,6 +70,10 @@ class DatasetNotFoundError(VLPZooError, FileNotFoundError):
 
 class DataRejectedError(VLPZooError, ValueError):
     """Rows of a data set that cannot be used, with the file that lists them."""
+
+
+class PatientLeakError(DataRejectedError):
+    """A patient in two splits: what is measured on one was learnt from the other."""
 
 
 class DependencyNotFoundError(VLPZooError, ImportError):

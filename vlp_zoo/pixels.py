@@ -1,7 +1,8 @@
-"""Files to grey pixels: the one place where images are decoded.
+"""Files to pixels: the one place where images are decoded.
 
-JPEG, PNG and what else OpenCV and Pillow read, and DICOM. Everything comes out as one
-8-bit channel with bone white and air black, the right way up.
+JPEG, PNG and what else OpenCV and Pillow read, and DICOM. Radiographs come out as one
+8-bit channel with bone white and air black, photographs as RGB, both the right way up;
+masks keep the values they were stored with.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from vlp_zoo.errors import DataRejectedError, DependencyNotFoundError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["read_grey"]
+__all__ = ["read_grey", "read_levels", "read_rgb", "read_spacing"]
 
 JPEG_START = b"\xff\xd8"
 Grey = npt.NDArray[np.uint8]
@@ -48,24 +49,125 @@ def read_grey(path: str | Path) -> Grey:
         DependencyNotFoundError: If it is DICOM and pydicom is not installed.
     """
     path = Path(path)
+    content = _content(path)
+    if _is_dicom(path, content):
+        return _read_dicom(path, content)
+    # A JPEG's luma is stored as such: asking for grey skips the way there and back.
+    jpeg = content.startswith(JPEG_START)
+    image = _decode(content, cv2.IMREAD_GRAYSCALE if jpeg else cv2.IMREAD_UNCHANGED)
+    return _to_grey(_read_with_pillow(path, "L") if image is None else image)
+
+
+def read_rgb(path: str | Path) -> Grey:
+    """Decode a photograph to three 8-bit channels, red first.
+
+    Grey becomes three equal channels, an alpha channel is dropped, EXIF orientation is
+    applied, 16-bit channels keep their upper eight bits.
+
+    Args:
+        path: The file; its content decides what it is, not its name.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        DataRejectedError: If the file is missing, empty, truncated or no image.
+    """
+    path = Path(path)
+    content = _content(path)
+    if _is_dicom(path, content):
+        return np.repeat(_read_dicom(path, content)[..., None], 3, axis=2)
+    image = _decode(content, cv2.IMREAD_COLOR)
+    if image is None:
+        return np.ascontiguousarray(_read_with_pillow(path, "RGB"), dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_levels(path: str | Path) -> npt.NDArray[Any]:
+    """The pixel values of a mask picture, not scaled and not turned.
+
+    Palettes (GIF, some PNG) give the grey level of their colour, colour pictures their
+    brightest channel, so that whatever is not black is above 0.
+
+    Args:
+        path: PNG, BMP, TIFF or GIF.
+
+    Returns:
+        Unsigned integers (H, W).
+
+    Raises:
+        DataRejectedError: If the file is missing, empty, truncated or no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    path = Path(path)
+    content = _content(path)
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            picture: Image.Image = opened
+            if picture.mode in ("P", "PA", "RGBA", "CMYK", "YCbCr"):
+                picture = picture.convert("RGB")
+            elif picture.mode in ("1", "LA"):
+                picture = picture.convert("L")
+            values = np.asarray(picture)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise _unreadable(path, "undecodable", str(error)) from error
+    return values if values.ndim == 2 else np.asarray(values.max(axis=2))
+
+
+def read_spacing(path: str | Path) -> tuple[float, float] | None:
+    """Millimetres from pixel to pixel, (down, across); None where the file says none.
+
+    Only DICOM says it. PixelSpacing is taken where it is given; else
+    ImagerPixelSpacing, which is measured at the detector and not at the patient.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataRejectedError: If the file is missing, empty or a broken DICOM file.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".dcm", ".dicom", ""):
+        return None
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    tags = ["PixelSpacing", "ImagerPixelSpacing"]
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        for tag in tags:
+            values = header.get(tag)
+            if values is not None and len(values) == 2:
+                return float(values[0]), float(values[1])
+    except InvalidDicomError:
+        return None
+    except (OSError, EOFError, TypeError, ValueError) as error:
+        raise _unreadable(path, "undecodable", f"DICOM: {error}") from error
+    return None
+
+
+def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, "missing", str(error)) from error
     if not content:
         raise _unreadable(path, "empty", "a file of 0 bytes")
-    if content[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
-        return _read_dicom(path, content)
     if _truncated(content):
         # cv2 and libjpeg would fill the missing part with grey and only log it.
         raise _unreadable(path, "truncated", f"{len(content)} bytes without the end")
-    # A JPEG's luma is stored as such: asking for grey skips the way there and back.
-    jpeg = content.startswith(JPEG_START)
-    flags = cv2.IMREAD_GRAYSCALE if jpeg else cv2.IMREAD_UNCHANGED
-    image: npt.NDArray[Any] | None = None
+    return content
+
+
+def _is_dicom(path: Path, content: bytes) -> bool:
+    return content[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
+
+
+def _decode(content: bytes, flags: int) -> npt.NDArray[Any] | None:
     with contextlib.suppress(cv2.error):
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    return _to_grey(_read_with_pillow(path) if image is None else image)
+        return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    return None
 
 
 def _read_dicom(path: Path, content: bytes) -> Grey:
@@ -153,7 +255,7 @@ def _truncated(content: bytes) -> bool:
     return False
 
 
-def _read_with_pillow(path: Path) -> npt.NDArray[Any]:
+def _read_with_pillow(path: Path, mode: str) -> npt.NDArray[Any]:
     """Formats that cv2 cannot read (CMYK JPEG, some TIFF), and the better message."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -162,7 +264,9 @@ def _read_with_pillow(path: Path) -> npt.NDArray[Any]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             upright = ImageOps.exif_transpose(opened)
             wide = upright.mode.startswith("I") or upright.mode == "F"
-            return np.asarray(upright if wide else upright.convert("L"))
+            return np.asarray(
+                upright if wide and mode == "L" else upright.convert(mode)
+            )
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise _unreadable(path, "undecodable", str(error)) from error
 

@@ -20,16 +20,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from vlp_zoo.data.studies import FileStudies, parse_boxes
+from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.files import cache_folder, write_whole
-from vlp_zoo.pixels import read_grey
 
 __all__ = ["Rejected", "find_rejected", "usable"]
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 """Part of the cache key; goes up when a check changes."""
 
 
@@ -43,7 +42,7 @@ class Rejected:
         path: The image file.
         reason: One or two words: ``missing``, ``empty``, ``truncated``,
             ``undecodable``, ``frames``, ``missing_report``, ``empty_report``,
-            ``bad_boxes``, ``nan_box``, ``inverted_box``, ``outside_box``,
+            ``bad_mask``, ``bad_boxes``, ``nan_box``, ``inverted_box``, ``outside_box``,
             ``duplicate``.
     """
 
@@ -54,12 +53,17 @@ class Rejected:
 
 
 def find_rejected(
-    studies: FileStudies, *, workers: int | None = None, progress: bool = True
+    studies: FileStudies,
+    *,
+    need_report: bool = True,
+    workers: int | None = None,
+    progress: bool = True,
 ) -> list[Rejected]:
     """Look at every row.
 
     Args:
         studies: All rows of a data set, before it is split.
+        need_report: Reject studies whose report says nothing.
         workers: Threads; None = one per core.
         progress: Show a bar on a terminal.
 
@@ -70,7 +74,7 @@ def find_rejected(
     duplicate = [first[uid] != i for i, uid in enumerate(studies.uids)]
     indices = range(len(studies))
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        reasons = pool.map(lambda i: _reason(studies, i), indices)
+        reasons = pool.map(lambda i: _reason(studies, i, need_report), indices)
         shown = _with_bar(reasons, len(studies)) if progress else reasons
         found = [
             reason or ("duplicate" if duplicate[i] else None)
@@ -100,15 +104,19 @@ def _with_bar(items: Iterable[str | None], total: int) -> Iterator[str | None]:
     )
 
 
-def _reason(studies: FileStudies, index: int) -> str | None:
+def _reason(studies: FileStudies, index: int, need_report: bool) -> str | None:
     try:
-        height, width = read_grey(studies.images[index]).shape
-        if not studies.report(index).body.strip():
+        height, width = studies.pixels(index).shape[:2]
+        if need_report and not studies.report(index).body.strip():
             return "empty_report"
     except DataRejectedError as error:
         return error.found.split(":")[0]
     try:
-        boxes = parse_boxes(studies.boxes[index])
+        studies.masks_of(index, height, width)
+    except DataRejectedError:
+        return "bad_mask"
+    try:
+        boxes = studies.boxes_of(index)
     except (ValueError, TypeError, KeyError):
         return "bad_boxes"
     for box in boxes:
@@ -126,6 +134,7 @@ def usable(
     studies: FileStudies,
     *,
     on_error: str = "raise",
+    need_report: bool = True,
     rejects_path: Path | None = None,
     progress: bool = True,
 ) -> list[int]:
@@ -136,6 +145,7 @@ def usable(
     Args:
         studies: All rows of a data set.
         on_error: ``"raise"`` or ``"skip"``.
+        need_report: As of `find_rejected`.
         rejects_path: The list; None = beside the cache.
         progress: Show a bar on a terminal.
 
@@ -148,11 +158,11 @@ def usable(
         raise ConfigError(
             "raise or skip in --data.on_error", repr(on_error), "choose one of the two"
         )
-    key = _key(studies)
+    key = _key(studies, need_report)
     cache = cache_folder() / "precheck" / f"{key}.json"
     rejected = _read_cache(cache)
     if rejected is None:
-        rejected = find_rejected(studies, progress=progress)
+        rejected = find_rejected(studies, need_report=need_report, progress=progress)
         _write_cache(cache, rejected)
     if not rejected:
         return list(range(len(studies)))
@@ -173,10 +183,12 @@ def usable(
     return [i for i, row in enumerate(studies.rows) if row not in bad]
 
 
-def _key(studies: FileStudies) -> str:
-    digest = hashlib.sha256(f"{VERSION} {studies.fingerprint}".encode())
-    for image, text in zip(studies.images, studies.texts, strict=True):
-        for path in (image, text):
+def _key(studies: FileStudies, need_report: bool) -> str:
+    start = f"{VERSION} {need_report} {studies.fingerprint}"
+    digest = hashlib.sha256(start.encode())
+    for i, (image, text) in enumerate(zip(studies.images, studies.texts, strict=True)):
+        masks = [mask.ref for mask in studies.masks[i]]
+        for path in (image, text, *masks):
             if isinstance(path, Path):
                 try:
                     stat = path.stat()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
+from vlp_zoo.data.records import Record
 from vlp_zoo.errors import ConfigError
 
-__all__ = ["canonical_split", "patient_fraction", "split_patients"]
+__all__ = ["canonical", "canonical_split", "patient_fraction", "split_patients"]
 
 SPLITS = {
     "train": "train",
@@ -71,3 +73,70 @@ def split_patients(
         late = "val" if fraction < test + val else "train"
         names[patient] = "test" if fraction < test else late
     return [names[patient] for patient in patient_ids]
+
+
+def canonical(
+    records: Sequence[Record], *, val: float = 0.1, test: float = 0.2
+) -> list[str]:
+    """The split this project reports on: by patient, stratified, the same everywhere.
+
+    A released test (and validation) set is kept. What is not released is drawn: test
+    patients from all, validation patients from those who are left. Patients are grouped
+    by the rarest label that any of their images has; inside a group they are ordered by
+    `patient_fraction` with seed 0 and the first share of them goes to the new split, so
+    that every label keeps its prevalence and rare ones reach all sides.
+
+    Where a patient has images in several released splits, all of them go to the test
+    set if one is there, else to validation: nobody is ever on two sides.
+
+    Args:
+        records: All of a data set.
+        val: Share of patients to validate on, where no validation set is released.
+        test: Share of patients to test on, where no test set is released.
+
+    Returns:
+        ``"train"``, ``"val"`` or ``"test"`` per record.
+    """
+    released: dict[str, set[str]] = {}
+    for record in records:
+        released.setdefault(record.patient_id, set()).add(record.split)
+    names = {
+        patient: next((s for s in ("test", "val") if s in splits), "train")
+        for patient, splits in released.items()
+    }
+    groups = _rarest_label(records)
+    for split, share in (("test", test), ("val", val)):
+        if split not in names.values():
+            pool = [patient for patient, name in names.items() if name == "train"]
+            for patient in _drawn(pool, groups, share):
+                names[patient] = split
+    return [names[record.patient_id] for record in records]
+
+
+def _rarest_label(records: Sequence[Record]) -> dict[str, int]:
+    """For each patient the label with the fewest positive patients; -1 for none."""
+    positive: dict[str, set[int]] = {}
+    for record in records:
+        found = {k for k, value in enumerate(record.labels) if value == 1}
+        positive.setdefault(record.patient_id, set()).update(found)
+    counts = Counter(label for labels in positive.values() for label in labels)
+    return {
+        patient: min(labels, key=lambda label: (counts[label], label), default=-1)
+        for patient, labels in positive.items()
+    }
+
+
+def _drawn(pool: Sequence[str], groups: Mapping[str, int], share: float) -> list[str]:
+    members: dict[int, list[str]] = {}
+    for patient in pool:
+        members.setdefault(groups[patient], []).append(patient)
+    drawn = []
+    # Rounding each group alone would drift by half a patient per label.
+    owed = 0.0
+    for group in sorted(members):
+        ordered = sorted(members[group], key=lambda p: (patient_fraction(p, 0), p))
+        owed += share * len(ordered)
+        count = min(len(ordered), max(round(owed), 1 if len(ordered) > 2 else 0))
+        owed -= count
+        drawn += ordered[:count]
+    return drawn

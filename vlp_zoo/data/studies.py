@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.data.masks import decode_mask
+from vlp_zoo.data.records import MaskRef
 from vlp_zoo.errors import DataRejectedError
-from vlp_zoo.pixels import read_grey
+from vlp_zoo.pixels import read_grey, read_rgb
 from vlp_zoo.reports.sections import parse_report
 from vlp_zoo.types import Box, Report, Study
 
@@ -81,7 +84,10 @@ class FileStudies:
         views: View of each, None where unknown.
         label_names: Names of the label columns.
         labels: (N, K), NaN = unknown.
-        boxes: Cell for `parse_boxes` of each.
+        boxes: Boxes of each, or the cell for `parse_boxes`.
+        masks: References to masks of each.
+        facts: What else is known of each.
+        colour: Keep images in colour.
         digests: SHA-256 of each, where already known; the fingerprint is made of them.
     """
 
@@ -98,7 +104,10 @@ class FileStudies:
         views: list[str | None],
         label_names: tuple[str, ...] = (),
         labels: npt.NDArray[np.float32] | None = None,
-        boxes: list[str] | None = None,
+        boxes: Sequence[str | tuple[Box, ...]] | None = None,
+        masks: Sequence[tuple[MaskRef, ...]] | None = None,
+        facts: Sequence[Mapping[str, Any]] | None = None,
+        colour: bool = False,
         digests: list[bytes] | None = None,
     ) -> None:
         self.name = name
@@ -113,6 +122,9 @@ class FileStudies:
         empty = np.empty((len(uids), 0), np.float32)
         self.labels: npt.NDArray[np.float32] = empty if labels is None else labels
         self.boxes = boxes if boxes is not None else [""] * len(uids)
+        self.masks = masks if masks is not None else [()] * len(uids)
+        self.facts = facts if facts is not None else [{}] * len(uids)
+        self.colour = colour
         self._digests = digests or [self._digest(i) for i in range(len(uids))]
         names = json.dumps(label_names).encode()
         self.fingerprint = hashlib.sha256(names + b"".join(self._digests)).hexdigest()
@@ -126,16 +138,45 @@ class FileStudies:
         Raises:
             DataRejectedError: If its image or report cannot be read.
         """
+        image = self.pixels(index)
         return Study(
             uid=self.uids[index],
             patient_id=self.patient_ids[index],
             study_id=self.study_ids[index],
-            image=read_grey(self.images[index]),
+            image=image,
             report=self.report(index),
             view=self.views[index],
             labels=self.labels[index],
-            boxes=parse_boxes(self.boxes[index]),
+            boxes=self.boxes_of(index),
+            masks=self.masks_of(index, *image.shape[:2]),
+            facts=dict(self.facts[index]),
         )
+
+    def pixels(self, index: int) -> npt.NDArray[np.uint8]:
+        """The image of one study: (H, W), or (H, W, 3) where it is kept in colour."""
+        read = read_rgb if self.colour else read_grey
+        return read(self.images[index])
+
+    def boxes_of(self, index: int) -> tuple[Box, ...]:
+        """The boxes of one study, its image left alone."""
+        boxes = self.boxes[index]
+        return parse_boxes(boxes) if isinstance(boxes, str) else boxes
+
+    def masks_of(
+        self, index: int, height: int, width: int
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """The masks of one study; several of one name are joined.
+
+        Raises:
+            DataRejectedError: If a mask cannot be decoded.
+        """
+        masks: dict[str, npt.NDArray[np.bool_]] = {}
+        for reference in self.masks[index]:
+            pixels = decode_mask(reference, height, width)
+            if reference.name in masks:
+                pixels = pixels | masks[reference.name]
+            masks[reference.name] = pixels
+        return masks
 
     def report(self, index: int) -> Report:
         """The report of one study, its image left alone.
@@ -175,6 +216,9 @@ class FileStudies:
             label_names=self.label_names,
             labels=self.labels[np.asarray(indices, np.int64)],
             boxes=[self.boxes[i] for i in indices],
+            masks=[self.masks[i] for i in indices],
+            facts=[self.facts[i] for i in indices],
+            colour=self.colour,
             digests=[self._digests[i] for i in indices],
         )
 
@@ -183,7 +227,7 @@ class FileStudies:
         # Texts in files count by name and size: reading a quarter of a million
         # reports to name a cache would take longer than filling it.
         entry = f"{text.name} {file_size(text)}" if isinstance(text, Path) else text
-        record = (
+        record: tuple[Any, ...] = (
             self.uids[index],
             self.patient_ids[index],
             self.views[index],
@@ -193,6 +237,15 @@ class FileStudies:
             file_size(image),
             entry,
         )
+        if self.masks[index] or self.colour:
+            # Only where there are any, so that older fingerprints stay valid.
+            masks = [
+                (m.name, m.kind, m.values, m.size, m.ref.name)
+                if isinstance(m.ref, Path)
+                else m
+                for m in self.masks[index]
+            ]
+            record = (*record, masks, self.colour)
         return hashlib.sha256(repr(record).encode()).digest()
 
 

@@ -1,0 +1,254 @@
+"""The data sets that are read in their official layout, and how they are loaded.
+
+``DATASETS`` maps a name to the module of its reader; nothing is imported before it is
+asked for. `load` turns the raw records of a reader into a source: it keeps the wanted
+views, decides on uncertain labels and gives every record its split.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vlp_zoo.data.records import Card, Record, SplitRule, split_sha256
+from vlp_zoo.data.splits import canonical
+from vlp_zoo.data.studies import FileStudies, matches_view
+from vlp_zoo.errors import (
+    ConfigError,
+    DatasetNotFoundError,
+    PatientLeakError,
+    UnknownNameError,
+)
+
+__all__ = ["DATASETS", "card_of", "decide_labels", "load", "split_of", "to_studies"]
+
+logger = logging.getLogger(__name__)
+
+DATASETS: dict[str, str] = {
+    "nih14": "vlp_zoo.data.chest.nih14",
+}
+"""Name to the module that has ``CARD``."""
+
+
+def card_of(name: str) -> Card:
+    """The card of a data set.
+
+    Raises:
+        UnknownNameError: If there is no such data set.
+    """
+    if name not in DATASETS:
+        raise UnknownNameError(
+            f"a data set called {name!r}",
+            f"the known ones are {', '.join(DATASETS)}",
+            "vlpzoo info datasets lists them",
+        )
+    card = importlib.import_module(DATASETS[name]).CARD
+    assert isinstance(card, Card)
+    return card
+
+
+def load(
+    card: Card,
+    root: Path,
+    *,
+    split: str = "canonical",
+    views: Sequence[str] | None = None,
+    uncertain: float | Mapping[str, float] | None = None,
+) -> tuple[FileStudies, list[str]]:
+    """Read a data set as it lies on disk.
+
+    Args:
+        card: Which.
+        root: Its folder.
+        split: A rule of the card, or ``"canonical"`` (`vlp_zoo.data.splits.canonical`).
+        views: Keep only these; None keeps all.
+        uncertain: What -1 becomes; None is the card's own choice.
+
+    Returns:
+        The studies that the rule does not leave out, and the split of each.
+
+    Raises:
+        DatasetNotFoundError: If nothing of it is in ``root``, or no image has a view
+            that is wanted.
+        PatientLeakError: If the rule puts a patient on two sides and is not a legacy
+            one that says so.
+    """
+    records = list(card.read(root))
+    if not records:
+        raise DatasetNotFoundError(
+            f"images of {card.title} in {root}", "none listed", "download it again"
+        )
+    splits = split_of(card, records, split)
+    kept = [
+        i
+        for i, record in enumerate(records)
+        if splits[i] and (views is None or matches_view(record.view, views))
+    ]
+    if not kept:
+        found = sorted({str(record.view) for record in records})
+        raise DatasetNotFoundError(
+            f"images of {card.title} with a view among {views} and a split",
+            f"views {', '.join(found)}",
+            "correct --data.views, or choose another --data.split",
+        )
+    return (
+        to_studies(card, [records[i] for i in kept], uncertain=uncertain),
+        [splits[i] for i in kept],
+    )
+
+
+def split_of(card: Card, records: Sequence[Record], name: str) -> list[str]:
+    """The split of each record by a named rule, checked.
+
+    Args:
+        card: Of the data set.
+        records: All of them, in the order of the reader.
+        name: A rule of the card, or ``"canonical"``.
+
+    Raises:
+        ConfigError: If there is no such rule.
+        PatientLeakError: If a patient is on two sides and the rule is not legacy.
+    """
+    if name == "canonical":
+        return canonical(records)
+    rule = card.rule(name)
+    splits = rule.assign(records)
+    for issue in rule.issues:
+        logger.warning("%s, split %s: %s", card.title, name, issue)
+    _check_counts(card, name, rule, records, splits)
+    if not rule.legacy and card.patients != "none":
+        check_patients(f"{card.title}, split {name}", records, splits)
+    return splits
+
+
+def _check_counts(
+    card: Card,
+    name: str,
+    rule: SplitRule,
+    records: Sequence[Record],
+    splits: Sequence[str],
+) -> None:
+    found = {s: n for s, n in Counter(splits).items() if s}
+    if rule.counts and found != dict(rule.counts):
+        logger.warning(
+            "%s, split %s: %s images; the complete release has %s",
+            card.title,
+            name,
+            found,
+            dict(rule.counts),
+        )
+    elif rule.sha256:
+        sha256 = split_sha256([record.uid for record in records], splits)
+        if sha256 != rule.sha256:
+            logger.warning(
+                "%s, split %s: the right counts, but other images than published "
+                "(SHA-256 %s instead of %s)",
+                card.title,
+                name,
+                sha256[:12],
+                rule.sha256[:12],
+            )
+
+
+def check_patients(what: str, records: Sequence[Record], splits: Sequence[str]) -> None:
+    """Stop where a patient is in two splits.
+
+    Raises:
+        PatientLeakError: Naming some of them.
+    """
+    sides: dict[str, set[str]] = {}
+    for record, split in zip(records, splits, strict=True):
+        if split:
+            sides.setdefault(record.patient_id, set()).add(split)
+    shared = sorted(patient for patient, names in sides.items() if len(names) > 1)
+    if shared:
+        shown = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
+        raise PatientLeakError(
+            f"every patient in one split of {what}",
+            f"{len(shared)} patients in several: {shown}",
+            "use --data.split canonical, or a legacy rule that says so",
+        )
+
+
+def to_studies(
+    card: Card,
+    records: Sequence[Record],
+    *,
+    uncertain: float | Mapping[str, float] | None = None,
+) -> FileStudies:
+    """Records as a source.
+
+    Args:
+        card: Of the data set.
+        records: Those to keep, in order.
+        uncertain: What -1 becomes; None is the card's own choice.
+    """
+    raw = np.array([record.labels for record in records], np.float32)
+    raw = raw.reshape(len(records), len(card.label_names))
+    return FileStudies(
+        card.title,
+        uids=[record.uid for record in records],
+        patient_ids=[record.patient_id for record in records],
+        study_ids=[record.study_id for record in records],
+        images=[record.image for record in records],
+        texts=[record.text for record in records],
+        rows=[record.row for record in records],
+        views=[record.view for record in records],
+        label_names=card.label_names,
+        labels=decide_labels(
+            raw, card.label_names, card.uncertain if uncertain is None else uncertain
+        ),
+        boxes=[record.boxes for record in records],
+        masks=[record.masks for record in records],
+        facts=[record.facts for record in records],
+        colour=card.colour,
+    )
+
+
+def decide_labels(
+    raw: npt.NDArray[np.float32],
+    names: Sequence[str],
+    uncertain: float | Mapping[str, float],
+) -> npt.NDArray[np.float32]:
+    """Labels with -1 replaced.
+
+    Args:
+        raw: (N, K), values 1, 0, -1 and NaN.
+        names: Of the K labels.
+        uncertain: One value for all, or one per label and ``"*"`` for the rest; labels
+            that no entry covers stay unknown (NaN).
+
+    Returns:
+        A copy without -1.
+
+    Raises:
+        ConfigError: If a name is not among the labels, or a value is not 0 to 1 or NaN.
+    """
+    if isinstance(uncertain, Mapping):
+        unknown = [name for name in uncertain if name not in (*names, "*")]
+        if unknown:
+            raise ConfigError(
+                f"labels among {', '.join(names)} in the policy for uncertain values",
+                ", ".join(unknown),
+                "correct the names",
+            )
+        rest = uncertain.get("*", float("nan"))
+        values = [float(uncertain.get(name, rest)) for name in names]
+    else:
+        values = [float(uncertain)] * len(names)
+    if any(value < 0 or value > 1 for value in values):
+        raise ConfigError(
+            "values from 0 to 1, or NaN, for uncertain labels",
+            str(values),
+            "give 0, 1, 0.5 or nan",
+        )
+    decided = raw.copy()
+    for column, value in enumerate(values):
+        decided[raw[:, column] == -1, column] = value
+    return decided

@@ -1,0 +1,193 @@
+"""NIH ChestX-ray14: 112,120 frontal images of 30,805 patients, 14 findings mined from reports.
+
+Layout::
+
+    Data_Entry_2017_v2020.csv      # or Data_Entry_2017.csv, whose ages can be impossible
+    BBox_List_2017.csv             # 984 boxes on 880 images, 8 findings
+    train_val_list.txt, test_list.txt
+    images_001/images/*.png ... images_012/images/*.png, or images/*.png
+
+Images are 1024 x 1024 PNG, 8 bit, some of them RGBA. There are no lateral views.
+
+Labels: findings as written in the table, 1 where named and 0 where not; "No Finding"
+is the absence of all and no column here. They are mined from reports that were never
+released, and nothing is marked uncertain.
+
+Splits: ``official`` is the released pair of lists (patient-disjoint; 86,524 and 25,596
+images), with validation patients drawn from the first by `canonical`'s rule.
+Numbers on it never compare with those on the lists of MRM, ECAMP and BenchX, whose
+training part holds 17,920 images of the official test set; those lists have no rule
+that could be regenerated, and are not here.
+
+Access: open, attribution asked for. Cite Wang et al., "ChestX-ray8: Hospital-scale
+Chest X-ray Database and Benchmarks", CVPR 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vlp_zoo.data.records import Card, Record, SplitRule
+from vlp_zoo.data.splits import canonical
+from vlp_zoo.data.studies import canonical_view
+from vlp_zoo.data.tables import find_one, number, read_table
+from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.types import Box
+
+__all__ = ["CARD", "LABEL_NAMES", "read"]
+
+LABEL_NAMES = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
+"""The order of the data set's paper and of most code that followed it."""
+
+BOX_NAMES = {"Infiltrate": "Infiltration"}
+"""The box table spells one finding otherwise than the label table."""
+
+OLDEST = 120
+"""Years; the 2017 table has ages above 400."""
+
+
+def read(root: Path) -> Iterator[Record]:
+    """Records in the order of the label table.
+
+    Args:
+        root: Folder with ``Data_Entry_2017_v2020.csv``.
+
+    Raises:
+        DatasetNotFoundError: If the table, its columns or all images are missing.
+    """
+    path = find_one(
+        root,
+        ["Data_Entry_2017_v2020.csv", "Data_Entry_2017*.csv", "Data_Entry*.csv"],
+        "the label table of ChestX-ray14",
+    )
+    table = read_table(path, ["Image Index", "Finding Labels", "Patient ID"])
+    images = _images(root)
+    boxes = _boxes(root)
+    released = _released(root)
+    for line, row in enumerate(table.to_dict("records"), 2):
+        name = str(row["Image Index"]).strip()
+        found = {finding.strip() for finding in str(row["Finding Labels"]).split("|")}
+        strange = found - {*LABEL_NAMES, "No Finding", "Pleural Thickening", ""}
+        if strange:
+            raise DatasetNotFoundError(
+                f"findings of ChestX-ray14 in line {line} of {path}",
+                ", ".join(sorted(strange)),
+                "download the official table again",
+            )
+        # Some copies of the table write the underscore as a blank.
+        found = {
+            finding.replace("Pleural Thickening", "Pleural_Thickening")
+            for finding in found
+        }
+        age = number(str(row.get("Patient Age", "")).strip("Y"))
+        patient = str(row["Patient ID"]).strip()
+        yield Record(
+            uid=name,
+            # An image that is nowhere is named where it would be, and is rejected there.
+            image=images.get(name, root / "images" / name),
+            patient_id=patient,
+            study_id=f"{patient}-{str(row.get('Follow-up #', name)).strip()}",
+            view=canonical_view(str(row.get("View Position", ""))),
+            split=released.get(name, ""),
+            labels=tuple(float(label in found) for label in LABEL_NAMES),
+            boxes=boxes.get(name, ()),
+            row=line,
+            facts={
+                "sex": str(row.get("Patient Gender", "")).strip(),
+                "age": age if age <= OLDEST else float("nan"),
+            },
+        )
+
+
+def _images(root: Path) -> dict[str, Path]:
+    """File names to files, however the twelve archives were unpacked."""
+    patterns = ("images", "images_*/images", "images_*", "images-*")
+    folders = [folder for p in patterns for folder in sorted(root.glob(p))]
+    images: dict[str, Path] = {}
+    for folder in [*folders, root]:
+        for path in folder.glob("*.png"):
+            images.setdefault(path.name, path)
+    if not images:
+        raise DatasetNotFoundError(
+            f"*.png in images or images_0*/images of {root}",
+            "none",
+            "unpack the image archives there",
+        )
+    return images
+
+
+def _boxes(root: Path) -> dict[str, tuple[Box, ...]]:
+    path = root / "BBox_List_2017.csv"
+    if not path.is_file():
+        return {}
+    table = read_table(path, ["Image Index", "Finding Label"])
+    boxes: dict[str, tuple[Box, ...]] = {}
+    # The heading "Bbox [x, y, w, h]" holds unquoted commas: four columns by position.
+    for cells in table.itertuples(index=False):
+        name, finding = str(cells[0]).strip(), str(cells[1]).strip()
+        x, y, w, h = (number(str(cell)) for cell in cells[2:6])
+        box = Box(BOX_NAMES.get(finding, finding), (x, y, x + w, y + h), "lesion")
+        boxes[name] = (*boxes.get(name, ()), box)
+    return boxes
+
+
+def _released(root: Path) -> dict[str, str]:
+    splits: dict[str, str] = {}
+    for file, split in (("train_val_list.txt", "train"), ("test_list.txt", "test")):
+        path = root / file
+        if path.is_file():
+            # Some copies have blanks at line ends, and none at the end of the file.
+            names = path.read_text(encoding="utf-8-sig").split()
+            splits |= dict.fromkeys(names, split)
+    return splits
+
+
+def _official(records: Sequence[Record]) -> list[str]:
+    if not any(record.split == "test" for record in records):
+        raise DatasetNotFoundError(
+            "train_val_list.txt and test_list.txt of ChestX-ray14",
+            "no image with a released split",
+            "put the two lists beside the table, or use --data.split canonical",
+        )
+    # A table row that is in neither list has no place in the official split.
+    names = canonical(records)
+    return [name if r.split else "" for name, r in zip(names, records, strict=True)]
+
+
+CARD = Card(
+    name="nih14",
+    title="NIH ChestX-ray14",
+    domain="chest",
+    read=read,
+    label_names=LABEL_NAMES,
+    gives=("labels", "boxes"),
+    patients="true",
+    markers=("Data_Entry_2017*.csv",),
+    access="open download, NIH Clinical Center",
+    licence="no restriction; attribution and a link",
+    citation="Wang et al., ChestX-ray8, CVPR 2017",
+    splits={
+        "official": SplitRule(
+            _official,
+            level="patient",
+            source="released lists; validation patients by the canonical rule",
+        ),
+    },
+    overlaps=("rsna", "siim", "covidx"),
+)
