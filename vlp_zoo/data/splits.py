@@ -139,4 +139,5 @@ def _drawn(pool: Sequence[str], groups: Mapping[str, int], share: float) -> list
         count = min(len(ordered), max(round(owed), 1 if len(ordered) > 2 else 0))
         owed -= count
         drawn += ordered[:count]
-    return drawn
+    # A handful of patients still needs one on each side.
+    return drawn or sorted(pool, key=lambda p: (patient_fraction(p, 0), p))[:1]
