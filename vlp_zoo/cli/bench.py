@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 
@@ -19,7 +19,7 @@ __all__ = ["PHANTOM_STUDIES", "build_task", "evaluate", "main", "print_table"]
 PHANTOM_STUDIES = {"train": 2000, "val": 500, "test": 1000}
 """Drawn studies per split: minutes on a laptop, intervals of about +-0.02."""
 
-TASKS = "phantom_chest, pairs:TABLE.csv, mimic_cxr:ROOT"
+TASKS = "phantom_chest, pairs:TABLE.csv, NAME:ROOT (vlpzoo info datasets lists names)"
 NOTICE = (
     "Intervals cover the choice of test patients, not the training of the encoder. "
     "Research only, not for clinical use."
@@ -99,6 +99,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("TRAIN", "VAL", "TEST"),
         help=f"phantom_chest: studies per split {tuple(PHANTOM_STUDIES.values())}",
     )
+    parser.add_argument(
+        "--split",
+        default="canonical",
+        help="NAME:ROOT: rule that splits the data set (canonical)",
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=["raise", "skip"],
+        default="raise",
+        help="stop at files that cannot be read, or list them and go on (raise)",
+    )
     parser.add_argument("--pooling", choices=["global", "mean"], default="global")
     parser.add_argument("--precision", choices=["32", "bf16"], default="32")
     parser.add_argument("--batch-size", type=int, default=64)
@@ -134,6 +145,8 @@ def main(argv: list[str]) -> int:
         "val_fraction": options.val_fraction,
         "test_fraction": options.test_fraction,
         "min_positives": options.min_positives,
+        "split": options.split,
+        "on_error": options.on_error,
         "image_size": options.image_size,
     }
     if options.studies:
@@ -175,11 +188,14 @@ def build_task(
     min_positives: int = 10,
     image_size: int = 224,
     studies: dict[str, int] | None = None,
+    split: str = "canonical",
+    on_error: Literal["raise", "skip"] = "raise",
 ) -> Task:
     """The task of a name.
 
     Args:
-        name: ``phantom_chest``, ``pairs:TABLE`` or ``mimic_cxr:ROOT``.
+        name: ``phantom_chest``, ``pairs:TABLE``, ``mimic_cxr:ROOT``, or the name of
+            any data set in its official layout with its folder.
         label_prefix: Of a table's label columns.
         val_fraction: Share of a table's patients, where it has no split column.
         test_fraction: As above. The defaults are those of ``--data pairs``, so that
@@ -187,17 +203,21 @@ def build_task(
         min_positives: See `vlp_zoo.evaluation.tasks.Task`.
         image_size: Side of drawn images.
         studies: Drawn studies per split; None = `PHANTOM_STUDIES`.
+        split: Rule that splits a data set in its official layout.
+        on_error: What to do about files that cannot be read.
 
     Raises:
         UnknownNameError: If there is no such task.
         DatasetNotFoundError: If its files or labels are missing.
     """
     from vlp_zoo.cli.names import unknown_name
+    from vlp_zoo.data import DATASETS, official
     from vlp_zoo.data.datamodules import MIMICCXR, Pairs, PairsDataModule, PhantomChest
     from vlp_zoo.evaluation.tasks import Task, with_known_labels
 
     kind, _, place = name.partition(":")
-    known = {"phantom_chest": "", "pairs": "TABLE.csv", "mimic_cxr": "ROOT"}
+    known = {"phantom_chest": "", "pairs": "TABLE.csv"}
+    known |= dict.fromkeys(["mimic_cxr", *DATASETS], "ROOT")
     if kind not in known:
         raise unknown_name("task", kind, known, f"give one of {TASKS}")
     if bool(place) != bool(known[kind]):
@@ -217,9 +237,14 @@ def build_task(
             label_prefix=label_prefix,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
+            on_error=on_error,
         )
+    elif kind == "mimic_cxr":
+        data = MIMICCXR(root=place, on_error=on_error)
     else:
-        data = MIMICCXR(root=place)
+        data = getattr(official, kind)(root=place, split=split, on_error=on_error)
+        # A study without report still has its labels.
+        data.has_reports = False
     return Task(
         # A table keeps its name when it moves; the hashes tell tables apart.
         name=kind if not place else f"{kind}:{Path(place).name}",

@@ -1,12 +1,23 @@
 """Studies: read from disk or drawn, and served as batches.
 
-``DATAMODULES`` maps the name typed after ``--data`` to the class, as an import path.
+``DATASETS`` maps the name of a data set that is read in its official layout to the
+module that has its ``CARD``; ``DATAMODULES`` maps every name that may follow ``--data``
+to a class. Both are import paths: nothing is imported before it is asked for.
 """
 
-__all__ = ["DATAMODULES"]
+__all__ = ["DATAMODULES", "DATASETS"]
+
+DATASETS: dict[str, str] = {
+    "nih14": "vlp_zoo.data.chest.nih14",
+}
 
 DATAMODULES: dict[str, str] = {
     "phantom_chest": "vlp_zoo.data.datamodules.PhantomChest",
     "pairs": "vlp_zoo.data.datamodules.Pairs",
     "mimic_cxr": "vlp_zoo.data.datamodules.MIMICCXR",
+}
+DATAMODULES |= {
+    name: f"vlp_zoo.data.official.{name}"
+    for name in DATASETS
+    if name not in DATAMODULES
 }

@@ -49,6 +49,9 @@ class PairsDataModule(L.LightningDataModule):
             make, best with one loader process, which then sees every study.
     """
 
+    has_reports = True
+    """False for data sets of images and labels alone."""
+
     def __init__(
         self,
         *,
@@ -96,6 +99,8 @@ class PairsDataModule(L.LightningDataModule):
 
     def corpus(self) -> Iterator[str]:
         """Texts of the training split, to learn a vocabulary from."""
+        if not self.has_reports:
+            raise self._without_reports("a vocabulary")
         return (report.body for report in self.sources["train"].reports())
 
     @property
@@ -184,6 +189,13 @@ class PairsDataModule(L.LightningDataModule):
     def _has(self, split: str) -> bool:
         return split in self.sources and len(self.sources[split]) > 0
 
+    def _without_reports(self, who: str) -> ConfigError:
+        return ConfigError(
+            f"reports for {who} to learn from",
+            f"{type(self).__name__} has images and labels only",
+            "train on a data set with reports, or choose --model mae",
+        )
+
     def _trainer_loader(self, split: str, train: bool = False) -> ResumableLoader:
         trainer = self.trainer
         module: Any = trainer.lightning_module if trainer is not None else None
@@ -193,6 +205,8 @@ class PairsDataModule(L.LightningDataModule):
                 "no trainer" if trainer is None else type(module).__name__,
                 "use Trainer.fit(method, datamodule=...), or make_loader(...) directly",
             )
+        if not self.has_reports and getattr(module, "reads_reports", True):
+            raise self._without_reports(type(module).__name__)
         # Lightning has no public way to ask.
         own_sampler = not trainer._accelerator_connector.use_distributed_sampler
         if trainer.world_size > 1 and not own_sampler:
@@ -256,7 +270,10 @@ class OnDisk(PairsDataModule):
         kept = list(range(len(studies)))
         if self.precheck:
             kept = usable(
-                studies, on_error=self.on_error, rejects_path=self._rejects_path()
+                studies,
+                on_error=self.on_error,
+                need_report=self.has_reports,
+                rejects_path=self._rejects_path(),
             )
         return {
             split: studies.subset(indices, f"{studies.name} {split}")

@@ -1,7 +1,6 @@
-"""The data sets that are read in their official layout, and how they are loaded.
+"""How data sets in their official layouts are loaded.
 
-``DATASETS`` maps a name to the module of its reader; nothing is imported before it is
-asked for. `load` turns the raw records of a reader into a source: it keeps the wanted
+`card_of` finds a reader by the name of its data set. `load` turns the raw records of a reader into a source: it keeps the wanted
 views, decides on uncertain labels and gives every record its split.
 """
 
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.data import DATASETS
 from vlp_zoo.data.records import Card, Record, SplitRule, split_sha256
 from vlp_zoo.data.splits import canonical
 from vlp_zoo.data.studies import FileStudies, matches_view
@@ -26,14 +26,9 @@ from vlp_zoo.errors import (
     UnknownNameError,
 )
 
-__all__ = ["DATASETS", "card_of", "decide_labels", "load", "split_of", "to_studies"]
+__all__ = ["card_of", "decide_labels", "load", "split_of", "to_studies"]
 
 logger = logging.getLogger(__name__)
-
-DATASETS: dict[str, str] = {
-    "nih14": "vlp_zoo.data.chest.nih14",
-}
-"""Name to the module that has ``CARD``."""
 
 
 def card_of(name: str) -> Card:

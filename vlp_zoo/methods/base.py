@@ -100,6 +100,8 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
 
     batch_keys: ClassVar[frozenset[str]] = frozenset()
     """Fields that ``losses`` reads; checked on the first batch."""
+    reads_reports: ClassVar[bool] = True
+    """Whether data sets without reports are of no use to the method."""
     field_sources: ClassVar[dict[str, str]] = {}
     """Field to the data option that produces it, for the error message."""
 

@@ -121,6 +121,7 @@ class MAE(VLPModule[MAEBatch]):
         schedule_epochs: Where the cosine ends; None = the last epoch.
     """
 
+    reads_reports: ClassVar[bool] = False
     batch_keys: ClassVar[frozenset[str]] = MAEBatch.__required_keys__
     field_sources: ClassVar[dict[str, str]] = {
         "image": "choose a data set with images (--data pairs, mimic_cxr, ...)",

@@ -1,0 +1,81 @@
+"""Every data set of the catalogue as a data module: ``--data nih14 --data.root DIR``.
+
+The classes are made when they are asked for, one per name of `DATASETS`; they differ in
+nothing but the name of their data set.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vlp_zoo.data import DATASETS
+from vlp_zoo.data.base import OnDisk
+from vlp_zoo.data.catalogue import card_of, load
+from vlp_zoo.data.studies import FileStudies
+from vlp_zoo.errors import ConfigError
+
+__all__ = ["Official"]
+
+WORDS = {"nan": float("nan"), "one": 1.0, "zero": 0.0, "half": 0.5}
+
+
+class Official(OnDisk):
+    """A data set in its official layout, read as it lies on disk.
+
+    Args:
+        root: Its folder.
+        split: The split rule: canonical (by patient, stratified; what is released is
+            kept), official, or one that the data set's card names.
+        views: Keep only these views, for example [PA, AP]; None keeps all.
+        uncertain: What an uncertain label (-1) becomes: card (what the data set's card
+            says), nan, one, zero or half.
+        **kwargs: As of `OnDisk`.
+    """
+
+    dataset: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        split: str = "canonical",
+        views: list[str] | None = None,
+        uncertain: str = "card",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if uncertain not in ("card", *WORDS):
+            raise ConfigError(
+                f"card, {', '.join(WORDS)} in --data.uncertain",
+                repr(uncertain),
+                "choose one of them",
+            )
+        self.root = Path(root)
+        self.split = split
+        self.views = views
+        self.uncertain = uncertain
+        self.card = card_of(self.dataset)
+        self.has_reports = "reports" in self.card.gives
+
+    def _read(self) -> tuple[FileStudies, list[str]]:
+        return load(
+            self.card,
+            self.root,
+            split=self.split,
+            views=self.views,
+            uncertain=WORDS.get(self.uncertain),
+        )
+
+
+def __getattr__(name: str) -> type[Official]:
+    if name not in DATASETS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = type(
+        name,
+        (Official,),
+        {"__doc__": Official.__doc__, "__module__": __name__, "dataset": name},
+    )
+    # Kept, so that the class is one and the same however often it is asked for.
+    globals()[name] = made
+    return made
