@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tests.fakes.sources import NoisyTransform, RampSource
 from vlp_zoo.data.datamodules import MIMICCXR, Pairs, PairsDataModule, PhantomChest
-from vlp_zoo.data.loading import EpochSampler
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.loading import EpochSampler
 from vlp_zoo.types import StudySource
 
 

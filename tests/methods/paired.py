@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.fakes.processes import on_two_processes
-from vlp_zoo.data.loading import collate_examples
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from vlp_zoo.loading import collate_examples
 from vlp_zoo.types import Report, Study
 
 __all__ = [

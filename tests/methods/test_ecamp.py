@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vlp_zoo.data.loading import collate_examples
 from vlp_zoo.encoders.checkpoint import save_encoder
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import BatchFieldError, ConfigError
+from vlp_zoo.loading import collate_examples
 from vlp_zoo.methods.ecamp import ECAMP
 from vlp_zoo.methods.ecamp_networks import SuperResolution
 from vlp_zoo.methods.ecamp_window import ECAMPTransform, attention_window, cut

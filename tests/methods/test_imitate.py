@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.fakes.processes import on_two_processes
-from vlp_zoo.data.loading import collate_examples
 from vlp_zoo.encoders.frozen_text import CorpusText
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, EncoderLoadError
+from vlp_zoo.loading import collate_examples
 from vlp_zoo.methods.base import load_method
 from vlp_zoo.methods.imitate import IMITATE
 from vlp_zoo.methods.imitate_losses import (

@@ -14,16 +14,16 @@ from typing import Any, Literal
 import lightning as L
 
 from vlp_zoo.data.contexts import join_contexts
-from vlp_zoo.data.loading import (
+from vlp_zoo.data.precheck import usable
+from vlp_zoo.data.studies import FileStudies
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.loading import (
     EpochSampler,
     ResumableLoader,
     StudyDataset,
     collate_examples,
     start_worker,
 )
-from vlp_zoo.data.precheck import usable
-from vlp_zoo.data.studies import FileStudies
-from vlp_zoo.errors import ConfigError
 from vlp_zoo.types import StudySource, Transform
 
 __all__ = ["OnDisk", "PairsDataModule"]

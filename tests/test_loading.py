@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from tests.fakes.sources import NoisyTransform, RampSource
-from vlp_zoo.data.loading import (
+from vlp_zoo.errors import BatchFieldError, ConfigError
+from vlp_zoo.loading import (
     EpochSampler,
     ResumableLoader,
     SampleKey,
@@ -22,7 +23,6 @@ from vlp_zoo.data.loading import (
     collate_examples,
     start_worker,
 )
-from vlp_zoo.errors import BatchFieldError, ConfigError
 from vlp_zoo.types import Study
 
 
