@@ -142,7 +142,7 @@ def test_two_workers_equal_none_bit_for_bit() -> None:
 def test_workers_start_after_cv2_has_made_threads() -> None:
     code = (
         "import cv2, numpy as np\n"
-        "from tests.data.test_loading import make_loader\n"
+        "from tests.test_loading import make_loader\n"
         "cv2.setNumThreads(4)\n"
         "cv2.GaussianBlur(np.zeros((2000, 2000), np.float32), (0, 0), 5)\n"
         "print(len(list(make_loader(22, workers=2))))\n"
