@@ -4,23 +4,28 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from torch import nn
 
 from tests.evaluation.stubs import BlockSource, StubEncoder, block_task
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.feature_cache import FeatureCache
 from vlp_zoo.evaluation.features import Extraction
-from vlp_zoo.evaluation.linear_probe import (
-    LinearProbe,
-    Subject,
-    fit_probe,
-    nested_patients,
-    run,
-    score,
-)
+from vlp_zoo.evaluation.fractions import nested_patients
+from vlp_zoo.evaluation.linear_probe import LinearProbe, fit_probe, run
+from vlp_zoo.evaluation.linear_probe import score as outcome_of
+from vlp_zoo.evaluation.protocol import Candidate
 from vlp_zoo.evaluation.results import Result
+from vlp_zoo.evaluation.subject import Subject
 from vlp_zoo.evaluation.tasks import SPLITS, Task
 
-STUB = Subject("stub", "0" * 64)
+STUB = Candidate(Subject("stub", "0" * 64), nn.Identity())
+
+
+def score(
+    features: dict[str, np.ndarray], task: Task, protocol: LinearProbe, seed: int
+) -> list[Result]:
+    outcome = outcome_of(features, task, protocol, seed)
+    return protocol.rows(outcome, STUB, task, seed)
 
 
 def _features(task: Task, noise: float, seed: int = 0) -> dict[str, np.ndarray]:
@@ -43,7 +48,7 @@ def _headline(results: list[Result]) -> Result:
 
 def test_features_that_carry_the_labels_give_one() -> None:
     task = block_task()
-    results = score(_features(task, 0.0), STUB, task, LinearProbe(), 0)
+    results = score(_features(task, 0.0), task, LinearProbe(), 0)
     values = {result.metric: result.value for result in results}
     assert values["macro_auroc"] == values["macro_auprc"] == 1
     assert results[0].low == results[0].high == 1
@@ -59,7 +64,7 @@ def test_features_without_the_labels_give_a_half() -> None:
     noise = {
         s: rng.normal(size=(len(task.splits[s]), 8)).astype(np.float32) for s in SPLITS
     }
-    result = _headline(score(noise, STUB, task, LinearProbe(), 0))
+    result = _headline(score(noise, task, LinearProbe(), 0))
     assert result.value is not None
     assert result.low is not None
     assert result.high is not None
@@ -70,9 +75,7 @@ def test_features_without_the_labels_give_a_half() -> None:
 def test_a_second_run_is_the_same_to_the_last_bit() -> None:
     task = block_task()
     protocol = LinearProbe(fraction=0.5)
-    first, again = (
-        score(_features(task, 2.0), STUB, task, protocol, 3) for _ in range(2)
-    )
+    first, again = (score(_features(task, 2.0), task, protocol, 3) for _ in range(2))
     assert [(r.value, r.low, r.high) for r in first] == [
         (r.value, r.low, r.high) for r in again
     ]
@@ -85,8 +88,8 @@ def test_the_test_labels_decide_nothing() -> None:
     task, other = block_task(), block_task()
     features = _features(task, 2.0)
     other.splits["test"].labels[:] = 1 - other.splits["test"].labels
-    one = _headline(score(features, STUB, task, LinearProbe(), 0))
-    two = _headline(score(features, STUB, other, LinearProbe(), 0))
+    one = _headline(score(features, task, LinearProbe(), 0))
+    two = _headline(score(features, other, LinearProbe(), 0))
     assert one.cases is not None
     assert two.cases is not None
     np.testing.assert_array_equal(one.cases.scores, two.cases.scores)
@@ -112,7 +115,7 @@ def test_one_c_is_chosen_on_validation() -> None:
 def test_columns_that_do_not_vary_in_training_are_ignored() -> None:
     task = block_task()
     features = _features(task, 1.0)
-    plain = score(features, STUB, task, LinearProbe(), 0)[0]
+    plain = score(features, task, LinearProbe(), 0)[0]
     rng = np.random.default_rng(0)
     for split in SPLITS:
         n = len(features[split])
@@ -123,7 +126,7 @@ def test_columns_that_do_not_vary_in_training_are_ignored() -> None:
         # Rounding around zero, as the last principal component has it.
         rounding = (1e-7 * rng.normal(size=(n, 1))).astype(np.float32)
         features[split] = np.concatenate([features[split], dead, rounding], 1)
-    assert score(features, STUB, task, LinearProbe(), 0)[0].value == pytest.approx(
+    assert score(features, task, LinearProbe(), 0)[0].value == pytest.approx(
         plain.value, abs=1e-6
     )
 
@@ -132,7 +135,7 @@ def test_a_label_with_one_class_is_reported_and_left_out() -> None:
     task = block_task()
     features = _features(task, 0.0)
     task.splits["train"].labels[:, 1] = 0
-    result = score(features, STUB, task, LinearProbe(), 0)[0]
+    result = score(features, task, LinearProbe(), 0)[0]
     assert result.undefined == {"finding 1": "one class only in 120 training cases"}
     assert result.per_label["finding 1"] is None
     assert result.details["labels_used"] == 2
@@ -141,18 +144,18 @@ def test_a_label_with_one_class_is_reported_and_left_out() -> None:
     assert np.isnan(result.cases.scores[:, 1]).all()
     task.splits["train"].labels[:] = 0
     with pytest.raises(ConfigError, match="both classes"):
-        score(features, STUB, task, LinearProbe(), 0)
+        score(features, task, LinearProbe(), 0)
 
 
 def test_unknown_labels_neither_teach_nor_count() -> None:
     task = block_task(200)
     features = _features(task, 0.3)
-    clean = score(features, STUB, task, LinearProbe(), 0)[0]
+    clean = score(features, task, LinearProbe(), 0)[0]
     for split in SPLITS:
         labels = task.splits[split].labels
         hidden = np.random.default_rng(1).random(labels.shape) < 0.5
         labels[hidden] = np.nan
-    result = score(features, STUB, task, LinearProbe(), 0)[0]
+    result = score(features, task, LinearProbe(), 0)[0]
     assert clean.value is not None
     assert result.value is not None
     assert result.value == pytest.approx(clean.value, abs=0.05)
@@ -181,7 +184,7 @@ def test_more_labels_do_not_hurt_much_and_the_fraction_is_recorded() -> None:
     features = _features(task, 1.5)
     values = []
     for fraction in (0.05, 1.0):
-        result = score(features, STUB, task, LinearProbe(fraction=fraction), 0)[0]
+        result = score(features, task, LinearProbe(fraction=fraction), 0)[0]
         assert result.fraction == fraction
         values.append((result.n_train, result.value))
     assert values[0][0] == 20

@@ -85,7 +85,7 @@ def test_a_second_run_finds_everything(tmp_path: Path) -> None:
 def test_an_interrupted_run_keeps_what_was_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, calls = suite._probe, 0
+    plain, calls = suite._run, 0
 
     def stop(*args: object) -> list[Result]:
         nonlocal calls
@@ -94,11 +94,11 @@ def test_an_interrupted_run_keeps_what_was_finished(
             raise KeyboardInterrupt
         return plain(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(suite, "_probe", stop)
+    monkeypatch.setattr(suite, "_run", stop)
     with pytest.raises(KeyboardInterrupt):
         _evaluate(tmp_path, block_task(), StubEncoder())
     assert {row.encoder for row in ResultStore(tmp_path).read()} == {"stub"}
-    monkeypatch.setattr(suite, "_probe", plain)
+    monkeypatch.setattr(suite, "_run", plain)
     encoder = StubEncoder()
     results = _evaluate(tmp_path, block_task(), encoder)
     assert encoder.images == 0

@@ -367,7 +367,7 @@ def _encoder_file(spec: str) -> str:
 def _describe(task: Task) -> None:
     import numpy as np
 
-    print(f"task {task.name}: split {task.split_sha256[:12]}, metric {task.metric}")
+    print(f"task {task.name}: split {task.split_sha256[:12]}")
     for split, source in task.splits.items():
         patients = len(set(source.patient_ids))
         print(f"  {split:<6}{len(source)} images of {patients} patients")

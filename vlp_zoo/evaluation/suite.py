@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from vlp_zoo.encoders.checkpoint import load_encoder
@@ -14,19 +13,22 @@ from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import EncoderLoadError, VLPZooError
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.floors import PixelEncoder, Prevalence, random_copy
-from vlp_zoo.evaluation.linear_probe import (
-    LinearProbe,
-    Subject,
-    probe_key,
-    score,
-    subject_of,
-)
-from vlp_zoo.evaluation.metrics import label_values
+from vlp_zoo.evaluation.joint import JointEncoder
+from vlp_zoo.evaluation.linear_probe import LinearProbe
+from vlp_zoo.evaluation.protocol import Candidate, Protocol
 from vlp_zoo.evaluation.results import Result, ResultStore
-from vlp_zoo.evaluation.statistics import paired_difference
-from vlp_zoo.evaluation.tasks import SPLITS, Task
+from vlp_zoo.evaluation.subject import subject_of
+from vlp_zoo.evaluation.tasks import Task
 
-__all__ = ["DIFFERENCE", "Candidate", "candidates_of", "evaluate_task"]
+__all__ = [
+    "DIFFERENCE",
+    "Candidate",
+    "Cell",
+    "SuiteError",
+    "candidates_of",
+    "cells_of",
+    "evaluate_task",
+]
 
 DIFFERENCE = "macro_auroc_difference"
 PIXELS = "pixels"
@@ -34,18 +36,44 @@ PREVALENCE = "prevalence"
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """An encoder or floor to be probed.
+class Cell:
+    """One run: who, how, and with which draw.
 
     Attributes:
-        subject: Its identity.
-        module: Itself.
-        baselines: `Subject.identity` of the floors that it is compared with.
+        candidate: Encoder or floor.
+        protocol: With its label fraction.
+        seed: Of every draw.
+        key: Under which it is found again.
     """
 
-    subject: Subject
-    module: nn.Module
-    baselines: tuple[str, ...] = ()
+    candidate: Candidate
+    protocol: Protocol
+    seed: int
+    key: str
+
+
+class SuiteError(VLPZooError):
+    """Runs that failed while others went on.
+
+    Attributes:
+        failures: Run to its error.
+        results: Of the runs that did not fail.
+    """
+
+    def __init__(
+        self, failures: Mapping[str, VLPZooError], results: Sequence[Result]
+    ) -> None:
+        self.failures = dict(failures)
+        self.results = list(results)
+        lines = [
+            f"{name}: {error.looked_for}; found {error.found}; {error.do_this}"
+            for name, error in self.failures.items()
+        ]
+        super().__init__(
+            "every run of the suite",
+            f"{len(lines)} failed:\n  " + "\n  ".join(lines),
+            "mend these and run the same command: finished runs are kept",
+        )
 
 
 def candidates_of(
@@ -54,6 +82,7 @@ def candidates_of(
     *,
     floors: bool = True,
     load: Callable[[str], nn.Module] = load_encoder,
+    joints: Mapping[str, JointEncoder] | None = None,
 ) -> list[Candidate]:
     """Load encoders and put their floors behind them.
 
@@ -62,6 +91,7 @@ def candidates_of(
         extraction: How they will be encoded.
         floors: Add a random copy of each architecture, pixels and prevalence.
         load: From spec to encoder.
+        joints: Spec to the joint space of those encoders that have one.
 
     Returns:
         Encoders first; nothing twice.
@@ -101,7 +131,12 @@ def candidates_of(
             baselines.append(others[0].subject.identity)
         found.setdefault(
             subject.identity,
-            Candidate(subject, module, tuple(dict.fromkeys(baselines))),
+            Candidate(
+                subject,
+                module,
+                tuple(dict.fromkeys(baselines)),
+                (joints or {}).get(spec),
+            ),
         )
     if not floors:
         return list(found.values())
@@ -124,18 +159,23 @@ def evaluate_task(
     store: ResultStore,
     extraction: Extraction,
     *,
+    protocols: Sequence[Protocol] | None = None,
     fractions: Sequence[float] = (1.0,),
     seeds: Sequence[int] = (0,),
     replicates: int = 1000,
     notify: Callable[[str], None] = lambda line: None,
 ) -> list[Result]:
-    """Probe candidates on one task; each finished run is stored at once.
+    """Evaluate candidates on one task; each finished run is stored at once.
+
+    A run that fails is reported and the others go on; what a user can mend in one run
+    alone (a missing package, a label without cases) must not cost the rest.
 
     Args:
         candidates: As of `candidates_of`.
         task: The task.
         store: Where results are and go.
         extraction: How to encode, and the cache.
+        protocols: Each is run at every fraction; None is the linear probe.
         fractions: Label fractions.
         seeds: For fractions below 1 each is a draw of patients.
         replicates: Of the bootstrap.
@@ -143,63 +183,103 @@ def evaluate_task(
 
     Returns:
         All results of these candidates, found ones included.
+
+    Raises:
+        SuiteError: At the end, if runs failed; it carries the results of the others.
     """
-    runs = [
-        (candidate, LinearProbe(fraction=fraction, replicates=replicates), seed)
-        for fraction, seed in runs_of(fractions, seeds)
-        for candidate in candidates
-    ]
+    cells = list(
+        cells_of(
+            candidates,
+            task,
+            protocols or [LinearProbe()],
+            fractions=fractions,
+            seeds=seeds,
+            replicates=replicates,
+            notify=notify,
+        )
+    )
     stored: dict[str, list[Result]] = {}
     for row in store.read():
         stored.setdefault(row.key, []).append(row)
-    keys = [probe_key(c.subject, task, protocol, seed) for c, protocol, seed in runs]
-    waiting = {
-        candidate.subject.identity: candidate
-        for (candidate, _, _), key in zip(runs, keys, strict=True)
-        if key not in stored
-    }
-    if waiting:
-        notify(f"{task.name}: encoding for {_names(list(waiting.values()))}")
-        for split in SPLITS:
-            modules = [candidate.module for candidate in waiting.values()]
-            extraction.get_all(modules, task.splits[split])
+    # By identity: settings need not be hashable.
+    for protocol in {id(cell.protocol): cell.protocol for cell in cells}.values():
+        waiting = {
+            cell.candidate.subject.identity: cell.candidate
+            for cell in cells
+            if cell.protocol is protocol and cell.key not in stored
+        }
+        if waiting:
+            notify(f"{task.name}: {protocol.name} for {_names(list(waiting.values()))}")
+            protocol.warm(list(waiting.values()), task, extraction)
+    failures: dict[str, VLPZooError] = {}
     results: list[Result] = []
-    for (candidate, protocol, seed), key in zip(runs, keys, strict=True):
-        rows = stored.get(key)
+    for cell in cells:
+        name = f"{task.name}: {cell.protocol.name}: {cell.candidate.subject.name}"
+        rows = stored.get(cell.key)
         if rows is None:
-            rows = _probe(candidate, task, protocol, seed, extraction)
-            rows = stored[key] = store.add(rows)
-            notify(f"{task.name}: {candidate.subject.name}: {_shown(rows[0])}")
+            try:
+                rows = _run(cell, task, extraction)
+            except VLPZooError as error:
+                failures[f"{name}, {cell.protocol.fraction:.0%}"] = error
+                notify(f"{name}: FAILED: {error.looked_for}: {error.found}")
+                continue
+            rows = stored[cell.key] = store.add(rows)
+            notify(f"{name}: {_shown(rows[0])}")
         else:
-            notify(f"{task.name}: {candidate.subject.name}: found in {store.path}")
+            notify(f"{name}: found in {store.path}")
         newest = {row.metric: row for row in rows if row.baseline is None}
         results += newest.values()
-    for (candidate, protocol, seed), key in zip(runs, keys, strict=True):
-        for baseline in candidate.baselines:
-            if baseline == candidate.subject.identity:
+    by_identity = {c.subject.identity: c for c in candidates}
+    for cell in cells:
+        for baseline in cell.candidate.baselines:
+            floor = by_identity[baseline]
+            key = cell.protocol.key(floor, task, cell.seed)
+            if floor is cell.candidate or cell.key not in stored or key not in stored:
                 continue
-            floor = next(c for c in candidates if c.subject.identity == baseline)
-            other = stored[probe_key(floor.subject, task, protocol, seed)]
-            gap = _difference(stored[key], other, store)
+            gap = _difference(cell.protocol, stored[cell.key], stored[key], store)
             if gap is not None:
                 results.append(gap)
+    if failures:
+        raise SuiteError(failures, results)
     return results
 
 
-def _probe(
-    candidate: Candidate,
+def cells_of(
+    candidates: Sequence[Candidate],
     task: Task,
-    protocol: LinearProbe,
-    seed: int,
-    extraction: Extraction,
-) -> list[Result]:
-    module = candidate.module
-    features = {s: extraction.get(module, task.splits[s]) for s in SPLITS}
-    return score(features, candidate.subject, task, protocol, seed)
+    protocols: Sequence[Protocol],
+    *,
+    fractions: Sequence[float] = (1.0,),
+    seeds: Sequence[int] = (0,),
+    replicates: int = 1000,
+    notify: Callable[[str], None] = lambda line: None,
+) -> Iterator[Cell]:
+    """Every run that is possible; impossible ones are named once, with the reason."""
+    for protocol in protocols:
+        asked = runs_of(fractions, seeds) if protocol.learns else [(1.0, seeds[0])]
+        possible = []
+        for candidate in candidates:
+            reason = protocol.refusal(candidate, task)
+            if reason is None:
+                possible.append(candidate)
+            elif candidate.subject.role == "encoder":
+                notify(f"{task.name}: {protocol.name}: left out: {reason}")
+        for fraction, seed in asked:
+            chosen = replace(protocol, fraction=fraction, replicates=replicates)
+            for candidate in possible:
+                key = chosen.key(candidate, task, seed)
+                yield Cell(candidate, chosen, seed, key)
+
+
+def _run(cell: Cell, task: Task, extraction: Extraction) -> list[Result]:
+    return cell.protocol.run(cell.candidate, task, cell.seed, extraction)
 
 
 def _difference(
-    rows: Sequence[Result], floor: Sequence[Result], store: ResultStore
+    protocol: Protocol,
+    rows: Sequence[Result],
+    floor: Sequence[Result],
+    store: ResultStore,
 ) -> Result | None:
     """The stored or computed paired difference of two runs; None without cases."""
     mine, other = rows[0], floor[0]
@@ -210,27 +290,11 @@ def _difference(
     if one is None or two is None or one.uids != two.uids:
         return None
     undefined = {**mine.undefined, **other.undefined}
-    used = [k for k, label in enumerate(one.label_names) if label not in undefined]
-    replicates = int(mine.settings.get("replicates", 0))
-    labels = one.labels[:, used]
-    interval = paired_difference(
-        "macro_auroc",
-        labels,
-        one.scores[:, used],
-        two.scores[:, used],
-        one.patient_ids,
-        replicates=replicates,
-        seed=mine.seed,
-    )
-    gaps = np.subtract(
-        *(label_values("macro_auroc", labels, c.scores[:, used]) for c in (one, two))
-    )
-    per_label: dict[str, float | None] = dict.fromkeys(one.label_names, None)
-    for k, gap in zip(used, gaps, strict=True):
-        per_label[one.label_names[k]] = float(gap[0])
+    interval, per_label = protocol.difference(one, two, undefined, mine.seed)
+    used = len(one.label_names) - len(undefined)
     row = replace(
         mine,
-        metric=DIFFERENCE,
+        metric=f"{mine.metric}_difference",
         value=interval.value,
         low=interval.low,
         high=interval.high,
@@ -238,7 +302,7 @@ def _difference(
         undefined=undefined,
         baseline=other.encoder_sha256,
         baseline_name=other.encoder,
-        details={"labels_used": len(used), "baseline_key": other.key},
+        details={"labels_used": used, "baseline_key": other.key},
     )
     return store.add([row])[0]
 
@@ -249,4 +313,4 @@ def _names(candidates: Sequence[Candidate]) -> str:
 
 def _shown(result: Result) -> str:
     value: Any = "undefined" if result.value is None else f"{result.value:.3f}"
-    return f"macro AUROC {value}"
+    return f"{result.metric.replace('_', ' ')} {value}"

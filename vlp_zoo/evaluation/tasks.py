@@ -25,8 +25,7 @@ class Task:
     Attributes:
         name: As on the command line, such as ``"phantom_chest"``.
         splits: ``"train"``, ``"val"`` and ``"test"``.
-        metric: Headline metric.
-        protocol: Preset the task is meant for.
+        gives: Of ``labels``, ``reports``, ``boxes`` and ``masks``: what studies have.
         min_positives: Labels with fewer known positives or known negatives in the
             test split are left out of every mean, and listed.
 
@@ -38,8 +37,7 @@ class Task:
 
     name: str
     splits: Mapping[str, StudySource]
-    metric: str = "macro_auroc"
-    protocol: str = "vlp-linear"
+    gives: frozenset[str] = frozenset({"labels"})
     min_positives: int = 10
 
     def __post_init__(self) -> None:
@@ -50,7 +48,7 @@ class Task:
                 f"no studies with labels in {', '.join(absent)}",
                 "give the data a split column, or larger val and test fractions",
             )
-        if not self.label_names:
+        if "labels" in self.gives and not self.label_names:
             raise DatasetNotFoundError(
                 f"label columns of {self.name}",
                 "none",

@@ -1,0 +1,44 @@
+"""Encoders whose images and texts meet in one space, as evaluation sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+__all__ = ["JointEncoder"]
+
+
+@runtime_checkable
+class JointEncoder(Protocol):
+    """Images and texts to unit vectors of one space.
+
+    The order, size and resizing of images is said by ``preprocessing``, as for any
+    encoder; normalisation happens inside.
+    """
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """``image_size``, ``resize``, ``interpolation``: for `fit_image`."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Of all weights, text side included, and of the vocabulary."""
+        ...
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """uint8 (B, 1 or 3, S, S) to (B, E) of unit length."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """B texts to (B, E) of unit length."""
+        ...
+
+    def embed_patches(self, images: Tensor) -> Tensor | None:
+        """uint8 (B, 1 or 3, S, S) to (B, E, h, w) of unit length along E.
+
+        None where the method has no places in its joint space.
+        """
+        ...

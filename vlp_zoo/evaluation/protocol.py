@@ -1,0 +1,293 @@
+"""What every evaluation protocol is: who may take it, its key, and its rows.
+
+A protocol is a frozen dataclass of settings with one method, `Protocol.measure`, which
+looks at a candidate on a task and says what it found (`Outcome`). Everything around it
+is the same for all and lives here and in `vlp_zoo.evaluation.suite`: keys under which
+finished runs are found again, provenance, paired differences to the floors, failures
+that stop one cell and not the rest.
+
+Rules that every protocol keeps: settings (thresholds, C, checkpoints, learning rates)
+are chosen on the validation split; the test split is read once, after all choices;
+nothing is averaged over batches; every case has its row, so that intervals and paired
+tests can be made again without the encoder.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from vlp_zoo.encoders.checkpoint import provenance
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.features import Extraction
+from vlp_zoo.evaluation.joint import JointEncoder
+from vlp_zoo.evaluation.results import Cases, Result, result_key
+from vlp_zoo.evaluation.statistics import Interval, paired_difference
+from vlp_zoo.evaluation.subject import Subject
+from vlp_zoo.evaluation.tasks import Task
+
+__all__ = ["Candidate", "Measure", "Outcome", "Protocol"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An encoder or floor to be evaluated.
+
+    Attributes:
+        subject: Its identity.
+        module: The image encoder: ``preprocessing``, and outputs ``pooled`` (B, D),
+            ``tokens`` (B, P, D), ``grid`` and ``levels``.
+        baselines: `Subject.identity` of the floors that it is compared with.
+        joint: Its space shared by images and texts; None where it has none.
+    """
+
+    subject: Subject
+    module: nn.Module
+    baselines: tuple[str, ...] = ()
+    joint: JointEncoder | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number on the test split.
+
+    Attributes:
+        metric: ``"macro_auroc"``, ``"dice_positive"``, ...
+        value: NaN where it is undefined.
+        low: Lower bound of the 95 % interval over patients; None without.
+        high: Upper bound.
+        per_label: Value per label; None where undefined.
+        details: What belongs to this number alone.
+    """
+
+    metric: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    per_label: Mapping[str, float | None] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a protocol found.
+
+    Attributes:
+        measures: The headline first.
+        cases: One row per test case, for intervals and paired tests.
+        n_train: Training cases used.
+        undefined: Labels left out of every mean, each with the reason.
+        details: What the protocol chose and saw: C, epochs, trainable parameters, ...
+    """
+
+    measures: Sequence[Measure]
+    cases: Cases
+    n_train: int = 0
+    undefined: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Protocol(ABC):
+    """Settings of an evaluation; subclasses add theirs and `measure`.
+
+    Attributes:
+        fraction: Share of training patients whose labels are used.
+        replicates: Of the bootstrap over test patients; 0 gives no intervals.
+        name: Of the preset.
+        known_issues: Of the preset, printed and stored with every number.
+    """
+
+    fraction: float = 1.0
+    replicates: int = 1000
+    name: str = ""
+    known_issues: tuple[str, ...] = ()
+
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    """Of ``labels``, ``reports``, ``boxes``, ``masks``: what the task must have."""
+    needs_text: ClassVar[bool] = False
+    """Whether only candidates with a joint space can take it."""
+    reads_pixels: ClassVar[bool] = False
+    """Whether it needs the encoder itself, so that floors without one are left out."""
+    learns: ClassVar[bool] = True
+    """Whether labels are learnt from; if not, fractions and seeds change nothing."""
+    headline: ClassVar[str] = "macro_auroc"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1 or self.replicates < 0:
+            raise ConfigError(
+                "a label fraction in (0, 1] and 0 or more replicates",
+                f"{self.fraction}, {self.replicates}",
+                "correct --fractions or --bootstrap",
+            )
+
+    # What a protocol writes -----------------------------------------------------
+
+    @abstractmethod
+    def measure(
+        self, candidate: Candidate, task: Task, seed: int, extraction: Extraction
+    ) -> Outcome:
+        """Evaluate one candidate.
+
+        Args:
+            candidate: Who.
+            task: Train, validation and test split.
+            seed: Of every draw: labelled patients, weights of heads, order, replicates.
+            extraction: How to encode, on which device, and the cache of features.
+        """
+
+    def warm(  # noqa: B027  # nothing to share is usual
+        self, candidates: Sequence[Candidate], task: Task, extraction: Extraction
+    ) -> None:
+        """Do together what all candidates need, such as reading each image once."""
+
+    def difference(
+        self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int
+    ) -> tuple[Interval, dict[str, float | None]]:
+        """Headline of ``one`` minus that of ``two``, paired over test patients.
+
+        The default is for classification. Protocols whose headline is another number
+        override it.
+
+        Args:
+            one: Cases of the candidate.
+            two: Cases of the floor, the same test cases.
+            undefined: Labels that count for neither.
+            seed: Of the replicates.
+
+        Returns:
+            The difference with its interval, and the difference per label.
+        """
+        from vlp_zoo.evaluation.metrics import label_values
+
+        used = [k for k, label in enumerate(one.label_names) if label not in undefined]
+        labels = one.labels[:, used]
+        mine, other = one.scores[:, used], two.scores[:, used]
+        interval = paired_difference(
+            self.headline,
+            labels,
+            mine,
+            other,
+            one.patient_ids,
+            replicates=self.replicates,
+            seed=seed,
+        )
+        gaps = np.subtract(
+            *(label_values(self.headline, labels, s) for s in (mine, other))
+        )
+        per_label: dict[str, float | None] = dict.fromkeys(one.label_names, None)
+        for k, gap in zip(used, gaps, strict=True):
+            per_label[one.label_names[k]] = float(gap[0])
+        return interval, per_label
+
+    # What everybody reads -------------------------------------------------------
+
+    def refusal(self, candidate: Candidate, task: Task) -> str | None:
+        """Why this candidate cannot take this protocol on this task; None if it can."""
+        missing = sorted(self.needs - task.gives)
+        if missing:
+            return f"{task.name} has no {' and no '.join(missing)}"
+        if self.needs_text and candidate.joint is None:
+            return f"{candidate.subject.name} has no space shared by images and texts"
+        if self.reads_pixels and hasattr(candidate.module, "constant_features"):
+            return f"{candidate.subject.name} reads no pixels"
+        return None
+
+    def settings(self, subject: Subject, task: Task) -> dict[str, Any]:
+        """Everything that decides the numbers, for the key and the record."""
+        return {
+            **asdict(self),
+            "min_positives": task.min_positives,
+            "preprocessing": dict(subject.preprocessing or {}),
+            "pooling": subject.pooling,
+            "precision": subject.precision,
+        }
+
+    def key(self, candidate: Candidate, task: Task, seed: int) -> str:
+        """Key under which a finished run is found again."""
+        subject = candidate.subject
+        extra = {}
+        if self.needs_text and candidate.joint is not None:
+            # The image encoder alone does not decide what a joint space yields.
+            extra["joint"] = candidate.joint.sha256
+        return result_key(
+            encoder=subject.sha256,
+            task=task.name,
+            split=task.split_sha256,
+            data=task.data_sha256,
+            seed=seed,
+            **extra,
+            **self.settings(subject, task),
+        )
+
+    def run(
+        self, candidate: Candidate, task: Task, seed: int, extraction: Extraction
+    ) -> list[Result]:
+        """`measure`, with everything needed to judge and to repeat it.
+
+        Returns:
+            One row per measure, the headline first; all carry the test cases.
+        """
+        started = time.monotonic()
+        outcome = self.measure(candidate, task, seed, extraction)
+        seconds = time.monotonic() - started
+        return self.rows(outcome, candidate, task, seed, seconds)
+
+    def rows(
+        self,
+        outcome: Outcome,
+        candidate: Candidate,
+        task: Task,
+        seed: int,
+        seconds: float = 0.0,
+    ) -> list[Result]:
+        """An outcome as rows of the results, the headline first."""
+        subject, test = candidate.subject, task.splits["test"]
+        made = provenance()
+        return [
+            Result(
+                key=self.key(candidate, task, seed),
+                encoder=subject.name,
+                encoder_sha256=subject.sha256,
+                role=subject.role,
+                task=task.name,
+                split_sha256=task.split_sha256,
+                data_sha256=task.data_sha256,
+                protocol=self.name,
+                settings=self.settings(subject, task),
+                fraction=self.fraction,
+                seed=seed,
+                n=len(test),
+                n_patients=len(set(test.patient_ids)),
+                n_train=outcome.n_train,
+                undefined=dict(outcome.undefined),
+                device=subject.device,
+                cases=outcome.cases,
+                metric=measure.metric,
+                value=measure.value,
+                low=measure.low,
+                high=measure.high,
+                per_label=dict(measure.per_label),
+                details={**outcome.details, **measure.details},
+                commit=made["commit"],
+                versions={"vlp_zoo": made["vlp_zoo"], **made["versions"]},
+                date=made["date"],
+                seconds=round(seconds, 3),
+            )
+            for measure in outcome.measures
+        ]
+
+
+def training_cases(task: Task, fraction: float, seed: int) -> npt.NDArray[np.int64]:
+    """Indices of the training cases of a label fraction; see `nested_patients`."""
+    from vlp_zoo.evaluation.fractions import nested_patients
+
+    train = task.splits["train"]
+    return nested_patients(train.patient_ids, train.labels, fraction, seed)

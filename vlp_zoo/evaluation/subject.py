@@ -1,0 +1,57 @@
+"""Who is evaluated: the identity of an encoder or a floor under given settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from vlp_zoo.evaluation.features import Extraction, weights_sha256
+
+__all__ = ["Subject", "subject_of"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Who is probed: an encoder or a floor.
+
+    Attributes:
+        name: As shown and stored.
+        sha256: Of the weights.
+        role: ``"encoder"`` or ``"floor"``.
+        preprocessing: As of the encoder.
+        pooling: Of the features.
+        precision: Of the forward pass.
+        device: Where it ran.
+    """
+
+    name: str
+    sha256: str
+    role: str = "encoder"
+    preprocessing: Mapping[str, Any] | None = None
+    pooling: str = "global"
+    precision: str = "32"
+    device: str = "cpu"
+
+    @property
+    def identity(self) -> str:
+        """Weights and preprocessing: the same weights may see images differently."""
+        return f"{self.sha256} {json.dumps(self.preprocessing, sort_keys=True)}"
+
+
+def subject_of(
+    encoder: nn.Module, name: str, role: str, extraction: Extraction
+) -> Subject:
+    """Identity of an encoder under the settings of an extraction."""
+    return Subject(
+        name,
+        weights_sha256(encoder),
+        role,
+        dict(getattr(encoder, "preprocessing")),  # noqa: B009
+        extraction.pooling,
+        extraction.precision,
+        str(extraction.torch_device),
+    )
