@@ -7,13 +7,19 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["cache_folder", "write_whole"]
+__all__ = ["cache_folder", "configs_folder", "write_whole"]
 
 
 def cache_folder() -> Path:
     """Where caches go: ``VLPZOO_CACHE``, else ``~/.cache/vlpzoo``."""
     named = os.environ.get("VLPZOO_CACHE")
     return Path(named) if named else Path.home() / ".cache" / "vlpzoo"
+
+
+def configs_folder() -> Path:
+    """The folder of packaged configs: inside a wheel, or at the top of a checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
 
 
 def write_whole(path: Path, content: str | Callable[[Path], object]) -> None:

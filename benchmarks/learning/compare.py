@@ -238,7 +238,7 @@ def align(job: Job, task: str, out: Path) -> dict[str, Any] | None:
 @cache
 def _test_split(task: str) -> tuple[Any, list[Any]]:
     """The test split and its studies, drawn or decoded once for all encoders."""
-    from vlp_zoo.cli.bench import build_task
+    from vlp_zoo.cli.tasks import build_task
 
     test = build_task(task, **_split(task)).splits["test"]
     return test, [test[i] for i in range(len(test))]

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from vlp_zoo.cli import main
-from vlp_zoo.cli.bench import build_task, evaluate, print_table
+from vlp_zoo.cli.bench import evaluate, print_table
+from vlp_zoo.cli.tasks import build_task
 from vlp_zoo.evaluation.results import ResultStore
 
 SMALL = (
@@ -107,7 +108,10 @@ def test_a_dry_run_shows_the_split_and_encodes_nothing(
     [
         (["--frobnicate"], "--frobnicate"),
         (["--task", "phantom_chest"], "at least one --encoder"),
-        (["--encoder", "random:micro"], "at least one --encoder and one --task"),
+        (
+            ["--encoder", "random:micro"],
+            "at least one --encoder, and one --task or --suite",
+        ),
         (["--encoder", "random:micro", "--task", "phantm_chest"], "did you mean"),
         (["--encoder", "random:micro", "--task", "pairs"], "pairs:TABLE.csv"),
         (["--encoder", "random:micro", "--task", "pairs:none.csv"], "none.csv"),

@@ -1,25 +1,24 @@
-"""``vlpzoo bench``: probe encoders on tasks, with floors, intervals and provenance."""
+"""``vlpzoo bench``: encoders on tasks, with floors, intervals and provenance."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from vlp_zoo.cli.tasks import PHANTOM_STUDIES, TASKS, build_task
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 
 if TYPE_CHECKING:
+    from vlp_zoo.evaluation.presets import SuiteTask
     from vlp_zoo.evaluation.results import Result
     from vlp_zoo.evaluation.tasks import Task
 
-__all__ = ["PHANTOM_STUDIES", "build_task", "evaluate", "main", "print_table"]
+__all__ = ["evaluate", "main", "print_table"]
 
-PHANTOM_STUDIES = {"train": 2000, "val": 500, "test": 1000}
-"""Drawn studies per split: minutes on a laptop, intervals of about +-0.02."""
-
-TASKS = "phantom_chest, pairs:TABLE.csv, NAME:ROOT (vlpzoo info datasets lists names)"
 NOTICE = (
     "Intervals cover the choice of test patients, not the training of the encoder. "
     "Research only, not for clinical use."
@@ -36,32 +35,53 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="vlpzoo bench",
-        description="Linear probe of frozen encoders, floors beside them.",
+        description="Evaluate encoders, floors beside them.",
         epilog=(
-            "Encoders: FILE.safetensors (from vlpzoo fit), a folder that holds "
-            "encoder.safetensors, timm:NAME, random:NAME, official:LAYOUT:FILE. "
-            "Results are found again: a stopped run goes on."
+            "Encoders: FILE.safetensors or the folder of a run (from vlpzoo fit), "
+            "timm:NAME, random:NAME, official:LAYOUT:FILE. Zero-shot and retrieval need "
+            "the folder of a run whose method has a text head. Results are found again: "
+            "a stopped run goes on."
         ),
     )
     parser.add_argument("--encoder", action="append", metavar="SPEC", default=[])
     parser.add_argument(
+        "--suite",
+        action="append",
+        metavar="SUITE",
+        default=[],
+        help="tasks, presets, fractions and seeds by name (vlpzoo info suites)",
+    )
+    parser.add_argument(
         "--task", action="append", metavar="TASK", default=[], help=TASKS
+    )
+    parser.add_argument(
+        "--preset",
+        action="append",
+        metavar="PRESET",
+        default=[],
+        help="how --task is evaluated (vlp-linear); vlpzoo info presets lists them",
+    )
+    parser.add_argument(
+        "--root",
+        action="append",
+        metavar="NAME=DIR",
+        default=[],
+        help="where a suite's data set lies on disk",
     )
     parser.add_argument(
         "--fractions",
         type=float,
         nargs="+",
-        default=[1.0],
         metavar="F",
-        help="shares of training patients whose labels are used (1.0)",
+        help="shares of training patients whose labels are used (1.0, or the suite's)",
     )
     parser.add_argument(
         "--seeds",
         type=int,
         nargs="+",
-        default=[0],
         metavar="S",
-        help="draws of patients at fractions below 1; the first seeds the bootstrap",
+        help="draws of patients at fractions below 1, and of new weights (0, or the "
+        "suite's)",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument(
@@ -90,19 +110,22 @@ def _parser() -> argparse.ArgumentParser:
         help="labels with fewer test positives or negatives do not count (10)",
     )
     parser.add_argument(
-        "--image-size", type=int, default=224, help="phantom_chest: side of the images"
+        "--image-size", type=int, default=224, help="drawn worlds: side of the images"
     )
     parser.add_argument(
         "--studies",
         type=int,
         nargs=3,
         metavar=("TRAIN", "VAL", "TEST"),
-        help=f"phantom_chest: studies per split {tuple(PHANTOM_STUDIES.values())}",
+        help=f"drawn worlds: studies per split {tuple(PHANTOM_STUDIES.values())}",
     )
     parser.add_argument(
         "--split",
         default="canonical",
         help="NAME:ROOT: rule that splits the data set (canonical)",
+    )
+    parser.add_argument(
+        "--views", nargs="+", help="files: keep these views only, such as PA AP"
     )
     parser.add_argument(
         "--on-error",
@@ -116,7 +139,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-workers", type=int, default=2)
     parser.add_argument("--device", default="auto")
     parser.add_argument(
-        "--dry-run", action="store_true", help="show splits and labels, encode nothing"
+        "--dry-run",
+        action="store_true",
+        help="show splits, labels and the plan; encode nothing",
     )
     return parser
 
@@ -128,40 +153,58 @@ def main(argv: list[str]) -> int:
         argv: Options of the sub-command.
 
     Returns:
-        0; errors are raised.
+        0, or 1 if some runs failed; other errors are raised.
 
     Raises:
         ConfigError: For options that cannot be.
     """
     options = _parser().parse_args(argv)
-    if not options.encoder or not options.task:
+    if not options.encoder or not (options.task or options.suite):
         raise ConfigError(
-            "at least one --encoder and one --task",
+            "at least one --encoder, and one --task or --suite",
             f"--encoder {options.encoder}, --task {options.task}",
             f"vlpzoo bench --encoder FILE.safetensors --task TASK; tasks: {TASKS}",
         )
+    from vlp_zoo.evaluation.presets import SuiteTask, read_suite
+    from vlp_zoo.evaluation.suite import SuiteError
+
     settings: dict[str, Any] = {
         "label_prefix": options.label_prefix,
         "val_fraction": options.val_fraction,
         "test_fraction": options.test_fraction,
         "min_positives": options.min_positives,
         "split": options.split,
+        "views": options.views,
         "on_error": options.on_error,
         "image_size": options.image_size,
     }
     if options.studies:
         settings["studies"] = dict(zip(PHANTOM_STUDIES, options.studies, strict=True))
+    wanted = [
+        SuiteTask("", name, settings, tuple(options.preset or ["vlp-linear"]))
+        for name in dict.fromkeys(options.task)
+    ]
+    roots = _roots(options.root)
+    for name in options.suite:
+        wanted += _located(read_suite(name).tasks, roots, options.on_error)
+    wanted = [
+        replace(
+            task,
+            fractions=tuple(options.fractions or task.fractions),
+            seeds=tuple(options.seeds or task.seeds),
+        )
+        for task in wanted
+    ]
     if options.dry_run:
-        for name in options.task:
-            _describe(build_task(name, **settings))
+        for task in wanted:
+            _describe(_built(task), task, len(options.encoder))
         return 0
+    code = 0
     try:
         results = evaluate(
             options.encoder,
-            options.task,
+            wanted,
             options.out,
-            fractions=options.fractions,
-            seeds=options.seeds,
             bootstrap=options.bootstrap,
             floors=not options.no_floors,
             pooling=options.pooling,
@@ -169,97 +212,24 @@ def main(argv: list[str]) -> int:
             batch_size=options.batch_size,
             num_workers=options.num_workers,
             device=options.device,
-            **settings,
         )
     except KeyboardInterrupt:
         print(f"\nfinished results are in {options.out}", file=sys.stderr)
         raise
+    except SuiteError as error:
+        results, code = error.results, 1
+        print(f"vlpzoo bench: error\n{error}", file=sys.stderr)
     print_table(results)
     print(f"results: {options.out / 'results.jsonl'}")
-    return 0
-
-
-def build_task(
-    name: str,
-    *,
-    label_prefix: str = "label_",
-    val_fraction: float = 0.1,
-    test_fraction: float = 0.1,
-    min_positives: int = 10,
-    image_size: int = 224,
-    studies: dict[str, int] | None = None,
-    split: str = "canonical",
-    on_error: Literal["raise", "skip"] = "raise",
-) -> Task:
-    """The task of a name.
-
-    Args:
-        name: ``phantom_chest``, ``pairs:TABLE``, ``mimic_cxr:ROOT``, or the name of
-            any data set in its official layout with its folder.
-        label_prefix: Of a table's label columns.
-        val_fraction: Share of a table's patients, where it has no split column.
-        test_fraction: As above. The defaults are those of ``--data pairs``, so that
-            an encoder trained on the table has not seen its test patients.
-        min_positives: See `vlp_zoo.evaluation.tasks.Task`.
-        image_size: Side of drawn images.
-        studies: Drawn studies per split; None = `PHANTOM_STUDIES`.
-        split: Rule that splits a data set in its official layout.
-        on_error: What to do about files that cannot be read.
-
-    Raises:
-        UnknownNameError: If there is no such task.
-        DatasetNotFoundError: If its files or labels are missing.
-    """
-    from vlp_zoo.cli.names import unknown_name
-    from vlp_zoo.data import DATASETS, official
-    from vlp_zoo.data.datamodules import MIMICCXR, Pairs, PairsDataModule, PhantomChest
-    from vlp_zoo.evaluation.tasks import Task, with_known_labels
-
-    kind, _, place = name.partition(":")
-    known = {"phantom_chest": "", "pairs": "TABLE.csv"}
-    known |= dict.fromkeys(["mimic_cxr", *DATASETS], "ROOT")
-    if kind not in known:
-        raise unknown_name("task", kind, known, f"give one of {TASKS}")
-    if bool(place) != bool(known[kind]):
-        raise ConfigError(f"a task among {TASKS}", name, f"write {kind}:{known[kind]}")
-    data: PairsDataModule
-    if kind == "phantom_chest":
-        counts = studies or PHANTOM_STUDIES
-        data = PhantomChest(
-            train_studies=counts["train"],
-            val_studies=counts["val"],
-            test_studies=counts["test"],
-            image_size=image_size,
-        )
-    elif kind == "pairs":
-        data = Pairs(
-            path=place,
-            label_prefix=label_prefix,
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-            on_error=on_error,
-        )
-    elif kind == "mimic_cxr":
-        data = MIMICCXR(root=place, on_error=on_error)
-    else:
-        data = getattr(official, kind)(root=place, split=split, on_error=on_error)
-        # A study without report still has its labels.
-        data.has_reports = False
-    return Task(
-        # A table keeps its name when it moves; the hashes tell tables apart.
-        name=kind if not place else f"{kind}:{Path(place).name}",
-        splits={
-            split: with_known_labels(source) for split, source in data.sources.items()
-        },
-        min_positives=min_positives,
-    )
+    return code
 
 
 def evaluate(
     encoders: list[str],
-    tasks: list[str],
+    tasks: Sequence[str | SuiteTask],
     out: Path,
     *,
+    presets: Sequence[str] = ("vlp-linear",),
     fractions: Sequence[float] = (1.0,),
     seeds: Sequence[int] = (0,),
     bootstrap: int = 1000,
@@ -271,15 +241,17 @@ def evaluate(
     device: str = "auto",
     **settings: Any,
 ) -> list[Result]:
-    """Probe encoders on tasks; what was computed before is found in ``out``.
+    """Evaluate encoders on tasks; what was computed before is found in ``out``.
 
     Args:
         encoders: Specs as `vlp_zoo.encoders.checkpoint.load_encoder` takes them, or
             folders that hold encoder.safetensors.
-        tasks: Names as `build_task` takes them.
+        tasks: Tasks of a suite, or names as `build_task` takes them.
         out: Folder of the results; grows, never shrinks.
-        fractions: Shares of training patients whose labels are used.
-        seeds: Draws of patients at fractions below 1.
+        presets: How tasks given by name are evaluated.
+        fractions: Of tasks given by name: shares of training patients whose labels are
+            used.
+        seeds: As above: draws of patients at fractions below 1, and of new weights.
         bootstrap: Replicates of the intervals; 0 for none.
         floors: Random init, pixels and prevalence beside the encoders.
         pooling: ``"global"`` or ``"mean"``.
@@ -291,14 +263,28 @@ def evaluate(
 
     Returns:
         All results, headline and others, encoders before floors within each task.
+
+    Raises:
+        SuiteError: At the end, if runs failed; it carries the results of the others.
     """
     from vlp_zoo.evaluation.features import Extraction
-    from vlp_zoo.evaluation.linear_probe import LinearProbe
+    from vlp_zoo.evaluation.presets import SuiteTask, read_preset
     from vlp_zoo.evaluation.results import ResultStore
-    from vlp_zoo.evaluation.suite import candidates_of, evaluate_task
+    from vlp_zoo.evaluation.suite import SuiteError, candidates_of, evaluate_task
 
-    for fraction in fractions:
-        LinearProbe(fraction=fraction, replicates=bootstrap)
+    wanted = [
+        SuiteTask("", each, settings, tuple(presets), tuple(fractions), tuple(seeds))
+        if isinstance(each, str)
+        else each
+        for each in tasks
+    ]
+    protocols = {
+        name: read_preset(name).protocol for each in wanted for name in each.presets
+    }
+    for chosen in wanted:
+        for fraction in chosen.fractions:
+            for name in chosen.presets:
+                replace(protocols[name], fraction=fraction, replicates=bootstrap)
     extraction = Extraction(
         batch_size=batch_size,
         num_workers=num_workers,
@@ -307,25 +293,89 @@ def evaluate(
         pooling=pooling,
     )
     _ = extraction.torch_device
+    files = [_encoder_file(spec) for spec in encoders]
+    needs_text = any(protocol.needs_text for protocol in protocols.values())
     candidates = candidates_of(
-        [_encoder_file(spec) for spec in encoders], extraction, floors=floors
+        files, extraction, floors=floors, joints=_joints(files) if needs_text else {}
     )
     store = ResultStore(Path(out))
     store.read()
-    built = [build_task(name, **settings) for name in dict.fromkeys(tasks)]
+    for protocol in protocols.values():
+        for issue in protocol.known_issues:
+            _note(f"{protocol.name}: known issue: {issue}")
+    built = [(chosen, _built(chosen)) for chosen in wanted]
     results: list[Result] = []
-    for task in built:
-        results += evaluate_task(
-            candidates,
-            task,
-            store,
-            extraction,
-            fractions=fractions,
-            seeds=seeds,
-            replicates=bootstrap,
-            notify=_note,
-        )
+    failures: dict[str, Any] = {}
+    for chosen, task in built:
+        try:
+            results += evaluate_task(
+                candidates,
+                task,
+                store,
+                extraction,
+                protocols=[protocols[name] for name in chosen.presets],
+                fractions=chosen.fractions,
+                seeds=chosen.seeds,
+                replicates=bootstrap,
+                notify=_note,
+            )
+        except SuiteError as error:
+            results += error.results
+            failures |= error.failures
+    if failures:
+        raise SuiteError(failures, results)
     return results
+
+
+def _joints(files: Sequence[str]) -> dict[str, Any]:
+    from vlp_zoo.cli.joint import joint_beside
+
+    found = {file: joint_beside(Path(file)) for file in files if Path(file).is_file()}
+    return {file: joint for file, joint in found.items() if joint is not None}
+
+
+def _roots(options: Sequence[str]) -> dict[str, str]:
+    roots = {}
+    for option in options:
+        name, _, place = option.partition("=")
+        if not place:
+            raise ConfigError(
+                "--root NAME=DIR", repr(option), "write, for example, nih14=/data/nih14"
+            )
+        roots[name] = place
+    return roots
+
+
+def _located(
+    tasks: Sequence[SuiteTask], roots: Mapping[str, str], on_error: str
+) -> list[SuiteTask]:
+    """The tasks of a suite whose data are here; the others are named."""
+    from vlp_zoo.cli.tasks import DRAWN
+
+    found = []
+    for task in tasks:
+        if task.data in DRAWN:
+            found.append(task)
+        elif task.data in roots:
+            place = f"{task.data}:{roots[task.data]}"
+            settings = {"on_error": on_error, **task.options}
+            found.append(replace(task, data=place, options=settings))
+        else:
+            _note(f"{task.name}: left out: needs --root {task.data}=DIR")
+    if not found:
+        raise DatasetNotFoundError(
+            f"data for {', '.join(task.name for task in tasks)}",
+            f"roots of {', '.join(roots) or 'no data set'}",
+            "say where data sets lie: --root NAME=DIR",
+        )
+    return found
+
+
+def _built(task: SuiteTask) -> Task:
+    options = dict(task.options)
+    if isinstance(options.get("studies"), list):
+        options["studies"] = dict(zip(PHANTOM_STUDIES, options["studies"], strict=True))
+    return build_task(task.data, title=task.name or None, **options)
 
 
 def print_table(results: Sequence[Result]) -> None:
@@ -364,13 +414,20 @@ def _encoder_file(spec: str) -> str:
     return str(file)
 
 
-def _describe(task: Task) -> None:
+def _describe(task: Task, wanted: SuiteTask, encoders: int) -> None:
     import numpy as np
 
     print(f"task {task.name}: split {task.split_sha256[:12]}")
     for split, source in task.splits.items():
         patients = len(set(source.patient_ids))
         print(f"  {split:<6}{len(source)} images of {patients} patients")
+    runs = sum(len(wanted.seeds) if f < 1 else 1 for f in wanted.fractions)
+    print(
+        f"  plan: {', '.join(wanted.presets)}; {runs} runs (fractions and draws) for "
+        f"each of {encoders} encoders and their floors"
+    )
+    if not task.label_names:
+        return
     print("  label: positives / known in train, val, test")
     for k, label in enumerate(task.label_names):
         counts = [

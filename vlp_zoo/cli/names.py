@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vlp_zoo.data import DATAMODULES
 from vlp_zoo.errors import ConfigError, UnknownNameError
+from vlp_zoo.files import configs_folder
 from vlp_zoo.methods import METHODS
 
 __all__ = [
@@ -36,6 +37,9 @@ KINDS: dict[str, tuple[str, Mapping[str, str], str]] = {
 }
 """Option to (what it is called, built-in names, entry-point group of plug-ins)."""
 
+
+TRAINING = ("demo", "methods")
+"""Folders of configs that ``fit`` reads; the others hold presets, suites and sweeps."""
 
 INFO = {"model": "methods", "data": "datasets"}
 
@@ -83,18 +87,13 @@ def resolve(option: str, value: str) -> str:
     )
 
 
-def configs_folder() -> Path:
-    """The folder of packaged configs: inside a wheel, or at the top of a checkout."""
-    inside = Path(__file__).parent.parent / "configs"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"
-
-
 def config_names() -> list[str]:
-    """Names of the packaged configs, such as ``demo/ecamp``."""
+    """Names of the packaged configs of training, such as ``demo/ecamp``."""
     folder = configs_folder()
     return sorted(
         path.relative_to(folder).with_suffix("").as_posix()
-        for path in folder.rglob("*.yaml")
+        for scale in TRAINING
+        for path in (folder / scale).rglob("*.yaml")
     )
 
 

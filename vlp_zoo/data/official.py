@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from vlp_zoo.data import DATASETS
 from vlp_zoo.data.base import OnDisk
 from vlp_zoo.data.catalogue import card_of, load
+from vlp_zoo.data.records import Card
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError
 
@@ -55,12 +56,16 @@ class Official(OnDisk):
         self.split = split
         self.views = views
         self.uncertain = uncertain
-        self.card = card_of(self.dataset)
-        self.has_reports = "reports" in self.card.gives
+        self.has_reports = "reports" in self.card().gives
+
+    @classmethod
+    def card(cls) -> Card:
+        """What is known of the data set."""
+        return card_of(cls.dataset)
 
     def _read(self) -> tuple[FileStudies, list[str]]:
         return load(
-            self.card,
+            self.card(),
             self.root,
             split=self.split,
             views=self.views,

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
 from vlp_zoo.evaluation.feature_cache import FeatureCache
+from vlp_zoo.evaluation.joint import JointEncoder
 from vlp_zoo.files import cache_folder
 from vlp_zoo.transforms import resize
 from vlp_zoo.types import StudySource
@@ -288,17 +289,61 @@ class Extraction:
         if images.shape[1] != channels:
             grey = images.float().mean(1, keepdim=True)
             images = grey.expand(-1, channels, -1, -1)
+        if hasattr(encoder, "embed_images"):
+            # A joint space takes bytes and normalises them itself.
+            with self._half(images.device):
+                return cast(JointEncoder, encoder).embed_images(images).float().cpu()
         pixels = images.float() / 255
         mean = pixels.new_tensor(list(recipe["mean"])).view(-1, 1, 1)
         std = pixels.new_tensor(list(recipe["std"])).view(-1, 1, 1)
-        half = torch.autocast(
-            images.device.type, torch.bfloat16, enabled=self.precision == "bf16"
-        )
-        with half:
+        with self._half(images.device):
             output = encoder((pixels - mean) / std)
         if self.pooling == "mean":
             return cast(Tensor, output.tokens.float().mean(1).cpu())
         return cast(Tensor, output.pooled.float().cpu())
+
+    def _half(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(
+            device.type, torch.bfloat16, enabled=self.precision == "bf16"
+        )
+
+    def texts(self, joint: JointEncoder, texts: Sequence[str]) -> Features:
+        """Embeddings (N, E) of texts, each different one embedded once and kept.
+
+        Args:
+            joint: A module that embeds texts.
+            texts: N texts.
+
+        Raises:
+            EncoderLoadError: If an embedding is not finite.
+        """
+        different = list(dict.fromkeys(texts))
+        place = {text: i for i, text in enumerate(different)}
+        digest = hashlib.sha256("\0".join(different).encode()).hexdigest()
+        key = FeatureCache.key(
+            weights=joint.sha256,
+            preprocessing={"texts": True},
+            source=digest,
+            pooling="joint",
+            precision=self.precision,
+        )
+        found = self.cache.get(key, len(different))
+        if found is None:
+            device = self.torch_device
+            with _frozen([cast(nn.Module, joint)], device), self._half(device):
+                parts = [
+                    joint.embed_texts(different[i : i + self.batch_size]).float().cpu()
+                    for i in range(0, len(different), self.batch_size)
+                ]
+            found = torch.cat(parts).numpy()
+            if not np.isfinite(found).all():
+                raise EncoderLoadError(
+                    "finite embeddings of texts",
+                    "NaN or infinity",
+                    "use another checkpoint, or --precision 32",
+                )
+            self.cache.put(key, found)
+        return found[[place[text] for text in texts]]
 
     def _bar(self, loader: DataLoader[Any], source: StudySource) -> Iterator[Any]:
         shown = self.progress and sys.stderr.isatty()

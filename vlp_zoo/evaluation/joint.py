@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from torch import Tensor
 
 __all__ = ["JointEncoder"]
 
 
-@runtime_checkable
 class JointEncoder(Protocol):
     """Images and texts to unit vectors of one space.
 

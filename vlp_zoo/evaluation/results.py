@@ -39,6 +39,7 @@ class Cases:
         label_names: (K,).
         labels: (N, K) float32, NaN = unknown.
         scores: (N, K) probabilities; a column is NaN where nothing was predicted.
+        columns: Anything else per case, (N,) each: ranks, overlaps, texts.
     """
 
     uids: list[str]
@@ -46,6 +47,7 @@ class Cases:
     label_names: tuple[str, ...]
     labels: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float64]
+    columns: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,11 @@ class ResultStore:
             tuple(names),
             table[[f"label {name}" for name in names]].to_numpy(np.float32),
             table[[f"score {name}" for name in names]].to_numpy(np.float64),
+            {
+                name.removeprefix("case "): table[name].to_numpy()
+                for name in map(str, table.columns)
+                if name.startswith("case ")
+            },
         )
 
     def _with_cases(self, result: Result) -> Result:
@@ -273,6 +280,7 @@ def _write_cases(path: Path, cases: Cases) -> None:
     for k, name in enumerate(cases.label_names):
         columns[f"label {name}"] = cases.labels[:, k]
         columns[f"score {name}"] = cases.scores[:, k]
+    columns |= {f"case {name}": values for name, values in cases.columns.items()}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         pd.DataFrame(columns).to_parquet(part, index=False)

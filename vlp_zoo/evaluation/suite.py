@@ -10,7 +10,7 @@ from torch import nn
 
 from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.errors import EncoderLoadError, VLPZooError
+from vlp_zoo.errors import DatasetNotFoundError, EncoderLoadError, VLPZooError
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.floors import PixelEncoder, Prevalence, random_copy
 from vlp_zoo.evaluation.joint import JointEncoder
@@ -187,6 +187,7 @@ def evaluate_task(
     Raises:
         SuiteError: At the end, if runs failed; it carries the results of the others.
     """
+    reasons: list[str] = []
     cells = list(
         cells_of(
             candidates,
@@ -195,9 +196,18 @@ def evaluate_task(
             fractions=fractions,
             seeds=seeds,
             replicates=replicates,
-            notify=notify,
+            notify=reasons.append,
         )
     )
+    if not cells:
+        raise DatasetNotFoundError(
+            f"an evaluation that is possible on {task.name}",
+            "; ".join(reasons) or "no encoders",
+            "choose other presets, or give the data what is missing (labels of a table: "
+            "--label-prefix)",
+        )
+    for reason in reasons:
+        notify(reason)
     stored: dict[str, list[Result]] = {}
     for row in store.read():
         stored.setdefault(row.key, []).append(row)

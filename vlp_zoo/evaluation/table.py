@@ -9,10 +9,13 @@ from rich import box
 from rich.table import Table
 
 from vlp_zoo.evaluation.results import Result
-from vlp_zoo.evaluation.suite import DIFFERENCE, PIXELS
+from vlp_zoo.evaluation.suite import PIXELS
 
 __all__ = ["result_tables", "verdicts"]
 
+OTHERS = 3
+"""Metrics shown beside the headline; all are in the results."""
+ACRONYMS = {"auroc", "auprc", "ece", "ap", "iou", "mrr", "qwk", "i2t", "t2i"}
 Group = tuple[str, str, str, float, int]
 
 
@@ -37,29 +40,28 @@ def result_tables(results: Sequence[Result]) -> list[Table]:
             box=box.SIMPLE_HEAD,
             title_justify="left",
         )
+        head, *others = _metrics(rows)
         table.add_column("encoder", overflow="fold")
         for name in (
-            "macro AUROC [95 %]",
+            f"{_title(head)} [95 %]",
             "minus random init",
             "minus pixels",
-            "AUPRC",
-            "Brier",
+            *map(_title, others[:OTHERS]),
         ):
             table.add_column(name, justify="right", no_wrap=True)
-        headlines = [row for row in rows if row.metric == "macro_auroc"]
+        headlines = [row for row in rows if row.metric == head]
         ended = False
         for row in sorted(headlines, key=lambda r: r.role != "encoder"):
             if row.role != "encoder" and not ended:
                 table.add_section()
                 ended = True
-            others = [r for r in rows if r.key == row.key]
+            mine = [r for r in rows if r.key == row.key]
             table.add_row(
                 row.encoder,
                 _interval(row),
-                _interval(_against(others, pixels=False), sign=True),
-                _interval(_against(others, pixels=True), sign=True),
-                _number(_value(others, "macro_auprc")),
-                _number(_value(others, "macro_brier")),
+                _interval(_against(mine, pixels=False), sign=True),
+                _interval(_against(mine, pixels=True), sign=True),
+                *(_number(_value(mine, metric)) for metric in others[:OTHERS]),
                 style=None if row.role == "encoder" else "dim",
             )
         tables.append(table)
@@ -70,10 +72,14 @@ def verdicts(results: Sequence[Result]) -> list[str]:
     """For each encoder and table one line: which floors it is above."""
     lines = []
     for rows in _groups(results).values():
+        head = _metrics(rows)[0]
         for row in rows:
-            if row.metric != "macro_auroc" or row.role != "encoder":
+            if row.metric != head or row.role != "encoder":
                 continue
-            gaps = [r for r in rows if r.key == row.key and r.metric == DIFFERENCE]
+            gaps = [r for r in rows if r.key == row.key and r.baseline]
+            if not gaps and not row.details.get("labels_used"):
+                # Retrieval has no floor but chance, which its rows carry.
+                continue
             above = [_floor(gap) for gap in gaps if (gap.low or 0.0) > 0]
             rest = [_floor(gap) for gap in gaps if not (gap.low or 0.0) > 0]
             said = []
@@ -100,13 +106,31 @@ def _groups(results: Sequence[Result]) -> dict[Group, list[Result]]:
     return groups
 
 
+def _metrics(rows: Sequence[Result]) -> list[str]:
+    """Metrics of the group, the headline first: the order in which runs wrote them."""
+    return list(dict.fromkeys(row.metric for row in rows if row.baseline is None))
+
+
+def _title(metric: str) -> str:
+    """``macro_auroc`` to ``macro AUROC``."""
+    words = metric.replace("_", " ").split()
+    return " ".join(w.upper() if w in ACRONYMS else w for w in words)
+
+
 def _caption(rows: Sequence[Result]) -> str:
     first = rows[0]
-    used = int(first.details.get("labels_used", 0))
-    text = (
-        f"test: {first.n} images of {first.n_patients} patients; training: "
-        f"{first.n_train}; {used} of {len(first.per_label)} labels count"
-    )
+    text = f"test: {first.n} images of {first.n_patients} patients"
+    if first.n_train:
+        text += f"; training: {first.n_train}"
+    if "labels_used" in first.details:
+        used = int(first.details["labels_used"])
+        text += f"; {used} of {len(first.per_label)} labels count"
+    if "pool" in first.details:
+        chance = {r.metric: r.details["chance"] for r in rows if "chance" in r.details}
+        levels = ", ".join(f"{_title(m)} {value:.3f}" for m, value in chance.items())
+        text += f"; pool of {first.details['pool']}; chance: {levels}"
+    issues = first.settings.get("known_issues") or []
+    text += "".join(f"\nknown issue: {issue}" for issue in issues)
     missing: dict[str, str] = {}
     for row in rows:
         missing |= row.undefined
@@ -129,7 +153,7 @@ def _caption(rows: Sequence[Result]) -> str:
 
 def _against(rows: Sequence[Result], pixels: bool) -> Result | None:
     for row in rows:
-        if row.metric == DIFFERENCE and (row.baseline_name == PIXELS) == pixels:
+        if row.baseline and (row.baseline_name == PIXELS) == pixels:
             return row
     return None
 

@@ -168,6 +168,13 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         """Reports or prompts in the joint space: (B, E), unit length."""
         raise self._no_text_head()
 
+    def embed_patches(self, images: Tensor) -> Tensor | None:
+        """Places of images in the joint space: (B, E, h, w) of unit length along E.
+
+        None where a method aligns whole images only.
+        """
+        return None
+
     def _no_text_head(self) -> ConfigError:
         return ConfigError(
             "a method that aligns images with texts",

@@ -1,0 +1,116 @@
+"""From a name on the command line to a task: drawn, in a table, or in official layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vlp_zoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vlp_zoo.evaluation.tasks import Task
+
+__all__ = ["PHANTOM_STUDIES", "TASKS", "build_task"]
+
+PHANTOM_STUDIES = {"train": 2000, "val": 500, "test": 1000}
+"""Drawn studies per split: minutes on a laptop, intervals of about +-0.02."""
+
+DRAWN = {"phantom_chest": "PhantomChest"}
+TASKS = (
+    f"{', '.join(DRAWN)}, pairs:TABLE.csv, NAME:ROOT (vlpzoo info datasets lists names)"
+)
+
+
+def build_task(
+    name: str,
+    *,
+    label_prefix: str = "label_",
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    min_positives: int = 10,
+    image_size: int = 224,
+    studies: dict[str, int] | None = None,
+    split: str = "canonical",
+    views: list[str] | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    title: str | None = None,
+) -> Task:
+    """The task of a name.
+
+    Args:
+        name: A drawn world, ``pairs:TABLE``, or the name of any data set in its
+            official layout with its folder.
+        label_prefix: Of a table's label columns.
+        val_fraction: Share of a table's patients, where it has no split column.
+        test_fraction: As above. The defaults are those of ``--data pairs``, so that
+            an encoder trained on the table has not seen its test patients.
+        min_positives: See `vlp_zoo.evaluation.tasks.Task`.
+        image_size: Side of drawn images.
+        studies: Drawn studies per split; None = `PHANTOM_STUDIES`.
+        split: Rule that splits a data set in its official layout.
+        views: Keep only these views of files; None keeps all.
+        on_error: What to do about files that cannot be read.
+        title: Name of the task in results; None makes one of ``name``.
+
+    Raises:
+        UnknownNameError: If there is no such task.
+        DatasetNotFoundError: If its files or labels are missing.
+        PatientLeakError: If a patient is on two sides.
+    """
+    from vlp_zoo.cli.names import unknown_name
+    from vlp_zoo.data import DATASETS, datamodules, official
+    from vlp_zoo.evaluation.tasks import Task, with_known_labels
+
+    kind, _, place = name.partition(":")
+    known = dict.fromkeys(DRAWN, "") | {"pairs": "TABLE.csv"}
+    known |= dict.fromkeys(["mimic_cxr", *DATASETS], "ROOT")
+    if kind not in known:
+        raise unknown_name("task", kind, known, f"give one of {TASKS}")
+    if bool(place) != bool(known[kind]):
+        raise ConfigError(f"a task among {TASKS}", name, f"write {kind}:{known[kind]}")
+    legacy = ""
+    data: datamodules.PairsDataModule
+    gives = {"labels", "reports"}
+    if kind in DRAWN:
+        counts = studies or PHANTOM_STUDIES
+        data = getattr(datamodules, DRAWN[kind])(
+            train_studies=counts["train"],
+            val_studies=counts["val"],
+            test_studies=counts["test"],
+            image_size=image_size,
+        )
+        gives |= {"boxes", "masks"}
+    elif kind == "pairs":
+        data = datamodules.Pairs(
+            path=place,
+            label_prefix=label_prefix,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            views=views,
+            on_error=on_error,
+        )
+    elif kind == "mimic_cxr":
+        data = datamodules.MIMICCXR(root=place, on_error=on_error)
+    else:
+        made: Any = getattr(official, kind)
+        data = made(root=place, split=split, views=views, on_error=on_error)
+        # A study without report still has its labels.
+        data.has_reports = False
+        gives = set(made.card().gives)
+        rule = made.card().splits.get(split)
+        if rule is not None and rule.legacy:
+            legacy = " ".join(rule.issues) or f"the legacy split {split}"
+    sources = data.sources
+    if "labels" in gives and next(iter(sources.values())).label_names:
+        sources = {split: with_known_labels(s) for split, s in sources.items()}
+    else:
+        gives.discard("labels")
+    # A table keeps its name when it moves; the hashes tell tables apart.
+    plain = kind if not place else f"{kind}:{Path(place).name}"
+    return Task(
+        name=title or plain,
+        splits=sources,
+        gives=frozenset(gives),
+        min_positives=min_positives,
+        **({"legacy": legacy} if legacy else {}),
+    )
