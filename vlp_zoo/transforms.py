@@ -21,6 +21,7 @@ from vlp_zoo.types import Box
 __all__ = [
     "CropGeometry",
     "centre_crop",
+    "content_box",
     "random_resized_crop",
     "resize",
 ]
@@ -236,3 +237,32 @@ def _rescale(image: Grey, width: int, height: int, interpolation: str) -> Grey:
         method = cv2.INTER_AREA
     scaled = cv2.resize(image, (width, height), interpolation=method)
     return np.asarray(scaled, dtype=np.uint8)
+
+
+def content_box(image: Grey, threshold: int = 12) -> tuple[int, int, int, int]:
+    """The rectangle that holds a picture inside a dark surround.
+
+    For the field of view of fundus photographs and for scanned films with black
+    borders. A row or column belongs to the picture if at least 2 % of it is brighter
+    than the threshold, so that burnt-in letters and hot pixels do not count.
+
+    Args:
+        image: uint8 (H, W) or (H, W, 3); of a colour pixel the brightest channel counts.
+        threshold: Grey level that the surround does not exceed.
+
+    Returns:
+        ``(x1, y1, x2, y2)``; the whole image where nothing or nearly nothing is bright.
+
+    Example:
+        >>> picture = np.zeros((10, 12), np.uint8)
+        >>> picture[2:8, 3:9] = 90
+        >>> content_box(picture)
+        (3, 2, 9, 8)
+    """
+    height, width = image.shape[:2]
+    bright = (image if image.ndim == 2 else image.max(axis=2)) > threshold
+    rows = np.nonzero(bright.mean(axis=1) >= 0.02)[0]
+    columns = np.nonzero(bright.mean(axis=0) >= 0.02)[0]
+    if len(rows) < height // 10 or len(columns) < width // 10:
+        return 0, 0, width, height
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

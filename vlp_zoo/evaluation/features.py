@@ -148,6 +148,7 @@ class Extraction:
         batch_size: Images per forward pass; changes float noise only.
         num_workers: Reading processes; 0 reads in this one.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        devices: Processes that train a head together; features are made by one.
         precision: ``"32"`` or ``"bf16"``.
         pooling: One of `POOLINGS`.
         progress: Show a bar on a terminal.
@@ -157,6 +158,7 @@ class Extraction:
     batch_size: int = 64
     num_workers: int = 0
     device: str = "auto"
+    devices: int = 1
     precision: str = "32"
     pooling: str = "global"
     progress: bool = True
@@ -169,10 +171,11 @@ class Extraction:
                 f"precision {self.precision!r}, pooling {self.pooling!r}",
                 "choose one of them",
             )
-        if self.batch_size < 1 or self.num_workers < 0:
+        if self.batch_size < 1 or self.num_workers < 0 or self.devices < 1:
             raise ConfigError(
-                "a batch size of 1 or more and 0 or more workers",
-                f"batch size {self.batch_size}, {self.num_workers} workers",
+                "a batch size of 1 or more, 0 or more workers, 1 device or more",
+                f"batch size {self.batch_size}, {self.num_workers} workers, "
+                f"{self.devices} devices",
                 "correct the two options",
             )
 

@@ -92,7 +92,8 @@ class NearestNeighbours(Protocol):
                 f"none among {len(truth)}",
                 "give more labelled studies",
             )
-        k = grid[int(np.nanargmax(aurocs))]
+        # Of equal values the largest k: the smoothest.
+        k = grid[len(grid) - 1 - int(np.nanargmax(aurocs[::-1]))]
         untrained = {
             label: f"no known label in {len(chosen)} training cases"
             for label, column in zip(task.label_names, labels.T, strict=True)

@@ -33,6 +33,7 @@ PROTOCOLS: dict[str, str] = {
     "linear": "vlp_zoo.evaluation.linear_probe.LinearProbe",
     "knn": "vlp_zoo.evaluation.knn.NearestNeighbours",
     "zero-shot": "vlp_zoo.evaluation.alignment.ZeroShot",
+    "finetune": "vlp_zoo.evaluation.finetune.FineTune",
     "retrieval": "vlp_zoo.evaluation.alignment.Retrieve",
 }
 """Kind of evaluation to its class, as an import path."""

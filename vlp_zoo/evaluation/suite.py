@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from vlp_zoo.evaluation.protocol import Candidate, Protocol
 from vlp_zoo.evaluation.results import Result, ResultStore
 from vlp_zoo.evaluation.subject import subject_of
 from vlp_zoo.evaluation.tasks import Task
+from vlp_zoo.files import write_whole
 
 __all__ = [
     "DIFFERENCE",
@@ -229,9 +231,10 @@ def evaluate_task(
         if rows is None:
             try:
                 rows = _run(cell, task, extraction)
-            except VLPZooError as error:
-                failures[f"{name}, {cell.protocol.fraction:.0%}"] = error
-                notify(f"{name}: FAILED: {error.looked_for}: {error.found}")
+            except Exception as error:  # noqa: BLE001  # raised again at the end
+                failed = _failure(error, cell, store)
+                failures[f"{name}, {cell.protocol.fraction:.0%}"] = failed
+                notify(f"{name}: FAILED: {failed.looked_for}: {failed.found}")
                 continue
             rows = stored[cell.key] = store.add(rows)
             notify(f"{name}: {_shown(rows[0])}")
@@ -283,6 +286,19 @@ def cells_of(
 
 def _run(cell: Cell, task: Task, extraction: Extraction) -> list[Result]:
     return cell.protocol.run(cell.candidate, task, cell.seed, extraction)
+
+
+def _failure(error: Exception, cell: Cell, store: ResultStore) -> VLPZooError:
+    """The error of a run as one message; what is no user's mistake leaves its trace."""
+    if isinstance(error, VLPZooError):
+        return error
+    path = store.folder / "failures" / f"{cell.key}.txt"
+    write_whole(path, "".join(traceback.format_exception(error)))
+    return VLPZooError(
+        f"a run of {cell.protocol.name} without fault",
+        f"{type(error).__name__}: {str(error)[:200]}",
+        f"see {path}, and report it if it is not yours to mend",
+    )
 
 
 def _difference(

@@ -1,0 +1,157 @@
+"""Fine-tuning: what is trained, what chooses, and that processes change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.evaluation.stubs import BlockSource, block_task
+from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.errors import ConfigError, NonFiniteLossError
+from vlp_zoo.evaluation.feature_cache import FeatureCache
+from vlp_zoo.evaluation.features import Extraction
+from vlp_zoo.evaluation.finetune import Classifier, FineTune, layer_decay_groups
+from vlp_zoo.evaluation.learner import Plan, fit, predict
+from vlp_zoo.evaluation.protocol import Candidate
+from vlp_zoo.evaluation.subject import subject_of
+from vlp_zoo.evaluation.tasks import Task
+
+QUICK: dict[str, Any] = {
+    "steps": (30, 30, 30),
+    "batch_size": 16,
+    "evaluations": 3,
+    "learning_rates": (3e-3,),
+    "augment": "none",
+    "replicates": 20,
+}
+
+
+def extraction(**options: Any) -> Extraction:
+    return Extraction(progress=False, cache=FeatureCache(None), **options)
+
+
+def micro(seed: int = 0) -> ImageEncoder:
+    torch.manual_seed(seed)
+    return ImageEncoder("micro").eval()
+
+
+def measure(task: Task, protocol: FineTune, **options: Any) -> Any:
+    how = extraction(**options)
+    encoder = micro()
+    candidate = Candidate(subject_of(encoder, "m", "encoder", how), encoder)
+    before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    outcome = protocol.measure(candidate, task, 0, how)
+    # The encoder itself is never changed: others are evaluated with it afterwards.
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    return outcome
+
+
+def test_tuning_learns_what_can_be_learnt_and_says_what_it_trained() -> None:
+    outcome = measure(block_task(), FineTune(**{**QUICK, "steps": (60, 60, 60)}))
+    head = outcome.measures[0]
+    assert head.metric == "macro_auroc"
+    assert head.value > 0.7
+    assert head.low is not None
+    assert head.low <= head.value <= (head.high or 0)
+    total = sum(p.numel() for p in micro().parameters())
+    assert outcome.details["trainable_parameters"] > total
+    assert outcome.details["best_step"] in (20, 40, 60)
+    assert outcome.n_train == len(block_task().splits["train"])
+
+
+def test_a_frozen_encoder_trains_the_head_alone() -> None:
+    protocol = FineTune(**{**QUICK, "learning_rates": (1e-2,)}, frozen=True)
+    outcome = measure(block_task(), protocol)
+    width = 2 * micro().width + 3 * (micro().width + 1)
+    assert outcome.details["trainable_parameters"] == width
+    learner = Classifier(micro(), 3, protocol).train()
+    assert not learner.encoder.training
+    assert learner.head.training
+
+
+def test_the_learning_rate_is_chosen_on_validation() -> None:
+    protocol = FineTune(**{**QUICK, "learning_rates": (1e-9, 3e-3)})
+    details = measure(block_task(), protocol).details
+    tried = details["validation_by_learning_rate"]
+    assert details["learning_rate"] == 3e-3
+    assert tried["0.003"] == details["validation_score"] > tried["1e-09"]
+
+
+def test_two_processes_learn_what_one_learns() -> None:
+    task = block_task()
+    protocol = FineTune(**{**QUICK, "steps": (8, 8, 8), "evaluations": 2})
+    one = measure(task, protocol, batch_size=7)
+    two = measure(task, protocol, devices=2, batch_size=64)
+    assert one.details["best_step"] == two.details["best_step"]
+    assert np.allclose(one.cases.scores, two.cases.scores, atol=1e-5)
+    assert one.measures[0].value == pytest.approx(two.measures[0].value, abs=1e-6)
+
+
+def test_unknown_labels_cost_nothing_and_missing_ones_are_named() -> None:
+    task = block_task()
+    for split in ("train", "val", "test"):
+        task.splits[split].labels[::3, 0] = np.nan
+    task.splits["train"].labels[:, 2] = 0
+    outcome = measure(task, FineTune(**QUICK))
+    assert "one class only" in outcome.undefined["finding 2"]
+    assert np.isnan(outcome.cases.scores[:, 2]).all()
+    assert not np.isnan(outcome.cases.scores[:, 0]).any()
+
+
+def test_layer_decay_slows_down_towards_the_image() -> None:
+    encoder = micro().requires_grad_(True)
+    groups = layer_decay_groups(encoder, 1.0, 0.05, 0.5)
+    rates = sorted({group["lr"] for group in groups})
+    depth = len(encoder.timm.blocks)  # type: ignore[arg-type]
+    assert rates == [0.5**k for k in range(depth, -1, -1)]
+    assert sum(len(group["params"]) for group in groups) == len(
+        list(encoder.parameters())
+    )
+
+
+def test_a_loss_that_is_not_finite_stops_with_one_message() -> None:
+    task = block_task()
+    protocol = FineTune(**QUICK)
+    for devices in (1, 2):
+        learner = Classifier(micro(), 3, protocol)
+        with torch.no_grad():
+            learner.head.bias.fill_(float("nan"))
+        with pytest.raises((NonFiniteLossError, Exception), match="finite loss"):
+            fit(
+                learner,
+                task.splits["train"],
+                task.splits["val"],
+                Plan(steps=2, batch_size=8),
+                lambda found: 0.0,
+                0,
+                extraction(devices=devices),
+            )
+
+
+def test_predictions_are_in_order_whatever_the_batch() -> None:
+    learner = Classifier(micro(), 3, FineTune(**QUICK))
+    source = BlockSource("test", 11)
+    found = [
+        np.stack(
+            [p["logits"] for p in predict(learner, source, extraction(batch_size=size))]
+        )
+        for size in (1, 7, 11)
+    ]
+    assert np.allclose(found[0], found[1], atol=1e-6)
+    assert np.allclose(found[0], found[2], atol=1e-6)
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ConfigError, match="learning rate"):
+        FineTune(learning_rates=())
+    with pytest.raises(ConfigError, match="schedule"):
+        Plan(schedule="linear")
+    assert Plan(steps=10, evaluations=20).judged_after() == list(range(1, 11))
+    wrapping = Plan(steps=100, schedule="cosine-wrapping", warmup=0.0)
+    assert wrapping.factor(100) == pytest.approx(0.0)
+    assert wrapping.factor(200) == pytest.approx(1.0)
+    assert Plan(steps=100, warmup=0.0).factor(200) == 0.0
