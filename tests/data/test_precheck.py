@@ -55,6 +55,14 @@ def test_skip_goes_on_without_them(
         assert data.sources["train"][index].image.shape == (24, 32)
 
 
+def test_images_of_one_line_of_a_table_are_judged_apart(tmp_path: Path) -> None:
+    path, _ = write_pairs(tmp_path, n=4)
+    studies, _ = read_pairs(path)
+    studies.rows = [2, 2, 3, 3]
+    studies.images[1].unlink()
+    assert usable(studies, on_error="skip", progress=False) == [0, 2, 3]
+
+
 def test_the_second_start_only_asks_for_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,8 +179,10 @@ def usable(
             "mend these rows, or leave them out with --data.on_error skip",
         )
     logger.warning("%s: %s; going on without them, see %s", studies.name, found, listed)
-    bad = {item.row for item in rejected}
-    return [i for i, row in enumerate(studies.rows) if row not in bad]
+    # Both: a line of a table can stand for two eyes, and a name can be there twice.
+    bad = {(item.row, item.uid) for item in rejected}
+    pairs = zip(studies.rows, studies.uids, strict=True)
+    return [i for i, pair in enumerate(pairs) if pair not in bad]
 
 
 def _key(studies: FileStudies, need_report: bool) -> str:

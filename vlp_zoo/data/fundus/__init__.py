@@ -1,0 +1,1 @@
+"""Readers of retinal data sets, one file per official layout."""

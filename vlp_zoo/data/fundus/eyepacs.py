@@ -1,0 +1,105 @@
+"""EyePACS (Kaggle 2015): 88,702 fundus photographs, both eyes of a patient, graded 0 to 4.
+
+Layout::
+
+    trainLabels.csv                     # image, level
+    train/<id>_{left,right}.jpeg        # 35,126
+    retinopathy_solution.csv            # image, level, Usage: of the test images
+    test/<id>_{left,right}.jpeg         # 53,576
+
+Also read: resized packs (``resized_train/resized_train``, ``resized_train_cropped``, PNG
+or ``.jpg``). The solution file is optional; without it the test images have no grades
+and are not read.
+
+Labels: one column per grade of the international scale (`photographs.GRADES`), one
+reader each; many images are blurred or cannot be graded, and are graded all the same.
+
+Splits: ``official`` is training, public leaderboard (validation) and private
+leaderboard (test), as ``Usage`` says. The number in front of the side is the patient.
+
+Access: Kaggle account, competition rules. Cite Dugas et al., "Diabetic Retinopathy
+Detection", Kaggle, 2015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vlp_zoo.data.fundus.photographs import (
+    GRADES,
+    Photographs,
+    bare,
+    one_hot,
+    released_split,
+)
+from vlp_zoo.data.records import Card, Record, SplitRule
+from vlp_zoo.data.tables import find_one, number, read_table
+
+__all__ = ["CARD", "read"]
+
+USAGE = {"public": "val", "private": "test"}
+
+
+def read(root: Path) -> Iterator[Record]:
+    """Records in the order of the tables.
+
+    Args:
+        root: Folder with ``trainLabels.csv``.
+
+    Raises:
+        DatasetNotFoundError: If the table or a column is missing, or a grade is none.
+    """
+    path = find_one(root, ["trainLabels.csv", "trainLabels*.csv"], "EyePACS' grades")
+    yield from _part(root, path, "train")
+    solution = root / "retinopathy_solution.csv"
+    if solution.is_file():
+        yield from _part(root, solution, "test")
+
+
+def _part(root: Path, path: Path, part: str) -> Iterator[Record]:
+    table = read_table(path, ["image", "level"])
+    names = (part, f"resized_{part}", f"resized_{part}_cropped")
+    folders = [root / name for name in names]
+    images = Photographs([*folders, *(folder / folder.name for folder in folders)])
+    for line, row in enumerate(table.to_dict("records"), 2):
+        uid, level = bare(str(row["image"])), str(row["level"])
+        patient, _, eye = uid.rpartition("_")
+        usage = str(row.get("Usage", "")).strip().lower()
+        yield Record(
+            uid=uid,
+            image=images.find(uid) or root / part / f"{uid}.jpeg",
+            patient_id=patient or uid,
+            study_id=patient or uid,
+            split="train" if part == "train" else USAGE.get(usage, ""),
+            labels=one_hot(level, len(GRADES), f"line {line} of {path}"),
+            row=line,
+            facts={"grade": number(level), "eye": eye},
+        )
+
+
+CARD = Card(
+    name="eyepacs",
+    title="EyePACS",
+    domain="fundus",
+    read=read,
+    label_names=GRADES,
+    gives=("labels",),
+    patients="true",
+    markers=("trainLabels*.csv",),
+    access="Kaggle account, competition rules",
+    licence="competition rules; research use",
+    citation="Dugas et al., Diabetic Retinopathy Detection, Kaggle 2015",
+    splits={
+        "official": SplitRule(
+            released_split(
+                "retinopathy_solution.csv of EyePACS",
+                "put it beside trainLabels.csv, or use --data.split canonical",
+            ),
+            level="patient",
+            source="the competition: training, public and private leaderboard",
+        ),
+    },
+    single_label=True,
+    overlaps=("flair",),
+)
