@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.fakes.photographs import paint, paint_rings
 
-__all__ = ["BROKEN", "BROKEN_PLUS", "SIZE", "write_disc_region", "write_riga_plus"]
+__all__ = ["BROKEN", "BROKEN_PLUS", "SIZE", "write_riga", "write_riga_plus"]
 
 BROKEN = "MESSIDOR/image7"
 BROKEN_PLUS = "MESSIDOR_Base1/Labeled/image7"
@@ -25,7 +25,7 @@ NAMES = [
 ]
 
 
-def write_disc_region(root: Path, *, faults: bool = True) -> None:
+def write_riga(root: Path, *, faults: bool = True) -> None:
     """``DiscRegion``: the cup is 255, the rim 128."""
     base = root / "DiscRegion"
     for i, name in enumerate(NAMES):

@@ -9,6 +9,18 @@ __all__ = ["DATAMODULES", "DATASETS"]
 
 DATASETS: dict[str, str] = {
     "nih14": "vlp_zoo.data.chest.nih14",
+    "aptos": "vlp_zoo.data.fundus.aptos",
+    "odir": "vlp_zoo.data.fundus.odir",
+    "mured": "vlp_zoo.data.fundus.mured",
+    "riga": "vlp_zoo.data.fundus.riga",
+    "idrid": "vlp_zoo.data.fundus.idrid",
+    "messidor2": "vlp_zoo.data.fundus.messidor2",
+    "eyepacs": "vlp_zoo.data.fundus.eyepacs",
+    "refuge": "vlp_zoo.data.fundus.refuge",
+    "drive": "vlp_zoo.data.fundus.drive",
+    "ffa_ir": "vlp_zoo.data.fundus.ffa_ir",
+    "mm_retinal": "vlp_zoo.data.fundus.mm_retinal",
+    "flair": "vlp_zoo.data.fundus.flair",
 }
 
 DATAMODULES: dict[str, str] = {

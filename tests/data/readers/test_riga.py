@@ -11,7 +11,7 @@ from tests.data.readers.rejects import rejected
 from tests.fakes.riga import (
     BROKEN,
     BROKEN_PLUS,
-    write_disc_region,
+    write_riga,
     write_riga_plus,
 )
 from vlp_zoo.data.catalogue import load, split_of
@@ -19,7 +19,7 @@ from vlp_zoo.data.fundus.riga import CARD
 from vlp_zoo.errors import DatasetNotFoundError
 
 
-@pytest.mark.parametrize("write", [write_disc_region, write_riga_plus])
+@pytest.mark.parametrize("write", [write_riga, write_riga_plus])
 def test_the_cup_is_inside_the_disc_in_both(
     tmp_path: Path, write: Callable[..., None]
 ) -> None:
@@ -36,7 +36,7 @@ def test_the_cup_is_inside_the_disc_in_both(
 
 
 def test_disc_region_may_itself_be_the_root(tmp_path: Path) -> None:
-    write_disc_region(tmp_path)
+    write_riga(tmp_path)
     images = tmp_path / "DiscRegion" / "Image"
     (images / "MESSIDOR" / "._image3.tif").write_bytes(b"Mac OS X")
     records = list(CARD.read(tmp_path / "DiscRegion"))
@@ -59,7 +59,7 @@ def test_the_first_reader_is_taken(tmp_path: Path) -> None:
 
 
 def test_cross_site_tests_on_magrabia(tmp_path: Path) -> None:
-    write_disc_region(tmp_path)
+    write_riga(tmp_path)
     records = list(CARD.read(tmp_path))
     splits = split_of(CARD, records, "cross_site")
     pairs = list(zip(records, splits, strict=True))
@@ -76,13 +76,13 @@ def test_official_is_in_the_tables_of_riga_plus(tmp_path: Path) -> None:
     pairs = zip(records, splits, strict=True)
     assert {r.uid[-6:] for r, s in pairs if s == "test"} == {"image1"}
     assert splits.count("test") == 4
-    write_disc_region(tmp_path / "region")
+    write_riga(tmp_path / "region")
     with pytest.raises(DatasetNotFoundError, match="cross_site or canonical"):
         split_of(CARD, list(CARD.read(tmp_path / "region")), "official")
 
 
 def test_broken_and_missing_files_are_found(tmp_path: Path) -> None:
-    write_disc_region(tmp_path / "region")
+    write_riga(tmp_path / "region")
     assert rejected(CARD, tmp_path / "region") == [(BROKEN, "empty")]
     final = tmp_path / "region" / "DiscRegion" / "FinalLabel"
     (final / "Magrabia" / "MagrabiaMale" / "image1.tif").unlink()

@@ -1,0 +1,81 @@
+"""What holds for every data set of the catalogue, on the layout its fake writes."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vlp_zoo.cli import main
+from vlp_zoo.data import DATAMODULES, DATASETS
+from vlp_zoo.data.catalogue import card_of, load, split_of
+from vlp_zoo.data.precheck import find_rejected
+
+
+def write(name: str, root: Path, faults: bool = True) -> None:
+    fake = importlib.import_module(f"tests.fakes.{name}")
+    getattr(fake, f"write_{name}")(root, faults=faults)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_records_keep_the_contract(name: str, tmp_path: Path) -> None:
+    write(name, tmp_path)
+    card = card_of(name)
+    assert card.name == name
+    assert any(next(tmp_path.glob(marker), None) for marker in card.markers)
+    records = list(card.read(tmp_path))
+    assert len(records) >= 6
+    uids = [record.uid for record in records]
+    assert len(set(uids)) == len(uids)
+    for record in records:
+        assert record.patient_id
+        assert record.study_id
+        assert len(record.labels) == len(card.label_names)
+        assert record.split in ("", "train", "val", "test")
+        known = [v for v in record.labels if not np.isnan(v)]
+        assert all(value in (-1, 0, 1) for value in known)
+    # A reader says the same every time, in the same order.
+    assert uids == [record.uid for record in card.read(tmp_path)]
+    splits = split_of(card, records, "canonical")
+    sides: dict[str, set[str]] = {}
+    for record, split in zip(records, splits, strict=True):
+        sides.setdefault(record.patient_id, set()).add(split)
+    assert all(len(names) == 1 for names in sides.values())
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_only_the_broken_sample_is_rejected(name: str, tmp_path: Path) -> None:
+    card = card_of(name)
+    write(name, tmp_path / "good", faults=False)
+    studies, _ = load(card, tmp_path / "good")
+    assert find_rejected(studies, need_report=False, progress=False) == []
+    study = studies[0]
+    assert study.image.ndim == (3 if card.colour else 2)
+    for mask in study.masks.values():
+        assert mask.shape == study.image.shape[:2]
+    write(name, tmp_path / "bad")
+    studies, _ = load(card, tmp_path / "bad")
+    assert find_rejected(studies, need_report=False, progress=False)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_docstring_tells_what_one_must_know(name: str) -> None:
+    text = importlib.import_module(DATASETS[name]).__doc__ or ""
+    assert "::" in text, "the layout as a block"
+    assert "ite " in text, "whom to cite"
+    assert card_of(name).access
+    assert card_of(name).licence
+    assert DATAMODULES[name]
+
+
+def test_a_wrong_root_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in DATASETS:
+        task = f"{name}:{tmp_path}"
+        assert main(["bench", "--encoder", "random:micro", "--task", task]) == 1
+        error = capsys.readouterr().err
+        assert "looked for: " in error, name
+        assert "Traceback" not in error
