@@ -296,7 +296,11 @@ def evaluate(
     files = [_encoder_file(spec) for spec in encoders]
     needs_text = any(protocol.needs_text for protocol in protocols.values())
     candidates = candidates_of(
-        files, extraction, floors=floors, joints=_joints(files) if needs_text else {}
+        files,
+        extraction,
+        floors=floors,
+        joints=_joints(files) if needs_text else {},
+        names=dict(zip(files, encoders, strict=True)),
     )
     store = ResultStore(Path(out))
     store.read()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-TOPICS = ("methods", "datasets", "configs")
+TOPICS = ("methods", "datasets", "configs", "presets", "suites")
 
 
 def _first_line(class_path: str) -> str:
@@ -47,7 +47,8 @@ def main(argv: list[str]) -> int:
         0.
     """
     parser = argparse.ArgumentParser(
-        prog="vlpzoo info", description="List methods, data sets and packaged configs."
+        prog="vlpzoo info",
+        description="List methods, data sets, configs, presets and suites.",
     )
     parser.add_argument(
         "topic",
@@ -72,6 +73,12 @@ def main(argv: list[str]) -> int:
         print(f"configs (--config), in {configs_folder()}")
         for name in config_names():
             print(f"  {name:<16}{_comment(configs_folder() / f'{name}.yaml')}")
+    for kind in ("presets", "suites"):
+        if topic in (None, kind):
+            folder = configs_folder() / kind
+            print(f"{kind} (bench --{kind.removesuffix('s')}), in {folder}")
+            for file in sorted(folder.glob("*.yaml")):
+                print(f"  {file.stem:<16}{_comment(file)}")
     return 0
 
 

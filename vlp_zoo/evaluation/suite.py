@@ -85,6 +85,7 @@ def candidates_of(
     floors: bool = True,
     load: Callable[[str], nn.Module] = load_encoder,
     joints: Mapping[str, JointEncoder] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> list[Candidate]:
     """Load encoders and put their floors behind them.
 
@@ -94,6 +95,7 @@ def candidates_of(
         floors: Add a random copy of each architecture, pixels and prevalence.
         load: From spec to encoder.
         joints: Spec to the joint space of those encoders that have one.
+        names: Spec to the name in results; the spec itself otherwise.
 
     Returns:
         Encoders first; nothing twice.
@@ -122,11 +124,12 @@ def candidates_of(
                 f"{type(error).__name__}: {error}",
                 "check the name, the file and, for timm:, the connection",
             ) from error
-        subject = subject_of(module, spec, "encoder", extraction)
+        name = (names or {}).get(spec, spec)
+        subject = subject_of(module, name, "encoder", extraction)
         baselines: list[str] = []
         if floors and isinstance(module, ImageEncoder):
             copy = random_copy(module)
-            random = subject_of(copy, f"random init of {spec}", "floor", extraction)
+            random = subject_of(copy, f"random init of {name}", "floor", extraction)
             fresh.setdefault(random.identity, Candidate(random, copy))
             baselines.append(random.identity)
         if floors:

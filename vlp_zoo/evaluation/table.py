@@ -13,7 +13,7 @@ from vlp_zoo.evaluation.suite import PIXELS
 
 __all__ = ["result_tables", "verdicts"]
 
-OTHERS = 3
+OTHERS = 2
 """Metrics shown beside the headline; all are in the results."""
 ACRONYMS = {"auroc", "auprc", "ece", "ap", "iou", "mrr", "qwk", "i2t", "t2i"}
 Group = tuple[str, str, str, float, int]
@@ -30,7 +30,9 @@ def result_tables(results: Sequence[Result]) -> list[Table]:
     tables = []
     for group, rows in _groups(results).items():
         task, _, protocol, fraction, seed = group
-        title = f"{task}: {protocol}, {fraction:.0%} of the training patients' labels"
+        title = f"{task}: {protocol}"
+        if rows[0].n_train:
+            title += f", {fraction:.0%} of the training patients' labels"
         if fraction < 1:
             title += f" (draw {seed})"
         table = Table(
@@ -77,8 +79,12 @@ def verdicts(results: Sequence[Result]) -> list[str]:
             if row.metric != head or row.role != "encoder":
                 continue
             gaps = [r for r in rows if r.key == row.key and r.baseline]
-            if not gaps and not row.details.get("labels_used"):
-                # Retrieval has no floor but chance, which its rows carry.
+            chance = _chance(row)
+            if not gaps and chance is not None:
+                # What has no floor but chance is compared with that.
+                beats = row.low is not None and row.low > chance
+                word = "above chance" if beats else "NOT shown to be above chance"
+                lines.append(f"{_what(row)}: {word} ({chance:.3f})")
                 continue
             above = [_floor(gap) for gap in gaps if (gap.low or 0.0) > 0]
             rest = [_floor(gap) for gap in gaps if not (gap.low or 0.0) > 0]
@@ -90,10 +96,22 @@ def verdicts(results: Sequence[Result]) -> list[str]:
             if not gaps:
                 said.append("compared with no floor")
             lines.append(
-                f"{row.encoder} on {row.task}, {row.fraction:.0%} of labels: "
-                f"{', '.join(said)} (paired 95 % intervals over test patients)"
+                f"{_what(row)}: {', '.join(said)} (paired 95 % intervals over test "
+                "patients)"
             )
     return lines
+
+
+def _what(row: Result) -> str:
+    learnt = f", {row.fraction:.0%} of labels" if row.n_train else ""
+    return f"{row.encoder} on {row.task}, {row.protocol}{learnt}"
+
+
+def _chance(row: Result) -> float | None:
+    """Score of a model that knows nothing, where it needs no floor to be run."""
+    if "chance" in row.details:
+        return float(row.details["chance"])
+    return 0.5 if row.metric == "macro_auroc" and not row.n_train else None
 
 
 def _groups(results: Sequence[Result]) -> dict[Group, list[Result]]:
