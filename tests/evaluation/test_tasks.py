@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.stubs import BlockSource, block_task
-from vlp_zoo.errors import DataRejectedError, DatasetNotFoundError
+from vlp_zoo.errors import DataRejectedError, DatasetNotFoundError, PatientLeakError
 from vlp_zoo.evaluation.tasks import SPLITS, Task, with_known_labels
 
 
@@ -17,10 +17,27 @@ def _splits() -> dict[str, BlockSource]:
 def test_a_patient_in_two_splits_is_named() -> None:
     splits = _splits()
     splits["test"].patient_ids[3] = splits["train"].patient_ids[0]
-    with pytest.raises(DataRejectedError) as caught:
+    with pytest.raises(PatientLeakError) as caught:
         Task("blocks", splits)
+    assert isinstance(caught.value, DataRejectedError)
     assert "train-p0" in str(caught.value)
     assert "train and test" in str(caught.value)
+
+
+def test_a_legacy_split_may_leak_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    splits = _splits()
+    splits["test"].patient_ids[3] = splits["train"].patient_ids[0]
+    splits["val"].patient_ids[0] = splits["train"].patient_ids[2]
+    task = Task("blocks", splits, legacy="published lists, split by image")
+    assert task.shared_patients == {
+        ("train", "val"): ["train-p1"],
+        ("train", "test"): ["train-p0"],
+    }
+    assert "1 patients in both train and test" in caplog.text
+    assert "published lists, split by image" in caplog.text
+    assert Task("blocks", _splits()).shared_patients == {}
 
 
 def _no_labels(splits: dict[str, BlockSource]) -> None:

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": ("vlp_zoo.cli.training", "compute a checkpoint's losses on the test split"),
     "predict": ("vlp_zoo.cli.training", "write image embeddings of a split"),
     "bench": ("vlp_zoo.cli.bench", "evaluate an encoder, floors beside it"),
+    "audit": ("vlp_zoo.cli.audit", "look for leaks, copies and shortcuts in data"),
     "synth": ("vlp_zoo.cli.synth", "draw a phantom world to disk or to a picture"),
     "annotate": ("vlp_zoo.cli.annotate", "distil entity contexts for reports"),
     "convert": ("vlp_zoo.cli.convert", "turn an official checkpoint into an encoder"),
@@ -62,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; ``sys.argv[1:]`` by default.
 
     Returns:
-        0 on success, 1 on a user's error, 2 on wrong usage, 130 on Ctrl-C.
+        0 on success, 1 on a user's error, 2 on wrong usage, 3 when ``audit`` found
+        what it was told to fail on, 130 on Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("VLPZOO_DEBUG") == "1"

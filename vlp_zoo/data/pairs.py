@@ -59,6 +59,7 @@ def read_pairs(
     *,
     image_root: Path | None = None,
     views: Sequence[str] | None = None,
+    need_report: bool = True,
 ) -> tuple[FileStudies, list[str] | None]:
     """Read a table of images and reports.
 
@@ -67,6 +68,7 @@ def read_pairs(
         columns: Names of the columns; None = the usual ones.
         image_root: Folder that image paths start from; None = the table's own.
         views: Keep only these; "FRONTAL" stands for PA and AP too.
+        need_report: False takes a table without any text: images and labels.
 
     Returns:
         All studies in the order of the table, with the image path as uid, and the
@@ -78,7 +80,7 @@ def read_pairs(
     """
     columns = columns or PairColumns()
     table = _read_table(path)
-    _check_columns(path, table, columns, views)
+    _check_columns(path, table, columns, views, need_report)
     root = image_root if image_root is not None else path.parent
     found = _column(table, columns.view)
     known_views = [canonical_view(view) for view in found]
@@ -149,6 +151,7 @@ def _check_columns(
     table: pd.DataFrame,
     columns: PairColumns,
     views: Sequence[str] | None,
+    need_report: bool,
 ) -> None:
     sections = (columns.findings, columns.impression)
     missing = []
@@ -156,7 +159,8 @@ def _check_columns(
         missing.append(f"{columns.image} (--data.image_column)")
     if columns.report is not None and columns.report not in table:
         missing.append(f"{columns.report} (--data.report_column)")
-    if columns.report is None and not any(name in table for name in sections):
+    text = columns.report is not None or any(name in table for name in sections)
+    if need_report and not text:
         missing.append(
             f"{' or '.join(sections)} (--data.findings_column and "
             "--data.impression_column, or --data.report_column for whole reports)"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.errors import DataRejectedError, DatasetNotFoundError
+from vlp_zoo.errors import DataRejectedError, DatasetNotFoundError, PatientLeakError
 from vlp_zoo.types import Report, Study, StudySource
 
 __all__ = ["SPLITS", "Selected", "Task", "with_known_labels"]
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 
@@ -28,17 +32,21 @@ class Task:
         gives: Of ``labels``, ``reports``, ``boxes`` and ``masks``: what studies have.
         min_positives: Labels with fewer known positives or known negatives in the
             test split are left out of every mean, and listed.
+        legacy: Why patients may be in two splits: a published split that old numbers
+            were measured on. "" refuses them.
 
     Raises:
         DatasetNotFoundError: If a split is missing or empty, or there are no labels.
-        DataRejectedError: If a patient is in two splits, a uid occurs twice, label
-            columns differ between splits, or a label is neither 0, 1 nor unknown.
+        PatientLeakError: If a patient is in two splits and ``legacy`` gives no reason.
+        DataRejectedError: If a uid occurs twice, label columns differ between splits,
+            or a label is neither 0, 1 nor unknown.
     """
 
     name: str
     splits: Mapping[str, StudySource]
     gives: frozenset[str] = frozenset({"labels"})
     min_positives: int = 10
+    legacy: str = ""
 
     def __post_init__(self) -> None:
         absent = [s for s in SPLITS if s not in self.splits or not len(self.splits[s])]
@@ -82,6 +90,16 @@ class Task:
         return digest.hexdigest()
 
     @cached_property
+    def shared_patients(self) -> dict[tuple[str, str], list[str]]:
+        """Patients that are in two splits, by pair of splits; empty unless legacy."""
+        pairs = {}
+        for one, other in combinations(SPLITS, 2):
+            ids = (set(self.splits[split].patient_ids) for split in (one, other))
+            if shared := sorted(set.intersection(*ids)):
+                pairs[one, other] = shared
+        return pairs
+
+    @cached_property
     def excluded(self) -> dict[str, str]:
         """Labels that the test split cannot judge, each with the reason."""
         reasons = {}
@@ -119,17 +137,23 @@ class Task:
             )
 
     def _check_patients(self) -> None:
-        for i, first in enumerate(SPLITS):
-            for second in SPLITS[i + 1 :]:
-                one, other = self.splits[first], self.splits[second]
-                shared = set(one.patient_ids) & set(other.patient_ids)
-                if shared:
-                    raise DataRejectedError(
-                        f"different patients in {first} and {second} of {self.name}",
-                        f"{len(shared)} patients in both: {_shown(sorted(shared))}",
-                        "split by patient, or drop the split column to let the hash "
-                        "of the patient id decide",
-                    )
+        for (first, second), shared in self.shared_patients.items():
+            if self.legacy:
+                logger.warning(
+                    "%s: %d patients in both %s and %s; accepted because: %s",
+                    self.name,
+                    len(shared),
+                    first,
+                    second,
+                    self.legacy,
+                )
+                continue
+            raise PatientLeakError(
+                f"different patients in {first} and {second} of {self.name}",
+                f"{len(shared)} patients in both: {_shown(shared)}",
+                "split by patient, or drop the split column to let the hash "
+                "of the patient id decide",
+            )
 
 
 class Selected:
