@@ -74,6 +74,8 @@ def test_a_mark_at_the_border_is_a_strong_shortcut(
     path, rows = write_clean_pairs(tmp_path / "data", studies=40)
     assert _run(tmp_path, "--data", f"pairs:{path}") == 0
     assert "clean: nothing found" in capsys.readouterr().out
+    page = tmp_path / "out" / "audit.html"
+    assert 'class="grade clean"' in page.read_text()
     for row in rows:
         if row["label_edema"] == "1":
             file = str(path.parent / row["image"])
@@ -87,6 +89,7 @@ def test_a_mark_at_the_border_is_a_strong_shortcut(
     (line,) = [line for line in printed.splitlines() if line.startswith("shortcut")]
     assert "corner top right" in line
     assert "found: 1 strong shortcut" in printed
+    assert 'class="grade clean"' not in page.read_text()
 
 
 def test_a_listed_data_set_and_an_encoder_card(

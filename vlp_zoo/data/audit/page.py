@@ -67,7 +67,9 @@ def render(audit: Audit, report: Mapping[str, Any]) -> str:
     Returns:
         HTML without any reference outside of itself.
     """
-    worst = next((grade for grade in GRADES if audit.count(grade)), "clean")
+    # A strong shortcut or a contaminated encoder has no grade, but is not clean.
+    calm = "clean" if str(report["verdict"]).startswith("clean") else "unreadable"
+    worst = next((grade for grade in GRADES if audit.count(grade)), calm)
     parts = [
         "<h1>Data audit</h1>",
         f'<p class="grade {worst}">{_text(report["verdict"])}</p>',
