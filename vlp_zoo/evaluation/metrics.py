@@ -20,6 +20,7 @@ __all__ = [
     "calibration_error",
     "label_values",
     "macro",
+    "ratio",
     "roc_auc",
 ]
 
@@ -52,7 +53,7 @@ def roc_auc(positive: Flags, scores: Array, weights: Weights) -> Array:
     right = np.searchsorted(sorted_scores, scores[positive], side="right")
     mine = weights[positive]
     won = np.einsum("pr,pr->r", mine, below[left] + below[right], dtype=np.float64) / 2
-    return _ratio(won, mine.sum(0, dtype=np.float64) * below[-1].astype(np.float64))
+    return ratio(won, mine.sum(0, dtype=np.float64) * below[-1].astype(np.float64))
 
 
 def average_precision(positive: Flags, scores: Array, weights: Weights) -> Array:
@@ -79,11 +80,11 @@ def average_precision(positive: Flags, scores: Array, weights: Weights) -> Array
     found = hits[last].astype(np.float64)
     first = np.searchsorted(scores[ascending_negatives], thresholds, side="left")
     false = below[-1] - below[first]
-    precision = _ratio(found, found + false)
+    precision = ratio(found, found + false)
     mine = weights[positives]
     # A threshold that no resampled case reaches has weight 0 and precision NaN.
     total = np.einsum("pr,pr->r", mine, np.nan_to_num(precision))
-    value = _ratio(total, hits[-1].astype(np.float64))
+    value = ratio(total, hits[-1].astype(np.float64))
     return np.where(below[-1] > 0, value, np.nan)
 
 
@@ -99,7 +100,7 @@ def brier(positive: Flags, probabilities: Array, weights: Weights) -> Array:
         (R,); NaN where a replicate has no case.
     """
     squared = (probabilities - positive) ** 2
-    return _ratio(squared @ weights, weights.sum(0, dtype=np.float64))
+    return ratio(squared @ weights, weights.sum(0, dtype=np.float64))
 
 
 def calibration_error(positive: Flags, probabilities: Array, bins: int = 15) -> float:
@@ -168,7 +169,7 @@ def macro(values: Array) -> Array:
     """Mean over the labels that are defined: (K, R) to (R,), NaN if none is."""
     defined = ~np.isnan(values)
     counts = defined.sum(0)
-    return _ratio(np.where(defined, values, 0.0).sum(0), counts.astype(np.float64))
+    return ratio(np.where(defined, values, 0.0).sum(0), counts.astype(np.float64))
 
 
 def _ones(cases: int) -> Weights:
@@ -182,7 +183,13 @@ def _cumulative(weights: Weights) -> Weights:
     return sums
 
 
-def _ratio(above: Array, below: npt.NDArray[np.floating]) -> Array:
+def ratio(above: npt.NDArray[np.number], below: npt.NDArray[np.number]) -> Array:
+    """Element by element, NaN where the lower number is not positive.
+
+    Example:
+        >>> ratio(np.array([1, 0]), np.array([2, 0]))
+        array([0.5, nan])
+    """
     out = np.full(np.broadcast(above, below).shape, np.nan)
     np.divide(above, below, out=out, where=below > 0)
     return out
