@@ -113,10 +113,8 @@ class Augment:
         )
         return Augmented(
             np.ascontiguousarray(made["image"], dtype=np.uint8),
-            {
-                name: np.asarray(mask > 0)
-                for name, mask in zip(masks, made["masks"], strict=False)
-            },
+            # Without masks an empty one went in, which nobody asked for.
+            {name: np.asarray(made["masks"][i] > 0) for i, name in enumerate(masks)},
             tuple(
                 replace(boxes[int(i)], xyxy=_four(xyxy))
                 for i, xyxy in zip(made["which"], made["bboxes"], strict=True)

@@ -14,10 +14,11 @@ from vlp_zoo.errors import ConfigError, NonFiniteLossError
 from vlp_zoo.evaluation.feature_cache import FeatureCache
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.finetune import Classifier, FineTune, layer_decay_groups
-from vlp_zoo.evaluation.learner import Plan, fit, predict
+from vlp_zoo.evaluation.learner import Plan, predict
 from vlp_zoo.evaluation.protocol import Candidate
 from vlp_zoo.evaluation.subject import subject_of
 from vlp_zoo.evaluation.tasks import Task
+from vlp_zoo.evaluation.training import fit
 
 QUICK: dict[str, Any] = {
     "steps": (30, 30, 30),

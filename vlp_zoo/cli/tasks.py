@@ -112,5 +112,5 @@ def build_task(
         splits=sources,
         gives=frozenset(gives),
         min_positives=min_positives,
-        **({"legacy": legacy} if legacy else {}),
+        legacy=legacy,
     )

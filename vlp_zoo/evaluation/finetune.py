@@ -25,7 +25,7 @@ from vlp_zoo.augment import Augment
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.features import Extraction
-from vlp_zoo.evaluation.learner import Fitted, Learner, Plan, Predictions, fit, predict
+from vlp_zoo.evaluation.learner import Fitted, Learner, Plan, Predictions, predict
 from vlp_zoo.evaluation.linear_probe import scored
 from vlp_zoo.evaluation.metrics import label_values, macro
 from vlp_zoo.evaluation.protocol import (
@@ -35,6 +35,7 @@ from vlp_zoo.evaluation.protocol import (
     training_cases,
 )
 from vlp_zoo.evaluation.tasks import Selected, Task
+from vlp_zoo.evaluation.training import fit
 from vlp_zoo.types import Example, Study, Transform
 
 __all__ = ["Classifier", "FineTune", "layer_decay_groups"]

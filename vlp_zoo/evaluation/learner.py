@@ -1,36 +1,23 @@
-"""Training a head, and where asked the encoder under it, for one evaluation.
+"""What is trained for one evaluation: a head, and where asked the encoder under it.
 
-A `Learner` says what is learnt; `fit` trains it with Lightning on one or many devices,
-judges it on the validation split at evenly spaced steps, and leaves it with the weights
-that were best there; `predict` runs it over a split. Batches come from the loaders that
-pre-training uses: what a case looks like hangs on the seed, the epoch and the case, not
-on the number of processes. The test split is not an argument of anything that learns.
+A `Learner` says what is learnt and a `Plan` how long; `vlp_zoo.evaluation.training.fit`
+trains it and `predict` runs it over a split, case by case in the order of the source.
 """
 
 from __future__ import annotations
 
-import logging
-import sys
-import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import lightning as L
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import ProcessRaisedException
 
-from vlp_zoo.errors import ConfigError, NonFiniteLossError, VLPZooError
+from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.schedules import warmup_cosine, warmup_poly
 from vlp_zoo.loading import (
-    EpochSampler,
-    ResumableLoader,
     SampleKey,
     StudyDataset,
     collate_examples,
@@ -38,9 +25,8 @@ from vlp_zoo.loading import (
 )
 from vlp_zoo.types import StudySource, Transform
 
-__all__ = ["Fitted", "Learner", "Plan", "fit", "predict"]
+__all__ = ["Batch", "Fitted", "Learner", "Plan", "Predictions", "predict"]
 
-NOISY = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
 Batch = dict[str, Any]
 Predictions = list[dict[str, Any]]
 """One dict per case, in the order of the source."""
@@ -162,91 +148,6 @@ class Fitted:
         }
 
 
-def fit(
-    learner: Learner,
-    train: StudySource,
-    val: StudySource,
-    plan: Plan,
-    score: Callable[[Predictions], float],
-    seed: int,
-    extraction: Extraction,
-) -> Fitted:
-    """Train a learner; it ends with the weights that were best on ``val``.
-
-    Args:
-        learner: Changed in place.
-        train: Cases to learn from.
-        val: Cases to choose the step on.
-        plan: How long and how fast.
-        score: Validation predictions (in the order of ``val``) to a number, larger is
-            better; NaN counts as worst. Called in every process.
-        seed: Of order, augmentation and drop-out.
-        extraction: Device, number of devices, precision, loader processes.
-
-    Raises:
-        ConfigError: If there are fewer cases than processes.
-        NonFiniteLossError: If a loss is NaN or infinite.
-    """
-    device = extraction.torch_device
-    processes = extraction.devices
-    strategy = "auto"
-    if processes > 1:
-        # Processes of their own, so that a suite goes on in this one afterwards.
-        strategy = "ddp_spawn" if device.type == "cuda" else "ddp_fork"
-    devices: Any = processes
-    if processes == 1 and device.type == "cuda":
-        devices = [device.index or 0]
-    per_process = max(1, min(plan.batch_size, len(train)) // processes)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
-    ):
-        torch.manual_seed(seed)
-        loop = _Loop(
-            learner,
-            plan,
-            (train, val),
-            score,
-            seed,
-            Path(folder),
-            per_process,
-            extraction.num_workers,
-            extraction.precision,
-        )
-        trainer = L.Trainer(
-            accelerator=device.type if device.type in ("cpu", "cuda") else "auto",
-            devices=devices,
-            strategy=strategy,
-            precision="bf16-mixed" if extraction.precision == "bf16" else "32-true",
-            max_steps=plan.steps,
-            max_epochs=-1,
-            gradient_clip_val=plan.clip or None,
-            use_distributed_sampler=False,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=extraction.progress and sys.stderr.isatty(),
-            num_sanity_val_steps=0,
-        )
-        try:
-            trainer.fit(loop)
-        except ProcessRaisedException as error:
-            if "looked for:" not in str(error):
-                raise
-            # Another process hands its error over as a text with a traceback in it.
-            raise VLPZooError(str(error)) from error
-        best = torch.load(Path(folder) / "best.pt", weights_only=True)
-        learner.load_state_dict(best.pop("weights"))
-    learner.to("cpu").eval()
-    return Fitted(
-        best_step=int(best["step"]),
-        best_score=float(best["score"]),
-        scores={int(k): float(v) for k, v in best["scores"].items()},
-        losses={int(k): float(v) for k, v in best["losses"].items()},
-        trainable=sum(p.numel() for p in learner.parameters() if p.requires_grad),
-    )
-
-
 def predict(
     learner: Learner,
     source: StudySource,
@@ -297,20 +198,6 @@ def predict(
     return found
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No word from the trainer about devices and tips, once for every run of a suite."""
-    loggers = [logging.getLogger(name) for name in NOISY]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def _rows(predicted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A batch of predictions case by case, tensors as arrays."""
     plain = {
@@ -327,146 +214,3 @@ def _rows(predicted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _half(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-class _Loop(L.LightningModule):
-    """Steps of the optimiser, with looks at the validation split in between."""
-
-    def __init__(
-        self,
-        learner: Learner,
-        plan: Plan,
-        sources: tuple[StudySource, StudySource],
-        score: Callable[[Predictions], float],
-        seed: int,
-        folder: Path,
-        per_process: int,
-        num_workers: int,
-        precision: str,
-    ) -> None:
-        super().__init__()
-        self.precision = precision
-        self.learner = learner
-        self.plan = plan
-        self.sources = sources
-        self.score = score
-        self.seed = seed
-        self.folder = folder
-        self.per_process = per_process
-        self.workers = num_workers
-        self.judged = plan.judged_after()
-        self.scores: dict[int, float] = {}
-        self.losses: dict[int, float] = {}
-        self._seen: list[Tensor] = []
-        self._best: dict[str, Any] = {"step": 0, "score": float("-inf")}
-
-    def train_dataloader(self) -> ResumableLoader:
-        """Shuffled batches; a short last one is left out."""
-        train = self.sources[0]
-        trainer = self.trainer
-        return ResumableLoader(
-            StudyDataset(train, self.learner.make_transform(train=True), self.seed),
-            batch_size=self.per_process,
-            sampler=EpochSampler(
-                len(train),
-                batch_size=self.per_process,
-                seed=self.seed,
-                rank=trainer.global_rank,
-                world_size=trainer.world_size,
-                drop_last=True,
-            ),
-            num_workers=self.workers,
-            collate_fn=self.learner.collate,
-            worker_init_fn=start_worker,
-            persistent_workers=self.workers > 0,
-            pin_memory=self.device.type == "cuda",
-        )
-
-    def configure_optimizers(self) -> Any:
-        """As the plan says."""
-        plan = self.plan
-        groups = self.learner.parameter_groups(plan.learning_rate)
-        optimiser: torch.optim.Optimizer
-        if plan.optimiser == "sgd":
-            optimiser = torch.optim.SGD(
-                groups,
-                lr=plan.learning_rate,
-                momentum=0.9,
-                weight_decay=plan.weight_decay,
-            )
-        else:
-            optimiser = torch.optim.AdamW(
-                groups, lr=plan.learning_rate, weight_decay=plan.weight_decay
-            )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, plan.factor)
-        return {
-            "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Loss of a batch."""
-        loss = self.learner.loss(batch)
-        if not torch.isfinite(loss):
-            raise NonFiniteLossError(
-                f"a finite loss of {type(self.learner).__name__}",
-                f"{loss.item()} at step {self.global_step}",
-                "lower the learning rate, or use --precision 32",
-            )
-        self._seen.append(loss.detach())
-        return loss
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Look at the validation split when it is time."""
-        step = self.global_step
-        if step not in self.judged or step in self.scores:
-            return
-        found = self._judge()
-        self.scores[step] = found
-        self.losses[step] = float(torch.stack(self._seen).mean())
-        self._seen.clear()
-        value = found if np.isfinite(found) else float("-inf")
-        if value > self._best["score"] or self._best["step"] == 0:
-            self._best = {"step": step, "score": value}
-            if self.trainer.is_global_zero:
-                self._weights = {
-                    name: tensor.detach().cpu().clone()
-                    for name, tensor in self.learner.state_dict().items()
-                }
-
-    def on_train_end(self) -> None:
-        """Hand the best weights to the process that started the training."""
-        if self.trainer.is_global_zero:
-            torch.save(
-                {
-                    **self._best,
-                    "weights": self._weights,
-                    "scores": self.scores,
-                    "losses": self.losses,
-                },
-                self.folder / "best.pt",
-            )
-
-    def _judge(self) -> float:
-        """Validation score of the weights as they are; every process gets the same."""
-        val = self.sources[1]
-        world, rank = self.trainer.world_size, self.trainer.global_rank
-        mine = list(range(rank, len(val), world))
-        quiet = Extraction(precision=self.precision, progress=False)
-        found = predict(
-            self.learner,
-            val,
-            quiet,
-            indices=mine,
-            device=self.device,
-            batch_size=self.per_process,
-        )
-        self.learner.train()
-        if world > 1:
-            parts: list[Any] = [None] * world
-            torch.distributed.all_gather_object(parts, found)
-            merged: Predictions = [{} for _ in range(len(val))]
-            for first, part in enumerate(parts):
-                merged[first::world] = part
-            found = merged
-        return float(self.score(found))
