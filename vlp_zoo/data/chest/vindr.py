@@ -1,0 +1,354 @@
+"""VinDr-CXR: 18,000 frontal images of two Hanoi hospitals, read by 17 radiologists.
+
+Layout of PhysioNet 1.0.0::
+
+    train/<image_id>.dicom         # 15,000, three readers each
+    test/<image_id>.dicom          # 3,000, consensus of five readers
+    annotations/annotations_train.csv, annotations/annotations_test.csv    # boxes
+    annotations/image_labels_train.csv, annotations/image_labels_test.csv
+
+and of Kaggle's VinBigData challenge, which has the same 15,000 training images::
+
+    train/<image_id>.dicom
+    train.csv                      # one row per reader and box, 14 of the findings
+
+The four tables may also lie in the root, and images may be PNG or JPEG; boxes are in
+pixels of the DICOM file and fit only copies of its size. Kaggle's test images have no
+labels and are not listed.
+
+Labels: the 28 columns of ``image_labels_train.csv`` in its order, 22 of them local and
+six global. The test tables say "Other disease" where the training tables say "Other
+diseases", which is the name here. Kaggle's pack knows 14 findings and "No finding";
+the others are not stated there (NaN). Nothing is marked uncertain, but readers
+disagree: `read` and `card` take ``votes``. The default, ``"union"``, counts a finding
+that any reader saw, as most published numbers do; ``"majority"`` and ``"consensus"``
+ask for more than half and for all of the readers, a number for that many of them. "No
+finding" under union asks that nobody found anything. Boxes of all readers are kept for
+the findings that pass, and how many readers saw what is in ``facts["votes"]``.
+
+Splits: ``official`` is the released pair with validation images drawn from the first by
+`canonical`'s rule; ``cxr_clip`` holds out a fifth of the training images with seed 0.
+BenchX's 12,000 / 3,000 / 3,000 (stratified, seed 42) is a list whose row order is not
+known, and not here. Patients are not released: no split can keep them apart.
+
+Access: credentialed (PhysioNet), or the rules of the Kaggle challenge. Cite Nguyen et
+al., "VinDr-CXR: An open dataset of chest X-rays with radiologist's annotations",
+Scientific Data 9:429, 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from vlp_zoo.data.records import Card, Record, SplitRule
+from vlp_zoo.data.splits import canonical
+from vlp_zoo.data.tables import find_one, number, read_table
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.types import Box
+
+__all__ = ["CARD", "LABEL_NAMES", "Votes", "card", "read"]
+
+LABEL_NAMES = (
+    "Aortic enlargement",
+    "Atelectasis",
+    "Calcification",
+    "Cardiomegaly",
+    "Clavicle fracture",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Enlarged PA",
+    "ILD",
+    "Infiltration",
+    "Lung Opacity",
+    "Lung cavity",
+    "Lung cyst",
+    "Mediastinal shift",
+    "Nodule/Mass",
+    "Pleural effusion",
+    "Pleural thickening",
+    "Pneumothorax",
+    "Pulmonary fibrosis",
+    "Rib fracture",
+    "Other lesion",
+    "COPD",
+    "Lung tumor",
+    "Pneumonia",
+    "Tuberculosis",
+    "Other diseases",
+    "No finding",
+)
+"""Local findings, then global ones, in the order of the training table."""
+
+NORMAL = "No finding"
+RENAMED = {"Other disease": "Other diseases"}
+"""The test tables spell one label otherwise."""
+
+KAGGLE_NAMES = (
+    "Aortic enlargement",
+    "Atelectasis",
+    "Calcification",
+    "Cardiomegaly",
+    "Consolidation",
+    "ILD",
+    "Infiltration",
+    "Lung Opacity",
+    "Nodule/Mass",
+    "Other lesion",
+    "Pleural effusion",
+    "Pleural thickening",
+    "Pneumothorax",
+    "Pulmonary fibrosis",
+    "No finding",
+)
+"""What the challenge's table can say, in the order of its ``class_id``."""
+
+Votes = Literal["union", "majority", "consensus"] | int
+CORNERS = ("x_min", "y_min", "x_max", "y_max")
+SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
+
+
+@dataclass
+class _Image:
+    """What the readers said of one image."""
+
+    row: int
+    split: str
+    readers: set[str] = field(default_factory=set)
+    seen: dict[str, set[str]] = field(default_factory=dict)
+    boxes: list[Box] = field(default_factory=list)
+
+    def says(self, reader: str, finding: str) -> None:
+        self.readers.add(reader)
+        self.seen.setdefault(finding, set()).add(reader)
+
+
+def read(root: Path, *, votes: Votes = "union") -> Iterator[Record]:
+    """Records in the order in which the tables first name an image, training first.
+
+    Args:
+        root: Folder with ``annotations``, or with Kaggle's ``train.csv``.
+        votes: How many readers must have seen a finding: ``"union"`` (one),
+            ``"majority"``, ``"consensus"`` (all), or a number. The test set has one
+            consensus reading, so any choice gives the same there.
+
+    Raises:
+        DatasetNotFoundError: If tables, columns or all images are missing, or a table
+            names a finding that the data set does not have.
+        ConfigError: If ``votes`` is another word or below 1.
+    """
+    needed = _threshold(votes)
+    base = next((b for b in (root / "annotations", root) if _is_physionet(b)), None)
+    images = _kaggle(root) if base is None else _physionet(base)
+    names: tuple[str, ...] = KAGGLE_NAMES if base is None else LABEL_NAMES
+    files = _files(root)
+    for uid, image in images.items():
+        enough = needed(len(image.readers))
+        counts = {name: len(image.seen.get(name, ())) for name in names}
+        positive = {n for n, count in counts.items() if count >= enough}
+        # Who found something overrules who did not.
+        if votes == "union" and counts.get(NORMAL, 0) < len(image.readers):
+            positive.discard(NORMAL)
+        folder = "test" if image.split == "test" else "train"
+        yield Record(
+            uid=uid,
+            image=files.get((folder, uid)) or root / folder / f"{uid}.dicom",
+            patient_id=uid,
+            study_id=uid,
+            split=image.split,
+            labels=tuple(
+                float(name in positive) if name in names else float("nan")
+                for name in LABEL_NAMES
+            ),
+            boxes=tuple(box for box in image.boxes if box.name in positive),
+            row=image.row,
+            facts={
+                "readers": len(image.readers),
+                "votes": {n: count for n, count in counts.items() if count},
+            },
+        )
+
+
+def card(votes: Votes) -> Card:
+    """The card of the data set with another way to join the readers.
+
+    Args:
+        votes: As of `read`.
+    """
+    _threshold(votes)
+    return replace(CARD, read=partial(read, votes=votes))
+
+
+def _threshold(votes: Votes) -> Callable[[int], int]:
+    if votes == "union":
+        return lambda readers: 1
+    if votes == "majority":
+        return lambda readers: readers // 2 + 1
+    if votes == "consensus":
+        return lambda readers: max(readers, 1)
+    if isinstance(votes, int) and votes >= 1:
+        return lambda readers: min(votes, max(readers, 1))
+    raise ConfigError(
+        "union, majority, consensus or a number of readers",
+        repr(votes),
+        "choose one of them",
+    )
+
+
+def _is_physionet(base: Path) -> bool:
+    return any(base.glob("image_labels_t*.csv*"))
+
+
+def _physionet(base: Path) -> dict[str, _Image]:
+    images: dict[str, _Image] = {}
+    for split in ("train", "test"):
+        try:
+            path = find_one(base, [f"image_labels_{split}.csv*"], "labels of VinDr-CXR")
+        except DatasetNotFoundError:
+            # Either half is of use without the other.
+            continue
+        table = read_table(path, ["image_id"]).rename(columns=RENAMED)
+        missing = [name for name in LABEL_NAMES if name not in table]
+        if missing:
+            raise DatasetNotFoundError(
+                f"the label columns {', '.join(missing)} in {path}",
+                f"columns {', '.join(map(str, table.columns))}",
+                "download the official table again",
+            )
+        for line, row in enumerate(table.to_dict("records"), 2):
+            uid = str(row["image_id"]).strip()
+            image = images.setdefault(uid, _Image(line, split))
+            reader = str(row.get("rad_id", "consensus")).strip()
+            image.readers.add(reader)
+            for name in LABEL_NAMES:
+                if number(str(row[name])) == 1:
+                    image.says(reader, name)
+        boxes = find_one(base, [f"annotations_{split}.csv*"], "boxes of VinDr-CXR")
+        for uid, found in _boxes(boxes, LABEL_NAMES).items():
+            if uid not in images:
+                raise DatasetNotFoundError(
+                    f"the image {uid} of {boxes} in {path}",
+                    "no such row",
+                    "download the two tables again: they belong together",
+                )
+            images[uid].boxes += found
+    return images
+
+
+def _kaggle(root: Path) -> dict[str, _Image]:
+    path = find_one(
+        root,
+        ["train.csv", "train.csv.gz"],
+        "annotations/image_labels_train.csv of PhysioNet's VinDr-CXR or the train.csv "
+        "of Kaggle's",
+    )
+    table = read_table(path, ["image_id", "class_name", "rad_id", *CORNERS])
+    images: dict[str, _Image] = {}
+    for line, row in enumerate(table.to_dict("records"), 2):
+        uid = str(row["image_id"]).strip()
+        # The challenge released no labelled test set.
+        image = images.setdefault(uid, _Image(line, ""))
+        name = _finding(str(row["class_name"]), KAGGLE_NAMES, path, line)
+        image.says(str(row["rad_id"]).strip(), name)
+    for uid, found in _boxes(path, KAGGLE_NAMES).items():
+        images[uid].boxes += found
+    return images
+
+
+def _boxes(path: Path, names: Sequence[str]) -> dict[str, list[Box]]:
+    boxes: dict[str, list[Box]] = {}
+    table = read_table(path, ["image_id", "class_name", *CORNERS])
+    for line, row in enumerate(table.to_dict("records"), 2):
+        name = _finding(str(row["class_name"]), names, path, line)
+        found = boxes.setdefault(str(row["image_id"]).strip(), [])
+        # Readers who found nothing have a row without corners.
+        if name != NORMAL and any(str(row[corner]).strip() for corner in CORNERS):
+            x1, y1, x2, y2 = (number(str(row[corner])) for corner in CORNERS)
+            found.append(Box(name, (x1, y1, x2, y2), "lesion"))
+    return boxes
+
+
+def _finding(cell: str, names: Sequence[str], path: Path, line: int) -> str:
+    name = RENAMED.get(cell.strip(), cell.strip())
+    if name not in names:
+        raise DatasetNotFoundError(
+            f"a finding of VinDr-CXR in line {line} of {path}",
+            repr(name),
+            "download the official table again",
+        )
+    return name
+
+
+def _files(root: Path) -> Mapping[tuple[str, str], Path]:
+    """(train or test, image id) to files, however they were re-encoded."""
+    files: dict[tuple[str, str], Path] = {}
+    for folder in ("train", "test"):
+        for path in (root / folder).glob("*"):
+            if path.suffix.lower() in SUFFIXES:
+                files.setdefault((folder, path.stem), path)
+    if not files:
+        raise DatasetNotFoundError(
+            f"images such as train/*.dicom in {root}",
+            "none as .dicom, .dcm, .png or .jpg",
+            "put the folders train and test there",
+        )
+    return files
+
+
+def _official(records: Sequence[Record]) -> list[str]:
+    if not any(record.split == "test" for record in records):
+        raise DatasetNotFoundError(
+            "the released test set of VinDr-CXR",
+            "no image of it: Kaggle's pack has none with labels",
+            "use PhysioNet's release, or --data.split canonical",
+        )
+    return canonical(records)
+
+
+def _cxr_clip(records: Sequence[Record]) -> list[str]:
+    """A fifth of the training images, in the order of their ids, by scikit-learn."""
+    from sklearn.model_selection import train_test_split
+
+    pool = sorted(record.uid for record in records if record.split != "test")
+    _, held_out = train_test_split(pool, test_size=0.2, random_state=0)
+    val = set(held_out)
+    return [
+        "test" if r.split == "test" else "val" if r.uid in val else "train"
+        for r in records
+    ]
+
+
+CARD = Card(
+    name="vindr",
+    title="VinDr-CXR",
+    domain="chest",
+    read=read,
+    label_names=LABEL_NAMES,
+    gives=("labels", "boxes"),
+    patients="none",
+    markers=(
+        "annotations/image_labels_t*.csv*",
+        "image_labels_t*.csv*",
+        "train/*.dicom",
+    ),
+    access="credentialed (PhysioNet 1.0.0), or Kaggle's VinBigData challenge",
+    licence="PhysioNet credentialed health data licence 1.5.0",
+    citation="Nguyen et al., VinDr-CXR, Scientific Data 2022",
+    splits={
+        "official": SplitRule(
+            _official,
+            level="image",
+            source="released train and test; validation images by the canonical rule",
+        ),
+        "cxr_clip": SplitRule(
+            _cxr_clip,
+            level="image",
+            source="CXR-CLIP (You et al., MICCAI 2023), notes on data preparation",
+            counts={"train": 12_000, "val": 3_000, "test": 3_000},
+        ),
+    },
+)
