@@ -1,0 +1,281 @@
+"""TBX11K: 11,200 images of 512 x 512 pixels for tuberculosis, with boxes.
+
+Layout of the release::
+
+    imgs/{health,sick,tb,extra,test}/*.png
+    annotations/json/TBX11K_train.json, TBX11K_val.json     # COCO, boxes as x, y, w, h
+    annotations/xml/               # boxes in the frame of the original scans: not read
+    lists/
+
+and of the "simplified" pack on Kaggle::
+
+    images/*.png                   # h0001.png, s0001.png, tb0001.png
+    data.csv                       # one row per box; source is train or val
+
+Labels: healthy, sick (but not of tuberculosis) and tuberculosis; each image is one of
+them. In the release the folder says which: one image in ``tb`` has no box.
+What kind of tuberculosis the boxes show is in their names, as in the JSON files
+(ActiveTuberculosis, ObsoletePulmonaryTuberculosis for latent, PulmonaryTuberculosis for
+uncertain), and in ``facts["tb_type"]``: "active", "latent", "active, latent",
+"uncertain", or "" where none is stated.
+
+The labels of the 2,800 test images are only on the organisers' server: these are listed
+on request (``unlabelled=True``), without labels. ``imgs/extra`` (Shenzhen, Montgomery,
+DA and DB, published before) is not part of the 11,200 and not read.
+
+Splits: ``official`` is train and val as released; ``val_as_test`` tests on the released
+validation images, as most papers do, and draws others from train by `canonical`'s rule.
+BenchX splits the simplified pack anew (5,879 / 1,260 / 1,260); its order of rows is not
+known, and it is not here. Patients are not released.
+
+Access: open download. Licence CC BY-NC-SA 2.0. Cite Liu et al., "Rethinking
+Computer-Aided Tuberculosis Diagnosis", CVPR 2020.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vlp_zoo.data.records import Card, Record, SplitRule
+from vlp_zoo.data.splits import canonical, canonical_split
+from vlp_zoo.data.tables import listing, read_table
+from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.types import Box
+
+__all__ = ["CARD", "LABEL_NAMES", "read"]
+
+LABEL_NAMES = ("Healthy", "Sick", "Tuberculosis")
+FOLDERS = {"health": "Healthy", "sick": "Sick", "tb": "Tuberculosis"}
+KINDS = {
+    "ActiveTuberculosis": "active",
+    "ObsoletePulmonaryTuberculosis": "latent",
+    "PulmonaryTuberculosis": "uncertain",
+}
+"""Categories of the JSON files, and what the paper calls them."""
+
+PACK_KINDS = {kind: name for name, kind in KINDS.items()}
+PACK_CLASSES = {"healthy": "Healthy", "sick": "Sick", "tb": "Tuberculosis"}
+NONE = ("", "none", "nan")
+
+
+@dataclass
+class _Image:
+    """One row of data.csv, or several: one for each box."""
+
+    row: int
+    split: str
+    label: str
+    kinds: set[str] = field(default_factory=set)
+    boxes: list[Box] = field(default_factory=list)
+
+
+def read(root: Path, *, unlabelled: bool = False) -> Iterator[Record]:
+    """Records in the order of the JSON files (train, then val) or of data.csv.
+
+    Args:
+        root: Folder with ``annotations/json`` and ``imgs``, or with ``data.csv``.
+        unlabelled: List the images in ``imgs/test`` too; their labels are NaN.
+
+    Raises:
+        DatasetNotFoundError: If tables or images are missing, or say what the data set
+            does not know.
+    """
+    if (root / "data.csv").is_file():
+        yield from _simplified(root)
+        return
+    if not (root / "imgs").is_dir():
+        raise DatasetNotFoundError(
+            f"imgs and annotations/json of TBX11K, or data.csv of the simplified pack, "
+            f"in {root}",
+            listing(root),
+            "give the folder that holds them: --data.root",
+        )
+    for split in ("train", "val"):
+        yield from _release(root, split)
+    if unlabelled:
+        unknown = (float("nan"),) * len(LABEL_NAMES)
+        for row, path in enumerate(sorted((root / "imgs" / "test").glob("*.png")), 1):
+            yield _record(f"test/{path.name}", path, "test", unknown, [], "", row)
+
+
+def _release(root: Path, split: str) -> Iterator[Record]:
+    path = root / "annotations" / "json" / f"TBX11K_{split}.json"
+    content = _json(path)
+    categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
+    unknown = set(categories.values()) - set(KINDS)
+    if unknown:
+        raise DatasetNotFoundError(
+            f"the categories {', '.join(KINDS)} in {path}",
+            ", ".join(sorted(unknown)),
+            "download the official file again",
+        )
+    boxes: dict[Any, list[Box]] = {}
+    for entry in content["annotations"]:
+        x, y, w, h = (float(value) for value in entry["bbox"])
+        box = Box(categories[entry["category_id"]], (x, y, x + w, y + h), "lesion")
+        boxes.setdefault(entry["image_id"], []).append(box)
+    for row, image in enumerate(content["images"], 1):
+        name = str(image["file_name"]).replace("\\", "/")
+        folder = name.split("/")[0]
+        if folder not in FOLDERS:
+            raise DatasetNotFoundError(
+                f"images in health, sick or tb in {path}",
+                name,
+                "download the official file again; TBX11K_*.json, not all_*.json",
+            )
+        found = boxes.get(image["id"], [])
+        labels = tuple(float(name == FOLDERS[folder]) for name in LABEL_NAMES)
+        kinds = ", ".join(sorted({KINDS[box.name] for box in found}))
+        yield _record(name, root / "imgs" / name, split, labels, found, kinds, row)
+
+
+def _simplified(root: Path) -> Iterator[Record]:
+    path = root / "data.csv"
+    table = read_table(path, ["fname", "bbox", "target"])
+    images: dict[str, _Image] = {}
+    for line, row in enumerate(table.to_dict("records"), 2):
+        name = str(row["fname"]).strip()
+        if name not in images:
+            split = canonical_split(str(row.get("source", ""))) or ""
+            images[name] = _Image(line, split, _label(row, name, path, line))
+        kind = str(row.get("tb_type", "")).strip().lower()
+        kinds = {known for known in PACK_KINDS if known in kind}
+        images[name].kinds |= kinds
+        cell = str(row["bbox"]).strip()
+        if cell.lower() not in NONE:
+            # Where a row names both kinds it does not say which one the box shows.
+            named = PACK_KINDS[min(kinds)] if len(kinds) == 1 else "Tuberculosis"
+            images[name].boxes.append(_box(cell, named, path, line))
+    for name, image in images.items():
+        labels = tuple(float(label == image.label) for label in LABEL_NAMES)
+        kinds_found = ", ".join(sorted(image.kinds))
+        yield _record(
+            name,
+            root / "images" / name,
+            image.split,
+            labels,
+            image.boxes,
+            kinds_found,
+            image.row,
+        )
+
+
+def _label(row: Mapping[Any, Any], name: str, path: Path, line: int) -> str:
+    target = str(row["target"]).strip().lower()
+    stated = str(row.get("image_type", "")).strip().lower()
+    if target == "tb":
+        return "Tuberculosis"
+    for start in ("healthy", "sick"):
+        if target == "no_tb" and stated.startswith(start):
+            return PACK_CLASSES[start]
+    # Copies without the column still have h0001.png and s0001.png.
+    if target == "no_tb" and stated in NONE and name[:1] in ("h", "s"):
+        return "Healthy" if name.startswith("h") else "Sick"
+    raise DatasetNotFoundError(
+        f"tb, or no_tb and healthy or sick, in line {line} of {path}",
+        f"target {target!r}, image_type {stated!r}",
+        "download data.csv again",
+    )
+
+
+def _box(cell: str, name: str, path: Path, line: int) -> Box:
+    try:
+        corner = ast.literal_eval(cell)
+        x, y, w, h = (float(corner[k]) for k in ("xmin", "ymin", "width", "height"))
+    except (ValueError, SyntaxError, TypeError, KeyError) as error:
+        raise DatasetNotFoundError(
+            f"a box with xmin, ymin, width and height in line {line} of {path}",
+            repr(cell[:80]),
+            "download data.csv again",
+        ) from error
+    return Box(name, (x, y, x + w, y + h), "lesion")
+
+
+def _record(
+    uid: str,
+    image: Path,
+    split: str,
+    labels: tuple[float, ...],
+    boxes: Sequence[Box],
+    tb_type: str,
+    row: int,
+) -> Record:
+    return Record(
+        uid=uid,
+        image=image,
+        patient_id=uid,
+        study_id=uid,
+        split=split,
+        labels=labels,
+        boxes=tuple(boxes),
+        row=row,
+        facts={"tb_type": tb_type},
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DatasetNotFoundError(
+            f"the annotations {path}", listing(path.parent), "download TBX11K again"
+        ) from error
+    except ValueError as error:
+        raise DatasetNotFoundError(
+            f"JSON in {path}", str(error), "download the file again"
+        ) from error
+    keys = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or any(key not in content for key in keys):
+        raise DatasetNotFoundError(
+            f"{', '.join(keys)} in {path}", "another JSON file", "download it again"
+        )
+    return content
+
+
+def _official(records: Sequence[Record]) -> list[str]:
+    return [record.split for record in records]
+
+
+def _val_as_test(records: Sequence[Record]) -> list[str]:
+    named = [
+        replace(r, split="test" if r.split == "val" else r.split)
+        for r in records
+        if r.split != "test"
+    ]
+    found = {r.uid: s for r, s in zip(named, canonical(named), strict=True)}
+    return [found.get(record.uid, "") for record in records]
+
+
+CARD = Card(
+    name="tbx11k",
+    title="TBX11K",
+    domain="chest",
+    read=read,
+    label_names=LABEL_NAMES,
+    gives=("labels", "boxes"),
+    patients="none",
+    markers=("annotations/json/TBX11K_*.json", "images/tb*.png"),
+    access="open download; a simplified pack is on Kaggle",
+    licence="CC BY-NC-SA 2.0",
+    citation="Liu et al., Rethinking Computer-Aided Tuberculosis Diagnosis, CVPR 2020",
+    splits={
+        "official": SplitRule(
+            _official,
+            level="image",
+            source="released train and val; the test labels are not public",
+            counts={"train": 6_600, "val": 1_800},
+        ),
+        "val_as_test": SplitRule(
+            _val_as_test,
+            level="image",
+            source="released val as test; validation images by the canonical rule",
+        ),
+    },
+    single_label=True,
+    overlaps=("shenzhen", "montgomery"),
+)
