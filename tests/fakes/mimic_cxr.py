@@ -8,7 +8,15 @@ from pathlib import Path
 
 from tests.fakes.pairs import write_image
 
-__all__ = ["EMPTY_REPORT", "NO_REPORT", "TRUNCATED", "dicom_id", "write_mimic_cxr"]
+__all__ = [
+    "BROKEN",
+    "EMPTY_REPORT",
+    "NO_REPORT",
+    "TRUNCATED",
+    "dicom_id",
+    "write_mimic_cxr",
+    "write_other_labels",
+]
 
 TRUNCATED, NO_REPORT, EMPTY_REPORT = 3, 5, 6
 """Examinations with a cut JPEG, without a report, and with one that says nothing."""
@@ -43,6 +51,10 @@ REPORT = """                                 FINAL REPORT
 def dicom_id(i: int, image: int = 0) -> str:
     """Five groups of eight hexadecimal digits, as the official names."""
     return "-".join(f"{i * 16 + image:08x}" for _ in range(5))
+
+
+BROKEN = dicom_id(TRUNCATED)
+"""The cut JPEG."""
 
 
 def ids(i: int) -> tuple[str, str]:
@@ -113,3 +125,25 @@ def write_tables(
             path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content))
         else:
             path.write_bytes(content)
+
+
+def write_other_labels(root: Path, studies: int = 10) -> None:
+    """The label files of NegBio and, as release 2.1.0 has it, of a radiologist.
+
+    The second has no ``subject_id``, is not zipped, names one label otherwise and
+    covers the last two examinations, which are the test set.
+    """
+    negbio = [f"subject_id,study_id,{LABELS}"]
+    by_hand = ["study_id," + LABELS.replace("Lung Opacity", "Airspace Opacity")]
+    for i in range(studies):
+        subject, study = ids(i)
+        values = ["0.0", "1.0", "-1.0", ""] + [""] * 10
+        negbio.append(f"{subject},{study},{','.join(values)}")
+        if i >= studies - 2:
+            values = ["0.0"] * 8 + ["1.0", "0.0", "1.0", "-1.0", "0.0", "1.0"]
+            by_hand.append(f"{study},{','.join(values)}")
+    content = ("\n".join(negbio) + "\n").encode()
+    (root / "mimic-cxr-2.0.0-negbio.csv.gz").write_bytes(gzip.compress(content))
+    (root / "mimic-cxr-2.1.0-test-set-labeled.csv").write_text(
+        "\n".join(by_hand) + "\n"
+    )

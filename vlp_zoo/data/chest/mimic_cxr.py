@@ -6,19 +6,38 @@ reports (per examination: a lateral image has the labels of the frontal one). Ac
 credentialed; neither images nor texts nor anything derived from the texts may be
 passed on.
 
+Layout (release 2.1.0 kept the file names of 2.0.0)::
+
+    mimic-cxr-2.0.0-metadata.csv.gz, ...-split.csv.gz, ...-chexpert.csv.gz, ...-negbio.csv.gz
+    mimic-cxr-2.1.0-test-set-labeled.csv    # 2.1.0 only: a radiologist's labels
+    files/p10/p10000032/s50414267/<dicom_id>.jpg
+    files/p10/p10000032/s50414267.txt       # of MIMIC-CXR, here or in a root of its own
+
+The root may also be the folder that holds ``mimic-cxr-jpg`` and ``mimic-cxr`` side by
+side, with or without folders for the versions in them.
+
+`read` gives all views and raw labels (-1 is uncertain, NaN not mentioned) for the card;
+`read_mimic_cxr` is what ``--data mimic_cxr`` uses. Labels come from CheXpert's labeller,
+from NegBio's, or from the radiologist who read 687 examinations of the test set, where
+"Airspace Opacity" is "Lung Opacity" and all other examinations are unknown.
+
 If you use it, cite Johnson et al., "MIMIC-CXR, a de-identified publicly available
 database of chest radiographs with free-text reports", Scientific Data 6:317, 2019.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical_split
 from vlp_zoo.data.studies import FileStudies, canonical_view, matches_view
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
@@ -26,7 +45,9 @@ from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LABEL_NAMES", "read_mimic_cxr"]
+__all__ = ["CARD", "LABEL_NAMES", "LabelSource", "card", "read", "read_mimic_cxr"]
+
+logger = logging.getLogger(__name__)
 
 LABEL_NAMES = (
     "Atelectasis",
@@ -48,6 +69,16 @@ LABEL_NAMES = (
 
 RENAMED = {"Airspace Opacity": "Lung Opacity"}
 """Headings of release 2.1.0 that mean one of the fourteen."""
+
+LabelSource = Literal["chexpert", "negbio", "radiologist"]
+TABLES = {
+    "metadata": "mimic-cxr-2.0.0-metadata.csv",
+    "split": "mimic-cxr-2.0.0-split.csv",
+    "chexpert": "mimic-cxr-2.0.0-chexpert.csv",
+    "negbio": "mimic-cxr-2.0.0-negbio.csv",
+    "radiologist": "mimic-cxr-2.1.0-test-set-labeled.csv",
+}
+SOURCES = ("chexpert", "negbio", "radiologist")
 
 UNCERTAIN = {"nan": np.nan, "one": 1.0, "zero": 0.0}
 PROBED = 500
@@ -111,7 +142,8 @@ def read_mimic_cxr(
     stems = [f"{folder}/{dicom}" for folder, dicom in zip(folders, dicoms, strict=True)]
     images_base, suffix = _images(root, stems)
     reports_base = _reports(reports_root or root, folders)
-    label_names, labels = _labels(root, studies, UNCERTAIN[uncertain])
+    label_names, labels = _labels(root, studies)
+    labels[labels == -1] = UNCERTAIN[uncertain]
     source = FileStudies(
         "MIMIC-CXR",
         uids=dicoms,
@@ -127,12 +159,123 @@ def read_mimic_cxr(
     return source, [name for i in kept if (name := names[i]) is not None]
 
 
+def read(
+    root: Path,
+    *,
+    reports_root: Path | None = None,
+    label_source: LabelSource = "chexpert",
+) -> Iterator[Record]:
+    """Records of all images in the order of the metadata, lateral views included.
+
+    Args:
+        root: Folder with ``mimic-cxr-2.0.0-metadata.csv.gz`` and the images, or the
+            folder that holds ``mimic-cxr-jpg``.
+        reports_root: Folder with the reports; None = the root, or ``mimic-cxr`` in it
+            or beside it. Without reports, labels and images are still read.
+        label_source: ``"chexpert"`` and ``"negbio"`` are labellers, ``"radiologist"``
+            labelled a part of the test set by hand.
+
+    Raises:
+        DatasetNotFoundError: If tables or images are not there, or the label file of a
+            source other than CheXpert's, or reports where ``reports_root`` says.
+        ConfigError: If ``label_source`` is another word.
+    """
+    _check_source(label_source)
+    root, parent = _jpg_root(root), root
+    metadata = _table(root, "metadata", ["dicom_id", "subject_id", "study_id"])
+    released = _table(root, "split", ["dicom_id", "split"])
+    splits = dict(zip(released["dicom_id"], released["split"], strict=True))
+    subjects, studies = list(metadata["subject_id"]), list(metadata["study_id"])
+    dicoms = list(metadata["dicom_id"])
+    folders = [
+        f"p{subject[:2]}/p{subject}/s{study}"
+        for subject, study in zip(subjects, studies, strict=True)
+    ]
+    stems = [f"{folder}/{dicom}" for folder, dicom in zip(folders, dicoms, strict=True)]
+    base, suffix = _images(root, stems)
+    reports = _reports_of(reports_root, (root, parent), folders)
+    if label_source != "chexpert":
+        # Who names a source wants its labels: here a missing file is an error.
+        _table(root, label_source, ["study_id"])
+    names, values = _labels(root, studies, label_source)
+    if not names:
+        logger.warning(
+            "MIMIC-CXR: no %s in %s, all labels are unknown", TABLES[label_source], root
+        )
+        values = np.full((len(studies), len(LABEL_NAMES)), np.nan, np.float32)
+    for i, (view, folder) in enumerate(zip(_views(metadata), folders, strict=True)):
+        yield Record(
+            uid=dicoms[i],
+            image=base / f"{stems[i]}{suffix}",
+            patient_id=subjects[i],
+            study_id=studies[i],
+            text="" if reports is None else reports / f"{folder}.txt",
+            view=view,
+            split=canonical_split(splits.get(dicoms[i], "")) or "",
+            labels=tuple(values[i].tolist()),
+            row=i + 2,
+            facts={"label_source": label_source},
+        )
+
+
+def card(label_source: LabelSource, *, reports_root: Path | None = None) -> Card:
+    """The card of the data set with labels of another source.
+
+    Args:
+        label_source: As of `read`.
+        reports_root: As of `read`.
+    """
+    _check_source(label_source)
+    return replace(
+        CARD, read=partial(read, label_source=label_source, reports_root=reports_root)
+    )
+
+
+def _check_source(label_source: str) -> None:
+    if label_source not in SOURCES:
+        raise ConfigError(
+            f"a label source among {', '.join(SOURCES)}",
+            repr(label_source),
+            "choose one of them",
+        )
+
+
+def _jpg_root(root: Path) -> Path:
+    """The folder with the tables: the root or ``mimic-cxr-jpg`` and a version in it."""
+    candidates = [root]
+    for pattern in ("2.*", "mimic-cxr-jpg", "mimic-cxr-jpg/2.*"):
+        # The newest version first.
+        candidates += sorted(root.glob(pattern), reverse=True)
+    found = (c for c in candidates if _found(c, "metadata") is not None)
+    return next(found, root)
+
+
+def _reports_of(
+    given: Path | None, roots: Sequence[Path], folders: list[str]
+) -> Path | None:
+    if given is not None:
+        return _reports(given, folders)
+    places = list(dict.fromkeys(roots))
+    for root in roots:
+        # Beside the images, or beside the folder of their version.
+        for above in (root, root.parent, root.parent.parent):
+            beside = above / "mimic-cxr"
+            places += [beside, *sorted(beside.glob("2.*"), reverse=True)]
+    for place in places:
+        base = _reports_base(place, folders)
+        if base is not None:
+            return base
+    logger.warning(
+        "MIMIC-CXR: no reports in or beside %s, only images and labels", roots[0]
+    )
+    return None
+
+
 def _table(root: Path, kind: str, columns: list[str]) -> pd.DataFrame:
     import pandas as pd
 
-    # Release 2.1.0 kept the file names of 2.0.0.
-    stem = f"mimic-cxr-2.0.0-{kind}.csv"
-    path = next((p for p in (root / f"{stem}.gz", root / stem) if p.is_file()), None)
+    stem = TABLES[kind]
+    path = _found(root, kind)
     if path is None:
         raise DatasetNotFoundError(
             f"{stem}.gz or {stem} in --data.root {root}",
@@ -148,6 +291,11 @@ def _table(root: Path, kind: str, columns: list[str]) -> pd.DataFrame:
             "download the file again",
         )
     return table
+
+
+def _found(root: Path, kind: str) -> Path | None:
+    stem = TABLES[kind]
+    return next((p for p in (root / f"{stem}.gz", root / stem) if p.is_file()), None)
 
 
 def _listing(folder: Path) -> str:
@@ -180,11 +328,18 @@ def _images(root: Path, stems: list[str]) -> tuple[Path, str]:
     )
 
 
-def _reports(root: Path, folders: list[str]) -> Path:
+def _reports_base(root: Path, folders: list[str]) -> Path | None:
     unpacked = root / "mimic-cxr-reports"
     for base in (root / "files", root, unpacked / "files", unpacked):
         if any((base / f"{folder}.txt").is_file() for folder in folders[:PROBED]):
             return base
+    return None
+
+
+def _reports(root: Path, folders: list[str]) -> Path:
+    base = _reports_base(root, folders)
+    if base is not None:
+        return base
     raise DatasetNotFoundError(
         f"reports such as files/{folders[0]}.txt below {root}",
         f"none of the first {min(PROBED, len(folders))}; there {_listing(root)}",
@@ -194,26 +349,57 @@ def _reports(root: Path, folders: list[str]) -> Path:
 
 
 def _labels(
-    root: Path, studies: list[str], uncertain: float
+    root: Path, studies: list[str], source: str = "chexpert"
 ) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
     import pandas as pd
 
     # Labels are no part of pre-training: without the file there are none.
-    stem = "mimic-cxr-2.0.0-chexpert.csv"
-    if not any((root / name).is_file() for name in (f"{stem}.gz", stem)):
+    if _found(root, source) is None:
         return (), np.empty((len(studies), 0), np.float32)
-    table = _table(root, "chexpert", ["study_id"]).rename(columns=RENAMED)
+    table = _table(root, source, ["study_id"]).rename(columns=RENAMED)
     missing = [name for name in LABEL_NAMES if name not in table]
     if missing:
         raise DatasetNotFoundError(
-            f"the label columns {', '.join(missing)} in {stem}",
+            f"the label columns {', '.join(missing)} in {TABLES[source]}",
             f"columns {', '.join(map(str, table.columns))}",
             "download the file again",
         )
     numbers = table[list(LABEL_NAMES)].apply(pd.to_numeric, errors="coerce")
     values = numbers.to_numpy(np.float32, copy=True)
-    values[values == -1] = uncertain
     # The row after the last stands for examinations that the labeller left out.
     values = np.vstack([values, np.full((1, len(LABEL_NAMES)), np.nan, np.float32)])
     line = {study: i for i, study in enumerate(table["study_id"])}
     return LABEL_NAMES, values[[line.get(study, -1) for study in studies]]
+
+
+def _official(records: Sequence[Record]) -> list[str]:
+    return [record.split for record in records]
+
+
+CARD = Card(
+    name="mimic_cxr",
+    title="MIMIC-CXR",
+    domain="chest",
+    read=read,
+    label_names=LABEL_NAMES,
+    gives=("reports", "labels"),
+    patients="true",
+    markers=(
+        "mimic-cxr-2.0.0-metadata.csv*",
+        "2.*/mimic-cxr-2.0.0-metadata.csv*",
+        "mimic-cxr-jpg/mimic-cxr-2.0.0-metadata.csv*",
+        "mimic-cxr-jpg/2.*/mimic-cxr-2.0.0-metadata.csv*",
+    ),
+    access="credentialed (PhysioNet MIMIC-CXR-JPG and MIMIC-CXR)",
+    licence="PhysioNet credentialed health data licence 1.5.0",
+    citation="Johnson et al., MIMIC-CXR, Scientific Data 2019",
+    splits={
+        "official": SplitRule(
+            _official,
+            level="patient",
+            source="released mimic-cxr-2.0.0-split.csv.gz",
+            counts={"train": 368_960, "val": 2_991, "test": 5_159},
+        ),
+    },
+    overlaps=("ms_cxr",),
+)
