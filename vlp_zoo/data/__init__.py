@@ -9,6 +9,13 @@ __all__ = ["DATAMODULES", "DATASETS"]
 
 DATASETS: dict[str, str] = {
     "nih14": "vlp_zoo.data.chest.nih14",
+    "vindr": "vlp_zoo.data.chest.vindr",
+    "object_cxr": "vlp_zoo.data.chest.object_cxr",
+    "tbx11k": "vlp_zoo.data.chest.tbx11k",
+    "openi": "vlp_zoo.data.chest.openi",
+    "padchest": "vlp_zoo.data.chest.padchest",
+    "chexpert_plus": "vlp_zoo.data.chest.chexpert_plus",
+    "mimic_cxr": "vlp_zoo.data.chest.mimic_cxr",
     "aptos": "vlp_zoo.data.fundus.aptos",
     "odir": "vlp_zoo.data.fundus.odir",
     "mured": "vlp_zoo.data.fundus.mured",
