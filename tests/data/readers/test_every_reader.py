@@ -79,3 +79,25 @@ def test_a_wrong_root_is_one_message(
         error = capsys.readouterr().err
         assert "looked for: " in error, name
         assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_method_trains_on_it_through_the_command_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path / "cache"))
+    write(name, tmp_path / "raw")
+    options = {
+        "config": "demo/mae",
+        "data": name,
+        "data.root": "raw",
+        "data.batch_size": 1,
+        "data.num_workers": 0,
+        "data.on_error": "skip",
+        "trainer.max_steps": 1,
+        "trainer.limit_val_batches": 0,
+        "evaluate": "[]",
+    }
+    assert main(["fit", *(f"--{key}={value}" for key, value in options.items())]) == 0
+    assert list(tmp_path.glob("runs/mae/version_*/encoder.safetensors"))
