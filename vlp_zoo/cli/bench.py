@@ -360,8 +360,9 @@ def _located(
     for task in tasks:
         if task.data in DRAWN:
             found.append(task)
-        elif task.data in roots:
-            place = f"{task.data}:{roots[task.data]}"
+        elif task.data in roots or "root" in task.options:
+            root = roots.get(task.data, task.options.get("root"))
+            place = f"{task.data}:{root}"
             settings = {"on_error": on_error, **task.options}
             found.append(replace(task, data=place, options=settings))
         else:
@@ -376,7 +377,7 @@ def _located(
 
 
 def _built(task: SuiteTask) -> Task:
-    options = dict(task.options)
+    options = {key: v for key, v in task.options.items() if key != "root"}
     if isinstance(options.get("studies"), list):
         options["studies"] = dict(zip(PHANTOM_STUDIES, options["studies"], strict=True))
     return build_task(task.data, title=task.name or None, **options)

@@ -34,7 +34,7 @@ from vlp_zoo.callbacks import (
 )
 from vlp_zoo.cli.names import Plan, resolve
 from vlp_zoo.data.datamodules import PairsDataModule, PhantomChest
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.errors import ConfigError, VLPZooError
 from vlp_zoo.methods.base import VLPModule
 
 __all__ = ["VLPZooCLI", "run"]
@@ -110,6 +110,22 @@ class VLPZooCLI(LightningCLI):
                 self.config = parser.parse_args(args)
         except jsonargparse.ArgumentError as error:
             raise ConfigError(*_clauses(str(error), args[0])) from error
+
+    def instantiate_classes(self) -> None:
+        """Build data, method and trainer; an error of theirs stays what it is."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            # jsonargparse wraps what a constructor raises, message upon message.
+            inner: BaseException | None = error
+            while inner is not None and not isinstance(inner, VLPZooError):
+                inner = inner.__cause__ or inner.__context__
+            if inner is None:
+                found = VLPZooError(str(error))
+                if found.do_this:
+                    raise found from error
+                raise
+            raise inner from None
 
     def _parse_ckpt_path(self) -> None:
         """Take the method's values from the checkpoint; refuse contradicting flags.

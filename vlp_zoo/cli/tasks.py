@@ -17,7 +17,8 @@ PHANTOM_STUDIES = {"train": 2000, "val": 500, "test": 1000}
 
 DRAWN = {"phantom_chest": "PhantomChest"}
 TASKS = (
-    f"{', '.join(DRAWN)}, pairs:TABLE.csv, NAME:ROOT (vlpzoo info datasets lists names)"
+    f"{', '.join(DRAWN)}, pairs:TABLE.csv, NAME:ROOT (vlpzoo info datasets lists names),"
+    " READER.py:ROOT"
 )
 
 
@@ -38,8 +39,8 @@ def build_task(
     """The task of a name.
 
     Args:
-        name: A drawn world, ``pairs:TABLE``, or the name of any data set in its
-            official layout with its folder.
+        name: A drawn world, ``pairs:TABLE``, or ``NAME:ROOT`` with any data set in its
+            official layout, or ``READER.py:ROOT`` with one of one's own.
         label_prefix: Of a table's label columns.
         val_fraction: Share of a table's patients, where it has no split column.
         test_fraction: As above. The defaults are those of ``--data pairs``, so that
@@ -64,6 +65,8 @@ def build_task(
     kind, _, place = name.partition(":")
     known = dict.fromkeys(DRAWN, "") | {"pairs": "TABLE.csv"}
     known |= dict.fromkeys(["mimic_cxr", *DATASETS], "ROOT")
+    if kind.endswith(".py"):
+        known[kind] = "ROOT"
     if kind not in known:
         raise unknown_name("task", kind, known, f"give one of {TASKS}")
     if bool(place) != bool(known[kind]):
@@ -92,12 +95,22 @@ def build_task(
     elif kind == "mimic_cxr":
         data = datamodules.MIMICCXR(root=place, on_error=on_error)
     else:
-        made: Any = getattr(official, kind)
-        data = made(root=place, split=split, views=views, on_error=on_error)
+        options: dict[str, Any] = {
+            "root": place,
+            "split": split,
+            "views": views,
+            "on_error": on_error,
+        }
+        found: official.Official
+        if kind.endswith(".py"):
+            found = official.Own(reader=kind, **options)
+        else:
+            found = getattr(official, kind)(**options)
+        data = found
         # A study without report still has its labels.
         data.has_reports = False
-        gives = set(made.card().gives)
-        rule = made.card().splits.get(split)
+        gives = set(found.card.gives)
+        rule = found.card.splits.get(split)
         if rule is not None and rule.legacy:
             legacy = " ".join(rule.issues) or f"the legacy split {split}"
     sources = data.sources
@@ -106,7 +119,7 @@ def build_task(
     else:
         gives.discard("labels")
     # A table keeps its name when it moves; the hashes tell tables apart.
-    plain = kind if not place else f"{kind}:{Path(place).name}"
+    plain = kind if not place else f"{Path(kind).stem}:{Path(place).name}"
     return Task(
         name=title or plain,
         splits=sources,

@@ -7,7 +7,9 @@ views, decides on uncertain labels and gives every record its split.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,17 +36,48 @@ logger = logging.getLogger(__name__)
 def card_of(name: str) -> Card:
     """The card of a data set.
 
+    Args:
+        name: Of `DATASETS`, or the path of a Python file of one's own that defines
+            ``CARD``, as the readers of this package do. The file is run.
+
     Raises:
-        UnknownNameError: If there is no such data set.
+        UnknownNameError: If there is no such data set or file.
+        ConfigError: If the file defines no card.
     """
+    if name.endswith(".py"):
+        return _own_card(Path(name))
     if name not in DATASETS:
         raise UnknownNameError(
             f"a data set called {name!r}",
             f"the known ones are {', '.join(DATASETS)}",
-            "vlpzoo info datasets lists them",
+            "vlpzoo info datasets lists them; a reader of your own is named by its .py "
+            "file",
         )
     card = importlib.import_module(DATASETS[name]).CARD
     assert isinstance(card, Card)
+    return card
+
+
+def _own_card(path: Path) -> Card:
+    if not path.is_file():
+        raise UnknownNameError(
+            f"the reader {path}", "no such file", "give a Python file that defines CARD"
+        )
+    # Under the file's own name, and known, so that its classes can be pickled.
+    name = path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    card = getattr(module, "CARD", None)
+    if not isinstance(card, Card):
+        raise ConfigError(
+            f"CARD, a vlp_zoo.data.records.Card, in {path}",
+            type(card).__name__,
+            "define it as the readers in vlp_zoo/data/chest do",
+        )
     return card
 
 

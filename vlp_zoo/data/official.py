@@ -6,6 +6,7 @@ nothing but the name of their data set.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from vlp_zoo.data.records import Card
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError
 
-__all__ = ["Official"]
+__all__ = ["Official", "Own"]
 
 WORDS = {"nan": float("nan"), "one": 1.0, "zero": 0.0, "half": 0.5}
 
@@ -56,21 +57,36 @@ class Official(OnDisk):
         self.split = split
         self.views = views
         self.uncertain = uncertain
-        self.has_reports = "reports" in self.card().gives
+        self.has_reports = "reports" in self.card.gives
 
-    @classmethod
-    def card(cls) -> Card:
+    @cached_property
+    def card(self) -> Card:
         """What is known of the data set."""
-        return card_of(cls.dataset)
+        return card_of(self.dataset)
 
     def _read(self) -> tuple[FileStudies, list[str]]:
         return load(
-            self.card(),
+            self.card,
             self.root,
             split=self.split,
             views=self.views,
             uncertain=WORDS.get(self.uncertain),
         )
+
+
+class Own(Official):
+    """A data set of one's own, read by a Python file that defines its ``CARD``.
+
+    Args:
+        reader: The file; it is run.
+        root: Folder of the data set.
+        **kwargs: As of `Official`.
+    """
+
+    def __init__(self, reader: str, root: str, **kwargs: Any) -> None:
+        # Of the instance, not the class: two readers may be open at once.
+        self.dataset = reader  # type: ignore[misc]
+        super().__init__(root, **kwargs)
 
 
 def __getattr__(name: str) -> type[Official]:
