@@ -465,7 +465,7 @@ def test_a_killed_search_finishes_its_open_trial(write: Write) -> None:
     os.kill(child, signal.SIGKILL)
     while is_alive(child):
         time.sleep(0.02)
-    # The second trial would wait for a minute: the first is all that is asked for.
+    # A second trial would wait for a minute: the first is all that is asked for.
     assert run(path, "--set", "search.trials=1") == 0
     assert calls(path) == ["fit trial-0000", "fit trial-0000", "bench trial-0000"]
 
@@ -598,7 +598,12 @@ def parse() -> Callable[[list[str]], Any]:
         with pytest.raises(Stop) as caught:
             lightning_cli.run(expand(["fit", "--config", "demo/clip"]))
     parser = caught.value.args[0]
-    return lambda words: parser.parse_args(expand(words).arguments)["fit"]
+
+    def parsed(words: list[str]) -> Any:
+        placed = [word.replace("{folder}", "out") for word in words]
+        return parser.parse_args(expand(placed).arguments)["fit"]
+
+    return parsed
 
 
 @pytest.mark.parametrize("name", sweep_names())
@@ -613,8 +618,7 @@ def test_every_flag_of_a_packaged_sweep_exists(
     # Seeds differ in nothing that could be misspelt.
     runs = {run.order.variant: run for run in sweep.runs(Path("out"))}
     for each in runs.values():
-        words = [w.replace("{folder}", "out") for w in each.order.commands[0]]
-        model = parse(words)["model"]
+        model = parse(each.order.commands[0])["model"]
         module, _, method = model["class_path"].rpartition(".")
         # Values that contradict each other are refused by the method itself.
         getattr(importlib.import_module(module), method)(**model["init_args"].as_dict())
@@ -638,6 +642,25 @@ def test_commands_in_the_comments_of_a_packaged_sweep_work(
         shown = capsys.readouterr().out
         command = next(x for x in shown.splitlines() if x.startswith("  vlpzoo fit"))
         parse(shlex.split(command)[1:])
+
+
+def test_the_sweep_of_the_guide_is_one(
+    tmp_path: Path, parse: Callable[[list[str]], Any]
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text()
+    whole, search = map(
+        yaml.safe_load, re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    )
+    path = tmp_path / "guide.yaml"
+    path.write_text(yaml.safe_dump(whole, sort_keys=False))
+    sweep = read_sweep(path)
+    assert len(sweep.runs(tmp_path)) == 3 * 2 * 3
+    parse(words_of(sweep)[0][0])
+    del whole["grid"], whole["baseline"]
+    path.write_text(yaml.safe_dump(whole | search, sort_keys=False))
+    ranges = read_sweep(path).search
+    assert ranges is not None
+    assert ranges.distributions().keys() == ranges.parameters.keys()
 
 
 @pytest.mark.slow

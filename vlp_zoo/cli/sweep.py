@@ -221,9 +221,9 @@ def _run(sweep: Sweep, out: Path, executor: Executor) -> int:
         except KeyboardInterrupt:
             if sweep.search is None:
                 write_summary(sweep, out)
+                print(f"\nfinished so far: {folder / 'table.md'}", file=sys.stderr)
             print(
-                "\nrunning trainings were stopped; the same command goes on with them"
-                f"\nfinished so far: {folder / 'table.md'}",
+                "running trainings were stopped; the same command goes on with them",
                 file=sys.stderr,
             )
             raise
@@ -252,7 +252,10 @@ def _print_failures(sweep: Sweep, out: Path, report: Report) -> int:
             print(f"  {folder / 'log.txt'} ends with", file=sys.stderr)
             for line in last_lines(folder).splitlines():
                 print(f"  | {line}", file=sys.stderr)
-    print("\nthe same command tries these again", file=sys.stderr)
+    again = "the same command tries these again"
+    if sweep.search is not None:
+        again = "failed trials are not drawn again; more: --set search.trials=N"
+    print(f"\n{again}", file=sys.stderr)
     return 1
 
 
@@ -292,14 +295,11 @@ class _Live:
         self.running: dict[str, None] = {}
         if sweep.search is not None:
             self.total = sweep.search.trials * (len(sweep.seeds) or 1)
-            names = None
+            folders = list((out / sweep.name).glob("trial-*"))
         else:
-            runs = sweep.runs(out)
-            self.total, names = len(runs), runs
-        self.done = 0
-        for run in names or []:
-            if (run.folder / "result.json").is_file():
-                self.done += 1
+            folders = [run.folder for run in sweep.runs(out)]
+            self.total = len(folders)
+        self.done = sum((folder / "result.json").is_file() for folder in folders)
         if self.done:
             self._say(f"{self.done} of {self.total} runs were finished before")
         self.bar: Progress = Progress(

@@ -14,8 +14,8 @@ A sweep file is YAML::
     evaluate: {task: phantom_chest}    # vlpzoo bench on the encoder of each run
     objective: {metric: macro_auroc}
 
-Axes multiply; a list of ablations is one axis with labels. ``vlpzoo sweep`` documents
-the rest in docs/clusters.md and in configs/sweeps.
+Axes multiply; a list of ablations is one axis with labels. docs/clusters.md has the
+rest, configs/sweeps whole files.
 """
 
 from __future__ import annotations

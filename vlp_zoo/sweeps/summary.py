@@ -185,7 +185,7 @@ def _paired(
         rows = [objective.rows(folder).get(line.group, []) for folder in folders]
         stores = [ResultStore(folder / "bench") for folder in folders]
         drawn = [{row.seed: row for row in each} for each in rows]
-        for draw in drawn[0].keys() & drawn[1].keys():
+        for draw in sorted(drawn[0].keys() & drawn[1].keys()):
             pair = _cases(drawn[0][draw], drawn[1][draw], stores)
             if pair is None or (patients is not None and pair[3] != uids):
                 return None
