@@ -386,6 +386,26 @@ def test_jobs_of_submitit_give_the_same(write: Write) -> None:
     assert summarise(read_sweep(path), out)[0].mean == pytest.approx(0.6)
 
 
+def test_ctrl_c_cancels_the_jobs(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(grid={"x": [1]}, options={"wait": True})
+    children = []
+
+    def interrupt(seconds: float) -> None:
+        monkeypatch.undo()
+        children.append(child_of(path))
+        raise KeyboardInterrupt
+
+    out = path.parent / "out"
+    executor = SlurmExecutor(out / "toy" / "slurm", 1, {}, "local", poll=0.125)
+    monkeypatch.setattr("vlp_zoo.sweeps.executors.time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(read_sweep(path), out, executor)
+    deadline = time.monotonic() + 30
+    while is_alive(children[0]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(children[0])
+
+
 def test_without_a_cluster_slurm_is_one_message(
     write: Write,
     monkeypatch: pytest.MonkeyPatch,
