@@ -112,7 +112,12 @@ def test_a_grid_becomes_runs_with_seeds(write: Write) -> None:
             options={"trainer.max_epochs": 2, "config": "demo/clip"},
             grid={"model.x": [0.1, None], "data.views": [["FRONTAL"], True]},
             seeds=[0, 7],
-            evaluate={"task": ["a", "b"], "fractions": [0.01, 1.0], "no-floors": True},
+            evaluate={
+                "task": ["a", "b"],
+                "preset": "vlp-knn",
+                "fractions": [0.01, 1.0],
+                "no-floors": True,
+            },
         )
     )
     names = [variant.name for variant in sweep.variants()]
@@ -134,7 +139,14 @@ def test_a_grid_becomes_runs_with_seeds(write: Write) -> None:
     ]
     assert evaluation == [
         *("bench", "--encoder={encoder}", "--task=a", "--task=b"),
-        *("--fractions", "0.01", "1.0", "--no-floors", "--out={folder}/bench"),
+        *(
+            "--preset=vlp-knn",
+            "--fractions",
+            "0.01",
+            "1.0",
+            "--no-floors",
+            "--out={folder}/bench",
+        ),
     ]
 
 

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from vlp_zoo.cli.names import configs_folder, unknown_name
+from vlp_zoo.cli.names import unknown_name
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.files import configs_folder
 
 if TYPE_CHECKING:
     from rich.console import Console

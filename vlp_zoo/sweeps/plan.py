@@ -50,7 +50,7 @@ FOLDER, ENCODER = "{folder}", "{encoder}"
 """What stands in a command for the run's folder and for the encoder it trained."""
 
 SEED_FLAGS = {"fit": "seed_everything", "bench": "seeds"}
-REPEATED = ("encoder", "task")
+REPEATED = ("encoder", "suite", "task", "preset", "root")
 """Options of ``vlpzoo bench`` that are given once per value."""
 
 FIRST = ("config", "model", "data")
