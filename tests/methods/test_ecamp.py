@@ -93,6 +93,51 @@ def test_every_trainable_parameter_gets_a_gradient(
     assert fixed == {"image_encoder.timm.pos_embed"}
 
 
+@pytest.mark.parametrize("term", ["mim", "res", "mlm"])
+def test_a_term_of_weight_0_is_out_and_leaves_the_others_alone(
+    tokenizer: ReportTokenizer, term: str
+) -> None:
+    found = []
+    for weight in (1.0, 0.0):
+        torch.manual_seed(0)
+        settings = {f"{term}_weight": weight, "window_source": "centre"}
+        module = build(tokenizer, text_dropout=0.0, **settings).train()
+        found.append(module.losses(batch_of(module)))
+    whole, without = found
+    assert whole[term] > 0
+    assert without[term] == 0
+    assert all(torch.equal(whole[n], without[n]) for n in whole if n != term)
+
+
+def test_one_scale_of_the_fusion_does_not_see_the_other(
+    tokenizer: ReportTokenizer,
+) -> None:
+    for scales, part in (("fine", "coarse"), ("coarse", "cross_attention")):
+        settings: dict[str, Any] = {"fusion": scales, "window_source": "centre"}
+        module = build(tokenizer, **settings).train()
+        total(module, batch_of(module)).backward()  # type: ignore[no-untyped-call]
+        for name, parameter in module.fusion.named_parameters():
+            assert parameter.grad is not None
+            # Zero, not None: several devices wait for every gradient.
+            silent = not parameter.grad.any()
+            assert silent == name.startswith(part) or "key.bias" in name, name
+
+
+def test_reports_without_context_and_tokens_of_equal_weight(
+    tokenizer: ReportTokenizer,
+) -> None:
+    plain = [int(tokenizer.encode_padded(text, 48)[1].sum()) for text in REPORTS]
+    longer = {}
+    for insert in (True, False):
+        module = build(tokenizer, insert_contexts=insert)
+        lengths = batch_of(module, count=12)["attention_mask"].sum(1).tolist()
+        longer[insert] = sum(n > plain[i % 3] for i, n in enumerate(lengths))
+    assert longer[True] > 4
+    assert longer[False] == 0
+    assert build(tokenizer, rebalance=False).text_rules.template_weight == 1
+    assert build(tokenizer).text_rules.template_weight == 0.05
+
+
 def test_a_few_steps_on_one_batch_lower_every_loss(tokenizer: ReportTokenizer) -> None:
     torch.manual_seed(0)
     module = build(tokenizer, text_dropout=0.0).train()
@@ -375,6 +420,9 @@ def test_paper_values_are_the_defaults() -> None:
         {"position_table": "learned"},
         {"entities": "all"},
         {"horizontal_flip": 2.0},
+        {"fusion": "none"},
+        {"res_weight": -1.0},
+        {"mlm_weight": 0.0},
     ],
 )
 def test_impossible_settings_are_refused(arguments: dict[str, Any]) -> None:

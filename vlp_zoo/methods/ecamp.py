@@ -163,7 +163,7 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
         )
         if self.tokenizer is not None:
             self.text_encoder.check_tokenizer(self.tokenizer)
-        self.fusion = ContextFusion(text_width, heads, ffn, dropout)
+        self.fusion = ContextFusion(text_width, heads, ffn, dropout, self.fusion_scales)
         self.mlm_head = MLMHead(text_width, self.vocab_size)
         initialise(self, sincos_table(grid, encoder_width, self.flags.position_table))
 
@@ -261,7 +261,7 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
         )
 
     def losses(self, batch: ECAMPBatch) -> dict[str, Tensor]:
-        """``mim``, ``res`` and ``mlm``, each with weight 1."""
+        """``mim``, ``res`` and ``mlm``, weighted (by 1 in the paper)."""
         images = self.image_encoder.normalise(batch["image"])
         ids, present = batch["input_ids"], batch["attention_mask"]
         masked_ids = self.mask_words(batch)
@@ -281,11 +281,12 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
         run = self.run(images, masked_ids, present, self.patch_noise(batch))
         self.watch(run.latent[:, 1:].mean(1))
         window = self.window(run, entity, batch.get("window_origin"))
-        return {
+        terms = {
             "mim": self.image_loss(run),
             "res": self.super_resolution_loss(run, images, window),
             "mlm": self.text_loss(run, ids, present, weights),
         }
+        return {name: self.weights[name] * term for name, term in terms.items()}
 
     def patch_noise(self, batch: ECAMPBatch) -> Tensor:
         """(B, P) uniform draws that belong to the samples."""

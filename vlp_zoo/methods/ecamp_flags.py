@@ -63,11 +63,19 @@ def choice(name: str, value: str, *allowed: str) -> None:
         )
 
 
-def resolve_flags(variant: str, **given: Any) -> tuple[Flags, TextRules]:
+def resolve_flags(
+    variant: str,
+    *,
+    insert_contexts: bool = True,
+    rebalance: bool = True,
+    **given: Any,
+) -> tuple[Flags, TextRules]:
     """Switches of a variant, with those replaced that were given.
 
     Args:
         variant: A name of `VARIANTS`.
+        insert_contexts: False leaves reports as they are.
+        rebalance: False weighs all tokens alike.
         **given: Fields of `Flags`; None follows the variant.
 
     Returns:
@@ -97,4 +105,9 @@ def resolve_flags(variant: str, **given: Any) -> tuple[Flags, TextRules]:
         weigh_padding=flags.padding_in_text_loss,
         single_tokens=flags.entities == "tokens",
     )
+    if not insert_contexts:
+        rules = replace(rules, insert_probability=0.0)
+    if not rebalance:
+        # What stock phrases do not lose, the words around entities cannot gain.
+        rules = replace(rules, template_weight=1.0)
     return flags, rules

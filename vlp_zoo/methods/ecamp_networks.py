@@ -19,7 +19,17 @@ from vlp_zoo.modules import (
     xavier_linears,
 )
 
-__all__ = ["ContextFusion", "MLMHead", "Pass", "SuperResolution", "initialise"]
+__all__ = [
+    "FUSIONS",
+    "ContextFusion",
+    "MLMHead",
+    "Pass",
+    "SuperResolution",
+    "initialise",
+]
+
+FUSIONS = ("both", "fine", "coarse")
+"""Scales at which words read the image."""
 
 
 class Pass(NamedTuple):
@@ -98,10 +108,20 @@ class ContextFusion(nn.Module):
         heads: Attention heads.
         ffn: Inner width of the feed-forward part.
         dropout: Rate.
+        scales: One of `FUSIONS`. What is left out is multiplied by 0, not removed: all
+            parameters have gradients, as training on several devices needs.
     """
 
-    def __init__(self, width: int, heads: int, ffn: int, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        ffn: int,
+        dropout: float = 0.1,
+        scales: str = "both",
+    ) -> None:
         super().__init__()
+        self.scales = scales
         self.self_attention = MultiHeadAttention(width, heads, dropout)
         self.self_output = ResidualNorm(width, width, dropout)
         self.cross_attention = MultiHeadAttention(width, heads, dropout)
@@ -129,6 +149,10 @@ class ContextFusion(nn.Module):
         query, key, value = self.cross_attention.project(attended, patches)
         fine = self.cross_attention.attend(query, key, value)
         coarse = self.coarse(patches.mean(dim=1, keepdim=True))
+        if self.scales == "fine":
+            coarse = 0 * coarse
+        elif self.scales == "coarse":
+            fine = 0 * fine
         fused = self.cross_output(fine + coarse, attended)
         fused = self.ffn_output(functional.gelu(self.ffn(fused)), fused)
         return fused, attention_map(query, key)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.base import BatchT, VLPModule
 from vlp_zoo.methods.ecamp_flags import choice, resolve_flags
+from vlp_zoo.methods.ecamp_networks import FUSIONS
 
 __all__ = ["ECAMPOptions"]
 
@@ -31,6 +33,15 @@ class ECAMPOptions(VLPModule[BatchT]):
         max_tokens: Longest report in tokens; longer ones are cut.
         window_source: ``"attention"``, ``"boxes"``, ``"centre"`` or ``"batch"``.
         window_warmup_steps: Steps with the window at the centre, before attention.
+        mim_weight: Weight of the term, 1 in the paper; at 0 its networks stay.
+        res_weight: As above.
+        mlm_weight: As above.
+        insert_contexts: Write the distilled context into training reports.
+        rebalance: Words around entities count more, stock phrases less.
+        fusion: ``"both"`` scales; ``"fine"``, words attend to patches, or ``"coarse"``,
+            the mean of the patches, alone. Without ``fine``, as without ``mlm``,
+            nothing trains the attention that places windows: choose another
+            ``window_source``.
         trim_padding: Cut each batch to its longest report. Saves up to half of the
             text work; changes numbers where padding enters the loss.
         force_descriptors: Always hide the words before an entity.
@@ -71,6 +82,12 @@ class ECAMPOptions(VLPModule[BatchT]):
         max_tokens: int = 256,
         window_source: str = "attention",
         window_warmup_steps: int = 200,
+        mim_weight: float = 1.0,
+        res_weight: float = 1.0,
+        mlm_weight: float = 1.0,
+        insert_contexts: bool = True,
+        rebalance: bool = True,
+        fusion: str = "both",
         trim_padding: bool = False,
         force_descriptors: bool | None = None,
         masked_mean: bool | None = None,
@@ -100,8 +117,25 @@ class ECAMPOptions(VLPModule[BatchT]):
             vocab_size=vocab_size,
         )
         choice("window_source", window_source, "attention", "boxes", "centre", "batch")
+        choice("fusion", fusion, *FUSIONS)
+        self.weights = {"mim": mim_weight, "res": res_weight, "mlm": mlm_weight}
+        if min(self.weights.values()) < 0 or not any(self.weights.values()):
+            raise ConfigError(
+                "weights of 0 or more, one of them above 0",
+                ", ".join(f"{name} {value}" for name, value in self.weights.items()),
+                "raise --model.mim_weight, res_weight or mlm_weight",
+            )
+        blind = fusion == "coarse" or not mlm_weight
+        if blind and window_source == "attention" and res_weight:
+            raise ConfigError(
+                "an attention that is trained, to place windows",
+                f"--model.fusion {fusion}, --model.mlm_weight {mlm_weight}",
+                "add --model.window_source centre (or boxes)",
+            )
         self.flags, self.text_rules = resolve_flags(
             variant,
+            insert_contexts=insert_contexts,
+            rebalance=rebalance,
             force_descriptors=force_descriptors,
             masked_mean=masked_mean,
             padding_in_text_loss=padding_in_text_loss,
@@ -120,3 +154,4 @@ class ECAMPOptions(VLPModule[BatchT]):
         self.text_sizes = (text_width, text_depth, text_heads, text_ffn, text_dropout)
         self.window_source, self.trim_padding = window_source, trim_padding
         self.window_warmup_steps = window_warmup_steps
+        self.fusion_scales = fusion

@@ -1,0 +1,175 @@
+"""Which number a finished run is judged by, and where it is read.
+
+Numbers of the closing evaluation come from its ``results.jsonl``, with the test cases
+behind them; logged ones (losses) from TensorBoard's files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+
+__all__ = ["Measure", "Objective"]
+
+TAKES = ("last", "min", "max")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a run.
+
+    Attributes:
+        group: What was measured; numbers of different groups never share a mean.
+        value: Mean over the rows of the group (draws of labelled patients).
+        low: Lower bound over test patients, where there is one row.
+        high: Upper bound.
+        rows: How many rows were averaged.
+    """
+
+    group: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    rows: int = 1
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Where to look. Either ``logged``, or rows of the evaluation.
+
+    Attributes:
+        metric: Of the rows.
+        task: Name of the task, as results have it; None for any.
+        fraction: Share of labels; None for any.
+        protocol: Preset; None for any.
+        logged: Name of a logged value, such as ``val/loss``.
+        take: ``"last"``, ``"min"`` or ``"max"`` of the logged values.
+    """
+
+    metric: str = "macro_auroc"
+    task: str | None = None
+    fraction: float | None = None
+    protocol: str | None = None
+    logged: str | None = None
+    take: str = "last"
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any], *, benched: bool) -> Objective:
+        """From the section of a sweep file.
+
+        Args:
+            section: Its entries.
+            benched: Whether runs of the sweep are evaluated at all.
+
+        Raises:
+            ConfigError: If it names something else, or what no run has.
+        """
+        known = [entry.name for entry in fields(cls)]
+        odd = [str(key) for key in section if key not in known]
+        if odd:
+            raise ConfigError(
+                f"objective: {', '.join(known)}", ", ".join(odd), "rename it"
+            )
+        found = cls(**section)
+        if found.take not in TAKES:
+            raise ConfigError(
+                f"objective: take among {', '.join(TAKES)}",
+                repr(found.take),
+                "pick one",
+            )
+        if found.logged is None and not benched:
+            raise ConfigError(
+                f"results of an evaluation, for the objective {found.metric}",
+                "a sweep of fit without evaluate:",
+                "add evaluate: {task: ...}, or objective: {logged: val/loss}",
+            )
+        return found
+
+    def measure(self, folder: Path) -> list[Measure]:
+        """The numbers of a run, one per task, protocol and label fraction.
+
+        Args:
+            folder: The run's.
+
+        Raises:
+            DatasetNotFoundError: If the run left no such number.
+        """
+        if self.logged is not None:
+            return [self._logged(folder, self.logged)]
+        measures = []
+        for group, rows in self.rows(folder).items():
+            values = [row.value for row in rows]
+            one = rows[0] if len(rows) == 1 else None
+            measures.append(
+                Measure(
+                    group,
+                    sum(values) / len(values),
+                    one and one.low,
+                    one and one.high,
+                    len(rows),
+                )
+            )
+        if not measures:
+            raise DatasetNotFoundError(
+                f"defined results of {self} in {folder / 'bench' / 'results.jsonl'}",
+                "none",
+                "check metric, task, fraction and protocol under objective:",
+            )
+        return measures
+
+    def rows(self, folder: Path) -> dict[str, list[Any]]:
+        """Matching rows of the evaluation (`Result`), by group, the newest of each."""
+        from vlp_zoo.evaluation.results import Result, ResultStore
+
+        newest: dict[tuple[Any, ...], Result] = {}
+        for row in ResultStore(folder / "bench").read():
+            if row.role == "encoder" and row.value is not None and self._fits(row):
+                where = (row.encoder_sha256, row.task, row.protocol)
+                newest[*where, row.fraction, row.seed] = row
+        several = len({row.encoder_sha256 for row in newest.values()}) > 1
+        groups: dict[str, list[Result]] = {}
+        for row in newest.values():
+            share = f"{100 * row.fraction:.4g} % of labels"
+            group = f"{row.task}, {row.protocol}, {share}"
+            group += f", {row.encoder}" if several else ""
+            groups.setdefault(group, []).append(row)
+        return groups
+
+    def _fits(self, row: Any) -> bool:
+        return (
+            row.metric == self.metric
+            and self.task in (None, row.task)
+            and self.fraction in (None, row.fraction)
+            and self.protocol in (None, row.protocol)
+        )
+
+    def _logged(self, folder: Path, name: str) -> Measure:
+        from tensorboard.backend.event_processing.event_accumulator import (
+            EventAccumulator,
+        )
+
+        values: dict[int, float] = {}
+        logs = sorted({file.parent for file in folder.rglob("events.out.tfevents.*")})
+        for log in logs[-1:]:
+            events: Any = EventAccumulator(str(log), size_guidance={"scalars": 0})
+            events.Reload()
+            if name in events.Tags()["scalars"]:
+                # Steps that a resumed run took again count once, as taken last.
+                values |= {event.step: event.value for event in events.Scalars(name)}
+        if not values:
+            raise DatasetNotFoundError(
+                f"the logged value {name!r} below {folder}",
+                f"{len(logs)} TensorBoard logs without it",
+                "check objective: logged; tensorboard --logdir shows the names",
+            )
+        return Measure(f"{name} ({self.take})", self._taken(values))
+
+    def _taken(self, values: Mapping[int, float]) -> float:
+        ordered: Sequence[float] = [values[step] for step in sorted(values)]
+        if self.take == "last":
+            return ordered[-1]
+        return min(ordered) if self.take == "min" else max(ordered)
