@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["read_grey", "read_levels", "read_rgb", "read_spacing"]
 
 JPEG_START = b"\xff\xd8"
+MOST_PIXELS = 1 << 30
+"""What cv2 refuses by itself; DICOM is held to the same."""
+
 Grey = npt.NDArray[np.uint8]
 
 
@@ -110,6 +113,8 @@ def read_levels(path: str | Path) -> npt.NDArray[Any]:
             elif picture.mode in ("1", "LA"):
                 picture = picture.convert("L")
             values = np.asarray(picture)
+    except Image.DecompressionBombError as error:
+        raise _unreadable(path, "too_large", str(error)) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise _unreadable(path, "undecodable", str(error)) from error
     return values if values.ndim == 2 else np.asarray(values.max(axis=2))
@@ -184,11 +189,16 @@ def _read_dicom(path: Path, content: bytes) -> Grey:
         # Files without the preamble are DICOM too where their name says so.
         header = pydicom.dcmread(io.BytesIO(content), force=path.suffix != "")
         frames = int(header.get("NumberOfFrames") or 1)
+        pixels = int(header.get("Rows") or 0) * int(header.get("Columns") or 0)
+        if frames * pixels > MOST_PIXELS:
+            raise _unreadable(path, "too_large", f"{frames} x {pixels} pixels")
         stored = pixel_array(header)
         values = np.asarray(apply_modality_lut(stored, header))
         padding = stored == header.get("PixelPaddingValue", np.nan)
         grey = stored.ndim == 2
         shown = _windowed(values, padding, header) if grey else _levels(stored)
+    except DataRejectedError:
+        raise
     except (
         *(InvalidDicomError, AttributeError, NotImplementedError, RuntimeError),
         *(EOFError, KeyError, OSError, TypeError, ValueError),
@@ -267,6 +277,8 @@ def _read_with_pillow(path: Path, mode: str) -> npt.NDArray[Any]:
             return np.asarray(
                 upright if wide and mode == "L" else upright.convert(mode)
             )
+    except Image.DecompressionBombError as error:
+        raise _unreadable(path, "too_large", str(error)) from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise _unreadable(path, "undecodable", str(error)) from error
 

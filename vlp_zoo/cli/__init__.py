@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("vlp_zoo.cli.training", "write image embeddings of a split"),
     "bench": ("vlp_zoo.cli.bench", "evaluate an encoder, floors beside it"),
     "audit": ("vlp_zoo.cli.audit", "look for leaks, copies and shortcuts in data"),
+    "prepare": ("vlp_zoo.cli.prepare", "shrink and index a raw data set for training"),
     "synth": ("vlp_zoo.cli.synth", "draw a phantom world to disk or to a picture"),
     "annotate": ("vlp_zoo.cli.annotate", "distil entity contexts for reports"),
     "convert": ("vlp_zoo.cli.convert", "turn an official checkpoint into an encoder"),

@@ -34,6 +34,7 @@ DATAMODULES: dict[str, str] = {
     "phantom_chest": "vlp_zoo.data.datamodules.PhantomChest",
     "pairs": "vlp_zoo.data.datamodules.Pairs",
     "mimic_cxr": "vlp_zoo.data.datamodules.MIMICCXR",
+    "prepared": "vlp_zoo.data.datamodules.Prepared",
 }
 DATAMODULES |= {
     name: f"vlp_zoo.data.official.{name}"
