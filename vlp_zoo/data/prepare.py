@@ -30,6 +30,7 @@ from typing import Any
 import cv2
 
 from vlp_zoo import __version__
+from vlp_zoo.allocator import keep_freed_memory
 from vlp_zoo.data.precheck import Rejected, write_rejected
 from vlp_zoo.data.prepare_slice import Converted, Settings, Slice, convert
 from vlp_zoo.data.raw_sets import RawSet
@@ -411,6 +412,7 @@ def _at_once(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
 
 def _start_worker() -> None:
     cv2.setNumThreads(1)
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
