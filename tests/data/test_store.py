@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import importlib
 import json
 import os
 import pickle
@@ -14,6 +15,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -26,8 +28,9 @@ from PIL import Image
 
 from tests.fakes.nih14 import BROKEN, write_nih14
 from tests.fakes.pairs import FAULTS, write_faulty_pairs, write_image, write_pairs
-from vlp_zoo.data import official
-from vlp_zoo.data.catalogue import load
+from vlp_zoo.data import DATASETS, official
+from vlp_zoo.data.catalogue import card_of as card_by_name
+from vlp_zoo.data.catalogue import load, split_of, to_studies
 from vlp_zoo.data.chest.nih14 import CARD
 from vlp_zoo.data.datamodules import Pairs, PairsDataModule, Prepared
 from vlp_zoo.data.pairs import read_pairs
@@ -396,6 +399,7 @@ def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
 
 KILLED = """
 import multiprocessing, os, signal, sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from vlp_zoo.data.chest.nih14 import CARD
@@ -618,3 +622,51 @@ def test_broken_images_are_left_out_of_the_store_only(tmp_path: Path) -> None:
     by_uid = dict(zip(raw.uids, raw_splits, strict=True))
     assert splits == [by_uid[uid] for uid in studies.uids]
     assert set(raw.uids) - set(studies.uids) == {BROKEN}
+
+
+# Every data set ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_store_of_any_data_set_says_what_its_reader_says(
+    name: str, tmp_path: Path
+) -> None:
+    fake = importlib.import_module(f"tests.fakes.{name}")
+    getattr(fake, f"write_{name}")(tmp_path / "raw", faults=True)
+    card = card_by_name(name)
+    out, settings = tmp_path / "store", Settings(10_000, format="png")
+    scan = partial(scan_card, card, tmp_path / "raw")
+    store = prepare(name, scan, out, settings, workers=0)
+    records = list(card.read(tmp_path / "raw"))
+    raw = to_studies(card, records)
+    rejected = find_rejected(raw, need_report=False, progress=False)
+    with (out / "rejects.csv").open(newline="") as file:
+        listed = [(row["uid"], row["reason"]) for row in csv.DictReader(file)]
+    assert listed == [(item.uid, item.reason) for item in rejected]
+
+    studies = PreparedStudies(out)
+    places = [raw.uids.index(uid) for uid in studies.uids]
+    assert len(places) == len(records) - len(rejected)
+    assert np.array_equal(studies.labels, raw.labels[places], equal_nan=True)
+    for rule in ("canonical", *card.splits):
+        if "left_out" in store["splits"][rule]:
+            with pytest.raises(DatasetNotFoundError):
+                split_of(card, records, rule)
+            continue
+        splits = split_of(card, records, rule)
+        assert studies.column(f"split_{rule}") == [splits[i] for i in places]
+    for index, place in enumerate(places):
+        old, new = raw[place], studies[index]
+        assert np.array_equal(old.image, new.image)
+        assert old.masks.keys() == new.masks.keys()
+        for mask, pixels in old.masks.items():
+            assert np.array_equal(pixels, new.masks[mask])
+        assert replace(new.report, context=None) == old.report
+        assert (new.boxes, new.view, new.patient_id) == (
+            old.boxes,
+            old.view,
+            old.patient_id,
+        )
+        # As text, because NaN is not equal to itself.
+        assert str(new.facts) == str(old.facts)
+    verify(out, workers=0)

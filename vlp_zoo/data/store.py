@@ -184,7 +184,7 @@ class PreparedStudies:
             labels=self._decided(np.array(labels, np.float32)),
             boxes=() if boxes == "[]" else parse_boxes(boxes),
             masks=self._decode_masks(masks, *pixels.shape[:2]),
-            facts=json.loads(facts),
+            facts=_frozen(json.loads(facts)),
         )
 
     def pixels(self, index: int) -> npt.NDArray[np.uint8]:
@@ -358,3 +358,10 @@ def open_store(
         )
     studies = everything.subset(kept, everything.name)
     return studies, [splits[i] for i in kept]
+
+
+def _frozen(value: Any) -> Any:
+    """Lists back to the tuples that readers give; JSON has no others."""
+    if isinstance(value, dict):
+        return {name: _frozen(entry) for name, entry in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

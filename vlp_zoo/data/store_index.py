@@ -159,7 +159,7 @@ class Index:
 
     def labels(self, indices: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.float32]:
         """Raw labels of some rows, (N, K)."""
-        return self._all_labels.reshape(-1, k)[indices]
+        return self._all_labels.reshape(len(self), k)[indices]
 
     @cached_property
     def _all_labels(self) -> npt.NDArray[np.float32]:
