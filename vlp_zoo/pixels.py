@@ -32,7 +32,7 @@ MOST_PIXELS = 1 << 30
 Grey = npt.NDArray[np.uint8]
 
 
-def read_grey(path: str | Path) -> Grey:
+def read_grey(path: str | Path, content: bytes | None = None) -> Grey:
     """Decode an image file to one 8-bit channel.
 
     Colour becomes luma (ITU-R BT.601), an alpha channel is dropped, EXIF orientation is
@@ -43,6 +43,7 @@ def read_grey(path: str | Path) -> Grey:
 
     Args:
         path: The file; its content decides what it is, not its name.
+        content: Its bytes, where they have been read already.
 
     Returns:
         uint8 (H, W).
@@ -52,7 +53,7 @@ def read_grey(path: str | Path) -> Grey:
         DependencyNotFoundError: If it is DICOM and pydicom is not installed.
     """
     path = Path(path)
-    content = _content(path)
+    content = _checked(path, _bytes(path) if content is None else content)
     if _is_dicom(path, content):
         return _read_dicom(path, content)
     # A JPEG's luma is stored as such: asking for grey skips the way there and back.
@@ -61,7 +62,7 @@ def read_grey(path: str | Path) -> Grey:
     return _to_grey(_read_with_pillow(path, "L") if image is None else image)
 
 
-def read_rgb(path: str | Path) -> Grey:
+def read_rgb(path: str | Path, content: bytes | None = None) -> Grey:
     """Decode a photograph to three 8-bit channels, red first.
 
     Grey becomes three equal channels, an alpha channel is dropped, EXIF orientation is
@@ -69,6 +70,7 @@ def read_rgb(path: str | Path) -> Grey:
 
     Args:
         path: The file; its content decides what it is, not its name.
+        content: Its bytes, where they have been read already.
 
     Returns:
         uint8 (H, W, 3).
@@ -77,7 +79,7 @@ def read_rgb(path: str | Path) -> Grey:
         DataRejectedError: If the file is missing, empty, truncated or no image.
     """
     path = Path(path)
-    content = _content(path)
+    content = _checked(path, _bytes(path) if content is None else content)
     if _is_dicom(path, content):
         return np.repeat(_read_dicom(path, content)[..., None], 3, axis=2)
     image = _decode(content, cv2.IMREAD_COLOR)
@@ -104,7 +106,7 @@ def read_levels(path: str | Path) -> npt.NDArray[Any]:
     from PIL import Image, UnidentifiedImageError
 
     path = Path(path)
-    content = _content(path)
+    content = _checked(path, _bytes(path))
     try:
         with Image.open(io.BytesIO(content)) as opened:
             picture: Image.Image = opened
@@ -152,11 +154,14 @@ def read_spacing(path: str | Path) -> tuple[float, float] | None:
     return None
 
 
-def _content(path: Path) -> bytes:
+def _bytes(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise _unreadable(path, "missing", str(error)) from error
+
+
+def _checked(path: Path, content: bytes) -> bytes:
     if not content:
         raise _unreadable(path, "empty", "a file of 0 bytes")
     if _truncated(content):

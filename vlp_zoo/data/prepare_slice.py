@@ -121,8 +121,8 @@ class _Unusable(Exception):
 def _row(task: Slice, place: int) -> dict[str, Any]:
     studies, path = task.studies, task.studies.images[place]
     try:
-        image = studies.pixels(place)
         content = path.read_bytes()
+        image = studies.pixels(place, content)
         spacing = _spacing(path, content)
     except DataRejectedError as error:
         raise _Unusable(error.found.split(":")[0]) from error

@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from vlp_zoo.data.prepare import file_sha256, worker_pool
 from vlp_zoo.data.store import describe
 from vlp_zoo.data.store_index import INDEX, Index, part_path
@@ -24,6 +26,9 @@ BLOCK = 64
 
 COLUMNS = ("image", "sha256", "masks", "height", "width")
 Fault = tuple[str, str]
+"""A file of the store, and what is wrong with it."""
+
+Reader = Callable[[Path], npt.NDArray[Any]]
 
 
 def verify(
@@ -109,7 +114,8 @@ def check_rows(
     for row in rows:
         size = (row["height"], row["width"])
         masks = json.loads(row["masks"])
-        entries = [(row["image"], row["sha256"], read_rgb if colour else read_grey)]
+        picture: Reader = read_rgb if colour else read_grey
+        entries = [(row["image"], row["sha256"], picture)]
         entries += [(mask["file"], mask["sha256"], read_levels) for mask in masks]
         for name, sha256, read in entries:
             folders[str(Path(name).parent)] += 1
