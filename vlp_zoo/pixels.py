@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_grey", "read_levels", "read_rgb", "read_spacing"]
 
-JPEG_START = b"\xff\xd8"
+JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG"
 MOST_PIXELS = 1 << 30
 """What cv2 refuses by itself; DICOM is held to the same."""
 
@@ -52,7 +52,7 @@ def read_grey(path: str | Path, content: bytes | None = None) -> Grey:
         DataRejectedError: If the file is missing, empty, truncated or no image.
         DependencyNotFoundError: If it is DICOM and pydicom is not installed.
     """
-    path = Path(path)
+    path = path if isinstance(path, Path) else Path(path)
     content = _checked(path, _bytes(path) if content is None else content)
     if _is_dicom(path, content):
         return _read_dicom(path, content)
@@ -78,7 +78,7 @@ def read_rgb(path: str | Path, content: bytes | None = None) -> Grey:
     Raises:
         DataRejectedError: If the file is missing, empty, truncated or no image.
     """
-    path = Path(path)
+    path = path if isinstance(path, Path) else Path(path)
     content = _checked(path, _bytes(path) if content is None else content)
     if _is_dicom(path, content):
         return np.repeat(_read_dicom(path, content)[..., None], 3, axis=2)
@@ -171,6 +171,8 @@ def _checked(path: Path, content: bytes) -> bytes:
 
 
 def _is_dicom(path: Path, content: bytes) -> bool:
+    if content.startswith((JPEG_START, PNG_START)):
+        return False
     return content[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
 
 
@@ -265,7 +267,7 @@ def _truncated(content: bytes) -> bool:
     if content.startswith(JPEG_START):
         # Some writers pad the file after the end marker.
         return b"\xff\xd9" not in content[-1024:]
-    if content.startswith(b"\x89PNG"):
+    if content.startswith(PNG_START):
         return b"IEND" not in content[-1024:]
     return False
 

@@ -1,6 +1,6 @@
 """Images per second from raw files and from a prepared store, and what they cost.
 
-    python benchmarks/speed/data.py [--images 200] [--rounds 5] [--folder DIR]
+    python benchmarks/speed/data.py [--images 100] [--rounds 5] [--folder DIR]
 
 One run measures, with two loader processes and the same transform (a random crop,
 resized to 224 pixels):
@@ -10,6 +10,7 @@ resized to 224 pixels):
 - the decode bound: two processes that do nothing but read the stored files, decode them
   and crop, without a data set, an index, batches or a parent;
 - ``prepare`` on two processes against decoding, shrinking and encoding alone;
+- the cost of one image in processor time of a single process, for both pairs;
 - the memory of the loader processes over many samples of a long index.
 
 Variants take turns, round by round, and ratios are medians over rounds, because other
@@ -36,9 +37,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.allocator import keep_freed_memory
 from vlp_zoo.data.pairs import PairColumns, read_pairs
 from vlp_zoo.data.prepare import prepare, worker_pool
-from vlp_zoo.data.prepare_slice import Settings
+from vlp_zoo.data.prepare_slice import Settings, Slice, convert
 from vlp_zoo.data.raw_sets import scan_pairs
 from vlp_zoo.data.store import PreparedStudies
 from vlp_zoo.transforms import random_resized_crop
@@ -189,22 +191,24 @@ def in_pieces(
 # Rounds ------------------------------------------------------------------------------
 
 
-def rate(work: Callable[[], int]) -> float:
+def rate(work: Callable[[], int], clock: Callable[[], float]) -> float:
     """Images per second."""
-    start = time.perf_counter()
+    start = clock()
     done = work()
-    return done / (time.perf_counter() - start)
+    return done / (clock() - start)
 
 
 def take_turns(
-    variants: Mapping[str, Callable[[], int]], rounds: int
+    variants: Mapping[str, Callable[[], int]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Rates of every variant in every round; each round begins with another one."""
     names = list(variants)
     rates: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            rates[name].append(rate(variants[name]))
+            rates[name].append(rate(variants[name], clock))
     return rates
 
 
@@ -268,6 +272,38 @@ def preparing(raw: Path, folder: Path, size: int, rounds: int) -> Path:
     return folder / "store-0"
 
 
+def processor_time(raw: Path, store: Path, size: int, rounds: int) -> None:
+    """What one image costs one process, which other work on a machine changes least."""
+    studies, slices = PreparedStudies(store), scan_pairs(raw, COLUMNS).read(64)
+    few = next(slices)
+
+    def read() -> int:
+        for i in range(64):
+            Crop()(studies[i], np.random.default_rng((0, 0, i)))
+        return 64
+
+    def write() -> int:
+        with tempfile.TemporaryDirectory() as name:
+            at = Path(name)
+            none: frozenset[int] = frozenset()
+            settings = Settings(size)
+            convert(Slice(few, none, 0, 0, at, at, raw.parent, settings, True, "pairs"))
+        return 64
+
+    variants = {
+        "prepared store": read,
+        "decode bound": partial(decode_only, studies.images[:64], 0),
+        "prepare": write,
+        "its bound": partial(convert_only, few.images, size),
+    }
+    take_turns(variants, 1)
+    rates = take_turns(variants, rounds, time.process_time)
+    show(rates)
+    bound = ratio(rates, "prepared store", "decode bound")
+    print(f"  prepared / decode bound  {bound:.2f}")
+    print(f"  prepare / its bound      {ratio(rates, 'prepare', 'its bound'):.2f}")
+
+
 def memory(studies: PreparedStudies) -> None:
     """Memory of the loader processes while they go over a long index."""
     loader = loader_over(studies)
@@ -294,7 +330,7 @@ def _resident(pid: int) -> tuple[float, float]:
 def main() -> None:
     """Print rates, ratios and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=200, help="distinct images")
+    parser.add_argument("--images", type=int, default=100, help="distinct images")
     parser.add_argument("--rows", type=int, default=800, help="rows over these images")
     parser.add_argument("--size", type=int, default=512, help="side of stored images")
     parser.add_argument("--samples", type=int, default=100_000, help="memory: samples")
@@ -302,6 +338,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the drawn images there")
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    # As vlpzoo fit does before it starts its loader processes.
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         raw = write_raw(options.folder or folder / "raw", options.images, options.rows)
@@ -309,8 +347,10 @@ def main() -> None:
         print(f"{os.cpu_count()} cores, load {load}, {WORKERS} processes")
         print(f"prepare, {WIDTH} x {HEIGHT} to {options.size} pixels:")
         store = preparing(raw, folder, options.size, max(options.rounds // 2, 1))
-        print(f"loading, {SIZE} pixel crops:")
         few = write_few(raw, options.images)
+        print("one process, per second of its processor time:")
+        processor_time(few, store, options.size, options.rounds)
+        print(f"loading, {SIZE} pixel crops:")
         loading(few, store, options.rounds)
         if options.samples:
             print(f"memory, {options.samples} rows:")

@@ -184,7 +184,7 @@ class PreparedStudies:
             labels=self._decided(np.array(labels, np.float32)),
             boxes=() if boxes == "[]" else parse_boxes(boxes),
             masks=self._decode_masks(masks, *pixels.shape[:2]),
-            facts=_frozen(json.loads(facts)),
+            facts={} if facts == "{}" else _frozen(json.loads(facts)),
         )
 
     def pixels(self, index: int) -> npt.NDArray[np.uint8]:
@@ -304,7 +304,7 @@ class PreparedStudies:
         }
 
     def _decided(self, raw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return np.where(raw == -1, self._instead, raw)
+        return np.where(raw == -1, self._instead, raw) if raw.size else raw
 
 
 def open_store(

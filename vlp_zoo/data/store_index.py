@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -138,19 +140,23 @@ class Index:
                 "run vlpzoo prepare again, with the options it was made with",
             ) from error
         self._batches = self._table.to_batches()
-        lengths = [batch.num_rows for batch in self._batches]
-        self._ends = np.cumsum(np.array(lengths, np.int64))
-        self._places = {name: k for k, name in enumerate(self._table.column_names)}
+        self._ends = list(accumulate(batch.num_rows for batch in self._batches))
+        self._columns: list[dict[str, Any] | None] = [None] * len(self._batches)
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
 
     def cells(self, index: int, names: Sequence[str]) -> list[Any]:
         """Some columns of one row."""
-        part = int(np.searchsorted(self._ends, index, side="right"))
-        batch = self._batches[part]
-        row = index - (int(self._ends[part]) - batch.num_rows)
-        return [batch.column(self._places[name])[row].as_py() for name in names]
+        part = bisect_right(self._ends, index)
+        columns = self._columns[part]
+        if columns is None:
+            # Handles of a few bytes each; the cells stay in the mapped file.
+            batch = self._batches[part]
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            self._columns[part] = columns
+        row = index - (self._ends[part] - self._batches[part].num_rows)
+        return [columns[name][row].as_py() for name in names]
 
     def column(self, name: str, indices: npt.NDArray[np.int64]) -> list[Any]:
         """One column of some rows."""
@@ -164,10 +170,7 @@ class Index:
     @cached_property
     def _all_labels(self) -> npt.NDArray[np.float32]:
         # Views of the mapped file; joining them is the only copy.
-        flat = [
-            batch.column(self._places["labels"]).flatten().to_numpy()
-            for batch in self._batches
-        ]
+        flat = [batch.column("labels").flatten().to_numpy() for batch in self._batches]
         return np.concatenate(flat) if flat else np.empty(0, np.float32)
 
     def rows(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
