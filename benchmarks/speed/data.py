@@ -290,7 +290,7 @@ def processor_time(raw: Path, store: Path, size: int, rounds: int) -> None:
             convert(Slice(few, none, 0, 0, at, at, raw.parent, settings, True, "pairs"))
         return 64
 
-    variants = {
+    variants: dict[str, Callable[[], int]] = {
         "prepared store": read,
         "decode bound": partial(decode_only, studies.images[:64], 0),
         "prepare": write,
