@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pydicom.uid import (
 
 from tests.conftest import require_shared
 from vlp_zoo.errors import DataRejectedError
-from vlp_zoo.pixels import read_grey
+from vlp_zoo.pixels import read_grey, read_levels, read_rgb
 
 
 def ramp(height: int = 40, width: int = 60) -> npt.NDArray[np.uint8]:
@@ -277,3 +278,21 @@ def test_real_radiographs_agree_whatever_their_coding() -> None:
     air, bone = lossless[200:600, 500:560], lossless[200:600, 840:870]
     assert air.max() < 60
     assert bone.min() > 120
+
+
+def test_a_header_that_promises_absurd_sizes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    Image.fromarray(ramp()).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = (60_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(bytes(content))
+    for read in (read_grey, read_rgb, read_levels):
+        with pytest.raises(DataRejectedError, match="too_large"):
+            read(path)
+    source = Path(str(pydicom.data.get_testdata_file("CT_small.dcm")))
+    scan = pydicom.dcmread(source)
+    scan.Rows = scan.Columns = 60_000
+    scan.save_as(tmp_path / "bomb.dcm")
+    with pytest.raises(DataRejectedError, match="too_large"):
+        read_grey(tmp_path / "bomb.dcm")

@@ -19,6 +19,7 @@ __all__ = [
     "NonFiniteLossError",
     "PatientLeakError",
     "ReportSourceError",
+    "StoreError",
     "TokenizerError",
     "UnknownNameError",
     "VLPZooError",
@@ -90,6 +91,10 @@ class TokenizerError(VLPZooError, ValueError):
 
 class ReportSourceError(VLPZooError, RuntimeError):
     """A source of distilled contexts (file, model, endpoint) that failed."""
+
+
+class StoreError(VLPZooError, OSError):
+    """A prepared data set that cannot be written, or is not whole."""
 
 
 class BatchFieldError(VLPZooError, ValueError):

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = ["read_grey", "read_levels", "read_rgb", "read_spacing"]
 
-JPEG_START = b"\xff\xd8"
+JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG"
+MOST_PIXELS = 1 << 30
+"""What cv2 refuses by itself; DICOM is held to the same."""
+
 Grey = npt.NDArray[np.uint8]
 
 
-def read_grey(path: str | Path) -> Grey:
+def read_grey(path: str | Path, content: bytes | None = None) -> Grey:
     """Decode an image file to one 8-bit channel.
 
     Colour becomes luma (ITU-R BT.601), an alpha channel is dropped, EXIF orientation is
@@ -40,6 +43,7 @@ def read_grey(path: str | Path) -> Grey:
 
     Args:
         path: The file; its content decides what it is, not its name.
+        content: Its bytes, where they have been read already.
 
     Returns:
         uint8 (H, W).
@@ -48,8 +52,8 @@ def read_grey(path: str | Path) -> Grey:
         DataRejectedError: If the file is missing, empty, truncated or no image.
         DependencyNotFoundError: If it is DICOM and pydicom is not installed.
     """
-    path = Path(path)
-    content = _content(path)
+    path = path if isinstance(path, Path) else Path(path)
+    content = _checked(path, _bytes(path) if content is None else content)
     if _is_dicom(path, content):
         return _read_dicom(path, content)
     # A JPEG's luma is stored as such: asking for grey skips the way there and back.
@@ -58,7 +62,7 @@ def read_grey(path: str | Path) -> Grey:
     return _to_grey(_read_with_pillow(path, "L") if image is None else image)
 
 
-def read_rgb(path: str | Path) -> Grey:
+def read_rgb(path: str | Path, content: bytes | None = None) -> Grey:
     """Decode a photograph to three 8-bit channels, red first.
 
     Grey becomes three equal channels, an alpha channel is dropped, EXIF orientation is
@@ -66,6 +70,7 @@ def read_rgb(path: str | Path) -> Grey:
 
     Args:
         path: The file; its content decides what it is, not its name.
+        content: Its bytes, where they have been read already.
 
     Returns:
         uint8 (H, W, 3).
@@ -73,8 +78,8 @@ def read_rgb(path: str | Path) -> Grey:
     Raises:
         DataRejectedError: If the file is missing, empty, truncated or no image.
     """
-    path = Path(path)
-    content = _content(path)
+    path = path if isinstance(path, Path) else Path(path)
+    content = _checked(path, _bytes(path) if content is None else content)
     if _is_dicom(path, content):
         return np.repeat(_read_dicom(path, content)[..., None], 3, axis=2)
     image = _decode(content, cv2.IMREAD_COLOR)
@@ -101,7 +106,7 @@ def read_levels(path: str | Path) -> npt.NDArray[Any]:
     from PIL import Image, UnidentifiedImageError
 
     path = Path(path)
-    content = _content(path)
+    content = _checked(path, _bytes(path))
     try:
         with Image.open(io.BytesIO(content)) as opened:
             picture: Image.Image = opened
@@ -110,6 +115,8 @@ def read_levels(path: str | Path) -> npt.NDArray[Any]:
             elif picture.mode in ("1", "LA"):
                 picture = picture.convert("L")
             values = np.asarray(picture)
+    except Image.DecompressionBombError as error:
+        raise _unreadable(path, "too_large", str(error)) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise _unreadable(path, "undecodable", str(error)) from error
     return values if values.ndim == 2 else np.asarray(values.max(axis=2))
@@ -147,11 +154,14 @@ def read_spacing(path: str | Path) -> tuple[float, float] | None:
     return None
 
 
-def _content(path: Path) -> bytes:
+def _bytes(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise _unreadable(path, "missing", str(error)) from error
+
+
+def _checked(path: Path, content: bytes) -> bytes:
     if not content:
         raise _unreadable(path, "empty", "a file of 0 bytes")
     if _truncated(content):
@@ -161,6 +171,8 @@ def _content(path: Path) -> bytes:
 
 
 def _is_dicom(path: Path, content: bytes) -> bool:
+    if content.startswith((JPEG_START, PNG_START)):
+        return False
     return content[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
 
 
@@ -184,11 +196,16 @@ def _read_dicom(path: Path, content: bytes) -> Grey:
         # Files without the preamble are DICOM too where their name says so.
         header = pydicom.dcmread(io.BytesIO(content), force=path.suffix != "")
         frames = int(header.get("NumberOfFrames") or 1)
+        pixels = int(header.get("Rows") or 0) * int(header.get("Columns") or 0)
+        if frames * pixels > MOST_PIXELS:
+            raise _unreadable(path, "too_large", f"{frames} x {pixels} pixels")
         stored = pixel_array(header)
         values = np.asarray(apply_modality_lut(stored, header))
         padding = stored == header.get("PixelPaddingValue", np.nan)
         grey = stored.ndim == 2
         shown = _windowed(values, padding, header) if grey else _levels(stored)
+    except DataRejectedError:
+        raise
     except (
         *(InvalidDicomError, AttributeError, NotImplementedError, RuntimeError),
         *(EOFError, KeyError, OSError, TypeError, ValueError),
@@ -250,7 +267,7 @@ def _truncated(content: bytes) -> bool:
     if content.startswith(JPEG_START):
         # Some writers pad the file after the end marker.
         return b"\xff\xd9" not in content[-1024:]
-    if content.startswith(b"\x89PNG"):
+    if content.startswith(PNG_START):
         return b"IEND" not in content[-1024:]
     return False
 
@@ -267,6 +284,8 @@ def _read_with_pillow(path: Path, mode: str) -> npt.NDArray[Any]:
             return np.asarray(
                 upright if wide and mode == "L" else upright.convert(mode)
             )
+    except Image.DecompressionBombError as error:
+        raise _unreadable(path, "too_large", str(error)) from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise _unreadable(path, "undecodable", str(error)) from error
 

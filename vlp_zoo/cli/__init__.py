@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("vlp_zoo.cli.bench", "evaluate an encoder, floors beside it"),
     "audit": ("vlp_zoo.cli.audit", "look for leaks, copies and shortcuts in data"),
     "sweep": ("vlp_zoo.cli.sweep", "run many fits or benches: grids, ablations"),
+    "prepare": ("vlp_zoo.cli.prepare", "shrink and index a raw data set for training"),
     "synth": ("vlp_zoo.cli.synth", "draw a phantom world to disk or to a picture"),
     "annotate": ("vlp_zoo.cli.annotate", "distil entity contexts for reports"),
     "convert": ("vlp_zoo.cli.convert", "turn an official checkpoint into an encoder"),

@@ -6,34 +6,14 @@ happens in ``lightning_cli``.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from collections.abc import Sequence
 
+from vlp_zoo.allocator import keep_freed_memory
 from vlp_zoo.cli.names import expand, short_help
 
 __all__ = ["keep_freed_memory", "main"]
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h of the GNU C library
-
-
-def keep_freed_memory() -> bool:
-    """Let the allocator keep what a training step frees for the next one.
-
-    By default the GNU C library returns every large tensor to the system and asks for
-    it again a moment later, page by page. The process holds its peak afterwards, which
-    it reaches either way (`benchmarks/speed/ecamp_step.py` shows what it saves).
-
-    Returns:
-        Whether this system's C library has the switch.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    adjust = getattr(ctypes.CDLL(None), "mallopt", None)
-    if adjust is None:  # another C library
-        return False
-    return bool(adjust(_M_MMAP_MAX, 0) and adjust(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -35,6 +35,7 @@ DATAMODULES: dict[str, str] = {
     "pairs": "vlp_zoo.data.datamodules.Pairs",
     "mimic_cxr": "vlp_zoo.data.datamodules.MIMICCXR",
     "own": "vlp_zoo.data.official.Own",
+    "prepared": "vlp_zoo.data.datamodules.Prepared",
 }
 DATAMODULES |= {
     name: f"vlp_zoo.data.official.{name}"

@@ -23,8 +23,9 @@ from pathlib import Path
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.files import cache_folder, write_whole
+from vlp_zoo.types import Box
 
-__all__ = ["Rejected", "find_rejected", "usable"]
+__all__ = ["Rejected", "box_fault", "find_rejected", "usable", "write_rejected"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ class Rejected:
         row: Line in its table, the header being line 1.
         path: The image file.
         reason: One or two words: ``missing``, ``empty``, ``truncated``,
-            ``undecodable``, ``frames``, ``missing_report``, ``empty_report``,
-            ``bad_mask``, ``bad_boxes``, ``nan_box``, ``inverted_box``, ``outside_box``,
+            ``undecodable``, ``too_large``, ``frames``, ``missing_report``,
+            ``empty_report``, ``bad_mask``, ``bad_boxes``, ``nan_box``, ``inverted_box``, ``outside_box``,
             ``duplicate``.
     """
 
@@ -119,6 +120,17 @@ def _reason(studies: FileStudies, index: int, need_report: bool) -> str | None:
         boxes = studies.boxes_of(index)
     except (ValueError, TypeError, KeyError):
         return "bad_boxes"
+    return box_fault(boxes, height, width)
+
+
+def box_fault(boxes: Iterable[Box], height: int, width: int) -> str | None:
+    """What is wrong with the first box that cannot be used; None if all can.
+
+    Args:
+        boxes: In pixels of an image.
+        height: Of the image.
+        width: Of the image.
+    """
     for box in boxes:
         x1, y1, x2, y2 = box.xyxy
         if not all(math.isfinite(value) for value in box.xyxy):
@@ -168,7 +180,7 @@ def usable(
         return list(range(len(studies)))
 
     listed = rejects_path or cache.with_name(f"{key[:12]}-rejects.csv")
-    _write_list(listed, rejected)
+    write_rejected(listed, rejected)
     counts = Counter(item.reason for item in rejected)
     summary = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
     found = f"{len(rejected)} of {len(studies)} rows unusable ({summary})"
@@ -215,7 +227,8 @@ def _write_cache(path: Path, rejected: list[Rejected]) -> None:
         logger.warning("the outcome of the check could not be kept: %s", error)
 
 
-def _write_list(path: Path, rejected: list[Rejected]) -> None:
+def write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
+    """List unusable rows in a CSV file."""
     lines = io.StringIO()
     writer = csv.writer(lines)
     writer.writerow(["uid", "row", "path", "reason"])

@@ -152,10 +152,15 @@ class FileStudies:
             facts=dict(self.facts[index]),
         )
 
-    def pixels(self, index: int) -> npt.NDArray[np.uint8]:
-        """The image of one study: (H, W), or (H, W, 3) where it is kept in colour."""
+    def pixels(self, index: int, content: bytes | None = None) -> npt.NDArray[np.uint8]:
+        """The image of one study: (H, W), or (H, W, 3) where it is kept in colour.
+
+        Args:
+            index: Of the study.
+            content: Bytes of its file, where they have been read already.
+        """
         read = read_rgb if self.colour else read_grey
-        return read(self.images[index])
+        return read(self.images[index], content)
 
     def boxes_of(self, index: int) -> tuple[Box, ...]:
         """The boxes of one study, its image left alone."""

@@ -1,0 +1,214 @@
+"""``vlpzoo prepare``: shrink and index a raw data set once, for fast training."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlp_zoo.data.raw_sets import RawSet
+
+__all__ = ["build_parser", "main"]
+
+EXAMPLES = """examples:
+  vlpzoo prepare nih14 --root /data/nih14 --out /fast/nih14
+  vlpzoo prepare pairs --path my.csv --out /fast/my --size 256 --format png
+  vlpzoo prepare nih14 --out /fast/nih14 --verify
+  vlpzoo fit --model mae --data prepared --data.root /fast/nih14
+
+The data set is read as unpacked folders; archives must be unpacked before. Links are
+followed wherever they lead, and images outside the folder are counted. Records that
+cannot be used are left out, counted and listed in OUT/rejects.csv. An interrupted run
+goes on where it was when the same command is given again.
+"""
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _workers(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options, without importing anything heavy."""
+    parser = argparse.ArgumentParser(
+        prog="vlpzoo prepare",
+        description="Shrink the images of a data set once and index everything else.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "dataset", help="a name that vlpzoo info datasets lists, or pairs"
+    )
+    parser.add_argument("--root", type=Path, help="folder of the raw data set")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the store")
+    parser.add_argument(
+        "--size",
+        type=_count,
+        default=512,
+        help="pixels of the side that is limited; nothing is enlarged (default 512)",
+    )
+    parser.add_argument(
+        "--side",
+        choices=("short", "long"),
+        default="short",
+        help="which side has that size (default short)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("jpeg", "png"),
+        default="jpeg",
+        help="jpeg of quality 95, or png without loss (default jpeg)",
+    )
+    parser.add_argument(
+        "--workers", type=_workers, help="processes (default: one per core)"
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="then read, hash and decode every file of the store",
+    )
+    table = parser.add_argument_group("pairs")
+    table.add_argument("--path", type=Path, help="table of images and reports")
+    table.add_argument("--image-root", type=Path, help="default: the table's folder")
+    table.add_argument(
+        "--report-column", help="whole reports; default: findings, impression columns"
+    )
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments after ``prepare``.
+
+    Returns:
+        Exit status.
+    """
+    options = build_parser().parse_args(argv)
+    name = str(options.dataset).replace("-", "_")
+    scan = _source(name, options)
+
+    from vlp_zoo.data.prepare import prepare
+    from vlp_zoo.data.prepare_slice import Settings
+    from vlp_zoo.data.store_verify import verify
+
+    workers = options.workers
+    if workers is None:
+        workers = len(os.sched_getaffinity(0))
+    settings = Settings(options.size, options.side, options.format)
+    try:
+        with _bar("preparing") as progress:
+            store = prepare(
+                name,
+                scan,
+                options.out,
+                settings,
+                workers=workers,
+                progress=progress,
+                command=(
+                    f"vlpzoo prepare {name} --size {settings.size} "
+                    f"--side {settings.side} --format {settings.format}"
+                ),
+            )
+        _print(options.out, store)
+        if options.verify:
+            with _bar("verifying") as progress:
+                files = verify(options.out, workers=workers, progress=progress)
+            print(f"verified: {files} files as they were written")
+    except KeyboardInterrupt:
+        print(
+            "\nvlpzoo prepare: interrupted; what is done is kept, and the same "
+            "command goes on from there",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
+
+
+def _source(name: str, options: argparse.Namespace) -> Callable[[], RawSet]:
+    """What does the metadata pass, if it turns out to be needed."""
+    from vlp_zoo.cli.names import unknown_name
+    from vlp_zoo.data import DATASETS
+    from vlp_zoo.errors import ConfigError
+
+    if name not in (*DATASETS, "pairs"):
+        known = {**DATASETS, "pairs": ""}
+        raise unknown_name("data set", name, known, "vlpzoo info datasets lists them")
+    option = "path" if name == "pairs" else "root"
+    given = getattr(options, option)
+    if given is None and not (options.out / "store.json").is_file():
+        raise ConfigError(
+            f"where {name} is", f"no --{option}", f"add --{option} to the command"
+        )
+
+    def scan() -> RawSet:
+        from vlp_zoo.data.catalogue import card_of
+        from vlp_zoo.data.pairs import PairColumns
+        from vlp_zoo.data.raw_sets import scan_card, scan_pairs
+
+        if name != "pairs":
+            return scan_card(card_of(name), given)
+        columns = PairColumns(report=options.report_column)
+        return scan_pairs(given, columns, image_root=options.image_root)
+
+    return scan
+
+
+@contextlib.contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("time left"),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        transient=True,
+    )
+
+    def update(done: int, total: int) -> None:
+        if not bar.tasks:
+            # What an earlier run did says nothing about the speed of this one.
+            bar.add_task(what, total=total, completed=done, rate="")
+        speed = bar.tasks[0].speed
+        rate = f"{speed:.0f} images/s" if speed else ""
+        bar.update(bar.tasks[0].id, completed=done, rate=rate)
+
+    with bar:
+        yield update
+
+
+def _print(out: Path, store: dict[str, Any]) -> None:
+    images = store["images"]
+    print(f"{out}: {images['stored']} images of {store['title']}")
+    if images["rejected"]:
+        reasons = ", ".join(f"{word} {n}" for word, n in store["rejected"].items())
+        print(f"left out: {images['rejected']} ({reasons}); see {out / 'rejects.csv'}")
+    for note, count in store["notes"].items():
+        print(f"noted: {note} {count}")
+    print(f"next: vlpzoo fit --model NAME --data prepared --data.root {out}")
