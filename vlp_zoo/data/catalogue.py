@@ -28,9 +28,12 @@ from vlp_zoo.errors import (
     UnknownNameError,
 )
 
-__all__ = ["card_of", "decide_labels", "load", "split_of", "to_studies"]
+__all__ = ["WORDS", "card_of", "decide_labels", "load", "split_of", "to_studies"]
 
 logger = logging.getLogger(__name__)
+
+WORDS = {"nan": float("nan"), "one": 1.0, "zero": 0.0, "half": 0.5}
+"""What one may say that -1 becomes."""
 
 
 def card_of(name: str) -> Card:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vlp_zoo.data.base import OnDisk, PairsDataModule
+from vlp_zoo.data.catalogue import WORDS
 from vlp_zoo.data.chest.mimic_cxr import read_mimic_cxr
-from vlp_zoo.data.official import WORDS
 from vlp_zoo.data.pairs import PairColumns, read_pairs
 from vlp_zoo.data.splits import split_patients
-from vlp_zoo.data.store import open_store
+from vlp_zoo.data.store import is_store, open_store
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.types import StudySource
@@ -156,7 +156,8 @@ class MIMICCXR(OnDisk):
     Credentialed data from PhysioNet; see `vlp_zoo.data.chest.mimic_cxr`.
 
     Args:
-        root: Folder with mimic-cxr-2.0.0-metadata.csv.gz and the images.
+        root: Folder with mimic-cxr-2.0.0-metadata.csv.gz and the images, or a store
+            that vlpzoo prepare made of it.
         reports_root: Folder of the unpacked mimic-cxr-reports.zip; None is root.
         views: Views to keep; None keeps all.
         uncertain: What -1 of the label file becomes: nan, one or zero.
@@ -177,6 +178,18 @@ class MIMICCXR(OnDisk):
         self.reports_root = Path(reports_root) if reports_root is not None else None
         self.views = views
         self.uncertain = uncertain
+
+    def _sources(self) -> dict[str, StudySource]:
+        if is_store(self.root):
+            words = {"one": "one", "zero": "zero"}
+            return Prepared(
+                str(self.root),
+                split="official",
+                views=self.views,
+                uncertain=words.get(self.uncertain, "nan"),
+                on_error=self.on_error,
+            ).sources
+        return super()._sources()
 
     def _read(self) -> tuple[FileStudies, list[str]]:
         return read_mimic_cxr(
@@ -225,6 +238,7 @@ class Prepared(PairsDataModule):
         self.views = views
         self.uncertain = uncertain
         self.on_error = on_error
+        self.need_report = True
 
     def _sources(self) -> dict[str, StudySource]:
         studies, splits = open_store(
@@ -234,10 +248,11 @@ class Prepared(PairsDataModule):
             uncertain=WORDS.get(self.uncertain),
         )
         self.has_reports = "reports" in studies.description["gives"]
+        needed = self.need_report and self.has_reports
         without = 0
         kept: dict[str, list[int]] = {"train": [], "val": [], "test": []}
         for i, has_report in enumerate(studies.column("has_report")):
-            if self.has_reports and not has_report:
+            if needed and not has_report:
                 without += 1
             elif splits[i] in kept:
                 kept[splits[i]].append(i)

@@ -12,21 +12,22 @@ from typing import Any, ClassVar
 
 from vlp_zoo.data import DATASETS
 from vlp_zoo.data.base import OnDisk
-from vlp_zoo.data.catalogue import card_of, load
+from vlp_zoo.data.catalogue import WORDS, card_of, load
+from vlp_zoo.data.datamodules import Prepared
 from vlp_zoo.data.records import Card
+from vlp_zoo.data.store import is_store
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.types import StudySource
 
 __all__ = ["Official", "Own"]
-
-WORDS = {"nan": float("nan"), "one": 1.0, "zero": 0.0, "half": 0.5}
 
 
 class Official(OnDisk):
     """A data set in its official layout, read as it lies on disk.
 
     Args:
-        root: Its folder.
+        root: Its folder, or a store that vlpzoo prepare made of it.
         split: The split rule: canonical (by patient, stratified; what is released is
             kept), official, or one that the data set's card names.
         views: Keep only these views, for example [PA, AP]; None keeps all.
@@ -63,6 +64,19 @@ class Official(OnDisk):
     def card(self) -> Card:
         """What is known of the data set."""
         return card_of(self.dataset)
+
+    def _sources(self) -> dict[str, StudySource]:
+        if not is_store(self.root):
+            return super()._sources()
+        prepared = Prepared(
+            str(self.root),
+            split=self.split,
+            views=self.views,
+            uncertain=self.uncertain,
+            on_error=self.on_error,
+        )
+        prepared.need_report = self.has_reports
+        return prepared.sources
 
     def _read(self) -> tuple[FileStudies, list[str]]:
         return load(

@@ -42,7 +42,14 @@ from vlp_zoo.errors import ConfigError, DatasetNotFoundError, StoreError
 from vlp_zoo.pixels import read_grey, read_rgb
 from vlp_zoo.types import Box, Report, Study
 
-__all__ = ["DESCRIPTION", "FORMAT", "PreparedStudies", "describe", "open_store"]
+__all__ = [
+    "DESCRIPTION",
+    "FORMAT",
+    "PreparedStudies",
+    "describe",
+    "is_store",
+    "open_store",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -305,6 +312,11 @@ class PreparedStudies:
 
     def _decided(self, raw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return np.where(raw == -1, self._instead, raw) if raw.size else raw
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder is a prepared store rather than a raw data set."""
+    return (folder / DESCRIPTION).is_file()
 
 
 def open_store(

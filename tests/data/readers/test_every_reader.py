@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vlp_zoo.cli import main
-from vlp_zoo.data import DATAMODULES, DATASETS
+from vlp_zoo.data import DATAMODULES, DATASETS, official
 from vlp_zoo.data.catalogue import card_of, load, split_of
 from vlp_zoo.data.precheck import find_rejected
 
@@ -101,3 +101,34 @@ def test_a_method_trains_on_it_through_the_command_line(
     }
     assert main(["fit", *(f"--{key}={value}" for key, value in options.items())]) == 0
     assert list(tmp_path.glob("runs/mae/version_*/encoder.safetensors"))
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_raw_and_prepared_give_the_same_studies(name: str, tmp_path: Path) -> None:
+    write(name, tmp_path / "raw", faults=False)
+    command = ["prepare", name, "--root", str(tmp_path / "raw"), "--format", "png"]
+    assert main([*command, "--out", str(tmp_path / "store"), "--workers", "0"]) == 0
+    made = [
+        getattr(official, name)(root=str(tmp_path / place), num_workers=0)
+        for place in ("raw", "store")
+    ]
+    for module in made:
+        # Fakes of label sets have no reports, and some leave a report out.
+        module.has_reports = False
+    raw, prepared = (module.sources for module in made)
+    assert raw.keys() == prepared.keys()
+    for split, source in raw.items():
+        other = prepared[split]
+        assert other.uids == source.uids
+        assert other.patient_ids == source.patient_ids
+        assert np.array_equal(other.labels, source.labels, equal_nan=True)
+        for i in range(len(source)):
+            one, two = source[i], other[i]
+            assert np.array_equal(one.image, two.image)
+            assert one.report.body == two.report.body
+            assert one.masks.keys() == two.masks.keys()
+            for mask in one.masks:
+                assert np.array_equal(one.masks[mask], two.masks[mask])
+            assert [b.name for b in one.boxes] == [b.name for b in two.boxes]
+            for mine, theirs in zip(one.boxes, two.boxes, strict=True):
+                assert mine.xyxy == pytest.approx(theirs.xyxy)
