@@ -186,6 +186,7 @@ _ALIASES = {
     "chexpertv1": "chexpert",
     "chexpertsmall": "chexpert",
     "covidx9a": "covidx",
+    "covidxcxr": "covidx",
     "covidxcxr2": "covidx",
     "covidxcxr3": "covidx",
     "covidxcxr4": "covidx",

@@ -1,0 +1,221 @@
+"""MS-CXR: 1,162 phrases of MIMIC-CXR reports with boxes on the image they are about.
+
+Layout (PhysioNet; 1.1.0 added the column ``split``)::
+
+    MS_CXR_Local_Alignment_v1.1.0.csv, ....json    # v1.0.0 is read too
+
+and, as the images are MIMIC-CXR-JPG's and not part of it, one of::
+
+    files/p10/p10000032/s50414267/<dicom_id>.jpg   # in the same folder
+    mimic-cxr-jpg/2.1.0/files/p10/...              # beside or below, as PhysioNet has it
+
+The folder ``files`` may be left out, images may be PNG, and smaller than the original:
+boxes are brought from the table's ``image_width`` and ``image_height`` to the size of
+the file. The JSON table (in COCO's manner) is read where there is no CSV.
+
+One record is one phrase on one image: ``text`` is the phrase, ``boxes`` are all of its
+boxes, named by category. An image can be in several records; its uid has the phrase's
+number on that image, in the order of the table.
+
+Labels: the eight categories, 1 for those of the phrase; a phrase says nothing of the
+others (NaN). Patients and examinations are MIMIC-CXR's. Views are not in the table.
+
+Splits: ``official`` is the column of 1.1.0. It is not MIMIC-CXR's: most images are
+*training* images there, so a model that was pre-trained on MIMIC-CXR has seen image and
+sentence. Take the 851 patients out of pre-training, or report those in MIMIC-CXR's
+training split apart.
+
+Access: credentialed (PhysioNet). Cite Boecking et al., "Making the Most of Text
+Semantics to Improve Biomedical Vision-Language Processing", ECCV 2022.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vlp_zoo.data.chest.radiographs import fitted, read_json
+from vlp_zoo.data.fundus.photographs import released_split
+from vlp_zoo.data.records import Card, Record, SplitRule
+from vlp_zoo.data.splits import canonical_split
+from vlp_zoo.data.tables import find_one, listing, number, read_table
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.types import Box, Report
+
+__all__ = ["CARD", "LABEL_NAMES", "read"]
+
+LABEL_NAMES = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Lung Opacity",
+    "Pleural Effusion",
+    "Pneumonia",
+    "Pneumothorax",
+)
+TABLES = ("MS_CXR_Local_Alignment_v1.1*", "MS_CXR_Local_Alignment_v1*")
+COLUMNS = ("dicom_id", "category_name", "label_text", "path", "x", "y", "w", "h")
+IN_PATH = re.compile(r"(?:^|/)p\d\d/p(\d+)/s(\d+)/[^/]+$")
+SUFFIXES = (".jpg", ".png", ".jpeg")
+
+
+@dataclass
+class _Phrase:
+    """All rows of one phrase on one image."""
+
+    row: int
+    path: str
+    split: str
+    size: tuple[float, float]
+    boxes: list[Box] = field(default_factory=list)
+
+
+def read(root: Path) -> Iterator[Record]:
+    """Records in the order in which the table first has a phrase on an image.
+
+    Args:
+        root: Folder with ``MS_CXR_Local_Alignment_v1.1.0.csv``.
+
+    Raises:
+        DatasetNotFoundError: If the table, a column or all images are missing, or a
+            category or a path is none of MS-CXR.
+        ConfigError: If only the JSON table is there and cannot be read.
+    """
+    names = [f"{base}{table}.csv" for base in ("", "ms-cxr*/**/") for table in TABLES]
+    names += [name.replace(".csv", ".json") for name in names]
+    table = find_one(root, names, "the table of MS-CXR")
+    rows = _csv_rows(table) if table.suffix == ".csv" else _json_rows(table)
+    phrases: dict[tuple[str, str], _Phrase] = {}
+    for line, row in rows:
+        dicom, text = str(row["dicom_id"]).strip(), str(row["label_text"]).strip()
+        category = str(row["category_name"]).strip()
+        path = str(row["path"]).strip().replace("\\", "/")
+        if category not in LABEL_NAMES or not IN_PATH.search(path):
+            raise DatasetNotFoundError(
+                f"a category of MS-CXR and a path of MIMIC-CXR in line {line} of {table}",
+                f"{category!r}, {path!r}",
+                "download the table again",
+            )
+        height, width = (number(str(row[f"image_{s}"])) for s in ("height", "width"))
+        split = canonical_split(str(row.get("split", ""))) or ""
+        phrase = phrases.setdefault(
+            (dicom, text), _Phrase(line, path, split, (height, width))
+        )
+        x, y, w, h = (number(str(row[corner])) for corner in "xywh")
+        phrase.boxes.append(Box(category, (x, y, x + w, y + h), "lesion"))
+    base, suffix, stripped = _images(root, [phrase.path for phrase in phrases.values()])
+    count: dict[str, int] = {}
+    for (dicom, text), phrase in phrases.items():
+        count[dicom] = count.get(dicom, -1) + 1
+        found = IN_PATH.search(phrase.path)
+        patient, study = found.groups() if found else ("", "")
+        image = _place(base, phrase.path, suffix, stripped)
+        said = {box.name for box in phrase.boxes}
+        yield Record(
+            uid=f"{dicom}/{count[dicom]}",
+            image=image,
+            patient_id=patient,
+            study_id=study,
+            text=Report(text),
+            split=phrase.split,
+            labels=tuple(1.0 if name in said else float("nan") for name in LABEL_NAMES),
+            boxes=fitted(phrase.boxes, phrase.size, image),
+            row=phrase.row,
+            facts={"dicom_id": dicom},
+        )
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[Any, Any]]]:
+    table = read_table(path, [*COLUMNS, "image_width", "image_height"])
+    yield from enumerate(table.to_dict("records"), 2)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[Any, Any]]]:
+    """The JSON table, entry by entry, under the headings of the CSV table."""
+    content = read_json(path)
+    try:
+        images = {entry["id"]: entry for entry in content["images"]}
+        categories = {entry["id"]: entry["name"] for entry in content["categories"]}
+        rows = []
+        for entry in content["annotations"]:
+            image = images[entry["image_id"]]
+            x, y, w, h = entry["bbox"]
+            rows.append(
+                {
+                    "dicom_id": Path(image["file_name"]).stem,
+                    "category_name": categories[entry["category_id"]],
+                    "label_text": entry["label_text"],
+                    "path": image["path"],
+                    "x": x,
+                    "y": y,
+                    "w": w,
+                    "h": h,
+                    "image_width": image["width"],
+                    "image_height": image["height"],
+                    "split": entry.get("split", ""),
+                }
+            )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"images, categories and annotations with label_text in {path}",
+            f"{type(error).__name__}: {error}",
+            "download the file again",
+        ) from error
+    yield from enumerate(rows, 1)
+
+
+def _images(root: Path, paths: Sequence[str]) -> tuple[Path, str, bool]:
+    """Base folder and ending of the images, and whether ``files`` is left out."""
+    bases = [root]
+    # PhysioNet's tree: <project>/<version>/files below one folder.
+    for near in (root, root.parent, root.parent.parent):
+        for pattern in ("mimic-cxr-jpg*", "mimic-cxr-jpg*/2.*"):
+            bases += sorted(near.glob(pattern), reverse=True)
+    for base in bases:
+        for suffix in SUFFIXES:
+            for stripped in (False, True):
+                if any(_place(base, p, suffix, stripped).is_file() for p in paths):
+                    return base, suffix, stripped
+    example = paths[0] if paths else "files/p10/..."
+    raise DatasetNotFoundError(
+        f"images of MIMIC-CXR-JPG such as {example} in {root}, or in mimic-cxr-jpg "
+        "beside it",
+        listing(root),
+        "put MIMIC-CXR-JPG or a link to it there, named mimic-cxr-jpg",
+    )
+
+
+def _place(base: Path, path: str, suffix: str, stripped: bool) -> Path:
+    inner = path.removeprefix("files/") if stripped else path
+    return (base / inner).with_suffix(suffix)
+
+
+CARD = Card(
+    name="ms_cxr",
+    title="MS-CXR",
+    domain="chest",
+    read=read,
+    label_names=LABEL_NAMES,
+    gives=("reports", "labels", "boxes"),
+    patients="true",
+    markers=("MS_CXR_Local_Alignment_v1*", "ms-cxr*/**/MS_CXR_Local_Alignment_v1*"),
+    access="credentialed (PhysioNet), together with MIMIC-CXR-JPG",
+    licence="PhysioNet credentialed health data licence 1.5.0",
+    citation="Boecking et al., ECCV 2022",
+    splits={
+        "official": SplitRule(
+            released_split(
+                "the column split of MS_CXR_Local_Alignment_v1.1.0.csv",
+                "take release 1.1.0, or use --data.split canonical",
+            ),
+            level="image",
+            source="the column split of release 1.1.0",
+            issues=("it is not MIMIC-CXR's: most images are training images there",),
+        ),
+    },
+    overlaps=("mimic_cxr",),
+)

@@ -1,0 +1,155 @@
+"""What readers of chest data sets share: finding files, frames, two-step splits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.types import Box
+
+__all__ = ["files_by_stem", "fitted", "frame_of", "read_json", "two_step_split"]
+
+SUFFIXES = (".dcm", ".dicom", ".png", ".jpg", ".jpeg")
+"""Endings of radiographs; the native ones first."""
+
+
+def files_by_stem(folders: Iterable[Path], *, deep: bool = False) -> dict[str, Path]:
+    """Images by their names without the ending: packs re-encode them.
+
+    Args:
+        folders: Where to look, the best first; those that are not there do not count.
+        deep: Look into folders of folders too.
+
+    Returns:
+        The file of each name: of the first folder that has it, DICOM before others.
+    """
+    files: dict[str, Path] = {}
+    for folder in folders:
+        found: dict[str, Path] = {}
+        for path in sorted(folder.rglob("*") if deep else folder.glob("*")):
+            # Archives made on a Mac hold a ._ twin of every file.
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+                known = found.get(path.stem)
+                if known is None or _rank(path) < _rank(known):
+                    found[path.stem] = path
+        files = found | files
+    return files
+
+
+def _rank(path: Path) -> int:
+    return SUFFIXES.index(path.suffix.lower())
+
+
+def frame_of(path: Path) -> tuple[int, int] | None:
+    """(height, width) of a PNG or JPEG file, from its first bytes.
+
+    Boxes are published in pixels of the original files; where an image was made smaller
+    since, only the image itself tells. Its pixels are not decoded.
+
+    Args:
+        path: The file.
+
+    Returns:
+        None for DICOM, which is the original, and for files that are missing or broken:
+        those are rejected when they are decoded.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if path.suffix.lower() not in SUFFIXES[2:]:
+        return None
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return None
+    return height, width
+
+
+def fitted(
+    boxes: Iterable[Box], size: tuple[float, float], image: Path
+) -> tuple[Box, ...]:
+    """Boxes in pixels of the image file, which may be a smaller copy.
+
+    Args:
+        boxes: In pixels of the original image.
+        size: (height, width) of the original.
+        image: The file at hand.
+    """
+    boxes = tuple(boxes)
+    frame = frame_of(image) if boxes else None
+    if frame is None or frame == size:
+        return boxes
+    down, across = frame[0] / size[0], frame[1] / size[1]
+    return tuple(
+        Box(
+            box.name,
+            (
+                box.xyxy[0] * across,
+                box.xyxy[1] * down,
+                box.xyxy[2] * across,
+                box.xyxy[3] * down,
+            ),
+            box.kind,
+        )
+        for box in boxes
+    )
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ConfigError: If it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"JSON in {path}", f"{type(error).__name__}: {error}", "download it again"
+        ) from error
+
+
+def two_step_split(
+    count: int,
+    *,
+    held_out: float,
+    seed: int,
+    test_first: bool,
+    strata: Sequence[int] | None = None,
+) -> list[str]:
+    """Training rows against held-out rows, then these into halves, by scikit-learn.
+
+    The recipe of GLoRIA's scripts and of those that followed them. It hangs on the order
+    of the rows: who calls it brings them into that of the original.
+
+    Args:
+        count: Rows.
+        held_out: Share (float) or number (int) of rows that are not for training.
+        seed: ``random_state`` of both steps.
+        test_first: The first of the two halves is the test set (as in MGCA's code), not
+            the validation set (as in BenchX's).
+        strata: A class per row to keep the shares of, in both steps.
+
+    Returns:
+        ``"train"``, ``"val"`` or ``"test"`` per row.
+    """
+    from sklearn.model_selection import train_test_split
+
+    def step(rows: list[int], size: float) -> tuple[list[int], list[int]]:
+        classes = None if strata is None else [strata[row] for row in rows]
+        first, second = train_test_split(
+            rows, test_size=size, random_state=seed, stratify=classes
+        )
+        return list(first), list(second)
+
+    _, rest = step(list(range(count)), held_out)
+    first, second = step(rest, 0.5)
+    names = ("test", "val") if test_first else ("val", "test")
+    splits = ["train"] * count
+    for rows, name in zip((first, second), names, strict=True):
+        for row in rows:
+            splits[row] = name
+    return splits
