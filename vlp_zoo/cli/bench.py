@@ -128,6 +128,12 @@ def _parser() -> argparse.ArgumentParser:
         "--views", nargs="+", help="files: keep these views only, such as PA AP"
     )
     parser.add_argument(
+        "--blank",
+        choices=["nan", "zero"],
+        default="nan",
+        help="NAME:ROOT: labels left blank are unknown (nan) or absent (zero)",
+    )
+    parser.add_argument(
         "--on-error",
         choices=["raise", "skip"],
         default="raise",
@@ -175,6 +181,7 @@ def main(argv: list[str]) -> int:
         "min_positives": options.min_positives,
         "split": options.split,
         "views": options.views,
+        "blank": options.blank,
         "on_error": options.on_error,
         "image_size": options.image_size,
     }

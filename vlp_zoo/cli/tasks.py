@@ -33,6 +33,7 @@ def build_task(
     studies: dict[str, int] | None = None,
     split: str = "canonical",
     views: list[str] | None = None,
+    blank: str = "nan",
     on_error: Literal["raise", "skip"] = "raise",
     title: str | None = None,
 ) -> Task:
@@ -50,6 +51,7 @@ def build_task(
         studies: Drawn studies per split; None = `PHANTOM_STUDIES`.
         split: Rule that splits a data set in its official layout.
         views: Keep only these views of files; None keeps all.
+        blank: What labels become that a data set leaves blank: nan or zero.
         on_error: What to do about files that cannot be read.
         title: Name of the task in results; None makes one of ``name``.
 
@@ -99,6 +101,7 @@ def build_task(
             "root": place,
             "split": split,
             "views": views,
+            "blank": blank,
             "on_error": on_error,
         }
         found: official.Official

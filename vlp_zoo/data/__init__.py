@@ -9,6 +9,13 @@ __all__ = ["DATAMODULES", "DATASETS"]
 
 DATASETS: dict[str, str] = {
     "nih14": "vlp_zoo.data.chest.nih14",
+    "chexpert": "vlp_zoo.data.chest.chexpert",
+    "chexlocalize": "vlp_zoo.data.chest.chexlocalize",
+    "rsna": "vlp_zoo.data.chest.rsna",
+    "siim": "vlp_zoo.data.chest.siim",
+    "covidx": "vlp_zoo.data.chest.covidx",
+    "covidx_cxr": "vlp_zoo.data.chest.covidx_cxr",
+    "ms_cxr": "vlp_zoo.data.chest.ms_cxr",
     "vindr": "vlp_zoo.data.chest.vindr",
     "object_cxr": "vlp_zoo.data.chest.object_cxr",
     "tbx11k": "vlp_zoo.data.chest.tbx11k",

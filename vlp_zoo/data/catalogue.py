@@ -28,12 +28,45 @@ from vlp_zoo.errors import (
     UnknownNameError,
 )
 
-__all__ = ["WORDS", "card_of", "decide_labels", "load", "split_of", "to_studies"]
+__all__ = [
+    "WORDS",
+    "card_of",
+    "decide_labels",
+    "load",
+    "policy",
+    "split_of",
+    "to_studies",
+]
 
 logger = logging.getLogger(__name__)
 
 WORDS = {"nan": float("nan"), "one": 1.0, "zero": 0.0, "half": 0.5}
 """What one may say that -1 becomes."""
+
+
+def policy(card: Card, uncertain: str, blank: str) -> float | Mapping[str, float]:
+    """What becomes of labels that are not 1 or 0, from words of the command line.
+
+    Args:
+        card: Of the data set.
+        uncertain: ``"card"`` or one of `WORDS`, for -1.
+        blank: One of `WORDS`, for labels left blank.
+
+    Raises:
+        ConfigError: For another word.
+    """
+    if uncertain not in ("card", *WORDS) or blank not in WORDS:
+        raise ConfigError(
+            f"card, {', '.join(WORDS)} for uncertain labels, {', '.join(WORDS)} for "
+            "blank ones",
+            f"{uncertain!r}, {blank!r}",
+            "choose one of them",
+        )
+    chosen = card.uncertain if uncertain == "card" else WORDS[uncertain]
+    if blank == "nan":
+        return chosen
+    labels = dict(chosen) if isinstance(chosen, Mapping) else {"*": chosen}
+    return {**labels, "blank": WORDS[blank]}
 
 
 def card_of(name: str) -> Card:
@@ -253,7 +286,8 @@ def decide_labels(
         raw: (N, K), values 1, 0, -1 and NaN.
         names: Of the K labels.
         uncertain: One value for all, or one per label and ``"*"`` for the rest; labels
-            that no entry covers stay unknown (NaN).
+            that no entry covers stay unknown (NaN). ``"blank"`` says what becomes of
+            labels that the data set leaves blank: without it they stay unknown.
 
     Returns:
         A copy without -1.
@@ -261,8 +295,9 @@ def decide_labels(
     Raises:
         ConfigError: If a name is not among the labels, or a value is not 0 to 1 or NaN.
     """
+    blank = float("nan")
     if isinstance(uncertain, Mapping):
-        unknown = [name for name in uncertain if name not in (*names, "*")]
+        unknown = [name for name in uncertain if name not in (*names, "*", "blank")]
         if unknown:
             raise ConfigError(
                 f"labels among {', '.join(names)} in the policy for uncertain values",
@@ -271,15 +306,17 @@ def decide_labels(
             )
         rest = uncertain.get("*", float("nan"))
         values = [float(uncertain.get(name, rest)) for name in names]
+        blank = float(uncertain.get("blank", blank))
     else:
         values = [float(uncertain)] * len(names)
-    if any(value < 0 or value > 1 for value in values):
+    if any(value < 0 or value > 1 for value in (*values, blank)):
         raise ConfigError(
             "values from 0 to 1, or NaN, for uncertain labels",
             str(values),
             "give 0, 1, 0.5 or nan",
         )
     decided = raw.copy()
+    decided[np.isnan(raw)] = blank
     for column, value in enumerate(values):
         decided[raw[:, column] == -1, column] = value
     return decided

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -236,16 +237,16 @@ class Prepared(PairsDataModule):
         self.root = Path(root)
         self.split = split
         self.views = views
-        self.uncertain = uncertain
         self.on_error = on_error
         self.need_report = True
+        self.policy: float | Mapping[str, float] | None = WORDS.get(uncertain)
 
     def _sources(self) -> dict[str, StudySource]:
         studies, splits = open_store(
             self.root,
             split=self.split,
             views=self.views,
-            uncertain=WORDS.get(self.uncertain),
+            uncertain=self.policy,
         )
         self.has_reports = "reports" in studies.description["gives"]
         needed = self.need_report and self.has_reports

@@ -12,12 +12,11 @@ from typing import Any, ClassVar
 
 from vlp_zoo.data import DATASETS
 from vlp_zoo.data.base import OnDisk
-from vlp_zoo.data.catalogue import WORDS, card_of, load
+from vlp_zoo.data.catalogue import card_of, load, policy
 from vlp_zoo.data.datamodules import Prepared
 from vlp_zoo.data.records import Card
 from vlp_zoo.data.store import is_store
 from vlp_zoo.data.studies import FileStudies
-from vlp_zoo.errors import ConfigError
 from vlp_zoo.types import StudySource
 
 __all__ = ["Official", "Own"]
@@ -33,6 +32,8 @@ class Official(OnDisk):
         views: Keep only these views, for example [PA, AP]; None keeps all.
         uncertain: What an uncertain label (-1) becomes: card (what the data set's card
             says), nan, one, zero or half.
+        blank: What a label that the data set leaves blank becomes: nan (unknown) or
+            zero (what is not mentioned is absent, as in most papers on CheXpert).
         **kwargs: As of `OnDisk`.
     """
 
@@ -45,19 +46,14 @@ class Official(OnDisk):
         split: str = "canonical",
         views: list[str] | None = None,
         uncertain: str = "card",
+        blank: str = "nan",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if uncertain not in ("card", *WORDS):
-            raise ConfigError(
-                f"card, {', '.join(WORDS)} in --data.uncertain",
-                repr(uncertain),
-                "choose one of them",
-            )
         self.root = Path(root)
         self.split = split
         self.views = views
-        self.uncertain = uncertain
+        self.policy = policy(self.card, uncertain, blank)
         self.has_reports = "reports" in self.card.gives
 
     @cached_property
@@ -72,9 +68,9 @@ class Official(OnDisk):
             str(self.root),
             split=self.split,
             views=self.views,
-            uncertain=self.uncertain,
             on_error=self.on_error,
         )
+        prepared.policy = self.policy
         prepared.need_report = self.has_reports
         return prepared.sources
 
@@ -84,7 +80,7 @@ class Official(OnDisk):
             self.root,
             split=self.split,
             views=self.views,
-            uncertain=WORDS.get(self.uncertain),
+            uncertain=self.policy,
         )
 
 

@@ -158,8 +158,9 @@ class PreparedStudies:
                 if isinstance(words, dict)
                 else float(words)
             )
-        unsure = np.full((1, len(self.label_names)), -1, np.float32)
-        self._instead = decide_labels(unsure, self.label_names, self.uncertain)[0]
+        # A policy that names no label of the store is found now, not at the first use.
+        nothing = np.empty((0, len(self.label_names)), np.float32)
+        decide_labels(nothing, self.label_names, self.uncertain)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("store", "indices", "name", "uncertain")
@@ -311,7 +312,10 @@ class PreparedStudies:
         }
 
     def _decided(self, raw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return np.where(raw == -1, self._instead, raw) if raw.size else raw
+        if self.uncertain is None or not raw.size:
+            return raw
+        wide = decide_labels(np.atleast_2d(raw), self.label_names, self.uncertain)
+        return wide.reshape(raw.shape)
 
 
 def is_store(folder: Path) -> bool:

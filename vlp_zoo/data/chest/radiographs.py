@@ -135,14 +135,24 @@ def two_step_split(
 
     Returns:
         ``"train"``, ``"val"`` or ``"test"`` per row.
+
+    Raises:
+        ConfigError: If there are too few rows, in all or of a class.
     """
     from sklearn.model_selection import train_test_split
 
     def step(rows: list[int], size: float) -> tuple[list[int], list[int]]:
         classes = None if strata is None else [strata[row] for row in rows]
-        first, second = train_test_split(
-            rows, test_size=size, random_state=seed, stratify=classes
-        )
+        try:
+            first, second = train_test_split(
+                rows, test_size=size, random_state=seed, stratify=classes
+            )
+        except ValueError as error:
+            raise ConfigError(
+                f"enough images for a published split ({count} rows)",
+                str(error),
+                "use --data.split canonical, or the complete data set",
+            ) from error
         return list(first), list(second)
 
     _, rest = step(list(range(count)), held_out)
