@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit smoke test test-slow check format lock build clean
+.PHONY: help setup fit smoke bench test test-slow check format lock build clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ fit: setup  ## train ECAMP on the drawn chest world and evaluate its encoder
 
 smoke: setup  ## the same in seconds: a few steps, no evaluation
 	$(BIN)/vlpzoo fit --model ecamp --trainer.max_steps 4 --data.train_studies 64 --data.val_studies 32 --evaluate [] --out runs/smoke
+
+bench: setup  ## train all methods on drawn chests and write the leaderboard
+	$(BIN)/python benchmarks/leaderboard/run.py
 
 test: setup  ## fast test suite and doctests
 	$(BIN)/python -m pytest -q -n 2

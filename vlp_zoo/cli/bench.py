@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,7 +44,13 @@ def _parser() -> argparse.ArgumentParser:
             "a stopped run goes on."
         ),
     )
-    parser.add_argument("--encoder", action="append", metavar="SPEC", default=[])
+    parser.add_argument(
+        "--encoder",
+        action="append",
+        metavar="[NAME=]SPEC",
+        default=[],
+        help="may be repeated; NAME is what results call it",
+    )
     parser.add_argument(
         "--suite",
         action="append",
@@ -252,7 +259,7 @@ def evaluate(
 
     Args:
         encoders: Specs as `vlp_zoo.encoders.checkpoint.load_encoder` takes them, or
-            folders that hold encoder.safetensors.
+            folders that hold encoder.safetensors; ``NAME=SPEC`` names them.
         tasks: Tasks of a suite, or names as `build_task` takes them.
         out: Folder of the results; grows, never shrinks.
         presets: How tasks given by name are evaluated.
@@ -300,14 +307,15 @@ def evaluate(
         pooling=pooling,
     )
     _ = extraction.torch_device
-    files = [_encoder_file(spec) for spec in encoders]
+    named = [_named(spec) for spec in encoders]
+    files = [_encoder_file(spec) for _, spec in named]
     needs_text = any(protocol.needs_text for protocol in protocols.values())
     candidates = candidates_of(
         files,
         extraction,
         floors=floors,
         joints=_joints(files) if needs_text else {},
-        names=dict(zip(files, encoders, strict=True)),
+        names={f: name for f, (name, _) in zip(files, named, strict=True)},
     )
     store = ResultStore(Path(out))
     store.read()
@@ -410,6 +418,13 @@ def print_table(results: Sequence[Result]) -> None:
 
 def _note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def _named(spec: str) -> tuple[str, str]:
+    """``"mine=runs/x"`` to its name and the rest; a plain spec is its own name."""
+    name, found, rest = spec.partition("=")
+    # A path or a hub name may hold = as well, but no plain word before it.
+    return (name, rest) if found and re.fullmatch(r"[\w@+ -]+", name) else (spec, spec)
 
 
 def _encoder_file(spec: str) -> str:

@@ -1,0 +1,95 @@
+"""The leaderboard on drawn worlds: train all methods, evaluate, write the page.
+
+    python benchmarks/leaderboard/run.py            # or: make bench
+
+Every method starts from its demo config and gets the same studies and steps; the suite
+`phantom-chest` evaluates the encoders beside their untrained networks and other floors,
+and ``vlpzoo leaderboard`` writes what was found. Whatever is finished is found again: a
+second run trains and evaluates nothing and writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+METHODS = ("ecamp", "imitate", "asg", "place", "clip", "mae")
+FOLDER = Path(__file__).parent
+BUDGET = {
+    "data.train_studies": "2000",
+    "data.val_studies": "200",
+    "data.image_size": "128",
+    "data.batch_size": "32",
+    "data.keep_studies": "2400",
+    "data.num_workers": "1",
+    "trainer.max_epochs": "4",
+    "seed_everything": "0",
+}
+"""What every method gets: 8,000 pairs in 250 steps."""
+
+
+def train(method: str, out: Path) -> Path:
+    """Train a method, or find it trained; the folder of its run."""
+    done = out / method / "done.json"
+    options = {"config": f"demo/{method}", **BUDGET, "evaluate": "[]"}
+    command = ["fit", *(f"--{key}={value}" for key, value in options.items())]
+    command.append(f"--out={out / method}")
+    if done.is_file():
+        record = json.loads(done.read_text())
+        if record["command"] != command:
+            raise SystemExit(
+                f"{out / method} was trained by another command: choose another --out"
+            )
+        return Path(record["folder"])
+    started = time.monotonic()
+    print(f"train {method}", flush=True)
+    (out / method).mkdir(parents=True, exist_ok=True)
+    with (out / method / "log.txt").open("w") as log:
+        code = vlpzoo(*command, log=log)
+    if code:
+        raise SystemExit(f"failed, see {out / method / 'log.txt'}")
+    newest = max(
+        (out / method).rglob("encoder.safetensors"), key=lambda p: p.stat().st_mtime
+    )
+    seconds = round(time.monotonic() - started)
+    record = {"command": command, "folder": str(newest.parent), "seconds": seconds}
+    done.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"  {seconds} s", flush=True)
+    return newest.parent
+
+
+def vlpzoo(*words: str, log: object = None) -> int:
+    """Run one command of the package as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "vlp_zoo", *words],
+        check=False,
+        stdout=log,  # type: ignore[call-overload]
+        stderr=subprocess.STDOUT if log else None,
+    ).returncode
+
+
+def main() -> int:
+    """Train, evaluate, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/leaderboard"))
+    parser.add_argument("--board", type=Path, default=FOLDER, help="where pages go")
+    parser.add_argument("--suite", action="append", default=[])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    options = parser.parse_args()
+    folders = {method: train(method, options.out) for method in options.methods}
+    encoders = [f"--encoder={name}={folder}" for name, folder in folders.items()]
+    suites = [f"--suite={name}" for name in options.suite or ["phantom-chest"]]
+    code = vlpzoo("bench", *encoders, *suites, f"--out={options.out / 'results'}")
+    if code:
+        return code
+    return vlpzoo(
+        "leaderboard", f"--results={options.out / 'results'}", f"--out={options.board}"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
