@@ -64,12 +64,13 @@ def train(method: str, out: Path) -> Path:
 
 def vlpzoo(*words: str, log: object = None) -> int:
     """Run one command of the package as a process of its own."""
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "vlp_zoo", *words],
         check=False,
         stdout=log,  # type: ignore[call-overload]
         stderr=subprocess.STDOUT if log else None,
-    ).returncode
+    )
+    return int(done.returncode)
 
 
 def main() -> int:
