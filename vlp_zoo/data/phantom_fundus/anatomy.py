@@ -56,6 +56,7 @@ class EyeBuild:
     disc: tuple[float, float]
     disc_size: tuple[float, float]
     disc_tilt: float
+    disc_light: float
     cup_shift: float
     pigment: float
     tessellation: float
@@ -81,6 +82,7 @@ class EyeBuild:
             disc=(float(x + own.normal(0, 0.03)), float(y + own.normal(0, 0.03))),
             disc_size=(float(wide), float(wide * both.uniform(1.04, 1.16))),
             disc_tilt=float(own.normal(0, 0.12)),
+            disc_light=float(both.uniform(0.55, 1.0)),
             cup_shift=float(own.uniform(-0.05, 0.01)),
             pigment=float(both.uniform(0, 1)),
             tessellation=float(both.beta(1.2, 2.2)),

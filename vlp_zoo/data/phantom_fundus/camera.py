@@ -26,6 +26,9 @@ CAMERAS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]
 }
 """Invented makes: mean and spread of red, green and blue that each tends to."""
 
+LAPLACIAN = 0.6745 * 20**0.5
+"""Median size of the Laplacian of white noise of unit variance."""
+
 
 @dataclass(frozen=True, slots=True)
 class Camera:
@@ -47,7 +50,8 @@ class Camera:
         haze: Scattered light from cloudy media, 0 to 1.
         blur: Standard deviation in pixels of a picture of 224.
         sharpen: Strength of the camera's own sharpening.
-        noise: Standard deviation in grey levels.
+        noise: Standard deviation of grain and fine texture together, in grey levels of
+            a picture of 224 pixels.
         glare: Light that leaks in at the margin, 0 to 1.
         seed: Of noise.
     """
@@ -100,7 +104,7 @@ class Camera:
             haze=float(rng.uniform(0.35, 0.75) if cloudy < 0.12 else 0.3 * cloudy**3),
             blur=float(rng.uniform(0.8, 1.3) if soft < 0.1 else rng.uniform(0.2, 0.7)),
             sharpen=float(rng.uniform(0.0, 0.6)),
-            noise=float(rng.uniform(0.8, 3.2)),
+            noise=float(rng.uniform(1.4, 4.6)),
             glare=float(max(0.0, rng.uniform(-1.2, 0.8))),
             seed=int(rng.integers(2**31)),
         )
@@ -176,6 +180,8 @@ def photograph(light: Field, canvas: Canvas, camera: Camera) -> npt.NDArray[np.u
     rim *= np.float32(0.35 * camera.glare) * np.clip(x * fx + y * fy, 0, 0.4) * 2.5
     inner = window[::2, ::2] > 0.99
     white = canvas.noise("white", rng)
+    # Small pictures have more texture per pixel, which the grain has to drown.
+    wanted_noise = camera.noise * max(1.0, 224 / size) ** 0.6
     picture = np.empty((size, size, 3), np.uint8)
     for channel, plane in enumerate(light):
         tone = plane * lit
@@ -194,8 +200,10 @@ def photograph(light: Field, canvas: Canvas, camera: Camera) -> npt.NDArray[np.u
             gain = spread / max(float(deviation[0, 0]), 1e-4)
             tone = (tone - np.float32(middle[0, 0])) * np.float32(gain)
             tone += np.float32(wanted)
-        grain = np.roll(white, 37 * channel, 1)
-        tone += np.float32(camera.noise) * grain
+        # Texture counts as noise too: the grain is what is missing to the wanted sum.
+        texture = np.median(np.abs(cv2.Laplacian(tone, cv2.CV_32F))[::2, ::2][inner])
+        missing = wanted_noise**2 - (float(texture) / LAPLACIAN) ** 2
+        tone += np.float32(max(missing, 0.4) ** 0.5) * np.roll(white, 37 * channel, 1)
         picture[..., channel] = np.clip(tone, 3, 255) * window
     return picture
 

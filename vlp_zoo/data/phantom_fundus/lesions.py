@@ -84,16 +84,16 @@ def microaneurysms(
         points = _central(rng, count, 0.3, 1.0)
     else:
         points = _positions(scene, rng, place, count, 0.45)
-    field, mask = blobs(scene.canvas, points, _sizes(rng, len(points), 0.022, 0.037))
+    field, mask = blobs(scene.canvas, points, _sizes(rng, len(points), 0.026, 0.042))
     _bleed(scene, field, 0.8 * _strength(lesion))
     return mask
 
 
 def blots(scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator) -> Mask:
     """Dot and blot hemorrhages: round, ragged, within the retina."""
-    count = 2 + int(16 * lesion.amount**2)
+    count = 2 + int(18 * lesion.amount**2)
     points = _positions(scene, rng, place, count, 0.5)
-    sizes = 0.035 + 0.085 * _sizes(rng, len(points), 0, 1) ** 2
+    sizes = 0.04 + 0.10 * _sizes(rng, len(points), 0, 1) ** 2
     sizes[0] = max(sizes[0], 0.07)
     field, mask = blobs(scene.canvas, points, sizes, None, 0.45, rng)
     _bleed(scene, smooth(field, 0.012 * scene.canvas.scale), 0.75 * _strength(lesion))
@@ -165,12 +165,12 @@ def exudates(
     else:
         heads = _positions(scene, rng, place, 2, 1.3, 0.9, FIELD_REACH - 0.2)
         heads = heads[: 1 + (lesion.amount > 0.6)]
-        count = 5 + int(24 * lesion.amount)
+        count = 6 + int(32 * lesion.amount)
         pick = rng.integers(0, len(heads), CANDIDATES)[:count]
         points = heads[pick] + 0.13 * np.clip(
             rng.normal(0, 1, (CANDIDATES, 2))[:count], -1.7, 1.7
         )
-    sizes = 0.02 + 0.042 * _sizes(rng, len(points), 0, 1) ** 2
+    sizes = 0.022 + 0.05 * _sizes(rng, len(points), 0, 1) ** 2
     field, mask = blobs(canvas, points, sizes, None, 0.4, rng)
     cover(scene.light, 0.85 * _strength(lesion) * field, (0.97, 0.86, 0.42))
     return mask
@@ -184,7 +184,7 @@ def cotton_wool(
     count = 1 + int(2.5 * lesion.amount)
     points = _positions(scene, rng, place, count, 0.9, 0.85, FIELD_REACH - 0.2)
     half = np.stack(
-        [_sizes(rng, len(points), 0.11, 0.19), _sizes(rng, len(points), 0.08, 0.12)], 1
+        [_sizes(rng, len(points), 0.12, 0.21), _sizes(rng, len(points), 0.09, 0.14)], 1
     )
     angle = rng.uniform(0, np.pi, len(points))
     field, mask = blobs(canvas, points, half, angle, 0.35, rng)

@@ -170,7 +170,7 @@ def _background(canvas: Canvas, build: EyeBuild) -> Field:
     """Choroid and pigment epithelium, (3, H, W)."""
     rng = np.random.default_rng((build.seed, 11))
     cloud = canvas.noise("cloud", rng, 1.4)
-    weave = canvas.noise("patch", rng, 0.55)
+    weave = canvas.noise("patch", rng, 0.8)
     # Between choroidal vessels lies pigment; the darker the eye, the less one sees.
     vessels = np.exp(-np.square(weave * np.float32(2.2)))
     stripes = build.tessellation * (vessels - np.float32(0.5))
@@ -211,10 +211,10 @@ def _nerve_head(scene: Scene) -> None:
         moved = moved - np.array([0.09 * build.crescent, 0], np.float32)
         cover(scene.light, 0.4 * canvas.polygon(moved, 0.03), (0.82, 0.54, 0.30))
     disc = canvas.polygon(margin, 0.025)
-    cover(scene.light, 0.92 * disc, (0.85, 0.43, 0.22))
+    cover(scene.light, np.float32(0.95 * build.disc_light) * disc, (0.85, 0.43, 0.22))
     outline = cup_outline(build, facts)
     cup = canvas.polygon(outline, 0.03)
-    cover(scene.light, 0.88 * cup, (0.93, 0.68, 0.37))
+    cover(scene.light, np.float32(0.92 * build.disc_light) * cup, (0.93, 0.68, 0.37))
     deep = canvas.polygon(outline.mean(0) + 0.55 * (outline - outline.mean(0)), 0.05)
     cover(scene.light, 0.5 * deep, (0.98, 0.79, 0.48))
     scene.structures["optic disc"] = np.asarray(canvas.polygon(margin) > 0.5)
