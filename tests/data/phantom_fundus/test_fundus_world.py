@@ -218,8 +218,8 @@ def test_the_camera_gives_nothing_away(count: int) -> None:
     """No label is read from colour, contrast, noise, field, make, haze or eye.
 
     Under chance the AUROC of n1 positives and n0 negatives has a standard error of
-    sqrt((n0 + n1 + 1) / (12 n0 n1)); 4.5 of those leave the 15 x 14 looks a chance of
-    one in 700 of failing on a world without shortcuts.
+    sqrt((n0 + n1 + 1) / (12 n0 n1)); 4.5 of those leave the 15 x 15 looks a chance of
+    one in 650 of failing on a world without shortcuts.
     """
     crowd = PhantomFundusSource("train", count, image_size=128)
     measured = np.stack([measured_camera(crowd[i].image) for i in range(count)])
