@@ -34,7 +34,16 @@ from torch.nn import functional as F
 from vlp_zoo.data.phantom.acquisition import measured_exposure
 from vlp_zoo.data.phantom.chest import PhantomChestSource
 
-__all__ = ["main"]
+__all__ = [
+    "SmallNet",
+    "areas",
+    "linear_scores",
+    "main",
+    "network_scores",
+    "print_table",
+    "thumbnails",
+    "train_network",
+]
 
 FEWEST_POSITIVES = 10
 Array = npt.NDArray[np.float32]
@@ -70,7 +79,7 @@ def _acquisition(
     return np.column_stack([np.stack(rows), is_pa]).astype(np.float32)
 
 
-def _scores(
+def areas(
     truth: Array, score: npt.NDArray[np.floating[Any]]
 ) -> npt.NDArray[np.float64]:
     """AUROC of each label; NaN with too few positives."""
@@ -83,9 +92,10 @@ def _scores(
     return out
 
 
-def _linear(
+def linear_scores(
     features: Array, labels: Array, test: Array, strength: float
 ) -> npt.NDArray[np.float64]:
+    """Scores of logistic regression for each label; unknown ones are left out."""
     score = np.zeros((len(test), labels.shape[1]))
     for label in range(labels.shape[1]):
         known = ~np.isnan(labels[:, label])
@@ -99,7 +109,8 @@ def _linear(
     return score
 
 
-def _thumbnails(pictures: npt.NDArray[np.uint8]) -> Array:
+def thumbnails(pictures: npt.NDArray[np.uint8]) -> Array:
+    """Pictures of 32 pixels as rows, (N, 1024 times the channels)."""
     small = [
         cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA).ravel()
         for picture in pictures
@@ -132,10 +143,10 @@ class Residual(nn.Module):
 class SmallNet(nn.Module):
     """A narrow residual network with mean and maximum pooling."""
 
-    def __init__(self, labels: int, width: int = 16) -> None:
+    def __init__(self, labels: int, width: int = 16, channels: int = 1) -> None:
         super().__init__()
         self.maps = nn.Sequential(
-            nn.Conv2d(1, width, 5, 2, 2, bias=False),
+            nn.Conv2d(channels, width, 5, 2, 2, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
             Residual(width, 2 * width, 2),
@@ -145,7 +156,7 @@ class SmallNet(nn.Module):
         self.head = nn.Linear(16 * width, labels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images uint8 (B, 1, H, W) to logits (B, K)."""
+        """Images uint8 (B, C, H, W) to logits (B, K)."""
         maps = self.maps(
             ((images.float() - 127) / 60).to(memory_format=torch.channels_last)
         )
@@ -153,13 +164,22 @@ class SmallNet(nn.Module):
         return logits
 
 
-def _train(
+def _planes(pictures: npt.NDArray[np.uint8]) -> Tensor:
+    """Grey (N, H, W) or colour (N, H, W, 3) to planes (N, C, H, W)."""
+    images = torch.from_numpy(pictures)
+    return images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+
+
+def train_network(
     pictures: npt.NDArray[np.uint8], labels: Array, epochs: int, seed: int
 ) -> SmallNet:
+    """Train a `SmallNet` on pictures (N, H, W) or (N, H, W, 3) with every label."""
     torch.manual_seed(seed)
-    images, truth = torch.from_numpy(pictures)[:, None], torch.from_numpy(labels)
+    images, truth = _planes(pictures), torch.from_numpy(labels)
     # On a CPU this memory format more than halves the time.
-    net = SmallNet(truth.shape[1]).to(memory_format=torch.channels_last)
+    net = SmallNet(truth.shape[1], channels=images.shape[1]).to(
+        memory_format=torch.channels_last
+    )
     batch, count = 64, len(images)
     steps = count // batch
     optimiser = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
@@ -190,12 +210,27 @@ def _train(
 
 
 @torch.no_grad()
-def _predict(
+def network_scores(
     net: SmallNet, pictures: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.floating[Any]]:
-    images = torch.from_numpy(pictures)[:, None]
+    """Logits of each label, (N, K)."""
+    images = _planes(pictures)
     scores = torch.cat([net(part) for part in torch.split(images, 128)])
     return np.asarray(scores.numpy(), np.float32)
+
+
+def print_table(
+    names: tuple[str, ...], truth: Array, scores: dict[str, npt.NDArray[np.float64]]
+) -> None:
+    """Print AUROC of each label in Markdown, and their mean."""
+    print(f"| label | positives | {' | '.join(scores)} |")
+    print(f"|---|---:|{'---:|' * len(scores)}")
+    for place, label in enumerate(names):
+        positives = int(np.nansum(truth[:, place]))
+        cells = " | ".join(f"{score[place]:.3f}" for score in scores.values())
+        print(f"| {label} | {positives} | {cells} |")
+    means = " | ".join(f"{np.nanmean(score):.3f}" for score in scores.values())
+    print(f"| **macro** |  | {means} |")
 
 
 def main() -> None:
@@ -215,32 +250,25 @@ def main() -> None:
     pictures, labels, is_pa = draw("train", options.train)
     unseen, truth, unseen_pa = draw("test", options.test)
 
-    pca = PCA(50, random_state=0).fit(_thumbnails(pictures))
+    pca = PCA(50, random_state=0).fit(thumbnails(pictures))
     train_parts, test_parts = (
-        pca.transform(_thumbnails(images)) for images in (pictures, unseen)
+        pca.transform(thumbnails(images)) for images in (pictures, unseen)
     )
     columns: dict[str, npt.NDArray[np.floating[Any]]] = {
-        "acquisition": _linear(
+        "acquisition": linear_scores(
             _acquisition(pictures, is_pa),
             labels,
             _acquisition(unseen, unseen_pa),
             1.0,
         ),
-        "pixel floor": _linear(train_parts, labels, test_parts, 0.1),
+        "pixel floor": linear_scores(train_parts, labels, test_parts, 0.1),
     }
     if not options.floor_only:
-        net = _train(pictures, labels, options.epochs, options.seed)
-        columns["network"] = _predict(net, unseen)
-    scores = {name: _scores(truth, score) for name, score in columns.items()}
+        net = train_network(pictures, labels, options.epochs, options.seed)
+        columns["network"] = network_scores(net, unseen)
+    scores = {name: areas(truth, score) for name, score in columns.items()}
 
-    print(f"| label | positives | {' | '.join(scores)} |")
-    print(f"|---|---:|{'---:|' * len(scores)}")
-    for place, label in enumerate(PhantomChestSource.label_names):
-        positives = int(np.nansum(truth[:, place]))
-        cells = " | ".join(f"{score[place]:.3f}" for score in scores.values())
-        print(f"| {label} | {positives} | {cells} |")
-    means = " | ".join(f"{np.nanmean(score):.3f}" for score in scores.values())
-    print(f"| **macro** |  | {means} |")
+    print_table(PhantomChestSource.label_names, truth, scores)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ EXAMPLES = """examples:
   vlpzoo synth chest --layout mimic-cxr --studies 200 --out phantom
   vlpzoo synth chest --layout pairs --studies 500 --out pairs --views all
   vlpzoo synth chest --contact-sheet sheet.png
+  vlpzoo synth fundus --layout pairs --studies 500 --out pairs --eyes both
 """
 
 
@@ -30,12 +31,14 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("world", choices=("chest",), help="which phantom world")
+    parser.add_argument(
+        "world", choices=("chest", "fundus"), help="which phantom world"
+    )
     parser.add_argument(
         "--layout",
         choices=("mimic-cxr", "pairs"),
         help="mimic-cxr: the official MIMIC-CXR-JPG folders, reports and tables; "
-        "pairs: images and one pairs.csv",
+        "pairs: images and one pairs.csv, with masks of the fundus world",
     )
     parser.add_argument("--out", type=Path, help="folder to write to")
     parser.add_argument(
@@ -54,8 +57,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--views",
         choices=("frontal", "all"),
-        default="frontal",
-        help="one PA or AP image per study, or its lateral image as well",
+        help="chest: one PA or AP image per study (the default), or its lateral image "
+        "as well",
+    )
+    parser.add_argument(
+        "--eyes",
+        choices=("one", "both"),
+        help="fundus: one eye per visit (the default), or both",
     )
     parser.add_argument(
         "--overwrite",
@@ -78,23 +86,33 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.contact_sheet is None and (options.layout is None or not options.out):
         parser.error("give --layout and --out, or --contact-sheet")
+    if options.world == "fundus":
+        if options.layout == "mimic-cxr" or options.views is not None:
+            parser.error("fundus has --layout pairs, and --eyes in place of --views")
+        options.choice = options.eyes or "one"
+    else:
+        if options.eyes is not None:
+            parser.error("chest has --views in place of --eyes")
+        options.choice = options.views or "frontal"
     if options.contact_sheet is not None:
         return _sheet(options)
     return _layout(options)
 
 
 def _sheet(options: argparse.Namespace) -> int:
-    from vlp_zoo.data.phantom.chest import PhantomChestSource
-    from vlp_zoo.data.phantom.sheet import write_contact_sheet
+    from vlp_zoo.data.phantom import chest, sheet
+    from vlp_zoo.data.phantom_fundus import fundus
+    from vlp_zoo.data.phantom_fundus import sheet as fundus_sheet
 
-    source = PhantomChestSource(
-        "train",
-        max(options.studies, 600),
-        options.seed,
-        options.image_size,
-        options.views,
-    )
-    labels = write_contact_sheet(options.contact_sheet, source)
+    place, seed, size = options.contact_sheet, options.seed, options.image_size
+    if options.world == "chest":
+        count = max(options.studies, 600)
+        chests = chest.PhantomChestSource("train", count, seed, size, options.choice)
+        labels = sheet.write_contact_sheet(place, chests)
+    else:
+        count = max(options.studies, 1500)
+        eyes = fundus.PhantomFundusSource("train", count, seed, size, options.choice)
+        labels = fundus_sheet.write_contact_sheet(place, eyes)
     print(f"{options.contact_sheet}: {len(labels)} examples")
     return 0
 
@@ -103,10 +121,14 @@ def _layout(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from vlp_zoo.data.phantom.mimic_layout import write_mimic_layout
-    from vlp_zoo.data.phantom.pairs_layout import write_pairs_layout
+    from vlp_zoo.data.phantom import mimic_layout, pairs_layout
+    from vlp_zoo.data.phantom_fundus import pairs_layout as fundus_layout
 
-    write = write_mimic_layout if options.layout == "mimic-cxr" else write_pairs_layout
+    write = {
+        ("chest", "mimic-cxr"): mimic_layout.write_mimic_layout,
+        ("chest", "pairs"): pairs_layout.write_pairs_layout,
+        ("fundus", "pairs"): fundus_layout.write_pairs_layout,
+    }[options.world, options.layout]
     with Progress(console=Console(file=sys.stderr), transient=True) as progress:
         task = progress.add_task("drawing", total=None)
         images = write(
@@ -114,7 +136,7 @@ def _layout(options: argparse.Namespace) -> int:
             options.studies,
             options.seed,
             options.image_size,
-            options.views,
+            options.choice,
             options.overwrite,
             lambda done, total: progress.update(task, completed=done, total=total),
         )

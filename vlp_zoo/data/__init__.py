@@ -39,6 +39,7 @@ DATASETS: dict[str, str] = {
 
 DATAMODULES: dict[str, str] = {
     "phantom_chest": "vlp_zoo.data.datamodules.PhantomChest",
+    "phantom_fundus": "vlp_zoo.data.datamodules.PhantomFundus",
     "pairs": "vlp_zoo.data.datamodules.Pairs",
     "mimic_cxr": "vlp_zoo.data.datamodules.MIMICCXR",
     "own": "vlp_zoo.data.official.Own",

@@ -17,7 +17,14 @@ from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.types import StudySource
 
-__all__ = ["MIMICCXR", "Pairs", "PairsDataModule", "PhantomChest", "Prepared"]
+__all__ = [
+    "MIMICCXR",
+    "Pairs",
+    "PairsDataModule",
+    "PhantomChest",
+    "PhantomFundus",
+    "Prepared",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +70,53 @@ class PhantomChest(PairsDataModule):
                 seed=self.world_seed,
                 image_size=self.image_size,
                 views=self.views,
+            )
+            for split, studies in self.studies.items()
+            if studies > 0
+        }
+
+
+class PhantomFundus(PairsDataModule):
+    """Drawn colour fundus photographs with written reports; nothing to download.
+
+    Args:
+        train_studies: Visits in the training split.
+        val_studies: Visits in the validation split.
+        test_studies: Visits in the test split.
+        image_size: Side of the square images in pixels.
+        eyes: "one" for one photograph per visit, "both" for right and left eye.
+        world_seed: Seed of the drawn patients; another seed is another clinic.
+        **kwargs: As of `PairsDataModule`.
+    """
+
+    def __init__(
+        self,
+        *,
+        train_studies: int = 2000,
+        val_studies: int = 200,
+        test_studies: int = 400,
+        image_size: int = 224,
+        eyes: Literal["one", "both"] = "one",
+        world_seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.studies = {"train": train_studies, "val": val_studies}
+        self.studies["test"] = test_studies
+        self.image_size = image_size
+        self.eyes = eyes
+        self.world_seed = world_seed
+
+    def _sources(self) -> dict[str, StudySource]:
+        from vlp_zoo.data.phantom_fundus.fundus import PhantomFundusSource
+
+        return {
+            split: PhantomFundusSource(
+                split=split,
+                studies=studies,
+                seed=self.world_seed,
+                image_size=self.image_size,
+                eyes=self.eyes,
             )
             for split, studies in self.studies.items()
             if studies > 0

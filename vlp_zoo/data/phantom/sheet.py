@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ from vlp_zoo.data.phantom.facts import LABELS, label_states
 from vlp_zoo.data.phantom.folder import write_atomically
 from vlp_zoo.types import Study
 
-__all__ = ["pick_examples", "write_contact_sheet"]
+__all__ = ["compose_sheet", "pick_examples", "write_contact_sheet"]
 
 COLUMNS = 5
 CAPTION = 62
@@ -92,6 +93,34 @@ def _palette() -> Image.Image:
     return palette
 
 
+def compose_sheet(
+    tiles: Sequence[tuple[str, str, npt.NDArray[np.uint8]]], side: int
+) -> Image.Image:
+    """Pictures in rows, each with its title and a few lines of its report.
+
+    Args:
+        tiles: Title, words and picture (side, side, 3) of each.
+        side: Pixels of one picture.
+    """
+    rows = -(-len(tiles) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * side, rows * (side + CAPTION)), (18, 18, 18))
+    pen = ImageDraw.Draw(sheet)
+    heading, small = ImageFont.load_default(12), ImageFont.load_default(9)
+    for place, (title, words, tile) in enumerate(tiles):
+        left = side * (place % COLUMNS)
+        top = (side + CAPTION) * (place // COLUMNS)
+        sheet.paste(Image.fromarray(tile), (left, top))
+        lines = textwrap.wrap(words, max(20, side // 5))
+        if len(lines) > 4:
+            lines = [*lines[:3], f"{lines[3]} ..."]
+        pen.text((left + 4, top + side + 2), title, (235, 235, 235), heading)
+        pen.multiline_text(
+            (left + 4, top + side + 17), "\n".join(lines), (170, 170, 170), small,
+            spacing=1,
+        )  # fmt: skip
+    return sheet
+
+
 def write_contact_sheet(
     path: Path, source: PhantomChestSource, side: int = 200
 ) -> list[str]:
@@ -106,24 +135,12 @@ def write_contact_sheet(
         The labels on the sheet, in order.
     """
     examples = pick_examples(source)
-    rows = -(-len(examples) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * side, rows * (side + CAPTION)), (18, 18, 18))
-    pen = ImageDraw.Draw(sheet)
-    title, small = ImageFont.load_default(12), ImageFont.load_default(9)
-    for place, (label, index) in enumerate(examples):
+    tiles = []
+    for label, index in examples:
         study = source[index]
-        left = side * (place % COLUMNS)
-        top = (side + CAPTION) * (place // COLUMNS)
-        sheet.paste(Image.fromarray(_tile(study, label, side)), (left, top))
         words = study.report.impression or study.report.findings
-        lines = textwrap.wrap(words, max(20, side // 5))
-        if len(lines) > 4:
-            lines = [*lines[:3], f"{lines[3]} ..."]
-        pen.text((left + 4, top + side + 2), label, (235, 235, 235), title)
-        pen.multiline_text(
-            (left + 4, top + side + 17), "\n".join(lines), (170, 170, 170), small,
-            spacing=1,
-        )  # fmt: skip
+        tiles.append((label, words, _tile(study, label, side)))
+    sheet = compose_sheet(tiles, side)
     packed = io.BytesIO()
     reduced = sheet.quantize(palette=_palette(), dither=Image.Dither.NONE)
     reduced.save(packed, "PNG", optimize=True)

@@ -1,0 +1,1 @@
+"""A drawn world of colour fundus photographs with written reports."""
