@@ -15,7 +15,7 @@ __all__ = ["PHANTOM_STUDIES", "TASKS", "build_task"]
 PHANTOM_STUDIES = {"train": 2000, "val": 500, "test": 1000}
 """Drawn studies per split: minutes on a laptop, intervals of about +-0.02."""
 
-DRAWN = {"phantom_chest": "PhantomChest"}
+DRAWN = {"phantom_chest": "PhantomChest", "phantom_fundus": "PhantomFundus"}
 TASKS = (
     f"{', '.join(DRAWN)}, pairs:TABLE.csv, NAME:ROOT (vlpzoo info datasets lists names),"
     " READER.py:ROOT"

@@ -18,6 +18,7 @@ from torch import nn
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.features import Extraction
+from vlp_zoo.evaluation.guard import learning
 from vlp_zoo.evaluation.logistic import LogisticFit, fit_path
 from vlp_zoo.evaluation.metrics import label_values, macro
 from vlp_zoo.evaluation.protocol import (
@@ -169,13 +170,14 @@ def score(
     """
     train = task.splits["train"]
     chosen = training_cases(task, protocol.fraction, seed)
-    probe = fit_probe(
-        features["train"][chosen],
-        train.labels[chosen],
-        features["val"],
-        task.splits["val"].labels,
-        protocol,
-    )
+    with learning(protocol.name):
+        probe = fit_probe(
+            features["train"][chosen],
+            train.labels[chosen],
+            features["val"],
+            task.splits["val"].labels,
+            protocol,
+        )
     fit = probe.fit
     untrained = {
         label: f"one class only in {len(chosen)} training cases"

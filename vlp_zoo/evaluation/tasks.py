@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.errors import DataRejectedError, DatasetNotFoundError, PatientLeakError
+from vlp_zoo.evaluation.guard import Guarded
 from vlp_zoo.types import Report, Study, StudySource
 
 __all__ = ["SPLITS", "Selected", "Task", "with_known_labels"]
@@ -65,6 +66,9 @@ class Task:
         for split in SPLITS:
             self._check_labels(split)
         self._check_patients()
+        if not isinstance(self.splits["test"], Guarded):
+            guarded = {**self.splits, "test": Guarded(self.splits["test"])}
+            object.__setattr__(self, "splits", guarded)
 
     @property
     def label_names(self) -> tuple[str, ...]:
