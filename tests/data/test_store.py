@@ -245,6 +245,8 @@ def test_colour_boxes_and_masks_land_at_the_stored_size(tmp_path: Path) -> None:
     expected[:4, :4] = True
     assert np.array_equal(study.masks["lesion"], expected)
     assert not study.masks["speck"].any()
+    assert studies.mask_names(0) == list(study.masks)
+    assert studies.facts_of(0) == study.facts
     assert studies.description["notes"] == {"mask_vanished": 1}
     assert study.report.context is None
     files = sorted((tmp_path / "store" / "masks").rglob("*.png"))

@@ -211,6 +211,16 @@ class PreparedStudies:
         """The boxes of one study, in pixels of the stored image."""
         return parse_boxes(self._cell(index, "boxes"))
 
+    def mask_names(self, index: int) -> list[str]:
+        """Names of the masks of one study, nothing decoded."""
+        entries = json.loads(self._cell(index, "masks"))
+        return list(dict.fromkeys(entry["name"] for entry in entries))
+
+    def facts_of(self, index: int) -> Mapping[str, Any]:
+        """What else is known of one study, nothing decoded."""
+        facts: dict[str, Any] = _frozen(json.loads(self._cell(index, "facts")))
+        return facts
+
     def masks_of(
         self, index: int, height: int, width: int
     ) -> dict[str, npt.NDArray[np.bool_]]:

@@ -167,6 +167,14 @@ class FileStudies:
         boxes = self.boxes[index]
         return parse_boxes(boxes) if isinstance(boxes, str) else boxes
 
+    def mask_names(self, index: int) -> list[str]:
+        """Names of the masks of one study, nothing decoded."""
+        return list(dict.fromkeys(mask.name for mask in self.masks[index]))
+
+    def facts_of(self, index: int) -> Mapping[str, Any]:
+        """What else is known of one study, nothing decoded."""
+        return self.facts[index]
+
     def masks_of(
         self, index: int, height: int, width: int
     ) -> dict[str, npt.NDArray[np.bool_]]:

@@ -35,6 +35,7 @@ PROTOCOLS: dict[str, str] = {
     "zero-shot": "vlp_zoo.evaluation.alignment.ZeroShot",
     "finetune": "vlp_zoo.evaluation.finetune.FineTune",
     "retrieval": "vlp_zoo.evaluation.alignment.Retrieve",
+    "segmentation": "vlp_zoo.evaluation.segmentation.Segment",
 }
 """Kind of evaluation to its class, as an import path."""
 

@@ -1,0 +1,384 @@
+"""``vlp-seg`` and its relatives: masks from a frozen or tuned encoder.
+
+The step is chosen by the Dice of validation images that have the structure; a pixel is
+marked above a probability of 0.5, always. The number of trained parameters is stored.
+Every convention of Dice is computed, each under its own name, and the one that gives
+an empty prediction on an empty mask a 1 has the score of a model that never marks
+anything beside it: on test lists in use that is up to 0.78.
+
+That model is also a candidate: the floor ``prevalence`` is run as always empty. The
+floor ``pixels`` gets the same decoder on the image itself, 32 x 32 pixels large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.decoders import has_maps
+from vlp_zoo.evaluation.features import Extraction
+from vlp_zoo.evaluation.learner import Plan, Predictions, predict
+from vlp_zoo.evaluation.mask_truth import MaskRule, structures_of
+from vlp_zoo.evaluation.metrics import macro
+from vlp_zoo.evaluation.overlap_metrics import (
+    Overlap,
+    dice_with_empty,
+    empty_floor,
+    false_area,
+    pixel_average_precision,
+    pooled_dice,
+    pooled_dice_with_background,
+    positive_dice,
+    positive_iou,
+)
+from vlp_zoo.evaluation.protocol import (
+    Candidate,
+    Measure,
+    Outcome,
+    Protocol,
+    training_cases,
+)
+from vlp_zoo.evaluation.results import Cases
+from vlp_zoo.evaluation.segmenter import (
+    LOSSES,
+    THRESHOLD,
+    AlwaysEmpty,
+    Masked,
+    Segmenter,
+    histograms_of,
+    overlap_of,
+)
+from vlp_zoo.evaluation.statistics import (
+    Interval,
+    Statistic,
+    case_means,
+    interval,
+    paired_interval,
+)
+from vlp_zoo.evaluation.tasks import Selected, Task
+from vlp_zoo.evaluation.training import fit
+
+__all__ = ["OVERLAPS", "Segment"]
+
+OVERLAPS: dict[str, Callable[[Overlap], Statistic]] = {
+    "dice_positive": lambda counts: case_means(positive_dice(counts)),
+    "dice_all": lambda counts: case_means(dice_with_empty(counts)),
+    "dice_all_floor": lambda counts: case_means(empty_floor(counts)),
+    "dice_micro": lambda counts: partial(pooled_dice, counts),
+    "iou_positive": lambda counts: case_means(positive_iou(counts)),
+    "false_area": lambda counts: case_means(false_area(counts)),
+    "dice_with_background": lambda counts: partial(pooled_dice_with_background, counts),
+}
+"""Metrics that pixel counts decide, by name: Dice of the images that have the
+structure; Dice of all, empty on empty = 1, and what an always-empty model gets by it;
+Dice over the pixels of all images; IoU of the images that have it; share of the image
+that is marked where it is not; BenchX's mean of structure and background. Each is a
+mean over the structures."""
+
+HEADLINES = ("dice_positive", "dice_all", "dice_micro", "dice_with_background")
+
+
+@dataclass(frozen=True)
+class Segment(Protocol):
+    """Settings of the preset.
+
+    Attributes:
+        decoder: A name of `vlp_zoo.evaluation.decoders.DECODERS`, or ``by-network``.
+        decoder_width: Channels inside it.
+        frozen: Train the decoder only; the encoder stays in evaluation mode.
+        size: Side of the input; 0 = the encoder's own. A ViT takes the nearest multiple
+            of its patch, and what cannot be resized its own; the details say so.
+        structures: What is marked; empty = all names of masks in the training split.
+        absent: What a missing mask means where nothing else says: see
+            `vlp_zoo.evaluation.mask_truth`.
+        loss: One of `LOSSES`.
+        steps: Optimiser steps at label fractions up to 1 %, up to 10 % and above.
+        batch_size: Cases per step.
+        learning_rate: Peak of the decoder's.
+        encoder_learning_rate: Peak of the encoder's, where it is tuned.
+        weight_decay: Of matrices and kernels.
+        optimiser: As of `Plan`.
+        schedule: As of `Plan`.
+        warmup: As of `Plan`.
+        layer_decay: Each block of a ViT learns by this factor slower than the one
+            above it.
+        evaluations: Looks at the validation split.
+        select: Metric that chooses the step.
+        reported: Metric that is the headline.
+        augment: A name of `vlp_zoo.augment.PIPELINES`; masks move with the image.
+        flip: Chance of mirroring; it swaps left and right.
+        crop_content: Cut away a dark surround first; nothing is marked there.
+        clip: Largest norm of the gradient; 0 does not clip.
+    """
+
+    decoder: str = "upernet"
+    decoder_width: int = 256
+    frozen: bool = True
+    size: int = 512
+    structures: tuple[str, ...] = ()
+    absent: str = "unknown"
+    loss: str = "bce+dice"
+    steps: tuple[int, int, int] = (1500, 5000, 20000)
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    encoder_learning_rate: float = 1e-4
+    weight_decay: float = 0.05
+    optimiser: str = "adamw"
+    schedule: str = "poly"
+    warmup: float = 0.05
+    layer_decay: float = 1.0
+    evaluations: int = 20
+    select: str = "dice_positive"
+    reported: str = "dice_positive"
+    augment: str = "dense"
+    flip: float = 0.0
+    crop_content: bool = False
+    clip: float = 1.0
+    name: str = "vlp-seg"
+
+    needs: ClassVar[frozenset[str]] = frozenset({"masks"})
+    reads_pixels: ClassVar[bool] = True
+    headline: ClassVar[str] = "dice_positive"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (
+            len(self.steps) != 3
+            or self.size < 0
+            or self.loss not in LOSSES
+            or self.select not in HEADLINES
+            or self.reported not in HEADLINES
+        ):
+            raise ConfigError(
+                f"three numbers of steps; a size of 0 or more; a loss among "
+                f"{', '.join(LOSSES)}; select and reported among "
+                f"{', '.join(HEADLINES)}",
+                f"{self.steps}, {self.size}, {self.loss!r}, {self.select!r}, "
+                f"{self.reported!r}",
+                "correct the preset",
+            )
+
+    def plan(self) -> Plan:
+        """Length and speed at the protocol's label fraction."""
+        few, some, all_ = self.steps
+        steps = few if self.fraction <= 0.01 else some if self.fraction <= 0.1 else all_
+        return Plan(
+            steps=steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            optimiser=self.optimiser,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            evaluations=self.evaluations,
+            clip=self.clip,
+        )
+
+    def refusal(self, candidate: Candidate, task: Task) -> str | None:
+        """As of every protocol; the floor without pixels is the always-empty one."""
+        if hasattr(candidate.module, "constant_features"):
+            missing = sorted(self.needs - task.gives)
+            return f"{task.name} has no {' and no '.join(missing)}" if missing else None
+        reason = super().refusal(candidate, task)
+        if reason is None and not has_maps(candidate.module):
+            return f"{candidate.subject.name} gives no feature maps"
+        return reason
+
+    def rule(self, task: Task) -> MaskRule:
+        """Structures of a task, and which of them a study was annotated for.
+
+        Raises:
+            ConfigError: If no training study has a mask.
+        """
+        names = self.structures or structures_of(task.splits["train"])
+        return MaskRule(names, task.label_names, self.absent)
+
+    def measure(
+        self, candidate: Candidate, task: Task, seed: int, extraction: Extraction
+    ) -> Outcome:
+        """Train, then score the test split in the frame in which it was annotated."""
+        rule = self.rule(task)
+        chosen = training_cases(task, self.fraction, seed)
+        train, seen = _annotated(task, rule, chosen)
+        details: dict[str, Any] = {
+            "threshold": THRESHOLD,
+            "structures": list(rule.structures),
+            "training_cases_not_annotated": len(chosen) - len(train),
+        }
+        learner: Masked
+        if hasattr(candidate.module, "constant_features"):
+            learner = AlwaysEmpty(rule, 32)
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                learner = Segmenter(candidate.module, rule, self)
+            score = partial(_validation_score, self.select)
+            val = task.splits["val"]
+            fitted = fit(learner, train, val, self.plan(), score, seed, extraction)
+            details |= {
+                "input_size": learner.size,
+                "input_size_note": learner.dense.note,
+                "encoder_parameters_trained": sum(
+                    p.numel() for p in learner.dense.parameters() if p.requires_grad
+                ),
+                **fitted.details(),
+            }
+        learner.ranking = True
+        found = predict(learner, task.splits["test"], extraction)
+        missing = {
+            name: f"not annotated in {len(train)} training cases"
+            for name, count in zip(rule.structures, seen, strict=True)
+            if not count
+        }
+        return self._scored(found, task, rule, seed, len(train), missing, details)
+
+    def difference(
+        self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int
+    ) -> tuple[Interval, dict[str, float | None]]:
+        """Headline of ``one`` minus that of ``two``, paired over test patients."""
+        used = [k for k, name in enumerate(one.label_names) if name not in undefined]
+        pair = [OVERLAPS[self.reported](_columns(_stored(c), used)) for c in (one, two)]
+        found = paired_interval(
+            pair[0], pair[1], one.patient_ids, replicates=self.replicates, seed=seed
+        )
+        once = np.ones((len(one.uids), 1), np.float32)
+        gaps = (np.atleast_2d(pair[0](once)) - np.atleast_2d(pair[1](once)))[:, 0]
+        per_label: dict[str, float | None] = dict.fromkeys(one.label_names, None)
+        for k, gap in zip(used, gaps, strict=True):
+            per_label[one.label_names[k]] = float(gap)
+        return found, per_label
+
+    def _scored(
+        self,
+        found: Predictions,
+        task: Task,
+        rule: MaskRule,
+        seed: int,
+        n_train: int,
+        missing: dict[str, str],
+        details: Mapping[str, Any],
+    ) -> Outcome:
+        test, counts = task.splits["test"], overlap_of(found)
+        names = rule.structures
+        positives = (counts.actual > 0).sum(0)
+        for name, count in zip(names, positives, strict=True):
+            if count < max(1, task.min_positives):
+                missing.setdefault(name, f"{count} test cases with it")
+        used = [k for k, name in enumerate(names) if name not in missing]
+        kept = _columns(counts, used)
+        order = dict.fromkeys((self.reported, "dice_all", "dice_all_floor", *OVERLAPS))
+        statistics = {metric: OVERLAPS[metric](kept) for metric in order}
+        histograms = histograms_of(found)[:, used]
+        statistics["pixel_auprc"] = partial(pixel_average_precision, histograms)
+        measures = []
+        for metric, statistic in statistics.items():
+            sure = interval(
+                statistic, test.patient_ids, replicates=self.replicates, seed=seed
+            )
+            values = np.atleast_2d(statistic(np.ones((len(test), 1), np.float32)))
+            per_label: dict[str, float | None] = dict.fromkeys(names, None) | {
+                names[k]: _number(float(value[0]))
+                for k, value in zip(used, values, strict=True)
+            }
+            extra = {"undefined_in_replicates": sure.undefined}
+            measures.append(
+                Measure(
+                    metric,
+                    sure.value,
+                    _number(sure.low),
+                    _number(sure.high),
+                    per_label,
+                    extra,
+                )
+            )
+        shared = {
+            "structures_used": len(used),
+            "test_cases_by_structure": {
+                name: {
+                    "with": int(positives[k]),
+                    "empty": int(
+                        ((counts.pixels > 0) & (counts.actual == 0))[:, k].sum()
+                    ),
+                    "not_annotated": int((counts.pixels == 0)[:, k].sum()),
+                }
+                for k, name in enumerate(names)
+            },
+            "always_empty": {
+                "dice_positive": 0.0,
+                "dice_all": _mean(OVERLAPS["dice_all_floor"](kept), len(test)),
+            },
+            **details,
+        }
+        cases = _rows(counts, test.uids, test.patient_ids, names)
+        return Outcome(measures, cases, n_train, missing, shared)
+
+
+def _annotated(
+    task: Task, rule: MaskRule, chosen: npt.NDArray[np.int64]
+) -> tuple[Selected, list[int]]:
+    """Training cases with a known structure, and in how many each is known."""
+    source = task.splits["train"]
+    flags = np.stack([rule.known_in(source, int(i)) for i in chosen])
+    kept = [int(i) for i, known in zip(chosen, flags, strict=True) if known.any()]
+    if not kept:
+        raise ConfigError(
+            f"a training case of {task.name} that was annotated for "
+            f"{', '.join(rule.structures)}",
+            f"none of {len(chosen)}",
+            "raise --fractions, or give studies with masks",
+        )
+    return Selected(source, kept), [int(count) for count in flags.sum(0)]
+
+
+def _validation_score(metric: str, predictions: Predictions) -> float:
+    value = _mean(OVERLAPS[metric](overlap_of(predictions)), len(predictions))
+    if np.isnan(value):
+        raise ConfigError(
+            "a validation case with a mask to choose the step on",
+            f"none in {len(predictions)} cases",
+            "enlarge the validation split",
+        )
+    return value
+
+
+def _mean(statistic: Statistic, cases: int) -> float:
+    values = np.atleast_2d(statistic(np.ones((cases, 1), np.float32)))
+    return float(macro(values)[0])
+
+
+def _columns(counts: Overlap, used: Sequence[int]) -> Overlap:
+    return Overlap(*(getattr(counts, f.name)[:, list(used)] for f in fields(Overlap)))
+
+
+def _rows(
+    counts: Overlap, uids: list[str], patients: list[str], names: tuple[str, ...]
+) -> Cases:
+    """Counts per case; label = whether the structure is there, score = its Dice."""
+    known = counts.pixels > 0
+    present = np.where(known, counts.actual > 0, np.nan).astype(np.float32)
+    columns = {
+        f"{entry.name} {name}": getattr(counts, entry.name)[:, k]
+        for entry in fields(Overlap)
+        for k, name in enumerate(names)
+    }
+    return Cases(uids, patients, names, present, dice_with_empty(counts), columns)
+
+
+def _stored(cases: Cases) -> Overlap:
+    return Overlap(
+        *(
+            np.stack([cases.columns[f"{f.name} {n}"] for n in cases.label_names], 1)
+            for f in fields(Overlap)
+        )
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
