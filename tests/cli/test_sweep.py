@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
-from vlp_zoo.cli import bench, main
+from vlp_zoo.cli import bench_options, main
 from vlp_zoo.cli.names import config_names, expand
 from vlp_zoo.cli.sweep import sweep_names, sweep_path
 from vlp_zoo.errors import ConfigError, DependencyNotFoundError, VLPZooError
@@ -655,7 +655,7 @@ def test_every_flag_of_a_packaged_sweep_exists(
         # Values that contradict each other are refused by the method itself.
         getattr(importlib.import_module(module), method)(**model["init_args"].as_dict())
         for evaluation in each.order.commands[1:]:
-            bench._parser().parse_args(evaluation[1:])
+            bench_options.bench_parser().parse_args(evaluation[1:])
 
 
 @pytest.mark.parametrize("name", sweep_names())

@@ -117,10 +117,11 @@ def build_task(
         if rule is not None and rule.legacy:
             legacy = " ".join(rule.issues) or f"the legacy split {split}"
     sources = data.sources
-    if "labels" in gives and next(iter(sources.values())).label_names:
-        sources = {split: with_known_labels(s) for split, s in sources.items()}
-    else:
+    if not next(iter(sources.values())).label_names:
         gives.discard("labels")
+    elif not gives & {"boxes", "masks"}:
+        # Elsewhere a study without labels still has something to be judged by.
+        sources = {split: with_known_labels(s) for split, s in sources.items()}
     # A table keeps its name when it moves; the hashes tell tables apart.
     plain = kind if not place else f"{Path(kind).stem}:{Path(place).name}"
     return Task(

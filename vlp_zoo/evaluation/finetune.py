@@ -79,6 +79,7 @@ class FineTune(Protocol):
     name: str = "vlp-finetune"
 
     reads_pixels: ClassVar[bool] = True
+    draws_weights: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

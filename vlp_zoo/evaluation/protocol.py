@@ -118,6 +118,8 @@ class Protocol(ABC):
     """Whether it needs the encoder itself, so that floors without one are left out."""
     learns: ClassVar[bool] = True
     """Whether labels are learnt from; if not, fractions and seeds change nothing."""
+    draws_weights: ClassVar[bool] = False
+    """Whether new weights are drawn, so that seeds matter with all labels too."""
     headline: ClassVar[str] = "macro_auroc"
 
     def __post_init__(self) -> None:

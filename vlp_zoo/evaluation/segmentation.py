@@ -145,6 +145,7 @@ class Segment(Protocol):
 
     needs: ClassVar[frozenset[str]] = frozenset({"masks"})
     reads_pixels: ClassVar[bool] = True
+    draws_weights: ClassVar[bool] = True
     headline: ClassVar[str] = "dice_positive"
 
     def __post_init__(self) -> None:

@@ -150,11 +150,11 @@ def candidates_of(
 
 
 def runs_of(
-    fractions: Sequence[float], seeds: Sequence[int]
+    fractions: Sequence[float], seeds: Sequence[int], draws_weights: bool = False
 ) -> Iterator[tuple[float, int]]:
-    """Fraction and seed of each run; with all labels nothing depends on the seed."""
+    """Fraction and seed of each run; with all labels only new weights hang on it."""
     for fraction in fractions:
-        for seed in seeds if fraction < 1 else seeds[:1]:
+        for seed in seeds if fraction < 1 or draws_weights else seeds[:1]:
             yield fraction, seed
 
 
@@ -272,7 +272,9 @@ def cells_of(
 ) -> Iterator[Cell]:
     """Every run that is possible; impossible ones are named once, with the reason."""
     for protocol in protocols:
-        asked = runs_of(fractions, seeds) if protocol.learns else [(1.0, seeds[0])]
+        asked = [(1.0, seeds[0])]
+        if protocol.learns:
+            asked = list(runs_of(fractions, seeds, protocol.draws_weights))
         possible = []
         for candidate in candidates:
             reason = protocol.refusal(candidate, task)

@@ -24,6 +24,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from vlp_zoo.errors import NonFiniteLossError, VLPZooError
 from vlp_zoo.evaluation.features import Extraction
+from vlp_zoo.evaluation.guard import learning
 from vlp_zoo.evaluation.learner import (
     Batch,
     Fitted,
@@ -75,9 +76,12 @@ def fit(
     if processes == 1 and device.type == "cuda":
         devices = [device.index or 0]
     per_process = max(1, min(plan.batch_size, len(train)) // processes)
+    learner.train()
     with (
         tempfile.TemporaryDirectory() as folder,
         torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+        _quiet(),
+        learning(type(learner).__name__),
     ):
         torch.manual_seed(seed)
         loop = _Loop(

@@ -1,0 +1,146 @@
+"""The options of ``vlpzoo bench``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from vlp_zoo.cli.tasks import PHANTOM_STUDIES, TASKS
+from vlp_zoo.errors import ConfigError
+
+__all__ = ["bench_parser"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(
+            "options that vlpzoo bench understands", message, "vlpzoo bench --help"
+        )
+
+
+def bench_parser() -> argparse.ArgumentParser:
+    """All options, with their help."""
+    parser = _Parser(
+        prog="vlpzoo bench",
+        description="Evaluate encoders, floors beside them.",
+        epilog=(
+            "Encoders: FILE.safetensors or the folder of a run (from vlpzoo fit), "
+            "timm:NAME, random:NAME, official:LAYOUT:FILE. Zero-shot and retrieval need "
+            "the folder of a run whose method has a text head. Results are found again: "
+            "a stopped run goes on."
+        ),
+    )
+    parser.add_argument(
+        "--encoder",
+        action="append",
+        metavar="[NAME=]SPEC",
+        default=[],
+        help="may be repeated; NAME is what results call it",
+    )
+    parser.add_argument(
+        "--suite",
+        action="append",
+        metavar="SUITE",
+        default=[],
+        help="tasks, presets, fractions and seeds by name (vlpzoo info suites)",
+    )
+    parser.add_argument(
+        "--task", action="append", metavar="TASK", default=[], help=TASKS
+    )
+    parser.add_argument(
+        "--preset",
+        action="append",
+        metavar="PRESET",
+        default=[],
+        help="how --task is evaluated (vlp-linear); vlpzoo info presets lists them",
+    )
+    parser.add_argument(
+        "--root",
+        action="append",
+        metavar="NAME=DIR",
+        default=[],
+        help="where a suite's data set lies on disk",
+    )
+    parser.add_argument(
+        "--fractions",
+        type=float,
+        nargs="+",
+        metavar="F",
+        help="shares of training patients whose labels are used (1.0, or the suite's)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="S",
+        help="draws of patients at fractions below 1, and of new weights (0, or the "
+        "suite's)",
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
+    parser.add_argument(
+        "--bootstrap", type=int, default=1000, help="replicates; 0 = no intervals"
+    )
+    parser.add_argument(
+        "--no-floors", action="store_true", help="leave out random init and pixels"
+    )
+    parser.add_argument(
+        "--label-prefix",
+        default="label_",
+        help="pairs: start of the names of label columns (label_)",
+    )
+    for split in ("val", "test"):
+        parser.add_argument(
+            f"--{split}-fraction",
+            type=float,
+            default=0.1,
+            help=f"pairs without split column: share of {split} patients (0.1); for an "
+            "encoder trained on the table, no more than at training",
+        )
+    parser.add_argument(
+        "--min-positives",
+        type=int,
+        default=10,
+        help="labels with fewer test positives or negatives do not count (10)",
+    )
+    parser.add_argument(
+        "--image-size", type=int, default=224, help="drawn worlds: side of the images"
+    )
+    parser.add_argument(
+        "--studies",
+        type=int,
+        nargs=3,
+        metavar=("TRAIN", "VAL", "TEST"),
+        help=f"drawn worlds: studies per split {tuple(PHANTOM_STUDIES.values())}",
+    )
+    parser.add_argument(
+        "--split",
+        default="canonical",
+        help="NAME:ROOT: rule that splits the data set (canonical)",
+    )
+    parser.add_argument(
+        "--views", nargs="+", help="files: keep these views only, such as PA AP"
+    )
+    parser.add_argument(
+        "--blank",
+        choices=["nan", "zero"],
+        default="nan",
+        help="NAME:ROOT: labels left blank are unknown (nan) or absent (zero)",
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=["raise", "skip"],
+        default="raise",
+        help="stop at files that cannot be read, or list them and go on (raise)",
+    )
+    parser.add_argument("--pooling", choices=["global", "mean"], default="global")
+    parser.add_argument("--precision", choices=["32", "bf16"], default="32")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--num-workers", type=int, default=2)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show splits, labels and the plan; encode nothing",
+    )
+    return parser
