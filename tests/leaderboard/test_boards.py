@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.leaderboard.board_results import HOSTILE, stub_results
+from tests.leaderboard.board_results import HOSTILE
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.evaluation.metrics import label_values
 from vlp_zoo.evaluation.results import Cases, Result, ResultStore
@@ -25,15 +25,6 @@ from vlp_zoo.leaderboard.boards import (
     metric_title,
 )
 from vlp_zoo.leaderboard.runs import read_runs
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("results")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VLPZOO_CACHE", str(root / "cache"))
-        stub_results(root / "bench")
-    return root / "bench"
 
 
 @pytest.fixture(scope="module")

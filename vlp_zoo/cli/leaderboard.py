@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         help="replicates of differences and means, more where many encoders meet; "
         "0 = stored intervals only (1000)",
     )
+    parser.add_argument(
+        "--no-html", action="store_true", help="leave out the page, which needs Jinja2"
+    )
     return parser
 
 
@@ -76,6 +79,10 @@ def main(argv: list[str]) -> int:
         "LEADERBOARD.md": markdown(boards, reported),
         "leaderboard.csv": csv_text(boards),
     }
+    if not options.no_html:
+        from vlp_zoo.leaderboard.page import page
+
+        files["leaderboard.html"] = page(boards, reported)
     for name, content in files.items():
         write_whole(options.out / name, content)
         print(options.out / name)

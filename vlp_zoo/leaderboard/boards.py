@@ -155,6 +155,28 @@ class Board:
         return tuple(entry for entry in self.entries if entry.role != "encoder")
 
     @property
+    def unbeaten(self) -> frozenset[str]:
+        """The best encoder, and those not shown to be worse (Holm's p of 0.05)."""
+        ranked = [
+            entry.name
+            for entry in self.encoders
+            if (score := entry.scores.get(self.headline)) and score.value is not None
+        ]
+        if len(ranked) < 2:
+            return frozenset()
+        best = ranked[0]
+        tied = {
+            *(
+                each
+                for pair in self.pairs
+                if best in (pair.first, pair.second)
+                if pair.adjusted is not None and pair.adjusted >= 0.05
+                for each in (pair.first, pair.second)
+            ),
+        }
+        return frozenset({best, *tied})
+
+    @property
     def column(self) -> tuple[str, ...]:
         """What boards of one curve share: all but the fraction."""
         row = self.shared

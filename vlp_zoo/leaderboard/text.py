@@ -56,6 +56,10 @@ NOTES = (
         "2 / (replicates + 1); Holm's correction is over the pairs of one table."
     ),
     (
+        "Bold is the best encoder and every one not shown to be worse (p of Holm at "
+        "least 0.05), which does not show them to be equal."
+    ),
+    (
         "Intervals cover neither the training of an encoder nor, beyond Holm's correction "
         "within a table, the comparison of many numbers."
     ),
@@ -122,6 +126,8 @@ def caption(board: Board) -> list[str]:
         )
     if "chance" in row.details:
         lines.append(f"chance: {number(float(row.details['chance']))}")
+    elif board.headline == "macro_auroc" and not row.n_train:
+        lines.append(f"chance: {number(0.5)}")
     lines += [f"known issue: {issue}" for issue in board.issues]
     if row.undefined:
         left_out = "; ".join(f"{k} ({v})" for k, v in sorted(row.undefined.items()))
@@ -202,9 +208,12 @@ def _table(board: Board) -> Iterator[str]:
     for entry in board.entries:
         gaps = {gap.random: gap.estimate for gap in reversed(entry.gaps)}
         name = _cell(entry.name)
+        score = spelt(entry.scores.get(board.headline))
+        if entry.name in board.unbeaten:
+            score = f"**{score}**"
         cells = [
             name if entry.role == "encoder" else f"*floor:* {name}",
-            spelt(entry.scores.get(board.headline)),
+            score,
             spelt(gaps.get(True), sign=True),
             spelt(gaps.get(False), sign=True),
             *(
