@@ -18,12 +18,9 @@ from vlp_zoo.evaluation.statistics import (
     hierarchical_interval,
     paired_interval,
 )
-from vlp_zoo.leaderboard.boards import (
-    Board,
-    higher_is_better,
-    make_boards,
-    metric_title,
-)
+from vlp_zoo.leaderboard.boards import Board, make_boards
+from vlp_zoo.leaderboard.metric_names import higher_is_better
+from vlp_zoo.leaderboard.replicates import statistic_of
 from vlp_zoo.leaderboard.runs import read_runs
 
 
@@ -270,11 +267,9 @@ def test_the_newest_of_equal_runs_counts(folder: Path, tmp_path: Path) -> None:
 
 
 def test_names_of_metrics_say_which_way_is_better() -> None:
-    assert metric_title("i2t_recall@10") == "I2T recall@10"
-    assert metric_title("macro_auroc") == "macro AUROC"
     assert not higher_is_better("macro_brier")
-    assert not higher_is_better("i2t_median_rank")
-    assert higher_is_better("macro_auroc")
+    assert not higher_is_better("macro_ece")
+    assert higher_is_better("i2t_recall@10")
 
 
 def test_rows_of_a_newer_schema_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -283,3 +278,24 @@ def test_rows_of_a_newer_schema_are_refused(folder: Path, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="schema 99"):
         read_runs([tmp_path])
     assert Result.from_json(json.dumps(record)).schema == 1
+
+
+def test_statistics_of_what_a_case_stores() -> None:
+    ranks = np.array([1.0, 4.0, 9.0, 12.0])
+    dice = np.array([0.5, np.nan, 1.0, 0.0])
+    empty = np.empty((4, 0))
+    cases = Cases(
+        *(list("abcd"), list("ppqr"), (), empty.astype(np.float32), empty),
+        {"i2t_rank": ranks, "dice_positive": dice, "text": np.array(list("wxyz"))},
+    )
+    once = np.ones((4, 1), np.float32)
+    for metric, expected in (
+        ("i2t_recall@1", 0.25),
+        ("i2t_recall@10", 0.75),
+        ("dice_positive", 0.5),
+    ):
+        found = statistic_of(metric, cases, ())
+        assert found is not None
+        assert float(found(once).squeeze()) == pytest.approx(expected)
+    for metric in ("i2t_median_rank", "t2i_recall@1", "text", "macro_auroc"):
+        assert statistic_of(metric, cases, ()) is None

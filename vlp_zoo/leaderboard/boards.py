@@ -18,7 +18,7 @@ import numpy as np
 from vlp_zoo.evaluation.comparison import holm
 from vlp_zoo.evaluation.results import Cases, Result, result_key
 from vlp_zoo.evaluation.suite import PIXELS
-from vlp_zoo.evaluation.table import ACRONYMS
+from vlp_zoo.leaderboard.metric_names import higher_is_better
 from vlp_zoo.leaderboard.replicates import (
     Estimate,
     Replicated,
@@ -40,16 +40,11 @@ __all__ = [
     "Entry",
     "Gap",
     "Pair",
-    "higher_is_better",
     "make_boards",
-    "metric_title",
 ]
 
 NOT_OF_THE_METRIC = {*OF_THE_ENCODER, "fraction", "replicates", "known_issues", "name"}
 """Settings that do not change what a number means, or have a place of their own."""
-
-LOWER = {"brier", "distance", "ece", "error", "loss", "mae", "rank"}
-"""Words in the names of metrics of which less is better."""
 
 TOLERANCE = 1e-6
 """By how much a value made again from its cases may differ from the stored one."""
@@ -207,20 +202,13 @@ def make_boards(runs: Sequence[Run], *, replicates: int = 1000) -> list[Board]:
     ]
     return sorted(
         boards,
-        key=lambda board: (*board.column[:4], board.shared.fraction, board.key),
+        key=lambda board: (
+            *board.column[:4],
+            board.shared.fraction,
+            min(entry.seeds for entry in board.entries),
+            board.key,
+        ),
     )
-
-
-def metric_title(metric: str) -> str:
-    """``macro_auroc`` to ``macro AUROC``."""
-    words = metric.replace("_", " ").replace("@", " @").split()
-    titled = " ".join(w.upper() if w in ACRONYMS else w for w in words)
-    return titled.replace(" @", "@")
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better, told by the words of its name."""
-    return not LOWER & set(metric.split("_"))
 
 
 def _defining(row: Result) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from importlib.resources import files
 from typing import Any
 
 from vlp_zoo.errors import DependencyNotFoundError
-from vlp_zoo.leaderboard.boards import Board, Entry, higher_is_better, metric_title
+from vlp_zoo.leaderboard.boards import Board, Entry
 from vlp_zoo.leaderboard.curves import Curve, make_curves, pooled_reliability
+from vlp_zoo.leaderboard.metric_names import higher_is_better, metric_title
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported, by_source
 from vlp_zoo.leaderboard.svg import (
@@ -309,7 +310,8 @@ def _forests(board: Board) -> list[dict[str, Any]]:
     found = []
     if floors:
         found.append(_forest("Against floors", floors, what))
-    tested = f"p after Holm's correction over {len(pairs)} pairs; coloured below 0.05."
+    count = "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
+    tested = f"p after Holm's correction over {count}; coloured below 0.05."
     if pairs:
         title = "Encoder against encoder"
         found.append(_forest(title, pairs[:SHOWN], what, tested))

@@ -7,13 +7,8 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 
-from vlp_zoo.leaderboard.boards import (
-    Board,
-    Entry,
-    Pair,
-    higher_is_better,
-    metric_title,
-)
+from vlp_zoo.leaderboard.boards import Board, Entry, Pair
+from vlp_zoo.leaderboard.metric_names import higher_is_better, metric_title
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported, by_source
 
