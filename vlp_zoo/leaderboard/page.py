@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
+
 from vlp_zoo.errors import DependencyNotFoundError
-from vlp_zoo.leaderboard.boards import Board, Entry
+from vlp_zoo.leaderboard.boards import Board
 from vlp_zoo.leaderboard.curves import Curve, make_curves, pooled_reliability
+from vlp_zoo.leaderboard.groups import GroupTable, group_tables
 from vlp_zoo.leaderboard.metric_names import higher_is_better, metric_title
+from vlp_zoo.leaderboard.provenance import provenance_of
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported, by_source
 from vlp_zoo.leaderboard.svg import (
@@ -28,9 +31,11 @@ from vlp_zoo.leaderboard.svg import (
     series,
 )
 from vlp_zoo.leaderboard.text import (
+    FLOORS,
     NOTES,
     board_title,
     caption,
+    floor_kinds,
     number,
     percent,
     spelt,
@@ -238,7 +243,7 @@ def _shown(board: Board, colours: dict[str, str]) -> dict[str, Any]:
         }
         for metric in board.metrics
     ]
-    kinds = sorted({gap.random for e in board.entries for gap in e.gaps}, reverse=True)
+    kinds = floor_kinds(board)
     blocks = []
     for entries in (board.encoders, board.floors):
         rows = []
@@ -263,7 +268,7 @@ def _shown(board: Board, colours: dict[str, str]) -> dict[str, Any]:
                     "draws": len(entry.runs),
                     "flags": entry.flags,
                     "search": " ".join((entry.name, board_title(board), *entry.flags)),
-                    "drawer": _drawer(board, entry),
+                    "drawer": provenance_of(board, entry),
                 }
             )
         blocks.append(rows)
@@ -272,13 +277,14 @@ def _shown(board: Board, colours: dict[str, str]) -> dict[str, Any]:
         "title": board_title(board),
         "short": board_title(board).removeprefix(f"{board.shared.task}: "),
         "metrics": metrics,
-        "gaps": ["minus random init" if k else "minus pixels" for k in kinds],
+        "gaps": [FLOORS[kind] for kind in kinds],
         "flagged": any(entry.flags for entry in board.entries),
         "blocks": blocks,
         "caption": caption(board),
         "issues": board.issues,
         "forests": _forests(board),
         "reliability": _reliability(board, colours),
+        "groups": [_grouped(table) for table in group_tables(board)],
         "replicates": board.replicates,
         "pairs": len(board.pairs),
     }
@@ -350,6 +356,28 @@ def _reliability(board: Board, colours: dict[str, str]) -> list[dict[str, str]]:
     ]
 
 
+def _grouped(table: GroupTable) -> dict[str, Any]:
+    """A cell per group, and the gap between best and worst."""
+    rows = []
+    for name, slices in table.rows:
+        cells = []
+        for group in table.groups:
+            made = slices.groups.get(group)
+            low, high = (None, None) if made is None else (made.low, made.high)
+            if low is None or np.isnan(low):
+                low = high = None
+            cells.append(_value(Estimate(made.value, low, high) if made else None))
+        gap = None if np.isnan(slices.gap) else slices.gap
+        rows.append({"name": name, "cells": cells, "gap": _value(Estimate(gap))})
+    left_out = {k: v for _, slices in table.rows for k, v in slices.left_out.items()}
+    return {
+        "column": table.column,
+        "groups": table.groups,
+        "rows": rows,
+        "left_out": sorted(left_out.items()),
+    }
+
+
 def _value(
     estimate: Estimate | None,
     *,
@@ -369,57 +397,4 @@ def _value(
         "span": span,
         "value": f"{estimate.value:.9f}",
         "side": verdict(estimate, metric) if metric else "",
-    }
-
-
-def _drawer(board: Board, entry: Entry) -> dict[str, Any]:
-    """Everything that is known of how a row came about."""
-    row = entry.runs[0].head
-    preset = {k: v for k, v in sorted(row.settings.items()) if k != "known_issues"}
-    labels = list(row.per_label)
-    return {
-        "facts": [
-            ("role", entry.role),
-            ("weights SHA-256", row.encoder_sha256),
-            ("task", row.task),
-            ("split SHA-256", row.split_sha256),
-            ("data SHA-256", row.data_sha256),
-            ("preset", row.protocol),
-            ("test", f"{row.n} cases of {row.n_patients} patients"),
-            ("command", str(row.details.get("command", "not stored"))),
-        ],
-        "settings": [(k, json.dumps(v, ensure_ascii=False)) for k, v in preset.items()],
-        "issues": board.issues,
-        "runs": [
-            {
-                "seed": run.head.seed,
-                "value": spelt(Estimate(run.head.value, run.head.low, run.head.high)),
-                "facts": [
-                    ("key", run.head.key),
-                    ("commit", run.head.commit or "unknown"),
-                    ("date", run.head.date),
-                    ("device", run.head.device),
-                    ("wall time", f"{run.head.seconds:g} s"),
-                    ("training cases", str(run.head.n_train)),
-                    (
-                        "versions",
-                        ", ".join(
-                            f"{k} {v}" for k, v in sorted(run.head.versions.items())
-                        ),
-                    ),
-                    ("predictions", run.head.predictions or "none"),
-                    ("details", json.dumps(run.head.details, ensure_ascii=False)),
-                ],
-            }
-            for run in entry.runs
-        ],
-        "labels": [
-            (
-                label,
-                [number(run.head.per_label.get(label)) for run in entry.runs],
-                row.undefined.get(label, ""),
-            )
-            for label in labels
-        ],
-        "metric": metric_title(board.headline),
     }

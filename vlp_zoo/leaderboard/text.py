@@ -13,10 +13,12 @@ from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported, by_source
 
 __all__ = [
+    "FLOORS",
     "NOTES",
     "board_title",
     "caption",
     "csv_text",
+    "floor_kinds",
     "markdown",
     "number",
     "percent",
@@ -60,6 +62,16 @@ NOTES = (
     ),
     "Research only, not for clinical use.",
 )
+
+
+FLOORS = {True: "minus random init", False: "minus pixels"}
+"""Heads of the columns of differences, by `Gap.random`."""
+
+
+def floor_kinds(board: Board) -> list[bool]:
+    """Which of `FLOORS` a board has, random copies first."""
+    held = {gap.random for entry in board.entries for gap in entry.gaps}
+    return sorted(held, reverse=True)
 
 
 def number(value: float | None, *, sign: bool = False, digits: int = 3) -> str:
@@ -194,9 +206,11 @@ def _table(board: Board) -> Iterator[str]:
     yield from (f"{_cell(line)}." for line in caption(board))
     yield ""
     others = board.metrics[1:]
+    kinds = floor_kinds(board)
+    flagged = any(entry.flags for entry in board.entries)
     heads = [
-        *("encoder", metric_title(board.headline), "minus random init"),
-        *("minus pixels", *map(metric_title, others), "draws", "flags"),
+        *("encoder", metric_title(board.headline), *(FLOORS[kind] for kind in kinds)),
+        *(*map(metric_title, others), "draws", *(["flags"] if flagged else [])),
     ]
     yield f"| {' | '.join(map(_cell, heads))} |"
     yield "|" + "---|" * len(heads)
@@ -209,14 +223,13 @@ def _table(board: Board) -> Iterator[str]:
         cells = [
             name if entry.role == "encoder" else f"*floor:* {name}",
             score,
-            spelt(gaps.get(True), sign=True),
-            spelt(gaps.get(False), sign=True),
+            *(spelt(gaps.get(kind), sign=True) for kind in kinds),
             *(
                 number(entry.scores[m].value) if m in entry.scores else ""
                 for m in others
             ),
             str(len(entry.runs)),
-            ", ".join(entry.flags),
+            *([", ".join(entry.flags)] if flagged else []),
         ]
         yield f"| {' | '.join(cells)} |"
     if board.pairs:
