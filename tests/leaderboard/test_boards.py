@@ -111,6 +111,7 @@ def test_differences_are_those_of_the_paired_interval(boards: list[Board]) -> No
         (expected.low, expected.high), abs=1e-12
     )
     assert pair.adjusted == pair.estimate.p_value == pytest.approx(2 / 41)
+    assert board.unbeaten == {"wide"}
     gap = {gap.floor: gap.estimate for gap in wide.gaps}["pixels"]
     expected = paired_interval(
         statistic(one), statistic(floor), one.patient_ids, replicates=40
@@ -197,6 +198,7 @@ def test_rows_that_are_not_current_are_flagged(folder: Path, tmp_path: Path) -> 
     )
     assert "0.0.1" in wide.flags["other version"]
     assert not board.pairs
+    assert board.unbeaten == {"wide", HOSTILE}
     # The stored difference is all that is left.
     assert [gap.floor for gap in wide.gaps] == ["pixels"]
     older = _copied(

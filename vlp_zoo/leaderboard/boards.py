@@ -160,16 +160,15 @@ class Board:
         if len(ranked) < 2:
             return frozenset()
         best = ranked[0]
-        tied = {
-            *(
-                each
-                for pair in self.pairs
-                if best in (pair.first, pair.second)
-                if pair.adjusted is not None and pair.adjusted >= 0.05
-                for each in (pair.first, pair.second)
-            ),
+        worse = {
+            name
+            for pair in self.pairs
+            if best in (pair.first, pair.second)
+            if pair.adjusted is not None and pair.adjusted < 0.05
+            for name in (pair.first, pair.second)
         }
-        return frozenset({best, *tied})
+        # What cannot be compared has not been shown to be worse either.
+        return frozenset({best, *ranked} - (worse - {best}))
 
     @property
     def column(self) -> tuple[str, ...]:

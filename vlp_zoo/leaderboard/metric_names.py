@@ -18,7 +18,9 @@ def metric_title(metric: str) -> str:
         ('macro AUROC', 'I2T recall@10')
     """
     words = metric.replace("_", " ").replace("@", " @").split()
-    titled = " ".join(w.upper() if w in ACRONYMS else w for w in words)
+    titled = " ".join(
+        w.upper() if w in ACRONYMS else w.replace("brier", "Brier") for w in words
+    )
     return titled.replace(" @", "@")
 
 

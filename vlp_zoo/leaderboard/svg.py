@@ -150,8 +150,8 @@ def forest_figure(rows: Sequence[ForestRow], label: str) -> str:
     """
     # Text is as wide as it is: the drawing begins where the longest label ends.
     shown = [" minus ".join(_cut(name, 24) for name in row.names) for row in rows]
-    left = 24 + int(6.3 * max(len(label) for label in shown))
-    right, step, top = 212, 24, 8
+    left = 24 + int(6.0 * max(len(label) for label in shown))
+    right, step, top = 232, 24, 8
     width = left + 290 + right
     height = top + step * len(rows) + 42
     bounds = [
