@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from tests.leaderboard.board_results import HOSTILE
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.evaluation.metrics import label_values
+from vlp_zoo.evaluation.overlap_metrics import Overlap
 from vlp_zoo.evaluation.results import Cases, Result, ResultStore
 from vlp_zoo.evaluation.statistics import (
     Statistic,
@@ -301,3 +302,25 @@ def test_statistics_of_what_a_case_stores() -> None:
         assert float(found(once).squeeze()) == pytest.approx(expected)
     for metric in ("i2t_median_rank", "t2i_recall@1", "text", "macro_auroc"):
         assert statistic_of(metric, cases, ()) is None
+
+
+def test_masks_are_compared_by_their_pixel_counts() -> None:
+    # One structure in two of three cases; found whole, and half.
+    counts = Overlap(
+        *(np.array([c]).T for c in ([4, 2, 1], [4, 4, 0], [4, 2, 0], [9] * 3))
+    )
+    columns = {
+        f"{entry.name} lung": getattr(counts, entry.name)[:, 0]
+        for entry in fields(Overlap)
+    }
+    labels = np.array([[1.0], [1.0], [0.0]], np.float32)
+    cases = Cases(
+        *(list("abc"), list("pqr"), ("lung",), labels), np.ones((3, 1)), columns
+    )
+    once = np.ones((3, 1), np.float32)
+    for metric, expected in (("dice_positive", 5 / 6), ("dice_all", 5 / 9)):
+        found = statistic_of(metric, cases, ())
+        assert found is not None
+        assert float(np.squeeze(found(once))) == pytest.approx(expected)
+    assert statistic_of("dice_positive", cases, ("lung",)) is None
+    assert statistic_of("pixel_auprc", cases, ()) is None

@@ -8,13 +8,14 @@ is compared with.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.evaluation.metrics import METRICS, label_values, macro
+from vlp_zoo.evaluation.overlap_metrics import Overlap
 from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.statistics import Statistic, case_means, resample_patients
 
@@ -86,9 +87,28 @@ def statistic_of(
     if k.isdigit() and f"{way}_rank" in cases.columns:
         hits = cases.columns[f"{way}_rank"] <= int(k)
         return case_means(hits.astype(np.float64))
+    if found := _overlap_statistic(metric, cases, left_out):
+        return found
     if metric in cases.columns and cases.columns[metric].dtype.kind in "fiub":
         return case_means(cases.columns[metric].astype(np.float64))
     return None
+
+
+def _overlap_statistic(
+    metric: str, cases: Cases, left_out: Sequence[str]
+) -> Statistic | None:
+    """A metric of masks from the pixel counts that are stored per structure."""
+    counts = [entry.name for entry in fields(Overlap)]
+    used = [name for name in cases.label_names if name not in left_out]
+    if not used or any(f"{c} {n}" not in cases.columns for c in counts for n in used):
+        return None
+    # Other boards need no decoders, which this module brings along.
+    from vlp_zoo.evaluation.segmentation import OVERLAPS
+
+    if metric not in OVERLAPS:
+        return None
+    held = (np.stack([cases.columns[f"{c} {n}"] for n in used], 1) for c in counts)
+    return OVERLAPS[metric](Overlap(*held))
 
 
 def replicate(
