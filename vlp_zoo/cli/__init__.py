@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": ("vlp_zoo.cli.training", "compute a checkpoint's losses on the test split"),
     "predict": ("vlp_zoo.cli.training", "write image embeddings of a split"),
     "bench": ("vlp_zoo.cli.bench", "evaluate an encoder, floors beside it"),
+    "leaderboard": ("vlp_zoo.cli.leaderboard", "publish results as tables and a page"),
     "audit": ("vlp_zoo.cli.audit", "look for leaks, copies and shortcuts in data"),
     "sweep": ("vlp_zoo.cli.sweep", "run many fits or benches: grids, ablations"),
     "prepare": ("vlp_zoo.cli.prepare", "shrink and index a raw data set for training"),
@@ -37,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def usage() -> str:
     """The text of ``vlpzoo --help``."""
-    lines = [f"  {name:<10}{line}" for name, (_, line) in COMMANDS.items()]
+    lines = [f"  {name:<13}{line}" for name, (_, line) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: vlpzoo COMMAND [OPTIONS]",

@@ -1,0 +1,89 @@
+"""``vlpzoo leaderboard``: stored results as Markdown, CSV and one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.files import write_whole
+
+__all__ = ["main"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(
+            "options that vlpzoo leaderboard understands",
+            message,
+            "vlpzoo leaderboard --help",
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="vlpzoo leaderboard",
+        description="Write stored results as LEADERBOARD.md, leaderboard.csv and "
+        "leaderboard.html.",
+        epilog=(
+            "Runs share a table only if they share task, split, data, preset, settings, "
+            "label fraction and the labels that count. The page needs no network and "
+            "no server; equal results give equal files."
+        ),
+    )
+    parser.add_argument(
+        "--results",
+        action="append",
+        type=Path,
+        metavar="DIR",
+        help="folder of vlpzoo bench, again for more (runs/bench)",
+    )
+    parser.add_argument(
+        "--reported",
+        type=Path,
+        metavar="CSV",
+        help="numbers of papers, shown apart (benchmarks/reported.csv has some)",
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/leaderboard"))
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        default=1000,
+        metavar="R",
+        help="replicates of differences and means, more where many encoders meet; "
+        "0 = stored intervals only (1000)",
+    )
+    parser.add_argument(
+        "--no-html", action="store_true", help="leave out the page, which needs Jinja2"
+    )
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Write the three files, or stop with one message."""
+    options = _parser().parse_args(argv)
+    if options.bootstrap < 0:
+        raise ConfigError(
+            "0 or more replicates", str(options.bootstrap), "correct --bootstrap"
+        )
+    from vlp_zoo.leaderboard.boards import make_boards
+    from vlp_zoo.leaderboard.reported import read_reported
+    from vlp_zoo.leaderboard.runs import read_runs
+    from vlp_zoo.leaderboard.text import csv_text, markdown
+
+    reported = read_reported(options.reported) if options.reported else []
+    runs = read_runs(options.results or [Path("runs/bench")])
+    boards = make_boards(runs, replicates=options.bootstrap)
+    files = {
+        "LEADERBOARD.md": markdown(boards, reported),
+        "leaderboard.csv": csv_text(boards),
+    }
+    if not options.no_html:
+        from vlp_zoo.leaderboard.page import page
+
+        files["leaderboard.html"] = page(boards, reported)
+    for name, content in files.items():
+        write_whole(options.out / name, content)
+        print(options.out / name)
+    return 0

@@ -1,0 +1,34 @@
+"""What the name of a metric says: how it is spelt, and which way is better."""
+
+from __future__ import annotations
+
+from vlp_zoo.evaluation.table import ACRONYMS
+
+__all__ = ["higher_is_better", "metric_title"]
+
+LOWER = {"brier", "distance", "ece", "error", "false", "loss", "mae", "rank"}
+"""Words in the names of metrics of which less is better."""
+
+
+def metric_title(metric: str) -> str:
+    """A metric as people write it.
+
+    Example:
+        >>> metric_title("macro_auroc"), metric_title("i2t_recall@10")
+        ('macro AUROC', 'I2T recall@10')
+    """
+    words = metric.replace("_", " ").replace("@", " @").split()
+    titled = " ".join(
+        w.upper() if w in ACRONYMS else w.replace("brier", "Brier") for w in words
+    )
+    return titled.replace(" @", "@")
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of it is better.
+
+    Example:
+        >>> higher_is_better("macro_auroc"), higher_is_better("i2t_median_rank")
+        (True, False)
+    """
+    return not LOWER & set(metric.split("_"))

@@ -1,0 +1,319 @@
+"""Boards as Markdown and as CSV: the same numbers, the same bytes each time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+
+from vlp_zoo.leaderboard.boards import Board, Entry, Pair
+from vlp_zoo.leaderboard.metric_names import higher_is_better, metric_title
+from vlp_zoo.leaderboard.replicates import Estimate
+from vlp_zoo.leaderboard.reported import Reported, by_source
+
+__all__ = [
+    "FLOORS",
+    "NOTES",
+    "board_title",
+    "caption",
+    "csv_text",
+    "floor_kinds",
+    "markdown",
+    "number",
+    "percent",
+    "spelt",
+    "verdict",
+]
+
+COLUMNS = (
+    *("board", "task", "protocol", "fraction", "split_sha256", "data_sha256"),
+    *("role", "encoder", "encoder_sha256", "metric", "minus", "value", "sd", "low"),
+    *("high", "interval_over", "draws", "seeds", "n", "n_patients", "n_train"),
+    *("labels_used", "p", "p_holm", "flags"),
+)
+
+NOTES = (
+    (
+        "A table holds runs that share task, split, data, preset, settings, label "
+        "fraction and the labels that count. Nothing is averaged or ranked across tables."
+    ),
+    (
+        "Brackets are 95 % percentile intervals of a bootstrap over test patients. Of "
+        "several draws the value is the mean over draws, ± is their standard deviation, "
+        "and the interval is a hierarchical bootstrap over draws and patients. With few "
+        "draws the part that is theirs comes out too small."
+    ),
+    (
+        "Differences are paired: the same resampled patients and the same draws for both. "
+        "Only draws that both sides have count."
+    ),
+    (
+        "p is two-sided, from the replicates of the difference, and never below "
+        "2 / (replicates + 1); Holm's correction is over the pairs of one table."
+    ),
+    (
+        "Bold is the best encoder and every one not shown to be worse (p of Holm at "
+        "least 0.05), which does not show them to be equal."
+    ),
+    (
+        "Intervals cover neither the training of an encoder nor, beyond Holm's correction "
+        "within a table, the comparison of many numbers."
+    ),
+    "Research only, not for clinical use.",
+)
+
+
+FLOORS = {True: "minus random init", False: "minus pixels"}
+"""Heads of the columns of differences, by `Gap.random`."""
+
+
+def floor_kinds(board: Board) -> list[bool]:
+    """Which of `FLOORS` a board has, random copies first."""
+    held = {gap.random for entry in board.entries for gap in entry.gaps}
+    return sorted(held, reverse=True)
+
+
+def number(value: float | None, *, sign: bool = False, digits: int = 3) -> str:
+    """``0.812``, ``+0.020``, or ``n/a``."""
+    if value is None:
+        return "n/a"
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    # Minus zero is a matter of the last bit.
+    return text.replace("-", "+" if sign else "") if not float(text) else text
+
+
+def spelt(estimate: Estimate | None, *, sign: bool = False) -> str:
+    """``0.812 ± 0.010 [0.790, 0.833]``, as far as there is one."""
+    if estimate is None:
+        return ""
+    text = number(estimate.value, sign=sign)
+    if estimate.sd is not None:
+        text += f" ± {number(estimate.sd)}"
+    if estimate.low is not None and estimate.high is not None:
+        low, high = (number(v, sign=sign) for v in (estimate.low, estimate.high))
+        text += f" [{low}, {high}]"
+    return text
+
+
+def board_title(board: Board) -> str:
+    """Task, preset, share of labels, and what else sets boards of these apart."""
+    row = board.shared
+    title = f"{row.task}: {row.protocol}"
+    if row.n_train:
+        title += f", {percent(row.fraction)} of labels"
+    drawn = sorted({seed for entry in board.entries for seed in entry.seeds})
+    marks = []
+    if row.fraction < 1:
+        word = "draw" if len(drawn) == 1 else "draws"
+        marks.append(f"{word} {', '.join(map(str, drawn))}")
+    if row.undefined and (counted := _counted(board)):
+        marks.append(f"{counted} labels")
+    return f"{title} ({'; '.join(marks)})" if marks else title
+
+
+def percent(fraction: float) -> str:
+    """``10 %``."""
+    return f"{fraction * 100:.4g} %"
+
+
+def caption(board: Board) -> list[str]:
+    """What holds for all rows of a board, a sentence each."""
+    row = board.shared
+    lines = [
+        f"test: {row.n} cases of {row.n_patients} patients"
+        + (f"; training cases: {_span(board)}" if row.n_train else "")
+        + (f"; {counted} labels count" if (counted := _counted(board)) else "")
+    ]
+    seeds = {entry.seeds for entry in board.encoders}
+    if len(seeds) > 1:
+        lines.append(
+            "not all encoders have the same draws: their means are not over the same "
+            "training patients"
+        )
+    if "chance" in row.details:
+        lines.append(f"chance: {number(float(row.details['chance']))}")
+    elif board.headline == "macro_auroc" and not row.n_train:
+        lines.append(f"chance: {number(0.5)}")
+    lines += [f"known issue: {issue}" for issue in board.issues]
+    if row.undefined:
+        left_out = "; ".join(f"{k} ({v})" for k, v in sorted(row.undefined.items()))
+        lines.append(f"left out: {left_out}")
+    return lines
+
+
+def verdict(estimate: Estimate | None, metric: str) -> str:
+    """``above``, ``below`` or ``open``: on which side of 0 the whole interval is."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return ""
+    better = higher_is_better(metric)
+    if estimate.low > 0:
+        return "above" if better else "below"
+    if estimate.high < 0:
+        return "below" if better else "above"
+    return "open"
+
+
+def markdown(boards: Sequence[Board], reported: Sequence[Reported] = ()) -> str:
+    """The leaderboard as GitHub shows it.
+
+    Args:
+        boards: As of `vlp_zoo.leaderboard.boards.make_boards`.
+        reported: Numbers of others, in a part of their own.
+    """
+    lines = ["# Leaderboard", ""]
+    lines += [f"* {note}" for note in NOTES]
+    for board in boards:
+        lines += ["", *_table(board)]
+    if reported:
+        lines += ["", *_reported(reported)]
+    return "\n".join(lines) + "\n"
+
+
+def csv_text(boards: Sequence[Board]) -> str:
+    """Every measured number as a row, differences too; ``minus`` names the other."""
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for board in boards:
+        for entry in board.entries:
+            for metric in board.metrics:
+                if metric in entry.scores:
+                    rows.writerow(_record(board, entry, metric, entry.scores[metric]))
+            for gap in entry.gaps:
+                rows.writerow(
+                    _record(board, entry, board.headline, gap.estimate, gap.floor)
+                )
+            for pair in board.pairs:
+                if pair.first == entry.name:
+                    rows.writerow(
+                        _record(
+                            *(board, entry, board.headline, pair.estimate, pair.second),
+                            pair=pair,
+                        )
+                    )
+    return out.getvalue()
+
+
+def _table(board: Board) -> Iterator[str]:
+    row = board.shared
+    yield f"## {_cell(board_title(board))}"
+    yield ""
+    yield (
+        f"Split `{row.split_sha256[:12]}`, data `{row.data_sha256[:12]}`, board "
+        f"`{board.key}`."
+    )
+    yield from (f"{_cell(line)}." for line in caption(board))
+    yield ""
+    others = board.metrics[1:]
+    kinds = floor_kinds(board)
+    flagged = any(entry.flags for entry in board.entries)
+    heads = [
+        *("encoder", metric_title(board.headline), *(FLOORS[kind] for kind in kinds)),
+        *(*map(metric_title, others), "draws", *(["flags"] if flagged else [])),
+    ]
+    yield f"| {' | '.join(map(_cell, heads))} |"
+    yield "|" + "---|" * len(heads)
+    for entry in board.entries:
+        gaps = {gap.random: gap.estimate for gap in reversed(entry.gaps)}
+        name = _cell(entry.name)
+        score = spelt(entry.scores.get(board.headline))
+        if entry.name in board.unbeaten:
+            score = f"**{score}**"
+        cells = [
+            name if entry.role == "encoder" else f"*floor:* {name}",
+            score,
+            *(spelt(gaps.get(kind), sign=True) for kind in kinds),
+            *(
+                number(entry.scores[m].value) if m in entry.scores else ""
+                for m in others
+            ),
+            str(len(entry.runs)),
+            *([", ".join(entry.flags)] if flagged else []),
+        ]
+        yield f"| {' | '.join(cells)} |"
+    if board.pairs:
+        yield ""
+        yield "| paired difference | [95 %] | p | p (Holm) |"
+        yield "|---|---|---|---|"
+        for pair in board.pairs:
+            yield (
+                f"| {_cell(pair.first)} minus {_cell(pair.second)} | "
+                f"{spelt(pair.estimate, sign=True)} | "
+                f"{number(pair.estimate.p_value, digits=4)} | "
+                f"{number(pair.adjusted, digits=4)} |"
+            )
+
+
+def _reported(rows: Sequence[Reported]) -> Iterator[str]:
+    yield "## Reported elsewhere"
+    yield ""
+    yield (
+        "Numbers from papers and repositories, as printed there. Splits, label maps and "
+        "heads are theirs: none compares with a measured number above, nor with that "
+        "of another source."
+    )
+    for source, tables in by_source(rows).items():
+        yield ""
+        yield f"### {_cell(source)}"
+        for table in tables:
+            yield ""
+            yield f"| {_cell(table.title)} | {' | '.join(table.fractions)} |"
+            yield "|---|" + "---|" * len(table.fractions)
+            for name, values in table.rows:
+                yield f"| {_cell(name)} | {' | '.join(values)} |"
+            yield from (f"\n{_cell(note)}" for note in table.notes)
+
+
+def _record(
+    board: Board,
+    entry: Entry,
+    metric: str,
+    estimate: Estimate,
+    minus: str = "",
+    pair: Pair | None = None,
+) -> list[str]:
+    row = board.shared
+    values = (estimate.value, estimate.sd, estimate.low, estimate.high)
+    value, sd, low, high = ("" if v is None else f"{v:.6f}" for v in values)
+    p_values = (estimate.p_value, pair.adjusted) if pair else (None, None)
+    texts = [
+        *(board.key, row.task, row.protocol, f"{row.fraction:g}"),
+        *(row.split_sha256, row.data_sha256, entry.role, entry.name),
+        *(entry.runs[0].head.encoder_sha256, metric, minus),
+    ]
+    return [
+        *map(_harmless, texts),
+        *(value, sd, low, high, estimate.covers, str(estimate.draws)),
+        " ".join(map(str, entry.seeds)),
+        *(str(row.n), str(row.n_patients), str(entry.runs[0].head.n_train)),
+        _counted(board).split(" of ")[0],
+        *("" if p is None else f"{p:.6f}" for p in p_values),
+        "; ".join(entry.flags),
+    ]
+
+
+def _span(board: Board) -> str:
+    used = sorted({run.head.n_train for e in board.entries for run in e.runs})
+    return str(used[0]) if len(used) == 1 else f"{used[0]} to {used[-1]}"
+
+
+def _counted(board: Board) -> str:
+    row = board.shared
+    if not row.per_label:
+        return ""
+    return f"{len(row.per_label) - len(row.undefined)} of {len(row.per_label)}"
+
+
+def _cell(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, no new cell, no new line."""
+    line = " ".join(text.split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"([\\`*\[\]|])", r"\\\1", line)
+    # Inside a word an underscore is harmless.
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)
+
+
+def _harmless(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
