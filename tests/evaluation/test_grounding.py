@@ -124,6 +124,7 @@ def test_places_that_know_are_above_the_middle_of_the_image(bright: Outcome) -> 
     head = bright.measures[0]
     assert head.per_label == {"square": pytest.approx(head.value)}
     assert head.details["defined"] == bright.details["phrases"] == 16
+    assert head.details["chance"] == max(0, found["centre_signed_cnr"])
     assert bright.n_train == 0
 
 

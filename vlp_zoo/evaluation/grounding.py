@@ -16,7 +16,7 @@ in the middle of its picture, so that the first is no weak opponent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -219,6 +219,11 @@ class Ground(Protocol):
                     {"defined": int((~np.isnan(values[name])).sum())},
                 )
             )
+        # What a map that knows nothing of the image reaches is what chance is here.
+        blind_value = {m.metric: m.value for m in measures}["centre_signed_cnr"]
+        chance = 0.0 if np.isnan(blind_value) else max(0.0, blind_value)
+        head = measures[0]
+        measures[0] = replace(head, details={**head.details, "chance": chance})
         for name in ("signed_cnr", "pointing_game"):
             mine, _ = finding_columns(values[name], findings)
             other, _ = finding_columns(values[f"centre {name}"], findings)
