@@ -240,8 +240,9 @@ def test_batches_change_nothing(size: int) -> None:
 @pytest.mark.parametrize("frozen", [True, False])
 def test_two_processes_learn_what_one_learns(frozen: bool) -> None:
     protocol = Detect(**{**QUICK, "epochs": (1, 1), "frozen": frozen})
-    one = measure(protocol, batch_size=7)
-    two = measure(protocol, devices=2, batch_size=24)
+    task = task_of(train=16, test=12)
+    one = measure(protocol, task, batch_size=7)
+    two = measure(protocol, task, devices=2, batch_size=12)
     assert one.details["best_step"] == two.details["best_step"]
     np.testing.assert_allclose(one.cases.scores, two.cases.scores, atol=1e-4)
     for losses in (one, two):
@@ -289,12 +290,12 @@ def test_the_input_takes_the_size_that_is_asked_for(
 
 
 def test_names_that_were_never_learnt_are_named_and_left_out() -> None:
-    task = task_of()
+    task = task_of(train=16)
     sources = {**task.splits, "test": SquareSource("test", 24, name="circle")}
     strange = replace(task, splits=sources)
     outcome = measure(Detect(**{**QUICK, "epochs": (1, 1)}), strange)
     assert outcome.undefined == {
-        "circle": "no box in 48 training cases",
+        "circle": "no box in 16 training cases",
         "square": "boxes in 0 test images",
     }
     assert np.isnan(outcome.measures[0].value)
@@ -306,10 +307,11 @@ def test_names_that_were_never_learnt_are_named_and_left_out() -> None:
 
 
 def test_images_without_boxes_can_be_left_out() -> None:
-    outcome = measure(Detect(**{**QUICK, "epochs": (1, 1)}, boxed_only=True))
+    protocol = Detect(**{**QUICK, "epochs": (1, 1)}, boxed_only=True)
+    outcome = measure(protocol, task_of(train=16))
     assert outcome.details["test_images"] == len(outcome.cases.uids) == 16
     assert outcome.details["test_images_empty"] == 0
-    assert outcome.n_train == 32
+    assert outcome.n_train == 10
 
 
 def test_what_cannot_be_is_refused() -> None:
