@@ -188,9 +188,13 @@ def box_average_precision(matches: Matches, weights: Weights) -> Array:
         mine = np.nonzero(matches.classes == k)[0]
         mine = mine[np.argsort(-matches.scores[mine], kind="stable")]
         counts = weights[matches.image[mine]].astype(np.float64)
-        every = np.cumsum(counts, axis=0)
+        # Between hits precision falls, so that only there it can be the best of what
+        # follows; most detections are no hits and need not be looked at again.
+        some = matches.hits[mine].any(1)
+        every, counts = np.cumsum(counts, axis=0)[some], counts[some]
+        hits = matches.hits[mine[some]]
         for t in range(shape[1]):
-            found = np.cumsum(counts * matches.hits[mine, t, None], axis=0)
+            found = np.cumsum(counts * hits[:, t, None], axis=0)
             for r in np.nonzero(total > 0)[0]:
                 out[k, t, r] = _interpolated(found[:, r], every[:, r], total[r])
     return out

@@ -41,3 +41,10 @@ class JointEncoder(Protocol):
         None where the method has no places in its joint space.
         """
         ...
+
+    def embed_phrases(self, texts: Sequence[str]) -> Tensor:
+        """B phrases to (B, E) of unit length, in the space of `embed_patches`.
+
+        The same as `embed_texts` where places and whole images share a space.
+        """
+        ...

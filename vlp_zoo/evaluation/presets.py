@@ -36,6 +36,8 @@ PROTOCOLS: dict[str, str] = {
     "finetune": "vlp_zoo.evaluation.finetune.FineTune",
     "retrieval": "vlp_zoo.evaluation.alignment.Retrieve",
     "segmentation": "vlp_zoo.evaluation.segmentation.Segment",
+    "detection": "vlp_zoo.evaluation.detection.Detect",
+    "grounding": "vlp_zoo.evaluation.grounding.Ground",
 }
 """Kind of evaluation to its class, as an import path."""
 

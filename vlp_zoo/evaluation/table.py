@@ -15,7 +15,22 @@ __all__ = ["result_tables", "verdicts"]
 
 OTHERS = 2
 """Metrics shown beside the headline; all are in the results."""
-ACRONYMS = {"auroc", "auprc", "ece", "ap", "iou", "mrr", "qwk", "i2t", "t2i"}
+ACRONYMS = frozenset(
+    (
+        "ap",
+        "ap50",
+        "auprc",
+        "auroc",
+        "cnr",
+        "ece",
+        "froc",
+        "i2t",
+        "iou",
+        "mrr",
+        "qwk",
+        "t2i",
+    )
+)
 Group = tuple[str, str, str, float, int]
 
 

@@ -308,6 +308,33 @@ class ASG(ASGOptions[ASGBatch]):
         words = self.encode_words(*(field.to(self.device) for field in fields))
         return unit_length(self.report_head(words[:, 0]))
 
+    def embed_patches(self, images: Tensor) -> Tensor | None:
+        """Local features in the space of regions and sentences: (B, E, h, w).
+
+        Regions are means of these. None without ``arsa``, which aligns them.
+        """
+        if not self.weights["arsa"]:
+            return None
+        encoded = self.image_encoder(self.image_encoder.prepare(images))
+        patches = self.patch_head(local_features(self.image_encoder, encoded))
+        return torch.unflatten(unit_length(patches).transpose(1, 2), 2, self.grid)
+
+    def embed_phrases(self, texts: Sequence[str]) -> Tensor:
+        """Phrases as ``arsa`` reads sentences, the mean of their words: (B, E)."""
+        if not self.weights["arsa"]:
+            return self.embed_texts(texts)
+        tokenizer = require_tokenizer(self.tokenizer)
+        ids, mask, continues = (
+            field.to(self.device)
+            for field in tokenize_texts(tokenizer, texts, self.max_tokens)
+        )
+        words = unit_length(self.word_head(self.encode_words(ids, mask, continues)))
+        # [CLS] is the first word and [SEP] the last; neither is said.
+        last = (mask & ~continues).sum(1, keepdim=True) - 1
+        number = torch.arange(words.shape[1], device=words.device)
+        said = ((number > 0) & (number < last)).to(words.dtype)
+        return unit_length(sentence_means(said[:, None], words)[:, 0])
+
     def pictures(self, batch: ASGBatch) -> dict[str, Tensor | str]:
         """Regions with their sentences, region-sentence scores, recognised tags."""
         from vlp_zoo.methods.asg_pictures import draw

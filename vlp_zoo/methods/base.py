@@ -175,6 +175,13 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         """
         return None
 
+    def embed_phrases(self, texts: Sequence[str]) -> Tensor:
+        """Phrases beside places: (B, E), unit length, in the space of `embed_patches`.
+
+        The same as `embed_texts` unless a method aligns parts in a space of their own.
+        """
+        return self.embed_texts(texts)
+
     def _no_text_head(self) -> ConfigError:
         return ConfigError(
             "a method that aligns images with texts",

@@ -202,6 +202,23 @@ class CLIP(PairedTowers[PairedBatch]):
             "text_to_image": (1 - self.image_weight) * back,
         }
 
+    def embed_patches(self, images: Tensor) -> Tensor | None:
+        """Places in the joint space: (B, E, h, w), unit length along E.
+
+        The image's embedding is the mean of what the places become, so that each has
+        its share in it, only where the encoder pools by the plain mean and the head is
+        linear (``head_width: 0``). Elsewhere the head has never seen a place: None.
+        """
+        if self.widths[1]:
+            return None
+        found = self.image_encoder(self.image_encoder.prepare(images))
+        gap = (found.tokens.float().mean(1) - found.pooled.float()).norm()
+        # Wide enough for half precision; a norm between mean and output is far beyond.
+        if gap > 0.05 * found.pooled.float().norm():
+            return None
+        places = functional.normalize(self.image_head(found.tokens).float(), dim=2)
+        return torch.unflatten(places.transpose(1, 2), 2, found.grid)
+
     def pictures(self, batch: PairedBatch) -> dict[str, Tensor | str]:
         """Images, their similarities to the reports (rows: images), and the reports."""
         images, texts = (

@@ -52,8 +52,11 @@ Not built: query tokens inside the image encoder, T-PORs from text queries, mask
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -76,6 +79,7 @@ from vlp_zoo.methods.place_networks import (
     pixel_patches,
 )
 from vlp_zoo.methods.place_options import PLACEOptions
+from vlp_zoo.reports.sections import clean
 
 __all__ = ["PLACE"]
 
@@ -231,6 +235,45 @@ class PLACE(PLACEOptions):
         """Move the averaged encoder, for ``cce_target: ema``."""
         if hasattr(self, "reference") and self.exploration.target == "ema":
             self.reference.follow(self.image_encoder, self.ema_decay)
+
+    # Places in the joint space ---------------------------------------------------
+
+    def embed_patches(self, images: Tensor) -> Tensor | None:
+        """Places as the observations that look at them: (B, E, h, w), unit length.
+
+        A place is the mean of the V-PORs, weighted by how much each query's last
+        attention goes there. Attention says where a query looked, not why: a map of
+        this is as good as that. None without ``pcma``, which gives V-PORs a meaning.
+        """
+        if not self.weights.pcma:
+            return None
+        found = self.image_encoder(self.image_encoder.prepare(images))
+        seen = self.extractor(self.patches(found))
+        visual = self.visual_observations(seen)
+        share = seen.attention / seen.attention.sum(1, keepdim=True).clamp(min=1e-12)
+        places = functional.normalize(visual.transpose(1, 2) @ share, dim=1)
+        return torch.unflatten(places, 2, self.patch_layout()[0])
+
+    def embed_phrases(self, texts: Sequence[str]) -> Tensor:
+        """Phrases as T-PORs, the mean of their sentences: (B, E), unit length."""
+        if not self.weights.pcma:
+            return self.embed_texts(texts)
+        # A single word is no sentence in a report, but may be a phrase.
+        tokens = replace(self.report_tokens(), min_words=1)
+        said = [clean(text) for text in texts]
+        rows = [tokens(text) for text in said]
+        fields: Any = {
+            name: torch.from_numpy(np.stack([row[name] for row in rows])).to(
+                self.device
+            )
+            for name in ("input_ids", "attention_mask", "span_ids", "sentence_mask")
+        }
+        fields["report_text"] = said
+        fields["sentences"] = [row["sentences"] for row in rows]
+        _, states = self.read(fields)
+        vectors = functional.normalize(self.sentence_head(states).float(), dim=2)
+        known = fields["sentence_mask"][:, :, None]
+        return functional.normalize((vectors * known).sum(1), dim=1)
 
     def pictures(self, batch: SentenceBatch) -> dict[str, Tensor | str]:
         """Where each query looks, with the sentence that it is paired with."""
