@@ -54,6 +54,10 @@ class MethodJoint(nn.Module):
         """uint8 (B, 1 or 3, S, S) to (B, E, h, w), where the method has places."""
         return self.method.embed_patches(images)
 
+    def embed_phrases(self, texts: Sequence[str]) -> Tensor:
+        """B phrases to (B, E) of unit length, in the space of `embed_patches`."""
+        return self.method.embed_phrases(texts)
+
 
 def joint_beside(encoder: Path) -> MethodJoint | None:
     """The joint space of the run that wrote an encoder file.

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import queue
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import sleep
 from typing import Any, Protocol
 
 from vlp_zoo.errors import ConfigError, DependencyNotFoundError
@@ -181,7 +181,7 @@ class SlurmExecutor:
                         reporter.ended(named[name], outcomes[name])
                         del open_jobs[name]
                 if open_jobs:
-                    time.sleep(self.poll)
+                    sleep(self.poll)
         except BaseException:
             for job in open_jobs.values():
                 job.cancel(check=False)
