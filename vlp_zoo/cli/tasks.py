@@ -31,6 +31,7 @@ def build_task(
     min_positives: int = 10,
     image_size: int = 224,
     studies: dict[str, int] | None = None,
+    keep: bool = False,
     split: str = "canonical",
     views: list[str] | None = None,
     blank: str = "nan",
@@ -49,6 +50,7 @@ def build_task(
         min_positives: See `vlp_zoo.evaluation.tasks.Task`.
         image_size: Side of drawn images.
         studies: Drawn studies per split; None = `PHANTOM_STUDIES`.
+        keep: Draw or decode all studies at once and keep them in memory.
         split: Rule that splits a data set in its official layout.
         views: Keep only these views of files; None keeps all.
         blank: What labels become that a data set leaves blank: nan or zero.
@@ -62,7 +64,7 @@ def build_task(
     """
     from vlp_zoo.cli.names import unknown_name
     from vlp_zoo.data import DATASETS, datamodules, official
-    from vlp_zoo.evaluation.tasks import Task, with_known_labels
+    from vlp_zoo.evaluation.tasks import Kept, Task, with_known_labels
 
     kind, _, place = name.partition(":")
     known = dict.fromkeys(DRAWN, "") | {"pairs": "TABLE.csv"}
@@ -122,6 +124,8 @@ def build_task(
     elif not gives & {"boxes", "masks"}:
         # Elsewhere a study without labels still has something to be judged by.
         sources = {split: with_known_labels(s) for split, s in sources.items()}
+    if keep:
+        sources = {split: Kept(source) for split, source in sources.items()}
     # A table keeps its name when it moves; the hashes tell tables apart.
     plain = kind if not place else f"{Path(kind).stem}:{Path(place).name}"
     return Task(

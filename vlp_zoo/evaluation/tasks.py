@@ -16,7 +16,7 @@ from vlp_zoo.errors import DataRejectedError, DatasetNotFoundError, PatientLeakE
 from vlp_zoo.evaluation.guard import Guarded
 from vlp_zoo.types import Report, Study, StudySource
 
-__all__ = ["SPLITS", "Selected", "Task", "with_known_labels"]
+__all__ = ["SPLITS", "Kept", "Selected", "Task", "with_known_labels"]
 
 logger = logging.getLogger(__name__)
 
@@ -191,6 +191,24 @@ class Selected:
         """Reports of the selected studies; the others are read and dropped."""
         every = list(self.source.reports())
         return (every[i] for i in self.indices)
+
+
+class Kept(Selected):
+    """All studies of a source in memory: for small sets that are costly to make.
+
+    They are made at once, so that loader processes share them.
+
+    Args:
+        source: Where they come from.
+    """
+
+    def __init__(self, source: StudySource) -> None:
+        super().__init__(source, range(len(source)))
+        self.fingerprint = source.fingerprint
+        self._studies = [source[i] for i in range(len(source))]
+
+    def __getitem__(self, index: int) -> Study:
+        return self._studies[index]
 
 
 def with_known_labels(source: StudySource) -> StudySource:
