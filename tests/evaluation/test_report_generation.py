@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,11 +14,14 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from tests.conftest import require_shared
 from tests.evaluation.stubs import StubEncoder
+from vlp_zoo.data.pairs import read_pairs
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, DependencyNotFoundError, TokenizerError
 from vlp_zoo.evaluation.feature_cache import FeatureCache
 from vlp_zoo.evaluation.features import Extraction
+from vlp_zoo.evaluation.floors import PixelEncoder, Prevalence
 from vlp_zoo.evaluation.learner import predict
 from vlp_zoo.evaluation.protocol import Candidate, Outcome
 from vlp_zoo.evaluation.report_decoder import ReportDecoder
@@ -32,8 +36,10 @@ from vlp_zoo.evaluation.report_scores import (
     stated,
 )
 from vlp_zoo.evaluation.report_writer import Writer
-from vlp_zoo.evaluation.results import Cases
+from vlp_zoo.evaluation.results import Cases, ResultStore
 from vlp_zoo.evaluation.subject import subject_of
+from vlp_zoo.evaluation.suite import evaluate_task
+from vlp_zoo.evaluation.table import result_tables, verdicts
 from vlp_zoo.evaluation.tasks import Task
 from vlp_zoo.types import Report, Study
 
@@ -227,6 +233,39 @@ def test_the_difference_is_the_headline_of_one_minus_the_other(
     assert gap.low > 0
 
 
+def test_a_suite_stores_texts_and_compares_with_floors(tmp_path: Path) -> None:
+    how = extraction()
+    floor = PixelEncoder()
+    pixels = Candidate(subject_of(floor, "pixels", "floor", how), floor)
+    stub = StubEncoder()
+    encoder = Candidate(
+        subject_of(stub, "stub", "encoder", how), stub, (pixels.subject.identity,)
+    )
+    blind = Prevalence()
+    nothing = Candidate(subject_of(blind, "prevalence", "floor", how), blind)
+    store = ResultStore(tmp_path)
+    protocol = WriteReport(**{**QUICK, "steps": (6, 6, 6), "evaluations": 1})
+    rows = evaluate_task(
+        [encoder, pixels, nothing],
+        squares(),
+        store,
+        how,
+        protocols=[protocol],
+        replicates=10,
+    )
+    assert {row.encoder for row in rows} == {"stub", "pixels"}
+    assert rows[0].metric == "f1_14_macro"
+    assert rows[-1].metric == "f1_14_macro_difference"
+    assert rows[-1].baseline_name == "pixels"
+    cases = store.cases(store.read()[0])
+    assert cases is not None
+    assert list(cases.columns["reference"]) == [
+        report.text for report in SquareSource("test", 40).reports()
+    ]
+    assert len(result_tables(store.read())) == 1
+    assert "pixels" in verdicts(store.read())[0]
+
+
 def test_two_processes_and_any_batch_write_the_same() -> None:
     task = squares()
     protocol = WriteReport(**{**QUICK, "steps": (45, 45, 45), "evaluations": 2})
@@ -315,7 +354,7 @@ def likelihood(made: ReportDecoder, memory: torch.Tensor, text: list[int]) -> fl
     ids = torch.tensor([[BEGIN, *text[:-1]]])
     logits = made(memory, ids)[0]
     logits[:, [PAD, BEGIN]] = -torch.inf
-    return float(logits.log_softmax(-1)[range(len(text)), text].sum())
+    return float(logits.log_softmax(-1)[range(len(text)), text].sum().detach())
 
 
 def test_greedy_texts_are_what_teacher_forcing_ranks_first() -> None:
@@ -500,3 +539,44 @@ def test_a_section_that_nobody_wrote_is_one_message() -> None:
     assert [
         WriteReport(section=s).said(report) for s in ("body", "findings", "impression")
     ] == ["f i", "f", "i"]
+
+
+@pytest.mark.slow
+def test_real_reports_are_better_than_those_of_anybody() -> None:
+    path = require_shared("realdata", "cxr_text", "pairs.csv")
+    studies, _ = read_pairs(path, views=["FRONTAL"])
+    # One frontal study per patient: any cut is a split by patient.
+    places = {"train": range(1600), "val": range(1600, 1700)}
+    places["test"] = range(1700, 2000)
+    task = Task(
+        "cxr_text",
+        {s: studies.subset(list(rows), s) for s, rows in places.items()},
+        gives=frozenset({"reports"}),
+    )
+    torch.manual_seed(0)
+    encoder = ImageEncoder("tiny", patch_size=16).eval()
+    how = extraction(batch_size=64)
+    protocol = WriteReport(
+        frozen=True,
+        steps=(120, 120, 120),
+        evaluations=3,
+        learning_rate=1e-3,
+        augment="none",
+        vocabulary=1500,
+        length=64,
+        width=128,
+        heads=4,
+        layers=2,
+        feedforward=256,
+        replicates=200,
+    )
+    candidate = Candidate(subject_of(encoder, "random", "encoder", how), encoder)
+    found = {m.metric: m for m in protocol.measure(candidate, task, 0, how).measures}
+    # Two minutes with random weights teach what most reports say, not what they see.
+    # That is above a random report, and the constant beside it shows how little it is.
+    for metric in ("f1_14_micro", "rouge_l"):
+        one = found[metric]
+        assert one.low is not None
+        assert one.low > one.details["floors"]["random_report"]
+    cider = found["cider_d"]
+    assert cider.value < cider.details["floors"]["most_common_report"]
