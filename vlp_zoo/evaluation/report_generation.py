@@ -130,6 +130,7 @@ class WriteReport(Protocol):
 
     needs: ClassVar[frozenset[str]] = frozenset({"reports"})
     reads_pixels: ClassVar[bool] = True
+    draws_weights: ClassVar[bool] = True
     headline: ClassVar[str] = HEADLINE
 
     def __post_init__(self) -> None:
@@ -201,7 +202,6 @@ class WriteReport(Protocol):
         chosen = [int(i) for i in training_cases(task, self.fraction, seed)]
         train, learnt = self._spoken(Selected(task.splits["train"], chosen), task, 1)
         val, judged = self._spoken(task.splits["val"], task, 2)
-        test, references = self._spoken(task.splits["test"], task, 1)
         if len(val) > self.validation_cases:
             rng = np.random.default_rng((seed, 83))
             some = sorted(rng.permutation(len(val))[: self.validation_cases].tolist())
@@ -213,6 +213,7 @@ class WriteReport(Protocol):
             writer = Writer(candidate.module, pieces, self, float(lengths.mean()))
         score = partial(_overlap, self.select, judged)
         fitted = fit(writer, train, val, self.plan(), score, seed, extraction)
+        test, references = self._spoken(task.splits["test"], task, 1)
         writer.beams = self.beams
         generated = [str(p["text"]) for p in predict(writer, test, extraction)]
         common, sharing = most_common_report(learnt, seed)
