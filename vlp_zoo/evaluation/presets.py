@@ -38,6 +38,7 @@ PROTOCOLS: dict[str, str] = {
     "segmentation": "vlp_zoo.evaluation.segmentation.Segment",
     "detection": "vlp_zoo.evaluation.detection.Detect",
     "grounding": "vlp_zoo.evaluation.grounding.Ground",
+    "report-generation": "vlp_zoo.evaluation.report_generation.WriteReport",
 }
 """Kind of evaluation to its class, as an import path."""
 
