@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,7 +138,11 @@ def _quiet() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.WARNING)
-        yield
+        with warnings.catch_warnings():
+            # A frozen encoder is in evaluation mode on purpose; the other is torch's.
+            warnings.filterwarnings("ignore", "Found .* in eval mode at the start")
+            warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
