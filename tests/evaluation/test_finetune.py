@@ -11,9 +11,10 @@ import torch
 from tests.evaluation.stubs import BlockSource, block_task
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, NonFiniteLossError
+from vlp_zoo.evaluation.classifier import Classifier, layer_decay_groups
 from vlp_zoo.evaluation.feature_cache import FeatureCache
 from vlp_zoo.evaluation.features import Extraction
-from vlp_zoo.evaluation.finetune import Classifier, FineTune, layer_decay_groups
+from vlp_zoo.evaluation.finetune import FineTune
 from vlp_zoo.evaluation.learner import Plan, predict
 from vlp_zoo.evaluation.protocol import Candidate
 from vlp_zoo.evaluation.subject import subject_of
@@ -69,7 +70,7 @@ def test_a_frozen_encoder_trains_the_head_alone() -> None:
     outcome = measure(block_task(), protocol)
     width = 2 * micro().width + 3 * (micro().width + 1)
     assert outcome.details["trainable_parameters"] == width
-    learner = Classifier(micro(), 3, protocol).train()
+    learner = Classifier(micro(), 3, protocol.recipe()).train()
     assert not learner.encoder.training
     assert learner.head.training
 
@@ -118,7 +119,7 @@ def test_a_loss_that_is_not_finite_stops_with_one_message() -> None:
     task = block_task()
     protocol = FineTune(**QUICK)
     for devices in (1, 2):
-        learner = Classifier(micro(), 3, protocol)
+        learner = Classifier(micro(), 3, protocol.recipe())
         with torch.no_grad():
             learner.head.bias.fill_(float("nan"))
         with pytest.raises((NonFiniteLossError, Exception), match="finite loss"):
@@ -134,7 +135,7 @@ def test_a_loss_that_is_not_finite_stops_with_one_message() -> None:
 
 
 def test_predictions_are_in_order_whatever_the_batch() -> None:
-    learner = Classifier(micro(), 3, FineTune(**QUICK))
+    learner = Classifier(micro(), 3, FineTune(**QUICK).recipe())
     source = BlockSource("test", 11)
     found = [
         np.stack(

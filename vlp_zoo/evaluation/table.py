@@ -46,7 +46,9 @@ def result_tables(results: Sequence[Result]) -> list[Table]:
     for group, rows in _groups(results).items():
         task, _, protocol, fraction, seed = group
         title = f"{task}: {protocol}"
-        if rows[0].n_train:
+        if "shots" in rows[0].details:
+            title += f", {rows[0].details['draws']} draws of patients"
+        elif rows[0].n_train:
             title += f", {fraction:.0%} of the training patients' labels"
         if fraction < 1:
             title += f" (draw {seed})"
@@ -119,14 +121,18 @@ def verdicts(results: Sequence[Result]) -> list[str]:
 
 def _what(row: Result) -> str:
     learnt = f", {row.fraction:.0%} of labels" if row.n_train else ""
+    if "shots" in row.details:
+        learnt = f", {row.details['shots']} patients per class"
     return f"{row.encoder} on {row.task}, {row.protocol}{learnt}"
 
 
 def _chance(row: Result) -> float | None:
     """Score of a model that knows nothing, where it needs no floor to be run."""
+    if row.n_train:
+        return None
     if "chance" in row.details:
         return float(row.details["chance"])
-    return 0.5 if row.metric == "macro_auroc" and not row.n_train else None
+    return 0.5 if row.metric == "macro_auroc" else None
 
 
 def _groups(results: Sequence[Result]) -> dict[Group, list[Result]]:
@@ -158,6 +164,8 @@ def _caption(rows: Sequence[Result]) -> str:
     if "labels_used" in first.details:
         used = int(first.details["labels_used"])
         text += f"; {used} of {len(first.per_label)} labels count"
+    if first.settings.get("single_label"):
+        text += "; classes exclude each other, the highest score is the answer"
     if "pool" in first.details:
         chance = {r.metric: r.details["chance"] for r in rows if "chance" in r.details}
         levels = ", ".join(f"{_title(m)} {value:.3f}" for m, value in chance.items())
@@ -178,6 +186,13 @@ def _caption(rows: Sequence[Result]) -> str:
     if edge:
         chosen = ", ".join(f"{name} (C = {c:g})" for name, c in edge.items())
         text += f"\nC at the edge of its grid: {chosen}"
+    unseen = {
+        f"{row.encoder}: {', '.join(row.details['classes_not_learnt'])}"
+        for row in rows
+        if row.details.get("classes_not_learnt")
+    }
+    if unseen:
+        text += f"\nclasses without a training case: {'; '.join(sorted(unseen))}"
     slow = {row.encoder for row in rows if row.details.get("converged") is False}
     if slow:
         text += f"\nnot converged: {', '.join(sorted(slow))}"

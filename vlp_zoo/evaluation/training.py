@@ -209,7 +209,8 @@ class _Loop(L.LightningModule):
                 weight_decay=plan.weight_decay,
             )
         else:
-            optimiser = torch.optim.AdamW(
+            made = torch.optim.Adam if plan.optimiser == "adam" else torch.optim.AdamW
+            optimiser = made(
                 groups, lr=plan.learning_rate, weight_decay=plan.weight_decay
             )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, plan.factor)
@@ -247,6 +248,11 @@ class _Loop(L.LightningModule):
                     name: tensor.detach().cpu().clone()
                     for name, tensor in self.learner.state_dict().items()
                 }
+
+        since = sum(1 for judged in self.scores if judged > self._best["step"])
+        if self.plan.patience and since >= self.plan.patience:
+            # Every process has the same scores, so all stop here.
+            self.trainer.should_stop = True
 
     def on_train_end(self) -> None:
         """Hand the best weights to the process that started the training."""
