@@ -28,7 +28,7 @@ class Recipe:
     Attributes:
         frozen: Train the head only; the encoder stays in evaluation mode.
         single_label: Classes exclude each other: softmax instead of sigmoids.
-        head: ``"norm-linear"`` (LayerNorm first) or ``"linear"``.
+        head: ``"norm-linear"`` (LayerNorm first, weights close to 0) or ``"linear"``.
         weight_decay: Of matrices and kernels.
         layer_decay: As of `layer_decay_groups`.
         encoder_rate: Learning rate of the encoder, relative to the head's.
@@ -85,9 +85,10 @@ class Classifier(Learner):
             width = int(self.encoder.eval()(blank).pooled.shape[1])
         self.norm = nn.LayerNorm(width) if recipe.head == "norm-linear" else None
         self.head = nn.Linear(width, labels)
-        # Small, so that the first steps do not shake the encoder (as in MRM).
-        nn.init.trunc_normal_(self.head.weight, std=2e-5)
-        nn.init.zeros_(self.head.bias)
+        if self.norm is not None:
+            # Small, so that the first steps do not shake the encoder (as in MRM).
+            nn.init.trunc_normal_(self.head.weight, std=2e-5)
+            nn.init.zeros_(self.head.bias)
 
     @property
     def _channels(self) -> int:

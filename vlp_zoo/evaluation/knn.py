@@ -92,11 +92,10 @@ class NearestNeighbours(Protocol):
             )
         # Of equal values the largest k: the smoothest.
         best = len(grid) - 1 - int(np.nanargmax(found[::-1]))
-        known = (labels >= 0).any(0)
         untrained = {
             label: f"no known label in {len(chosen)} training cases"
-            for label, some in zip(task.label_names, known.tolist(), strict=True)
-            if not some
+            for label, column in zip(task.label_names, labels.T, strict=True)
+            if np.isnan(column).all()
         }
         unlearnt = unlearnt_labels(task, (labels == 1).any(0), len(chosen))[1]
         return scored(
