@@ -60,7 +60,8 @@ class BlockJoint(nn.Module):
 
     @staticmethod
     def _unit(rows: Tensor) -> Tensor:
-        return rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        return unit
 
 
 def spoken_task(n: int = 80) -> Task:

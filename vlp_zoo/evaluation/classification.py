@@ -7,12 +7,19 @@ validation cases; what is read from the test split here is read once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.evaluation.beyond_ranking import (
+    point_measures,
+    scaled_scores,
+    slice_measures,
+)
 from vlp_zoo.evaluation.classes import (
     HEADLINE,
     class_metrics,
@@ -25,13 +32,17 @@ from vlp_zoo.evaluation.classes import (
 from vlp_zoo.evaluation.metrics import calibration_error, label_values, macro
 from vlp_zoo.evaluation.protocol import Measure, Outcome, Protocol
 from vlp_zoo.evaluation.results import Cases
-from vlp_zoo.evaluation.statistics import bootstrap, interval
+from vlp_zoo.evaluation.statistics import Statistic, bootstrap, interval
+from vlp_zoo.evaluation.subgroups import groups_of
 from vlp_zoo.evaluation.tasks import Task
 
 __all__ = ["METRICS", "headline_of", "scored", "selection_value"]
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.float32]
+
+MINIMUM_GROUP = 50
+"""Patients below which a group is listed and not measured."""
 
 METRICS = ("macro_auroc", "macro_auprc", "macro_brier", "macro_ece")
 
@@ -84,6 +95,8 @@ def scored(
     test = task.splits["test"]
     missing = {**undefined, **task.excluded}
     cases = Cases(test.uids, test.patient_ids, task.label_names, test.labels, scores)
+    for attribute, groups in groups_of(test).items():
+        cases.columns[f"group {attribute}"] = np.array(groups, object)
     if task.single_label:
         truth = truth_of(test.labels)
         cases.columns["class"] = truth
@@ -97,8 +110,57 @@ def scored(
         measures = [
             _label_measure(metric, cases, protocol, seed, missing) for metric in metrics
         ]
-    used = len(task.label_names) - len(missing)
-    return Outcome(measures, cases, n_train, missing, {"labels_used": used, **details})
+    shared: dict[str, Any] = {
+        "labels_used": len(task.label_names) - len(missing),
+        **details,
+    }
+    val_labels = task.splits["val"].labels
+    measure = _class_measure if task.single_label else _label_measure
+    if probabilities:
+        scaled, temperatures = scaled_scores(
+            scores, val_labels, validation, task.single_label
+        )
+        again = replace(cases, scores=scaled)
+        for metric in ("brier", "ece") if task.single_label else METRICS[2:]:
+            found = measure(metric, again, protocol, seed, missing)
+            extra = {**found.details, "temperatures": temperatures}
+            measures.append(replace(found, metric=f"{metric}_scaled", details=extra))
+    if not task.single_label:
+        measures += point_measures(
+            cases,
+            val_labels,
+            validation,
+            missing,
+            replicates=protocol.replicates,
+            seed=seed,
+        )
+    sliced, notes = slice_measures(
+        cases,
+        headline_of(task),
+        partial(_headline_statistic, cases, task.single_label),
+        missing,
+        single_label=task.single_label,
+        minimum=MINIMUM_GROUP,
+        least=task.min_positives,
+        replicates=protocol.replicates,
+        seed=seed,
+    )
+    return Outcome([*measures, *sliced], cases, n_train, missing, {**shared, **notes})
+
+
+def _headline_statistic(
+    cases: Cases, single_label: bool, used: Sequence[int]
+) -> Statistic:
+    """The headline of some columns of labels."""
+    if not single_label:
+        return partial(
+            label_values,
+            "macro_auroc",
+            cases.labels[:, used],
+            cases.scores[:, used],
+        )
+    whole = class_statistic(HEADLINE, cases.columns["class"], cases.scores)
+    return lambda weights: whole(weights)[list(used)]
 
 
 def _label_measure(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.classification import headline_of, scored, selection_value
 from vlp_zoo.evaluation.features import Extraction
+from vlp_zoo.evaluation.guard import learning
 from vlp_zoo.evaluation.linear_probe import unlearnt_labels
 from vlp_zoo.evaluation.protocol import (
     Candidate,
@@ -82,8 +83,9 @@ class NearestNeighbours(Protocol):
             )
 
         truth = task.splits["val"].labels
-        tried = scores("val", grid)
-        found = [selection_value(task.single_label, truth, each) for each in tried]
+        with learning(self.name):
+            tried = scores("val", grid)
+            found = [selection_value(task.single_label, truth, each) for each in tried]
         if np.isnan(found).all():
             raise ConfigError(
                 "a label with both classes in the validation cases",

@@ -178,6 +178,7 @@ def _caption(rows: Sequence[Result]) -> str:
     if missing:
         left_out = "; ".join(f"{name} ({why})" for name, why in missing.items())
         text += f"\nleft out: {left_out}"
+    text += "".join(f"\n{line}" for line in _beyond_ranking(rows))
     edge = {
         row.encoder: row.details["c"]
         for row in rows
@@ -197,6 +198,37 @@ def _caption(rows: Sequence[Result]) -> str:
     if slow:
         text += f"\nnot converged: {', '.join(sorted(slow))}"
     return text
+
+
+def _beyond_ranking(rows: Sequence[Result]) -> list[str]:
+    """For each encoder calibration, operating points and groups, where measured."""
+    lines = []
+    for key in dict.fromkeys(r.key for r in rows if r.role == "encoder"):
+        mine = {r.metric: r for r in rows if r.key == key and r.baseline is None}
+        said = []
+        for name in ("macro_ece", "ece"):
+            if name in mine and f"{name}_scaled" in mine:
+                before, after = (
+                    _number(mine[each].value) for each in (name, f"{name}_scaled")
+                )
+                said.append(f"ECE {before}, at validation temperature {after}")
+        said += [
+            f"{name.replace('@', ' at ').replace('95', ' 95 %')} "
+            f"{_number(mine[name].value)}"
+            for name in ("sensitivity@specificity95", "specificity@sensitivity95")
+            if name in mine
+        ]
+        for name, row in mine.items():
+            _, gap, attribute = name.partition("_gap_by_")
+            if gap:
+                worst = row.details["worst"]
+                value = _number(row.details["groups"][worst][0])
+                said.append(
+                    f"gap by {attribute} {_number(row.value)} (worst: {worst} {value})"
+                )
+        if said:
+            lines.append(f"{next(iter(mine.values())).encoder}: {'; '.join(said)}")
+    return lines
 
 
 def _against(rows: Sequence[Result], pixels: bool) -> Result | None:

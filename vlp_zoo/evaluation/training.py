@@ -78,6 +78,8 @@ def fit(
     per_process = max(1, min(plan.batch_size, len(train)) // processes)
     learner.train()
     with (
+        _quiet(),
+        learning(type(learner).__name__),
         tempfile.TemporaryDirectory() as folder,
         torch.random.fork_rng(devices=range(torch.cuda.device_count())),
         _quiet(),
