@@ -222,8 +222,11 @@ class Protocol(ABC):
             return f"{task.name} has no {' and no '.join(missing)}"
         if self.needs_text and candidate.joint is None:
             return f"{candidate.subject.name} has no space shared by images and texts"
-        if self.reads_pixels and hasattr(candidate.module, "constant_features"):
-            return f"{candidate.subject.name} reads no pixels"
+        if self.reads_pixels and any(
+            hasattr(candidate.module, name)
+            for name in ("constant_features", "describe")
+        ):
+            return f"{candidate.subject.name} is no network that reads pixels"
         return None
 
     def settings(self, subject: Subject, task: Task) -> dict[str, Any]:
