@@ -62,6 +62,11 @@ def test_groups_are_what_the_source_knows() -> None:
     assert groups["sex"][:2] == ["female", "male"]
     assert groups["age"][:2] == ["18 to 39", "80 and over"]
     assert groups_of(BlockSource("test", 8)) == {}
+    source = KnownSource("test", 60)
+    for i, facts in enumerate(source.facts):
+        facts["device"] = f"serial {i}"
+    # What is different for each image describes no group.
+    assert "device" not in groups_of(source)
     chosen = Selected(KnownSource("test", 8), [1, 2, 5])
     assert groups_of(chosen)["sex"] == ["male", "female", "male"]
 

@@ -25,6 +25,8 @@ SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
 AGES = (("under 18", 18), ("18 to 39", 40), ("40 to 59", 60), ("60 to 79", 80))
 OLDEST = "80 and over"
 SITES = ("site", "centre", "hospital", "device", "scanner")
+MOST = 50
+"""Groups of an attribute; more describe no group but single images."""
 OTHERS = ("race", "insurance_type")
 
 
@@ -36,7 +38,8 @@ def groups_of(source: StudySource) -> dict[str, list[str | None]]:
             bands), site or device, race, insurance.
 
     Returns:
-        Attribute to N names, None where not known; attributes with two groups or more.
+        Attribute to N names, None where not known; attributes with two groups or more,
+        and not so many that each is an image's own.
     """
     columns: dict[str, list[str | None]] = {}
     views = getattr(source, "views", None)
@@ -51,7 +54,7 @@ def groups_of(source: StudySource) -> dict[str, list[str | None]]:
     return {
         name: values
         for name, values in columns.items()
-        if len({value for value in values if value is not None}) > 1
+        if 1 < len({value for value in values if value is not None}) <= MOST
     }
 
 
