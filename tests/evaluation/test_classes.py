@@ -23,6 +23,7 @@ from vlp_zoo.evaluation.finetune import FineTune
 from vlp_zoo.evaluation.floors import Prevalence
 from vlp_zoo.evaluation.knn import NearestNeighbours
 from vlp_zoo.evaluation.linear_probe import LinearProbe
+from vlp_zoo.evaluation.metrics import macro
 from vlp_zoo.evaluation.protocol import Candidate, Outcome, Protocol
 from vlp_zoo.evaluation.results import ResultStore
 from vlp_zoo.evaluation.softmax import class_weights, fit_softmax_path
@@ -30,6 +31,7 @@ from vlp_zoo.evaluation.subject import subject_of
 from vlp_zoo.evaluation.suite import candidates_of, evaluate_task
 from vlp_zoo.evaluation.table import result_tables, verdicts
 from vlp_zoo.evaluation.tasks import Task, crossed
+from vlp_zoo.leaderboard.replicates import statistic_of
 
 SHARES = (0.6, 0.3, 0.1)
 
@@ -203,6 +205,24 @@ def test_encoders_are_compared_by_balanced_accuracy(tmp_path: Any) -> None:
     cases = store.cases(row)
     assert cases is not None
     assert LinearProbe(replicates=5).difference(cases, cases, {}, 0)[0].value == 0
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [LinearProbe(replicates=0), FewShot(replicates=0, shots=(2, 4), draws=3)],
+    ids=["probe", "shots"],
+)
+def test_the_stored_cases_give_the_numbers_again(protocol: Protocol) -> None:
+    outcome = measured(protocol, grade_task(), StubEncoder())
+    once = np.ones((120, 1), np.float32)
+    again = 0
+    for measure in outcome.measures:
+        statistic = statistic_of(measure.metric, outcome.cases, ())
+        if statistic is not None:
+            value = float(macro(np.atleast_2d(statistic(once)))[0])
+            assert value == pytest.approx(measure.value), measure.metric
+            again += 1
+    assert again >= 4
 
 
 def test_shots_are_patients_and_lie_inside_each_other() -> None:

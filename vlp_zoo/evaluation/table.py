@@ -22,6 +22,7 @@ ACRONYMS = frozenset(
         "auprc",
         "auroc",
         "cnr",
+        "mcc",
         "ece",
         "froc",
         "i2t",
