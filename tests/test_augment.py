@@ -25,7 +25,7 @@ def square(height: int = 60, width: int = 80) -> Study:
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-@pytest.mark.parametrize("resize", ["pad", "squash"])
+@pytest.mark.parametrize("resize", ["pad", "squash", "short"])
 def test_mask_and_box_follow_the_image(name: str, resize: str) -> None:
     augment = Augment(name, 64, resize=resize)
     for seed in range(8):
@@ -96,3 +96,19 @@ def test_a_wrong_name_is_one_message() -> None:
 def test_importing_the_module_does_not_import_albumentations() -> None:
     code = "import sys, vlp_zoo.augment; assert 'albumentations' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_crop_of_what_was_fitted_to_more_than_is_seen() -> None:
+    study = square(80, 80)
+    middle = Augment("none", 70, fit=80)(study, np.random.default_rng(0)).image
+    assert np.array_equal(middle, study.image[5:75, 5:75])
+    seen = {
+        Augment("crop", 70, fit=80)(study, np.random.default_rng(i)).image.tobytes()
+        for i in range(12)
+    }
+    assert len(seen) > 6
+    # The short side decides, and the middle of the long one is seen.
+    made = Augment("none", 60, resize="short")(square(60, 80), np.random.default_rng(0))
+    assert np.array_equal(made.image, square(60, 80).image[:, 10:70])
+    with pytest.raises(ConfigError, match="fitted to no less"):
+        Augment("crop", 70, fit=60)

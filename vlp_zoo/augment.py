@@ -50,11 +50,15 @@ class Augment:
     Args:
         pipeline: One of `PIPELINES`.
         size: Side S of the square output in pixels.
-        resize: ``"pad"`` keeps the aspect and adds black, ``"squash"`` does not.
+        resize: ``"pad"`` keeps the aspect and adds black, ``"squash"`` does not keep
+            it, ``"short"`` keeps it and lets the middle of the longer side be seen.
         crop_content: First cut away a black surround (fundus photographs, scanned
             films): its box is found by `vlp_zoo.transforms.content_box`.
         flip: Chance of mirroring left and right.
         min_visible: Share of a box that must be left for it to be kept.
+        fit: Side that images are fitted to before a crop of ``size`` is taken; None
+            is ``size``. The crop is random in the pipelines ``crop`` and ``moco``, the
+            middle in all others.
 
     Raises:
         ConfigError: For an unknown pipeline or resize rule.
@@ -69,14 +73,17 @@ class Augment:
         crop_content: bool = False,
         flip: float = 0.0,
         min_visible: float = 0.1,
+        fit: int | None = None,
     ) -> None:
-        if pipeline not in PIPELINES or resize not in ("pad", "squash") or size < 1:
+        side = size if fit is None else fit
+        if pipeline not in PIPELINES or resize not in RULES or not 1 <= size <= side:
             raise ConfigError(
-                f"a pipeline among {', '.join(PIPELINES)}, resize pad or squash, "
-                "a size of 1 or more",
-                f"{pipeline!r}, {resize!r}, {size}",
+                f"a pipeline among {', '.join(PIPELINES)}, resize {', '.join(RULES)}, "
+                "a size of 1 or more, and fitted to no less",
+                f"{pipeline!r}, {resize!r}, {size}, {side}",
                 "correct the preset",
             )
+        self.fit = side
         self.pipeline = pipeline
         self.size = size
         self.resize = resize
@@ -125,7 +132,11 @@ class Augment:
         os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
         import albumentations as A  # the name everybody uses
 
-        steps = [*_fitted(A, self.size, self.resize)]
+        steps = [*_fitted(A, self.fit, self.resize)]
+        if self.pipeline not in CROPPING and (
+            self.fit > self.size or self.resize == "short"
+        ):
+            steps.append(A.CenterCrop(self.size, self.size))
         if self.flip:
             steps.append(A.HorizontalFlip(p=self.flip))
         steps += PIPELINES[self.pipeline](A, self.size)
@@ -140,6 +151,11 @@ class Augment:
         )
 
 
+RULES = ("pad", "squash", "short")
+CROPPING = ("crop", "moco", "random-crop")
+"""Pipelines that choose their own part of the fitted image."""
+
+
 def _fitted(A: Any, size: int, resize: str) -> list[Any]:
     import cv2
 
@@ -147,6 +163,8 @@ def _fitted(A: Any, size: int, resize: str) -> list[Any]:
     nearest = {"mask_interpolation": cv2.INTER_NEAREST}
     if resize == "squash":
         return [A.Resize(size, size, **area, **nearest)]
+    if resize == "short":
+        return [A.SmallestMaxSize(size, **area, **nearest)]
     return [
         A.LongestMaxSize(size, **area, **nearest),
         A.PadIfNeeded(size, size, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=0),
@@ -178,15 +196,32 @@ def _random_crop(A: Any, size: int) -> list[Any]:
     return [A.RandomResizedCrop((size, size), scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))]
 
 
+def _crop(A: Any, size: int) -> list[Any]:
+    return [A.RandomCrop(size, size)]
+
+
+def _moco(A: Any, size: int) -> list[Any]:
+    # Saturation, hue and the way to grey do nothing to a radiograph.
+    return [
+        A.RandomCrop(size, size),
+        A.RandomBrightnessContrast(0.4, 0.4, p=0.8),
+        A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, 2.0), p=0.5),
+    ]
+
+
 PIPELINES: dict[str, Callable[[Any, int], list[Any]]] = {
     "none": _plain,
     "finetune": _finetune,
     "dense": _dense,
     "random-crop": _random_crop,
+    "crop": _crop,
+    "moco": _moco,
 }
 """``none`` only fits the image into the square; ``finetune`` is `vlp-finetune`'s;
 ``dense`` is for masks and boxes; ``random-crop`` is what MRM, ECAMP and BenchX use
-(with ``flip`` 0.5)."""
+(with ``flip`` 0.5); ``crop`` and ``moco`` take a part of an image that was fitted to
+more than is seen, as GLoRIA and MGCA do (``moco`` is MGCA's for CheXpert, with ``flip``
+0.5)."""
 
 
 def _cut(

@@ -10,6 +10,7 @@ from PIL import Image
 from vlp_zoo.cli import main
 from vlp_zoo.cli.bench import evaluate, print_table
 from vlp_zoo.cli.tasks import build_task
+from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.results import ResultStore
 
 SMALL = (
@@ -175,3 +176,21 @@ def test_phantom_splits_share_nobody() -> None:
         "val": 10,
         "test": 20,
     }
+
+
+def test_exclusive_labels_and_another_table_for_the_test(
+    table: Path, tmp_path: Path
+) -> None:
+    lines = table.read_text().replace("y_none", "y_well").splitlines()
+    rows = [line.rsplit(",", 2) for line in lines[1:]]
+    path = tmp_path / "other.csv"
+    fixed = [f"{first},{sick},{1 - int(sick)}" for first, sick, _ in rows]
+    path.write_text("\n".join([lines[0], *fixed]))
+    options = {"label_prefix": "y_", "exclusive": True}
+    task = build_task(f"pairs:{path}->pairs:{path}", **options)  # type: ignore[arg-type]
+    assert task.name == "pairs:other.csv->pairs:other.csv"
+    assert task.single_label
+    assert not task.ordinal
+    assert all(p.startswith("pairs:other") for p in task.splits["test"].patient_ids)
+    with pytest.raises(ConfigError, match="known to neither"):
+        build_task(f"pairs:{path}->pairs:{path}", split="official")

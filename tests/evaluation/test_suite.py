@@ -12,11 +12,23 @@ from vlp_zoo.errors import EncoderLoadError
 from vlp_zoo.evaluation import suite
 from vlp_zoo.evaluation.feature_cache import FeatureCache
 from vlp_zoo.evaluation.features import Extraction
-from vlp_zoo.evaluation.floors import PixelEncoder, Prevalence, random_copy
+from vlp_zoo.evaluation.finetune import FineTune
+from vlp_zoo.evaluation.floors import (
+    Acquisition,
+    PixelEncoder,
+    Prevalence,
+    random_copy,
+)
+from vlp_zoo.evaluation.linear_probe import LinearProbe
+from vlp_zoo.evaluation.protocol import Candidate
 from vlp_zoo.evaluation.results import Result, ResultStore
+from vlp_zoo.evaluation.subject import subject_of
 from vlp_zoo.evaluation.suite import DIFFERENCE, candidates_of, evaluate_task
 from vlp_zoo.evaluation.table import result_tables, verdicts
 from vlp_zoo.evaluation.tasks import SPLITS, Task
+from vlp_zoo.pixels import ACQUISITION
+
+FLOORS = ("pixels", "acquisition", "prevalence")
 
 
 def _extraction() -> Extraction:
@@ -45,7 +57,7 @@ def _by(results: list[Result], metric: str = "macro_auroc") -> dict[str, float |
 def test_encoder_and_floors_share_a_table(tmp_path: Path) -> None:
     results = _evaluate(tmp_path, block_task(), StubEncoder())
     aurocs = _by(results)
-    assert list(aurocs) == ["stub", "pixels", "prevalence"]
+    assert list(aurocs) == ["stub", "pixels", "acquisition", "prevalence"]
     assert aurocs["prevalence"] == 0.5
     assert aurocs["pixels"] is not None
     assert aurocs["pixels"] > 0.95
@@ -102,7 +114,7 @@ def test_an_interrupted_run_keeps_what_was_finished(
     encoder = StubEncoder()
     results = _evaluate(tmp_path, block_task(), encoder)
     assert encoder.images == 0
-    assert len(_by(results)) == 3
+    assert len(_by(results)) == 4
     assert any(row.metric == DIFFERENCE for row in results)
 
 
@@ -141,7 +153,7 @@ def test_random_init_is_a_floor_of_each_architecture(tmp_path: Path) -> None:
     candidates = candidates_of(["a", "b"], extraction, load=lambda spec: encoder)
     names = [c.subject.name for c in candidates]
     # One set of weights under two names is one encoder.
-    assert names == ["a", "random init of a", "pixels", "prevalence"]
+    assert names == ["a", "random init of a", *FLOORS]
     state = torch.random.get_rng_state()
     one, two = random_copy(encoder), random_copy(encoder)
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -161,7 +173,7 @@ def test_random_init_is_a_floor_of_each_architecture(tmp_path: Path) -> None:
     # Both vits, the pixels: one reading.
     assert all(task.splits[s].read == len(task.splits[s]) for s in SPLITS)  # type: ignore[attr-defined]
     floor = candidates_of(["r"], extraction, load=lambda spec: random_copy(encoder))
-    assert [c.subject.name for c in floor] == ["r", "pixels", "prevalence"]
+    assert [c.subject.name for c in floor] == ["r", *FLOORS]
     alone = candidates_of(["a"], extraction, floors=False, load=lambda spec: encoder)
     assert [c.subject.name for c in alone] == ["a"]
 
@@ -218,7 +230,30 @@ def test_equal_weights_that_see_images_differently_are_two_encoders() -> None:
     found = candidates_of(["0.1", "0.9", "0.1"], _extraction(), load=load)
     assert [candidate.subject.name for candidate in found] == [
         *("0.1", "0.9", "random init of 0.1", "random init of 0.9"),
-        *("pixels", "prevalence"),
+        *FLOORS,
     ]
     assert found[0].subject.sha256 == found[1].subject.sha256
     assert found[0].baselines != found[1].baselines
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_what_the_size_of_a_file_tells_is_a_floor(colour: bool) -> None:
+    task = block_task(60, labels=1)
+    for source in task.splits.values():
+        sick = source.labels[:, 0] == 1
+        rng = np.random.default_rng(len(source))
+        # Noise of two sizes: the hospitals of the sick and of the healthy.
+        source.images = [  # type: ignore[attr-defined]
+            rng.integers(0, 255, (24 + 8 * int(s), 24, *([3] * colour)), np.uint8)
+            for s in sick
+        ]
+    extraction = _extraction()
+    module = Acquisition()
+    subject = subject_of(module, "acquisition", "floor", extraction)
+    candidate = Candidate(subject, module)
+    outcome = LinearProbe(replicates=0).measure(candidate, task, 0, extraction)
+    assert outcome.measures[0].value > 0.95
+    assert "no network" in (FineTune().refusal(candidate, task) or "")
+    # Beside an encoder that sees squares of pixels each image is still read once.
+    both = extraction.get_all([StubEncoder(), module], task.splits["train"])
+    assert [features.shape for features in both] == [(60, 16), (60, len(ACQUISITION))]

@@ -54,7 +54,8 @@ def test_a_board_holds_one_protocol_and_one_fraction(boards: list[Board]) -> Non
     ]
     for board in boards:
         assert [entry.name for entry in board.encoders] == ["wide", HOSTILE]
-        assert [entry.name for entry in board.floors] == ["pixels", "prevalence"]
+        floors = [entry.name for entry in board.floors]
+        assert floors == ["pixels", "acquisition", "prevalence"]
 
 
 def test_draws_are_averaged_with_the_hierarchical_interval(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,7 @@ PHANTOM_STUDIES = {"train": 2000, "val": 500, "test": 1000}
 DRAWN = {"phantom_chest": "PhantomChest", "phantom_fundus": "PhantomFundus"}
 TASKS = (
     f"{', '.join(DRAWN)}, pairs:TABLE.csv, NAME:ROOT (vlpzoo info datasets lists names),"
-    " READER.py:ROOT"
+    " READER.py:ROOT, or 'ONE->OTHER' to learn on one and test on the other"
 )
 
 
@@ -37,12 +38,16 @@ def build_task(
     blank: str = "nan",
     on_error: Literal["raise", "skip"] = "raise",
     title: str | None = None,
+    exclusive: bool = False,
+    ordinal: bool = False,
 ) -> Task:
     """The task of a name.
 
     Args:
         name: A drawn world, ``pairs:TABLE``, or ``NAME:ROOT`` with any data set in its
             official layout, or ``READER.py:ROOT`` with one of one's own.
+            ``ONE->OTHER`` learns and tunes on the first and takes the test split of
+            the second.
         label_prefix: Of a table's label columns.
         val_fraction: Share of a table's patients, where it has no split column.
         test_fraction: As above. The defaults are those of ``--data pairs``, so that
@@ -56,12 +61,36 @@ def build_task(
         blank: What labels become that a data set leaves blank: nan or zero.
         on_error: What to do about files that cannot be read.
         title: Name of the task in results; None makes one of ``name``.
+        exclusive: A table's labels exclude each other: one class for each image. Data
+            sets in their official layout say so themselves.
+        ordinal: They are grades in the order of the columns.
 
     Raises:
         UnknownNameError: If there is no such task.
         DatasetNotFoundError: If its files or labels are missing.
         PatientLeakError: If a patient is on two sides.
+        DataRejectedError: If the labels of two data sets do not agree.
     """
+    learnt, arrow, tested = name.partition("->")
+    if arrow:
+        return _crossed(
+            learnt,
+            tested,
+            title,
+            label_prefix=label_prefix,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            min_positives=min_positives,
+            image_size=image_size,
+            studies=studies,
+            keep=keep,
+            split=split,
+            views=views,
+            blank=blank,
+            on_error=on_error,
+            exclusive=exclusive,
+            ordinal=ordinal,
+        )
     from vlp_zoo.cli.names import unknown_name
     from vlp_zoo.data import DATASETS, datamodules, official
     from vlp_zoo.evaluation.tasks import Kept, Task, with_known_labels
@@ -115,6 +144,7 @@ def build_task(
         # A study without report still has its labels.
         data.has_reports = False
         gives = set(found.card.gives)
+        exclusive, ordinal = found.card.single_label, found.card.ordinal
         rule = found.card.splits.get(split)
         if rule is not None and rule.legacy:
             legacy = " ".join(rule.issues) or f"the legacy split {split}"
@@ -134,4 +164,35 @@ def build_task(
         gives=frozenset(gives),
         min_positives=min_positives,
         legacy=legacy,
+        single_label=exclusive or ordinal,
+        ordinal=ordinal,
     )
+
+
+def _crossed(learnt: str, tested: str, title: str | None, **options: Any) -> Task:
+    """Train and validation of one, test of the other, each split by its own rule."""
+    from vlp_zoo.evaluation.tasks import crossed
+
+    split = options.pop("split")
+    # A rule of the one is seldom known to the other, whose own is then taken.
+    rules = [split if _knows(part, split) else "canonical" for part in (learnt, tested)]
+    if split not in rules:
+        raise ConfigError(
+            f"a split rule {split!r} of {learnt} or {tested}",
+            "it is known to neither",
+            "choose another --split",
+        )
+    first, second = (
+        build_task(part.strip(), split=rule, **options)
+        for part, rule in zip((learnt, tested), rules, strict=True)
+    )
+    task = crossed(first, second)
+    return replace(task, name=title) if title else task
+
+
+def _knows(name: str, split: str) -> bool:
+    from vlp_zoo.data import DATASETS
+    from vlp_zoo.data.catalogue import card_of
+
+    kind = name.strip().partition(":")[0]
+    return split == "canonical" or (kind in DATASETS and split in card_of(kind).splits)

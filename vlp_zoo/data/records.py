@@ -123,6 +123,7 @@ class Card:
         licence: Short.
         citation: One line.
         single_label: Classes exclude each other (grades, kinds); scores are per class.
+        ordinal: Classes are grades in the order of ``label_names``.
         overlaps: Names of data sets that share images with this one.
     """
 
@@ -140,6 +141,7 @@ class Card:
     uncertain: float | Mapping[str, float] = float("nan")
     splits: Mapping[str, SplitRule] = field(default_factory=dict)
     single_label: bool = False
+    ordinal: bool = False
     overlaps: tuple[str, ...] = ()
 
     @property

@@ -17,9 +17,11 @@ __all__ = [
     "Calibration",
     "Reliability",
     "calibrate",
+    "fit_class_temperature",
     "fit_temperature",
     "reliability",
     "rescale",
+    "rescale_classes",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -117,6 +119,42 @@ def fit_temperature(positive: Flags, probabilities: Array) -> float:
     return float(np.exp(-(low + high) / 2))
 
 
+def fit_class_temperature(truth: npt.NDArray[np.int64], probabilities: Array) -> float:
+    """Temperature of least log loss of a softmax.
+
+    Args:
+        truth: (N,) classes of validation cases from 0; -1 does not count.
+        probabilities: (N, C).
+
+    Returns:
+        Within exp(±7); NaN without a known case.
+    """
+    known = truth >= 0
+    if not known.any():
+        return float("nan")
+    logits = np.log(np.clip(probabilities[known], EDGE, 1))
+    right = np.take_along_axis(logits, truth[known][:, None], 1)[:, 0]
+    low, high = SHARPEST
+    for _ in range(60):
+        middle = (low + high) / 2
+        expected = (_softmax(np.exp(middle) * logits) * logits).sum(1)
+        slope = float((expected - right).sum())
+        low, high = (low, middle) if slope > 0 else (middle, high)
+    return float(np.exp(-(low + high) / 2))
+
+
+def rescale_classes(probabilities: Array, temperature: float) -> Array:
+    """(N, C) with their logits divided by a temperature; NaN changes nothing.
+
+    Example:
+        >>> rescale_classes(np.array([[0.8, 0.2]]), 0.5).round(3)
+        array([[0.941, 0.059]])
+    """
+    if np.isnan(temperature):
+        return probabilities
+    return _softmax(np.log(np.clip(probabilities, EDGE, 1)) / temperature)
+
+
 def rescale(probabilities: Array, temperature: float) -> Array:
     """Probabilities with their logits divided by a temperature.
 
@@ -181,3 +219,8 @@ def _sigmoid(logits: Array) -> Array:
     # Two branches: exp of a large logit would overflow.
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+
+
+def _softmax(logits: Array) -> Array:
+    grown = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(grown / grown.sum(1, keepdims=True))

@@ -31,7 +31,7 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from vlp_zoo.augment import Augment
 from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.evaluation.finetune import layer_decay_groups
+from vlp_zoo.evaluation.classifier import layer_decay_groups
 from vlp_zoo.evaluation.learner import Learner
 from vlp_zoo.gather import exchanging
 from vlp_zoo.types import Box, Example, Study, Transform

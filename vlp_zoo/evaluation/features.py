@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -34,6 +34,8 @@ PRECISIONS = ("32", "bf16")
 FILTERS = {"bicubic": "cubic", "bilinear": "bilinear", "nearest": "nearest"}
 Features = npt.NDArray[np.float32]
 Geometry = tuple[int, str, str]
+Look = Geometry | Callable[[npt.NDArray[np.uint8]], Features]
+"""What an encoder sees of an image: its pixels in a square, or numbers about it."""
 
 
 def geometry(preprocessing: Mapping[str, Any]) -> Geometry:
@@ -107,9 +109,9 @@ def weights_sha256(encoder: nn.Module) -> str:
 class _Pixels(Dataset[Any]):
     """Uint8 images of a source at each geometry that some encoder wants."""
 
-    def __init__(self, source: StudySource, geometries: Sequence[Geometry]) -> None:
+    def __init__(self, source: StudySource, looks: Sequence[Look]) -> None:
         self.source = source
-        self.geometries = list(geometries)
+        self.looks = list(looks)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -120,7 +122,9 @@ class _Pixels(Dataset[Any]):
         except VLPZooError as error:
             # A worker's exception loses its clauses on the way; a value does not.
             return error
-        return [_fit(image, wanted) for wanted in self.geometries]
+        return [
+            look(image) if callable(look) else _fit(image, look) for look in self.looks
+        ]
 
 
 def _collate(items: Sequence[Any]) -> Any:
@@ -131,7 +135,10 @@ def _collate(items: Sequence[Any]) -> Any:
         return [torch.from_numpy(np.stack(images)) for images in zip(*items)]  # noqa: B905
     except ValueError:
         # Grey and colour in one batch: grey becomes three equal channels.
-        wide = [[np.broadcast_to(i, (3, *i.shape[1:])) for i in item] for item in items]
+        wide = [
+            [i if i.ndim == 1 else np.broadcast_to(i, (3, *i.shape[1:])) for i in item]
+            for item in items
+        ]
         return [torch.from_numpy(np.stack(images)) for images in zip(*wide)]  # noqa: B905
 
 
@@ -254,11 +261,14 @@ class Extraction:
         self, encoders: Sequence[nn.Module], source: StudySource
     ) -> list[Features]:
         recipes = [cast(Any, encoder).preprocessing for encoder in encoders]
-        wanted = [geometry(recipe) for recipe in recipes]
-        geometries = list(dict.fromkeys(wanted))
+        wanted: list[Look] = [
+            getattr(encoder, "describe", None) or geometry(recipe)
+            for encoder, recipe in zip(encoders, recipes, strict=True)
+        ]
+        looks = list(dict.fromkeys(wanted))
         device = self.torch_device
         loader = DataLoader(
-            _Pixels(source, geometries),
+            _Pixels(source, looks),
             batch_size=self.batch_size,
             num_workers=self.num_workers,
             collate_fn=_collate,
@@ -272,7 +282,7 @@ class Extraction:
                     raise batch
                 moved = [pixels.to(device, non_blocking=True) for pixels in batch]
                 for i, encoder in enumerate(encoders):
-                    images = moved[geometries.index(wanted[i])]
+                    images = moved[looks.index(wanted[i])]
                     outputs[i].append(self._encode(encoder, images, recipes[i]))
         made = [torch.cat(parts).numpy() for parts in outputs]
         for encoder, features in zip(encoders, made, strict=True):
@@ -288,6 +298,9 @@ class Extraction:
     def _encode(
         self, encoder: nn.Module, images: Tensor, recipe: Mapping[str, Any]
     ) -> Tensor:
+        if images.ndim == 2:
+            # Numbers about the image are features already.
+            return images.float().cpu()
         channels = int(recipe.get("channels", 3))
         if images.shape[1] != channels:
             grey = images.float().mean(1, keepdim=True)

@@ -1,44 +1,50 @@
 """``vlp-finetune`` and its relatives: a linear head on a tuned or frozen encoder.
 
-The pooled feature goes through LayerNorm and one linear layer; all labels share a
-masked binary cross-entropy, unknown labels count for nothing. The learning rate is
-chosen once per task, on the validation split, from the same grid for every encoder, and
-the step is chosen there too. The number of trained parameters is stored: "linear" and
-"fine-tuned" have been mixed up too often.
+The pooled feature goes through LayerNorm and one linear layer; labels share a masked
+binary cross-entropy, classes that exclude each other a softmax, and what is unknown
+counts for nothing. The learning rate is chosen once per task, on the validation split,
+from the same grid for every encoder, and the step is chosen there too. The number of
+trained parameters is stored: "linear" and "fine-tuned" have been mixed up too often.
+
+Published protocols differ in more than numbers, so there is a setting for each habit
+that tables were made with; what is wrong with it is said by the preset.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, ClassVar, cast
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
-from vlp_zoo.augment import Augment
-from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.classes import HEADLINE, class_value
+from vlp_zoo.evaluation.classification import headline_of, scored, selection_value
+from vlp_zoo.evaluation.classifier import Classifier, Recipe, label_loss
 from vlp_zoo.evaluation.features import Extraction
-from vlp_zoo.evaluation.learner import Fitted, Learner, Plan, Predictions, predict
-from vlp_zoo.evaluation.linear_probe import scored
-from vlp_zoo.evaluation.metrics import label_values, macro
+from vlp_zoo.evaluation.fractions import pandas_rows
+from vlp_zoo.evaluation.learner import Fitted, Plan, Predictions, predict
+from vlp_zoo.evaluation.linear_probe import unlearnt_labels
 from vlp_zoo.evaluation.protocol import (
     Candidate,
     Outcome,
     Protocol,
     training_cases,
 )
+from vlp_zoo.evaluation.softmax import softmax
 from vlp_zoo.evaluation.tasks import Selected, Task
 from vlp_zoo.evaluation.training import fit
-from vlp_zoo.types import Example, Study, Transform
 
-__all__ = ["Classifier", "FineTune", "layer_decay_groups"]
+__all__ = ["FineTune"]
+
+Array = npt.NDArray[np.float64]
+Budget = tuple[int, float, int, int]
+"""Steps, learning rate, steps of warm-up, batch size."""
+
+SELECTIONS = ("headline", "loss", "mean-of-three")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,27 @@ class FineTune(Protocol):
         augment: A name of `vlp_zoo.augment.PIPELINES`.
         flip: Chance of mirroring; it swaps left and right.
         clip: Largest norm of the gradient; 0 does not clip.
+        head: As of `vlp_zoo.evaluation.classifier.Recipe`, and so are
+        encoder_rate: the learning rate of the encoder relative to the head's,
+        resize: how images are fitted,
+        oversize: into how much larger a square than is seen,
+        norm: and with which mean and deviation,
+        grey: without colour.
+        budgets: Data set to three rows of steps of the schedule, learning rate, steps
+            of warm-up and batch size, for label fractions up to 1 %, up to 10 % and
+            above; ``"*"`` is for other data sets. They replace ``steps``,
+            ``learning_rates``, ``warmup`` and ``batch_size``.
+        epochs: Length in passes over the training cases instead of steps, whatever
+            length the schedule was made for; 0 = in steps.
+        evaluate_every: Epochs between the looks, where length is in epochs.
+        patience: Looks without a better score after which training stops; 0 = none.
+        select: What chooses the step: ``"headline"``, the validation ``"loss"``, or
+            ``"mean-of-three"`` (macro F1, macro AUROC and quadratic kappa).
+        val_drop_last: Leave an incomplete last batch of the validation split out of
+            the choice.
+        sampler: How a label fraction is drawn: ``"patients"`` (stratified, nested, by
+            the seed of the run), or ``"rows"`` (images, as
+            ``DataFrame.sample(frac, random_state=42)`` draws them).
     """
 
     frozen: bool = False
@@ -76,6 +103,19 @@ class FineTune(Protocol):
     augment: str = "finetune"
     flip: float = 0.0
     clip: float = 1.0
+    head: str = "norm-linear"
+    encoder_rate: float = 1.0
+    resize: str = ""
+    oversize: float = 1.0
+    norm: tuple[float, ...] = ()
+    grey: bool = False
+    budgets: tuple[tuple[str, tuple[Budget, Budget, Budget]], ...] = ()
+    epochs: int = 0
+    evaluate_every: int = 1
+    patience: int = 0
+    select: str = "headline"
+    val_drop_last: bool = False
+    sampler: str = "patients"
     name: str = "vlp-finetune"
 
     reads_pixels: ClassVar[bool] = True
@@ -83,34 +123,84 @@ class FineTune(Protocol):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.steps) != 3 or not self.learning_rates:
+        rows_of = dict(self.budgets)
+        if (
+            len(self.steps) != 3
+            or not self.learning_rates
+            or any(len(rows) != 3 for rows in rows_of.values())
+            or any(len(row) != 4 for rows in rows_of.values() for row in rows)
+        ):
             raise ConfigError(
-                "three numbers of steps and at least one learning rate",
-                f"{self.steps}, {self.learning_rates}",
+                "three numbers of steps, at least one learning rate, and budgets of "
+                "three rows of four",
+                f"{self.steps}, {self.learning_rates}, {self.budgets}",
                 "correct the preset",
             )
+        if self.select not in SELECTIONS or self.sampler not in ("patients", "rows"):
+            raise ConfigError(
+                f"select among {', '.join(SELECTIONS)}, sampler patients or rows",
+                f"{self.select!r}, {self.sampler!r}",
+                "correct the preset",
+            )
+        self.recipe()
 
-    def plan(self, learning_rate: float) -> Plan:
-        """Length and speed at the protocol's label fraction."""
-        few, some, all_ = self.steps
-        steps = few if self.fraction <= 0.01 else some if self.fraction <= 0.1 else all_
-        return Plan(
-            steps=steps,
-            batch_size=self.batch_size,
-            learning_rate=learning_rate,
-            weight_decay=self.weight_decay,
-            optimiser=self.optimiser,
-            schedule=self.schedule,
-            warmup=self.warmup,
-            evaluations=self.evaluations,
-            clip=self.clip,
-        )
+    def recipe(self, single_label: bool = False) -> Recipe:
+        """What is trained, and what it is shown."""
+        shared = {entry.name for entry in fields(Recipe)} - {"single_label"}
+        values = {name: getattr(self, name) for name in shared}
+        return Recipe(**values, single_label=single_label)
+
+    def plans(self, task: str, cases: int) -> list[Plan]:
+        """Length and speed at the protocol's label fraction, one for each rate.
+
+        Args:
+            task: Name of the task, which starts with that of its data set.
+            cases: Training cases.
+        """
+        tier = 0 if self.fraction <= 0.01 else 1 if self.fraction <= 0.1 else 2
+        made, rates, warmup = self.steps[tier], self.learning_rates, self.warmup
+        batch_size = self.batch_size
+        if self.budgets:
+            rows = dict(self.budgets)
+            row = rows.get(task.partition(":")[0], rows.get("*"))
+            if row is None:
+                raise ConfigError(
+                    f"a budget of {self.name} for {task}",
+                    f"budgets for {', '.join(rows)}",
+                    "name the task after its data set, or add a budget for '*'",
+                )
+            made, rate, rising, batch_size = row[tier]
+            rates, warmup = (rate,), rising / made
+        steps, evaluations, length = made, self.evaluations, 0
+        if self.epochs:
+            steps = self.epochs * max(1, cases // min(batch_size, cases))
+            evaluations = max(1, self.epochs // self.evaluate_every)
+            length = made if self.budgets else 0
+        return [
+            Plan(
+                steps=steps,
+                batch_size=batch_size,
+                learning_rate=rate,
+                weight_decay=self.weight_decay,
+                optimiser=self.optimiser,
+                schedule=self.schedule,
+                warmup=warmup,
+                evaluations=evaluations,
+                clip=self.clip,
+                patience=self.patience,
+                schedule_steps=length,
+            )
+            for rate in rates
+        ]
 
     def measure(
         self, candidate: Candidate, task: Task, seed: int, extraction: Extraction
     ) -> Outcome:
         """Train at every learning rate, keep the best, then score the test split."""
-        chosen = training_cases(task, self.fraction, seed)
+        if self.sampler == "rows":
+            chosen = pandas_rows(len(task.splits["train"]), self.fraction)
+        else:
+            chosen = training_cases(task, self.fraction, seed)
         train = Selected(task.splits["train"], [int(i) for i in chosen])
         val = task.splits["val"]
         labels = train.labels
@@ -123,28 +213,35 @@ class FineTune(Protocol):
             )
         best: tuple[Fitted, Classifier, float] | None = None
         tried: dict[str, float] = {}
-        for rate in self.learning_rates:
+        recipe = self.recipe(task.single_label)
+        for plan in self.plans(task.name, len(train)):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                learner = Classifier(candidate.module, labels.shape[1], self)
-            score = partial(_validation_auroc, val.labels, learnable)
-            fitted = fit(learner, train, val, self.plan(rate), score, seed, extraction)
-            tried[f"{rate:g}"] = fitted.best_score
+                learner = Classifier(candidate.module, labels.shape[1], recipe)
+            score = _Judge(
+                val.labels,
+                learnable,
+                self.select,
+                task.single_label,
+                plan.batch_size if self.val_drop_last else 0,
+            )
+            fitted = fit(learner, train, val, plan, score, seed, extraction)
+            tried[f"{plan.learning_rate:g}"] = fitted.best_score
             if best is None or fitted.best_score > best[0].best_score:
-                best = fitted, learner, rate
+                best = fitted, learner, plan.learning_rate
         assert best is not None
         fitted, learner, rate = best
-        probabilities = _sigmoid(
-            _logits(predict(learner, task.splits["test"], extraction))
-        )
-        probabilities[:, ~learnable] = np.nan
-        untrained = {
-            label: f"one class only in {len(chosen)} training cases"
-            for label, usable in zip(task.label_names, learnable, strict=True)
-            if not usable
-        }
+        probabilities = [
+            _probabilities(
+                predict(learner, task.splits[split], extraction),
+                learnable,
+                task.single_label,
+            )
+            for split in ("val", "test")
+        ]
+        untrained, unlearnt = unlearnt_labels(task, learnable, len(chosen))
         return scored(
-            probabilities,
+            probabilities[1],
             task,
             self,
             seed,
@@ -153,166 +250,66 @@ class FineTune(Protocol):
             details={
                 "learning_rate": rate,
                 "validation_by_learning_rate": tried,
+                "selected_by": headline_of(task)
+                if self.select == "headline"
+                else self.select,
                 **fitted.details(),
+                **unlearnt,
             },
+            validation=probabilities[0],
         )
-
-
-class Classifier(Learner):
-    """Encoder, LayerNorm, one linear layer.
-
-    Args:
-        encoder: Copied; the caller's weights stay as they are.
-        labels: Number K of outputs.
-        protocol: Settings.
-    """
-
-    def __init__(self, encoder: nn.Module, labels: int, protocol: FineTune) -> None:
-        super().__init__()
-        self.encoder = copy.deepcopy(encoder)
-        self.encoder.requires_grad_(not protocol.frozen)
-        self.preprocessing = dict(cast(Any, encoder).preprocessing)
-        self.protocol = protocol
-        with torch.no_grad():
-            side = int(self.preprocessing["image_size"])
-            blank = torch.zeros(1, self._channels, side, side)
-            width = int(self.encoder.eval()(blank).pooled.shape[1])
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, labels)
-        # Small, so that the first steps do not shake the encoder (as in MRM).
-        nn.init.trunc_normal_(self.head.weight, std=2e-5)
-        nn.init.zeros_(self.head.bias)
-
-    @property
-    def _channels(self) -> int:
-        return int(self.preprocessing.get("channels", 3))
-
-    def train(self, mode: bool = True) -> Classifier:
-        """A frozen encoder stays as it is, its batch statistics too."""
-        super().train(mode)
-        if self.protocol.frozen:
-            self.encoder.eval()
-        return self
-
-    def make_transform(self, train: bool) -> Transform:
-        """Fit into the square, and augment in training."""
-        return _Views(
-            Augment(
-                self.protocol.augment if train else "none",
-                int(self.preprocessing["image_size"]),
-                resize=str(self.preprocessing.get("resize", "pad")),
-                flip=self.protocol.flip if train else 0.0,
-            )
-        )
-
-    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        """Head at the full rate, encoder with layer decay, no decay of vectors."""
-        decay = self.protocol.weight_decay
-        vectors = [*self.norm.parameters(), self.head.bias]
-        groups: list[dict[str, Any]] = [
-            {"params": vectors, "weight_decay": 0.0},
-            {"params": [self.head.weight]},
-        ]
-        if not self.protocol.frozen:
-            groups += layer_decay_groups(
-                self.encoder, learning_rate, decay, self.protocol.layer_decay
-            )
-        return groups
-
-    def forward(self, images: Tensor) -> Tensor:
-        """uint8 (B, 1 or 3, S, S) to logits (B, K)."""
-        pixels = images.float() / 255
-        if pixels.shape[1] != self._channels:
-            pixels = pixels.mean(1, keepdim=True).expand(-1, self._channels, -1, -1)
-        mean = pixels.new_tensor(list(self.preprocessing["mean"])).view(-1, 1, 1)
-        std = pixels.new_tensor(list(self.preprocessing["std"])).view(-1, 1, 1)
-        output = self.encoder((pixels - mean) / std)
-        logits: Tensor = self.head(self.norm(output.pooled))
-        return logits
-
-    def loss(self, batch: Mapping[str, Any]) -> Tensor:
-        """Binary cross-entropy over the known labels of the batch."""
-        labels = batch["labels"]
-        known = ~torch.isnan(labels)
-        each = functional.binary_cross_entropy_with_logits(
-            self(batch["image"]).float(), torch.nan_to_num(labels), reduction="none"
-        )
-        return (each * known).sum() / known.sum().clamp(min=1)
-
-    def predict(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Logits (B, K)."""
-        return {"logits": self(batch["image"])}
 
 
 @dataclass(frozen=True)
-class _Views:
-    augment: Augment
+class _Judge:
+    """Validation predictions to the number that chooses the step; larger is better."""
 
-    def __call__(self, study: Study, rng: np.random.Generator) -> Example:
-        image = self.augment(replace(study, masks={}, boxes=()), rng).image
-        planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-        return {
-            "image": torch.from_numpy(np.ascontiguousarray(planes)),
-            "labels": torch.from_numpy(np.array(study.labels, np.float32)),
-        }
+    labels: npt.NDArray[np.float32]
+    learnable: npt.NDArray[np.bool_]
+    select: str
+    single_label: bool
+    whole_batches_of: int
 
-
-def layer_decay_groups(
-    encoder: nn.Module, learning_rate: float, weight_decay: float, layer_decay: float
-) -> list[dict[str, Any]]:
-    """Trainable weights of an encoder in groups of their own rates.
-
-    Args:
-        encoder: Its blocks are known where it is an `ImageEncoder` around a ViT.
-        learning_rate: Of the layer nearest to the head.
-        weight_decay: Of matrices and kernels; vectors have none.
-        layer_decay: Factor from block to block, towards the image.
-
-    Returns:
-        Groups with ``lr``, each parameter in exactly one.
-    """
-    blocks = getattr(getattr(encoder, "timm", None), "blocks", None)
-    depth = (
-        len(blocks) if isinstance(encoder, ImageEncoder) and blocks is not None else 0
-    )
-    found: dict[tuple[int, bool], list[nn.Parameter]] = {}
-    for name, parameter in encoder.named_parameters():
-        if parameter.requires_grad:
-            layer = _layer(name, depth)
-            found.setdefault((layer, parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": learning_rate * layer_decay ** (depth - layer if depth else 0),
-            "weight_decay": weight_decay if decayed else 0.0,
-        }
-        for (layer, decayed), parameters in sorted(found.items(), key=lambda i: i[0])
-    ]
+    def __call__(self, predictions: Predictions) -> float:
+        logits, labels = _logits(predictions), self.labels
+        if self.whole_batches_of:
+            # Fewer cases than a batch would leave nothing to choose by.
+            size = min(self.whole_batches_of, len(labels))
+            kept = len(labels) // size * size
+            logits, labels = logits[:kept], labels[:kept]
+        if self.select == "loss":
+            loss = label_loss(
+                torch.from_numpy(logits),
+                torch.from_numpy(labels.astype(np.float64)),
+                self.single_label,
+            )
+            return -float(loss)
+        if not self.single_label:
+            used = self.learnable
+            return selection_value(False, labels[:, used], logits[:, used])
+        scores = _of_classes(logits, self.learnable)
+        if self.select == "mean-of-three":
+            three = ("macro_f1", "macro_auroc", "quadratic_kappa")
+            return float(np.mean([class_value(m, labels, scores) for m in three]))
+        return class_value(HEADLINE, labels, scores)
 
 
-def _layer(name: str, depth: int) -> int:
-    """0 for the embedding, 1 to ``depth`` for blocks and what follows them."""
-    if "blocks." in name:
-        return int(name.split("blocks.")[1].split(".")[0]) + 1
-    early = ("patch_embed", "pos_embed", "cls_token", "reg_token")
-    return 0 if any(word in name for word in early) else depth
-
-
-def _logits(predictions: Predictions) -> npt.NDArray[np.float64]:
+def _logits(predictions: Predictions) -> Array:
     return np.stack([p["logits"] for p in predictions]).astype(np.float64)
 
 
-def _sigmoid(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(np.exp(-np.logaddexp(0.0, -logits)))
+def _of_classes(logits: Array, learnable: npt.NDArray[np.bool_]) -> Array:
+    return softmax(np.where(learnable, logits, -np.inf))
 
 
-def _validation_auroc(
-    labels: npt.NDArray[np.float32],
-    learnable: Sequence[bool] | npt.NDArray[np.bool_],
-    predictions: Predictions,
-) -> float:
-    used = np.asarray(learnable)
-    logits = _logits(predictions)
-    return float(
-        macro(label_values("macro_auroc", labels[:, used], logits[:, used]))[0]
-    )
+def _probabilities(
+    predictions: Sequence[Mapping[str, Any]],
+    learnable: npt.NDArray[np.bool_],
+    single_label: bool,
+) -> Array:
+    logits = _logits(list(predictions))  # type: ignore[arg-type]
+    if single_label:
+        return _of_classes(logits, learnable)
+    scores = np.exp(-np.logaddexp(0.0, -logits))
+    scores[:, ~learnable] = np.nan
+    return np.asarray(scores)

@@ -8,14 +8,16 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
+from vlp_zoo.pixels import ACQUISITION, acquisition_features
 
-__all__ = ["PixelEncoder", "Prevalence", "random_copy"]
+__all__ = ["Acquisition", "PixelEncoder", "Prevalence", "random_copy"]
 
 PIXEL_SIDE = 32
 Features = npt.NDArray[np.float32]
@@ -75,6 +77,32 @@ class Prevalence(nn.Module):
     def constant_features(self, studies: int) -> Features:
         """(N, 1) of zeros: what `Extraction` takes instead of a forward pass."""
         return np.zeros((studies, 1), np.float32)
+
+
+class Acquisition(nn.Module):
+    """``acquisition``: size, borders, exposure, sharpness and noise of the image file.
+
+    What can be told from how a picture was made. Where it is high, the classes come
+    from different places, and telling places apart passes for telling diseases apart.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.preprocessing: dict[str, Any] = {"described": list(ACQUISITION)}
+        self.sha256 = _named("acquisition 1")
+
+    def describe(self, image: npt.NDArray[np.uint8]) -> Features:
+        """What `Extraction` takes of the whole image instead of a forward pass.
+
+        Args:
+            image: uint8 (H, W) or (H, W, 3).
+
+        Returns:
+            float32 (F,).
+        """
+        if image.ndim == 3:
+            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+        return acquisition_features(image)
 
 
 def _named(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["nested_patients"]
+__all__ = ["nested_patients", "pandas_rows"]
 
 
 def nested_patients(
@@ -43,3 +43,26 @@ def nested_patients(
     chosen = np.zeros(len(names), bool)
     chosen[np.argsort(place, kind="stable")[:count]] = True
     return np.nonzero(chosen[patient_of])[0]
+
+
+def pandas_rows(cases: int, fraction: float, seed: int = 42) -> npt.NDArray[np.int64]:
+    """A share of the images as ``DataFrame.sample(frac, random_state)`` draws it.
+
+    What MGCA and GLoRIA do. Images of one patient are parted, rare labels left to
+    chance, 1 % does not lie inside 10 %, and equal rows come out only for equal order.
+
+    Args:
+        cases: N, in the order of the table.
+        fraction: Share of the images, rounded.
+        seed: 42 in the published code.
+
+    Returns:
+        Indices of the cases, ascending; at least one.
+    """
+    import pandas as pd
+
+    if fraction >= 1:
+        return np.arange(cases)
+    rows = pd.Series(np.arange(cases))
+    count = max(1, round(fraction * cases))
+    return np.sort(rows.sample(n=count, random_state=seed).to_numpy(np.int64))

@@ -23,7 +23,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.evaluation.alignment import TEMPLATES
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.grounding_metrics import (
     IOU_THRESHOLDS,
@@ -62,6 +61,14 @@ TRIED = tuple(round(-1 + 0.02 * i, 2) for i in range(101))
 CENTRE = ("signed_cnr", "absolute_cnr", "pointing_game", "pixel_auroc", "pixel_ap")
 """What the map of the image's middle is measured by: it has no cosines to cut at."""
 MEASURES = (*CENTRE, "miou")
+TEMPLATES = (
+    "There is {}.",
+    "{}",
+    "Findings suggesting {}.",
+    "{} is present.",
+    "The image shows {}.",
+)
+"""Sentences that affirm a finding; ours, in the wording of reports."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Ground(Protocol):
     """
 
     phrase: str = "finding"
-    templates: tuple[str, ...] = tuple(affirm for affirm, _ in TEMPLATES)
+    templates: tuple[str, ...] = TEMPLATES
     words: tuple[tuple[str, str], ...] = ()
     thresholds: tuple[float, ...] = IOU_THRESHOLDS
     longest_side: int = 512

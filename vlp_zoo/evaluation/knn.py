@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.classification import headline_of, scored, selection_value
 from vlp_zoo.evaluation.features import Extraction
-from vlp_zoo.evaluation.linear_probe import scored
-from vlp_zoo.evaluation.metrics import label_values, macro
+from vlp_zoo.evaluation.guard import learning
+from vlp_zoo.evaluation.linear_probe import unlearnt_labels
 from vlp_zoo.evaluation.protocol import (
     Candidate,
     Outcome,
@@ -82,31 +83,37 @@ class NearestNeighbours(Protocol):
             )
 
         truth = task.splits["val"].labels
-        aurocs = [
-            float(macro(label_values("macro_auroc", truth, each))[0])
-            for each in scores("val", grid)
-        ]
-        if np.isnan(aurocs).all():
+        with learning(self.name):
+            tried = scores("val", grid)
+            found = [selection_value(task.single_label, truth, each) for each in tried]
+        if np.isnan(found).all():
             raise ConfigError(
                 "a label with both classes in the validation cases",
                 f"none among {len(truth)}",
                 "give more labelled studies",
             )
         # Of equal values the largest k: the smoothest.
-        k = grid[len(grid) - 1 - int(np.nanargmax(aurocs[::-1]))]
+        best = len(grid) - 1 - int(np.nanargmax(found[::-1]))
         untrained = {
             label: f"no known label in {len(chosen)} training cases"
             for label, column in zip(task.label_names, labels.T, strict=True)
             if np.isnan(column).all()
         }
+        unlearnt = unlearnt_labels(task, (labels == 1).any(0), len(chosen))[1]
         return scored(
-            scores("test", [k])[0],
+            scores("test", [grid[best]])[0],
             task,
             self,
             seed,
             n_train=len(chosen),
             undefined=untrained,
-            details={"k": k, "validation_macro_auroc": aurocs, "k_grid": grid},
+            details={
+                "k": grid[best],
+                f"validation_{headline_of(task)}": found,
+                "k_grid": grid,
+                **unlearnt,
+            },
+            validation=tried[best],
         )
 
 

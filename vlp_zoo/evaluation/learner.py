@@ -69,13 +69,17 @@ class Plan:
         batch_size: Cases per step, over all devices.
         learning_rate: At the peak.
         weight_decay: Of matrices and kernels alike.
-        optimiser: ``"adamw"`` or ``"sgd"`` (momentum 0.9).
+        optimiser: ``"adamw"``, ``"adam"`` (decay inside the gradient) or ``"sgd"``
+            (momentum 0.9).
         schedule: ``"cosine"``, ``"cosine-wrapping"`` (not clamped at its end, as in
             MRM, ECAMP and BenchX), ``"poly"`` or ``"constant"``.
         warmup: Share of the steps with a rising rate.
         evaluations: How often the validation split is looked at, evenly spaced; the
             last one is after the last step.
         clip: Largest norm of the gradient; 0 does not clip.
+        patience: Stop after so many looks without a better score; 0 goes on.
+        schedule_steps: Steps that the schedule is made for, where training is longer
+            or shorter; 0 = ``steps``.
     """
 
     steps: int = 1000
@@ -87,28 +91,32 @@ class Plan:
     warmup: float = 0.05
     evaluations: int = 20
     clip: float = 1.0
+    patience: int = 0
+    schedule_steps: int = 0
 
     def __post_init__(self) -> None:
         if (
             self.steps < 1
+            or min(self.patience, self.schedule_steps) < 0
             or self.batch_size < 1
             or self.evaluations < 1
-            or self.optimiser not in ("adamw", "sgd")
+            or self.optimiser not in ("adamw", "adam", "sgd")
             or self.schedule not in ("cosine", "cosine-wrapping", "poly", "constant")
         ):
             raise ConfigError(
-                "steps, batch size and evaluations of 1 or more; adamw or sgd; a cosine, "
-                "cosine-wrapping, poly or constant schedule",
+                "steps, batch size and evaluations of 1 or more; adamw, adam or sgd; a "
+                "cosine, cosine-wrapping, poly or constant schedule",
                 str(self),
                 "correct the preset",
             )
 
     def factor(self, step: int) -> float:
         """Learning rate at a step, relative to its peak."""
-        warmup = round(self.warmup * self.steps)
+        length = self.schedule_steps or self.steps
+        warmup = round(self.warmup * length)
         if self.schedule == "constant":
             return 1.0
-        total = max(self.steps, warmup + 1)
+        total = max(length, warmup + 1)
         if self.schedule == "poly":
             return warmup_poly(step, warmup, total)
         return warmup_cosine(step, warmup, total, clamp=self.schedule == "cosine")

@@ -1,15 +1,15 @@
 """``vlp-linear``: an exactly solved linear probe on frozen features.
 
 Features are standardised by the training cases, one L2-regularised logistic regression
-per label is fitted on the cases whose label is known, and a single C, shared by all
-labels, is chosen on the validation split. The test split is scored once, at the end.
+per label is fitted on the cases whose label is known (one softmax, where classes exclude
+each other), and a single C, shared by all labels, is chosen on the validation split. The test split is scored once, at the end.
 Nothing is random but the choice of patients at label fractions below 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,29 +17,35 @@ import numpy.typing as npt
 from torch import nn
 
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.classes import truth_of
+from vlp_zoo.evaluation.classification import headline_of, scored, selection_value
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.guard import learning
 from vlp_zoo.evaluation.logistic import LogisticFit, fit_path
-from vlp_zoo.evaluation.metrics import label_values, macro
 from vlp_zoo.evaluation.protocol import (
     Candidate,
-    Measure,
     Outcome,
     Protocol,
     training_cases,
 )
-from vlp_zoo.evaluation.results import Cases, Result
-from vlp_zoo.evaluation.statistics import bootstrap
+from vlp_zoo.evaluation.results import Result
+from vlp_zoo.evaluation.softmax import class_weights, fit_softmax_path, softmax
 from vlp_zoo.evaluation.subject import subject_of
 from vlp_zoo.evaluation.tasks import SPLITS, Task
 
-__all__ = ["LinearProbe", "fit_probe", "run", "score", "scored"]
+__all__ = [
+    "LinearProbe",
+    "fit_heads",
+    "fit_probe",
+    "run",
+    "score",
+    "standardisation",
+    "unlearnt_labels",
+]
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32]
-
-METRICS = ("macro_auroc", "macro_auprc", "macro_brier", "macro_ece")
 
 
 @dataclass(frozen=True)
@@ -49,16 +55,26 @@ class LinearProbe(Protocol):
     Attributes:
         c_grid: Values of C, ascending; scikit-learn's convention.
         max_iterations: Limit of L-BFGS steps per C.
+        class_weight: ``"none"``, or ``"balanced"``: classes weigh alike in the fit.
+        standardise: Scale features by the training cases.
     """
 
     c_grid: tuple[float, ...] = tuple(10.0**power for power in range(-4, 5))
     max_iterations: int = 1000
+    class_weight: str = "none"
+    standardise: bool = True
     name: str = "vlp-linear"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.c_grid:
             raise ConfigError("some values of C", "none", "give c_grid")
+        if self.class_weight not in ("none", "balanced"):
+            raise ConfigError(
+                "class_weight none or balanced",
+                repr(self.class_weight),
+                "correct the preset",
+            )
 
     def warm(
         self, candidates: Sequence[Candidate], task: Task, extraction: Extraction
@@ -83,9 +99,11 @@ class Probe:
     Attributes:
         mean: (D,) of the training features.
         scale: (D,) 1 / deviation; 0 for columns that do not vary.
-        fit: The chosen logistic regressions, of the trained labels only.
-        trained: (K,) which labels had both classes to learn from.
-        validation: Validation macro AUROC for each C of the grid.
+        fit: The chosen regression, of the trained labels only.
+        trained: (K,) which labels had both classes to learn from; which classes
+            occurred, where they exclude each other.
+        validation: Validation headline for each C of the grid.
+        single_label: Whether classes exclude each other.
     """
 
     mean: Array
@@ -93,10 +111,18 @@ class Probe:
     fit: LogisticFit
     trained: npt.NDArray[np.bool_]
     validation: tuple[float, ...]
+    single_label: bool = False
 
     def probabilities(self, features: Features) -> Array:
-        """(N, D) to (N, K); NaN for labels that could not be trained."""
+        """(N, D) to (N, K).
+
+        NaN for labels that could not be trained; 0 for classes that did not occur.
+        """
         logits = self.fit.logits((features - self.mean) * self.scale)
+        if self.single_label:
+            result = np.zeros((len(features), len(self.trained)))
+            result[:, self.trained] = softmax(logits)
+            return result
         result = np.full((len(features), len(self.trained)), np.nan)
         result[:, self.trained] = np.exp(-np.logaddexp(0.0, -logits))
         return result
@@ -108,6 +134,8 @@ def fit_probe(
     validation: Features,
     validation_labels: Labels,
     protocol: LinearProbe,
+    *,
+    single_label: bool = False,
 ) -> Probe:
     """Fit the probe and choose C; the test split is no argument.
 
@@ -117,15 +145,13 @@ def fit_probe(
         validation: (M, D).
         validation_labels: (M, K).
         protocol: Settings.
+        single_label: Classes exclude each other: a softmax over them all.
 
     Raises:
         ConfigError: If no label can be trained and validated.
     """
     values = train.astype(np.float64)
-    mean, deviation = values.mean(0), values.std(0)
-    # Below this a column is rounding of float32, and scaling it up would be noise.
-    varies = (deviation > 1e-5 * np.abs(mean)) & (deviation > 1e-6 * deviation.max())
-    scale = np.where(varies, 1 / np.where(varies, deviation, 1.0), 0.0)
+    mean, scale = standardisation(values, protocol.standardise)
     trained = (train_labels == 1).any(0) & (train_labels == 0).any(0)
     judged = (validation_labels == 1).any(0) & (validation_labels == 0).any(0)
     if not (trained & judged).any():
@@ -134,27 +160,76 @@ def fit_probe(
             f"{len(train)} training and {len(validation)} validation cases without one",
             "raise --fractions, or give more labelled studies",
         )
-    fits = fit_path(
+    balanced = protocol.class_weight == "balanced"
+    fits = fit_heads(
         (values - mean) * scale,
-        train_labels[:, trained],
+        train_labels,
+        trained,
         protocol.c_grid,
-        protocol.max_iterations,
+        single_label=single_label,
+        balanced=balanced,
+        max_iterations=protocol.max_iterations,
     )
-    standardised = (validation - mean) * scale
-    aurocs = tuple(
-        float(
-            macro(
-                label_values(
-                    "macro_auroc",
-                    validation_labels[:, trained],
-                    fit.logits(standardised),
-                )
-            )[0]
-        )
-        for fit in fits
-    )
+    chosen = [Probe(mean, scale, fit, trained, (), single_label) for fit in fits]
+    found = []
+    for probe in chosen:
+        scores = probe.fit.logits((validation - mean) * scale)
+        if single_label:
+            scores = probe.probabilities(validation)
+            found.append(selection_value(True, validation_labels, scores))
+        else:
+            known = validation_labels[:, trained]
+            found.append(selection_value(False, known, scores))
     # Of equal values the first counts: the strongest regularisation.
-    return Probe(mean, scale, fits[int(np.argmax(aurocs))], trained, aurocs)
+    return replace(chosen[int(np.nanargmax(found))], validation=tuple(found))
+
+
+def standardisation(values: Array, wanted: bool = True) -> tuple[Array, Array]:
+    """Mean and 1 / deviation (D,) of features (N, D); 0 and 1 where not wanted."""
+    if not wanted:
+        return np.zeros(values.shape[1]), np.ones(values.shape[1])
+    mean, deviation = values.mean(0), values.std(0)
+    # Below this a column is rounding of float32, and scaling it up would be noise.
+    varies = (deviation > 1e-5 * np.abs(mean)) & (deviation > 1e-6 * deviation.max())
+    return mean, np.where(varies, 1 / np.where(varies, deviation, 1.0), 0.0)
+
+
+def fit_heads(
+    features: Array,
+    labels: Labels,
+    trained: npt.NDArray[np.bool_],
+    strengths: Sequence[float],
+    *,
+    single_label: bool,
+    balanced: bool,
+    max_iterations: int = 1000,
+) -> list[LogisticFit]:
+    """Regressions of the trained labels or classes, one for each C.
+
+    Args:
+        features: (N, D).
+        labels: (N, K).
+        trained: (K,) which of them.
+        strengths: Values of C.
+        single_label: A softmax instead of one regression per label.
+        balanced: Let classes weigh alike.
+        max_iterations: Of the solver.
+    """
+    if not single_label:
+        return fit_path(
+            features, labels[:, trained], strengths, max_iterations, balanced=balanced
+        )
+    truth = truth_of(labels[:, trained])
+    known = truth >= 0
+    classes = int(trained.sum())
+    return fit_softmax_path(
+        features[known],
+        truth[known],
+        classes,
+        strengths,
+        weights=class_weights(truth[known], classes) if balanced else None,
+        max_iterations=max_iterations,
+    )
 
 
 def score(
@@ -177,13 +252,10 @@ def score(
             features["val"],
             task.splits["val"].labels,
             protocol,
+            single_label=task.single_label,
         )
     fit = probe.fit
-    untrained = {
-        label: f"one class only in {len(chosen)} training cases"
-        for label, trained in zip(task.label_names, probe.trained, strict=True)
-        if not trained
-    }
+    untrained, unlearnt = unlearnt_labels(task, probe.trained, len(chosen))
     return scored(
         probe.probabilities(features["test"]),
         task,
@@ -196,65 +268,33 @@ def score(
             "c_at_edge": fit.c in (protocol.c_grid[0], protocol.c_grid[-1]),
             "converged": fit.converged,
             "iterations": fit.iterations,
-            "validation_macro_auroc": list(probe.validation),
+            f"validation_{headline_of(task)}": list(probe.validation),
             "width": int(features["train"].shape[1]),
+            **unlearnt,
         },
+        validation=probe.probabilities(features["val"]),
     )
 
 
-def scored(
-    probabilities: Array,
-    task: Task,
-    protocol: Protocol,
-    seed: int,
-    *,
-    n_train: int,
-    undefined: Mapping[str, str],
-    details: Mapping[str, Any],
-    metrics: Sequence[str] = METRICS,
-) -> Outcome:
-    """What any multi-label classifier's test scores amount to.
+def unlearnt_labels(
+    task: Task, trained: npt.NDArray[np.bool_] | Sequence[bool], n_train: int
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Labels without both classes in training: left out of means, or failed.
 
-    Args:
-        probabilities: (N, K) of the test cases; a NaN column was not predicted.
-        task: Labels.
-        protocol: Says how many replicates.
-        seed: Of the replicates.
-        n_train: Training cases used.
-        undefined: Labels that could not be learnt; those that the test split cannot
-            judge are added.
-        details: Stored with every measure.
-        metrics: The headline first.
+    A label that stands alone is left out and listed. A class of several that was never
+    shown counts: every case of it is called something else.
+
+    Returns:
+        Labels to leave out with reasons, and details to store.
     """
-    test = task.splits["test"]
-    missing = {**undefined, **task.excluded}
-    used = [k for k, label in enumerate(task.label_names) if label not in missing]
-    cases = Cases(
-        test.uids, test.patient_ids, task.label_names, test.labels, probabilities
-    )
-    measures = []
-    for metric in metrics:
-        values = label_values(metric, test.labels[:, used], probabilities[:, used])
-        extra: dict[str, Any] = {}
-        low = high = None
-        if metric != "macro_ece" and protocol.replicates:
-            interval = bootstrap(
-                metric,
-                test.labels[:, used],
-                probabilities[:, used],
-                test.patient_ids,
-                replicates=protocol.replicates,
-                seed=seed,
-            )
-            low, high = interval.low, interval.high
-            extra["undefined_in_replicates"] = interval.undefined
-        per_label = dict.fromkeys(task.label_names, None) | {
-            task.label_names[k]: float(v[0]) for k, v in zip(used, values, strict=True)
-        }
-        value = float(macro(values)[0])
-        measures.append(Measure(metric, value, low, high, per_label, extra))
-    shared = {"labels_used": len(used), **details}
-    return Outcome(measures, cases, n_train, missing, shared)
+    names = [
+        label
+        for label, usable in zip(task.label_names, trained, strict=True)
+        if not usable
+    ]
+    if task.single_label:
+        return {}, {"classes_not_learnt": names} if names else {}
+    return dict.fromkeys(names, f"one class only in {n_train} training cases"), {}
 
 
 def run(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LogisticFit", "fit_path"]
+__all__ = ["LogisticFit", "fit_path", "principal_axes"]
 
 Array = npt.NDArray[np.float64]
 
@@ -76,6 +76,8 @@ def fit_path(
     labels: npt.NDArray[np.float32],
     strengths: Sequence[float],
     max_iterations: int = 1000,
+    *,
+    balanced: bool = False,
 ) -> list[LogisticFit]:
     """Fit all labels for each value of C, each fit starting from the one before.
 
@@ -84,6 +86,7 @@ def fit_path(
         labels: (N, K) with 1, 0 and NaN = unknown; both classes in every column.
         strengths: Values of C, best in ascending order.
         max_iterations: Limit of L-BFGS steps for each C.
+        balanced: Let the positives of each label weigh as much as its negatives.
 
     Returns:
         One fit per value of C, in that order.
@@ -97,14 +100,15 @@ def fit_path(
     counts = known.sum(0).astype(np.float64)
     if ((positives == 0) | (positives == counts)).any():
         raise ValueError("every label needs a known positive and a known negative")
-    if len(features) > features.shape[1]:
-        directions = np.linalg.eigh(features.T @ features)[1]
-    else:
-        directions = np.linalg.svd(features, full_matrices=False)[2].T
+    directions = principal_axes(features)
     axes = np.ascontiguousarray(features @ directions)
     share = known / counts
     theta = np.zeros((target.shape[1], axes.shape[1] + 1))
-    theta[:, -1] = np.log(positives / (counts - positives))
+    if balanced:
+        share = share * np.where(target > 0, counts / positives, 1.0) / 2
+        share *= np.where(target > 0, 1.0, counts / (counts - positives))
+    else:
+        theta[:, -1] = np.log(positives / (counts - positives))
     fits = []
     for c in strengths:
         problem = _Problem(
@@ -121,6 +125,13 @@ def fit_path(
             )
         )
     return fits
+
+
+def principal_axes(features: Array) -> Array:
+    """(N, D) to (D, r) orthonormal columns that span the features."""
+    if len(features) > features.shape[1]:
+        return np.asarray(np.linalg.eigh(features.T @ features)[1])
+    return np.asarray(np.linalg.svd(features, full_matrices=False)[2].T)
 
 
 def _sigmoid(logits: Array) -> Array:

@@ -32,6 +32,7 @@ __all__ = [
 PROTOCOLS: dict[str, str] = {
     "linear": "vlp_zoo.evaluation.linear_probe.LinearProbe",
     "knn": "vlp_zoo.evaluation.knn.NearestNeighbours",
+    "few-shot": "vlp_zoo.evaluation.few_shot.FewShot",
     "zero-shot": "vlp_zoo.evaluation.alignment.ZeroShot",
     "finetune": "vlp_zoo.evaluation.finetune.FineTune",
     "retrieval": "vlp_zoo.evaluation.alignment.Retrieve",

@@ -29,7 +29,11 @@ from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.joint import JointEncoder
 from vlp_zoo.evaluation.results import Cases, Result, result_key
-from vlp_zoo.evaluation.statistics import Interval, paired_difference
+from vlp_zoo.evaluation.statistics import (
+    Interval,
+    paired_difference,
+    paired_interval,
+)
 from vlp_zoo.evaluation.subject import Subject
 from vlp_zoo.evaluation.tasks import Task
 
@@ -155,7 +159,8 @@ class Protocol(ABC):
     ) -> tuple[Interval, dict[str, float | None]]:
         """Headline of ``one`` minus that of ``two``, paired over test patients.
 
-        The default is for classification. Protocols whose headline is another number
+        The default is for classification: balanced accuracy where classes exclude each
+        other, else the protocol's headline. Protocols whose headline is another number
         override it.
 
         Args:
@@ -169,6 +174,8 @@ class Protocol(ABC):
         """
         from vlp_zoo.evaluation.metrics import label_values
 
+        if "class" in one.columns:
+            return self._class_difference(one, two, seed)
         used = [k for k, label in enumerate(one.label_names) if label not in undefined]
         labels = one.labels[:, used]
         mine, other = one.scores[:, used], two.scores[:, used]
@@ -189,6 +196,23 @@ class Protocol(ABC):
             per_label[one.label_names[k]] = float(gap[0])
         return interval, per_label
 
+    def _class_difference(
+        self, one: Cases, two: Cases, seed: int
+    ) -> tuple[Interval, dict[str, float | None]]:
+        from vlp_zoo.evaluation.classes import HEADLINE, class_statistic
+
+        truth = one.columns["class"]
+        mine, other = (class_statistic(HEADLINE, truth, c.scores) for c in (one, two))
+        found = paired_interval(
+            mine, other, one.patient_ids, replicates=self.replicates, seed=seed
+        )
+        once = np.ones((len(truth), 1), np.float32)
+        gaps = (mine(once) - other(once))[:, 0]
+        return found, {
+            name: None if np.isnan(gap) else float(gap)
+            for name, gap in zip(one.label_names, gaps, strict=True)
+        }
+
     # What everybody reads -------------------------------------------------------
 
     def refusal(self, candidate: Candidate, task: Task) -> str | None:
@@ -198,8 +222,11 @@ class Protocol(ABC):
             return f"{task.name} has no {' and no '.join(missing)}"
         if self.needs_text and candidate.joint is None:
             return f"{candidate.subject.name} has no space shared by images and texts"
-        if self.reads_pixels and hasattr(candidate.module, "constant_features"):
-            return f"{candidate.subject.name} reads no pixels"
+        if self.reads_pixels and any(
+            hasattr(candidate.module, name)
+            for name in ("constant_features", "describe")
+        ):
+            return f"{candidate.subject.name} is no network that reads pixels"
         return None
 
     def settings(self, subject: Subject, task: Task) -> dict[str, Any]:
@@ -207,6 +234,8 @@ class Protocol(ABC):
         return {
             **asdict(self),
             "min_positives": task.min_positives,
+            "single_label": task.single_label,
+            "ordinal": task.ordinal,
             "preprocessing": dict(subject.preprocessing or {}),
             "pooling": subject.pooling,
             "precision": subject.precision,

@@ -18,7 +18,14 @@ import numpy.typing as npt
 
 from vlp_zoo.evaluation.statistics import Interval, resample_patients
 
-__all__ = ["Retrieval", "chance_recall", "first_ranks", "relevant_pairs", "retrieve"]
+__all__ = [
+    "Retrieval",
+    "chance_recall",
+    "first_ranks",
+    "precision_at",
+    "relevant_pairs",
+    "retrieve",
+]
 
 Array = npt.NDArray[np.floating]
 Flags = npt.NDArray[np.bool_]
@@ -81,6 +88,36 @@ def first_ranks(scores: Array, relevant: Flags) -> npt.NDArray[np.float64]:
     level = ((scores == best) & ~relevant).sum(1)
     ranks: npt.NDArray[np.float64] = 1.0 + before + level / 2
     return ranks
+
+
+def precision_at(
+    scores: Array, relevant: Flags, at: Sequence[int]
+) -> npt.NDArray[np.float64]:
+    """Share of right answers among the first k of each query, (N, len(at)).
+
+    A smaller pool still divides by k. Equal scores count in their mean: what a random
+    order of them is expected to reach.
+
+    Args:
+        scores: (N, M), larger is better.
+        relevant: (N, M).
+        at: The k.
+
+    Example:
+        >>> scores = np.array([[0.9, 0.5, 0.1]])
+        >>> precision_at(scores, np.array([[True, False, True]]), (1, 2, 5))
+        array([[1. , 0.5, 0.4]])
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")
+    ranked = np.take_along_axis(scores, order, 1)
+    right = np.take_along_axis(relevant, order, 1).astype(np.float64)
+    shares = np.empty((len(scores), len(at)))
+    for row in range(len(scores)):
+        _, group = np.unique(-ranked[row], return_inverse=True)
+        level = np.bincount(group, right[row]) / np.bincount(group)
+        found = np.cumsum(level[group])
+        shares[row] = [found[min(k, len(found)) - 1] / k for k in at]
+    return shares
 
 
 def chance_recall(relevant: Flags, k: int) -> float:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.augment import Augment
+from vlp_zoo.evaluation.classifier import layer_decay_groups
 from vlp_zoo.evaluation.decoders import DenseEncoder, make_decoder
-from vlp_zoo.evaluation.finetune import layer_decay_groups
 from vlp_zoo.evaluation.learner import Learner, Predictions
 from vlp_zoo.evaluation.mask_truth import MaskRule
 from vlp_zoo.evaluation.overlap_metrics import Overlap, count_overlap, pixel_histograms

@@ -8,15 +8,70 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.evaluation.statistics import Interval, Statistic, interval
+from vlp_zoo.types import StudySource
 
-__all__ = ["Slices", "slice_groups"]
+__all__ = ["Slices", "groups_of", "slice_groups"]
 
 Weights = npt.NDArray[np.float32]
+
+
+SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
+AGES = (("under 18", 18), ("18 to 39", 40), ("40 to 59", 60), ("60 to 79", 80))
+OLDEST = "80 and over"
+SITES = ("site", "centre", "hospital", "device", "scanner")
+MOST = 50
+"""Groups of an attribute; more describe no group but single images."""
+OTHERS = ("race", "insurance_type")
+
+
+def groups_of(source: StudySource) -> dict[str, list[str | None]]:
+    """Groups of each study by what its source knows, without opening an image.
+
+    Args:
+        source: ``views`` and ``facts`` are looked at where it has them: sex, age (in
+            bands), site or device, race, insurance.
+
+    Returns:
+        Attribute to N names, None where not known; attributes with two groups or more,
+        and not so many that each is an image's own.
+    """
+    columns: dict[str, list[str | None]] = {}
+    views = getattr(source, "views", None)
+    if views is not None:
+        columns["view"] = [None if view is None else str(view) for view in views]
+    facts = getattr(source, "facts", None)
+    if facts is not None:
+        columns["sex"] = [SEXES.get(str(f.get("sex", "")).lower()) for f in facts]
+        columns["age"] = [_band(f.get("age")) for f in facts]
+        for name in (*SITES, *OTHERS):
+            columns[name] = [str(f.get(name) or "").strip() or None for f in facts]
+    return {
+        name: values
+        for name, values in columns.items()
+        if 1 < len({value for value in values if value is not None}) <= MOST
+    }
+
+
+def _band(age: Any) -> str | None:
+    """The band of an age in years; None for blanks and words.
+
+    Example:
+        >>> _band(39.5), _band("80"), _band(""), _band(float("nan"))
+        ('18 to 39', '80 and over', None, None)
+    """
+    try:
+        years = float(age)
+    except (TypeError, ValueError):
+        return None
+    if not 0 <= years < 130:
+        return None
+    return next((name for name, limit in AGES if years < limit), OLDEST)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,12 @@ from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import DatasetNotFoundError, EncoderLoadError, VLPZooError
 from vlp_zoo.evaluation.features import Extraction
-from vlp_zoo.evaluation.floors import PixelEncoder, Prevalence, random_copy
+from vlp_zoo.evaluation.floors import (
+    Acquisition,
+    PixelEncoder,
+    Prevalence,
+    random_copy,
+)
 from vlp_zoo.evaluation.joint import JointEncoder
 from vlp_zoo.evaluation.linear_probe import LinearProbe
 from vlp_zoo.evaluation.protocol import Candidate, Protocol
@@ -35,6 +40,7 @@ __all__ = [
 DIFFERENCE = "macro_auroc_difference"
 PIXELS = "pixels"
 PREVALENCE = "prevalence"
+ACQUISITION = "acquisition"
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,8 @@ def candidates_of(
     Args:
         encoders: Specs as `load_encoder` takes them.
         extraction: How they will be encoded.
-        floors: Add a random copy of each architecture, pixels and prevalence.
+        floors: Add a random copy of each architecture, pixels, what the acquisition
+            tells, and prevalence.
         load: From spec to encoder.
         joints: Spec to the joint space of those encoders that have one.
         names: Spec to the name in results; the spec itself otherwise.
@@ -107,6 +114,7 @@ def candidates_of(
     fresh: dict[str, Candidate] = {}
     plain: list[tuple[str, nn.Module]] = [
         (PIXELS, PixelEncoder()),
+        (ACQUISITION, Acquisition()),
         (PREVALENCE, Prevalence()),
     ]
     others = [

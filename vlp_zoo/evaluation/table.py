@@ -22,6 +22,7 @@ ACRONYMS = frozenset(
         "auprc",
         "auroc",
         "cnr",
+        "mcc",
         "ece",
         "froc",
         "i2t",
@@ -46,7 +47,9 @@ def result_tables(results: Sequence[Result]) -> list[Table]:
     for group, rows in _groups(results).items():
         task, _, protocol, fraction, seed = group
         title = f"{task}: {protocol}"
-        if rows[0].n_train:
+        if "shots" in rows[0].details:
+            title += f", {rows[0].details['draws']} draws of patients"
+        elif rows[0].n_train:
             title += f", {fraction:.0%} of the training patients' labels"
         if fraction < 1:
             title += f" (draw {seed})"
@@ -119,14 +122,18 @@ def verdicts(results: Sequence[Result]) -> list[str]:
 
 def _what(row: Result) -> str:
     learnt = f", {row.fraction:.0%} of labels" if row.n_train else ""
+    if "shots" in row.details:
+        learnt = f", {row.details['shots']} patients per class"
     return f"{row.encoder} on {row.task}, {row.protocol}{learnt}"
 
 
 def _chance(row: Result) -> float | None:
     """Score of a model that knows nothing, where it needs no floor to be run."""
+    if row.n_train:
+        return None
     if "chance" in row.details:
         return float(row.details["chance"])
-    return 0.5 if row.metric == "macro_auroc" and not row.n_train else None
+    return 0.5 if row.metric == "macro_auroc" else None
 
 
 def _groups(results: Sequence[Result]) -> dict[Group, list[Result]]:
@@ -158,6 +165,8 @@ def _caption(rows: Sequence[Result]) -> str:
     if "labels_used" in first.details:
         used = int(first.details["labels_used"])
         text += f"; {used} of {len(first.per_label)} labels count"
+    if first.settings.get("single_label"):
+        text += "; classes exclude each other, the highest score is the answer"
     if "pool" in first.details:
         chance = {r.metric: r.details["chance"] for r in rows if "chance" in r.details}
         levels = ", ".join(f"{_title(m)} {value:.3f}" for m, value in chance.items())
@@ -170,6 +179,7 @@ def _caption(rows: Sequence[Result]) -> str:
     if missing:
         left_out = "; ".join(f"{name} ({why})" for name, why in missing.items())
         text += f"\nleft out: {left_out}"
+    text += "".join(f"\n{line}" for line in _beyond_ranking(rows))
     edge = {
         row.encoder: row.details["c"]
         for row in rows
@@ -178,10 +188,48 @@ def _caption(rows: Sequence[Result]) -> str:
     if edge:
         chosen = ", ".join(f"{name} (C = {c:g})" for name, c in edge.items())
         text += f"\nC at the edge of its grid: {chosen}"
+    unseen = {
+        f"{row.encoder}: {', '.join(row.details['classes_not_learnt'])}"
+        for row in rows
+        if row.details.get("classes_not_learnt")
+    }
+    if unseen:
+        text += f"\nclasses without a training case: {'; '.join(sorted(unseen))}"
     slow = {row.encoder for row in rows if row.details.get("converged") is False}
     if slow:
         text += f"\nnot converged: {', '.join(sorted(slow))}"
     return text
+
+
+def _beyond_ranking(rows: Sequence[Result]) -> list[str]:
+    """For each encoder calibration, operating points and groups, where measured."""
+    lines = []
+    for key in dict.fromkeys(r.key for r in rows if r.role == "encoder"):
+        mine = {r.metric: r for r in rows if r.key == key and r.baseline is None}
+        said = []
+        for name in ("macro_ece", "ece"):
+            if name in mine and f"{name}_scaled" in mine:
+                before, after = (
+                    _number(mine[each].value) for each in (name, f"{name}_scaled")
+                )
+                said.append(f"ECE {before}, at validation temperature {after}")
+        said += [
+            f"{name.replace('@', ' at ').replace('95', ' 95 %')} "
+            f"{_number(mine[name].value)}"
+            for name in ("sensitivity@specificity95", "specificity@sensitivity95")
+            if name in mine
+        ]
+        for name, row in mine.items():
+            _, gap, attribute = name.partition("_gap_by_")
+            if gap:
+                worst = row.details["worst"]
+                value = _number(row.details["groups"][worst][0])
+                said.append(
+                    f"gap by {attribute} {_number(row.value)} (worst: {worst} {value})"
+                )
+        if said:
+            lines.append(f"{next(iter(mine.values())).encoder}: {'; '.join(said)}")
+    return lines
 
 
 def _against(rows: Sequence[Result], pixels: bool) -> Result | None:

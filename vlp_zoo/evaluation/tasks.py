@@ -16,11 +16,13 @@ from vlp_zoo.errors import DataRejectedError, DatasetNotFoundError, PatientLeakE
 from vlp_zoo.evaluation.guard import Guarded
 from vlp_zoo.types import Report, Study, StudySource
 
-__all__ = ["SPLITS", "Kept", "Selected", "Task", "with_known_labels"]
+__all__ = ["SPLITS", "Kept", "Selected", "Task", "crossed", "with_known_labels"]
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+COLUMNS = ("study_ids", "views", "facts")
+"""What sources may know of each study beyond what all must."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,16 @@ class Task:
             test split are left out of every mean, and listed.
         legacy: Why patients may be in two splits: a published split that old numbers
             were measured on. "" refuses them.
+        single_label: Classes exclude each other, a column for each: one decision per
+            case instead of one per column. ``min_positives`` then leaves no class out.
+        ordinal: Classes are grades, in the order of the columns.
 
     Raises:
         DatasetNotFoundError: If a split is missing or empty, or there are no labels.
         PatientLeakError: If a patient is in two splits and ``legacy`` gives no reason.
         DataRejectedError: If a uid occurs twice, label columns differ between splits,
-            or a label is neither 0, 1 nor unknown.
+            a label is neither 0, 1 nor unknown, or classes that exclude each other do
+            not.
     """
 
     name: str
@@ -48,6 +54,8 @@ class Task:
     gives: frozenset[str] = frozenset({"labels"})
     min_positives: int = 10
     legacy: str = ""
+    single_label: bool = False
+    ordinal: bool = False
 
     def __post_init__(self) -> None:
         absent = [s for s in SPLITS if s not in self.splits or not len(self.splits[s])]
@@ -108,6 +116,13 @@ class Task:
         """Labels that the test split cannot judge, each with the reason."""
         reasons = {}
         labels = self.splits["test"].labels
+        if self.single_label:
+            # One decision: small classes count, with the interval that they deserve.
+            return {
+                label: "no case in test"
+                for label, column in zip(self.label_names, labels.T, strict=True)
+                if not (column == 1).any()
+            }
         for k, label in enumerate(self.label_names):
             positives = int((labels[:, k] == 1).sum())
             negatives = int((labels[:, k] == 0).sum())
@@ -132,6 +147,17 @@ class Task:
                 f"{values[row, column]} for {names[column]} of {source.uids[row]}",
                 "decide on 0, 1 or blank for every label",
             )
+        if self.single_label:
+            blank = np.isnan(values)
+            partly = blank.any(axis=1) | ((values == 1).sum(1) != 1)
+            wrong = partly & ~blank.all(axis=1)
+            if wrong.any():
+                row = int(np.nonzero(wrong)[0][0])
+                raise DataRejectedError(
+                    f"one class for each study of {self.name} {split}",
+                    f"{np.count_nonzero(values[row] == 1)} for {source.uids[row]}",
+                    "correct the labels, or do not call them exclusive",
+                )
         if len(set(source.uids)) < len(source):
             twice = _shown(_repeated(source.uids))
             raise DataRejectedError(
@@ -180,6 +206,9 @@ class Selected:
         self.fingerprint = hashlib.sha256(
             source.fingerprint.encode() + chosen
         ).hexdigest()
+        for name in COLUMNS:
+            if (values := getattr(source, name, None)) is not None:
+                setattr(self, name, [values[i] for i in self.indices])
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -209,6 +238,40 @@ class Kept(Selected):
 
     def __getitem__(self, index: int) -> Study:
         return self._studies[index]
+
+
+def crossed(learnt: Task, tested: Task) -> Task:
+    """A task that is learnt and tuned on one data set and tested on another.
+
+    People of two data sets are told apart by the name of their task, as ids such as
+    "12" occur in both. Whether one set lies inside the other is not looked for here.
+
+    Args:
+        learnt: Gives the training and the validation split.
+        tested: Gives the test split.
+
+    Raises:
+        DataRejectedError: If they do not have the same labels in the same sense.
+    """
+    mine = (learnt.label_names, learnt.single_label, learnt.ordinal)
+    other = (tested.label_names, tested.single_label, tested.ordinal)
+    if mine != other:
+        raise DataRejectedError(
+            f"the labels of {learnt.name} in {tested.name}: {_shown(mine[0])}",
+            _shown(other[0]),
+            "choose data sets that label the same things",
+        )
+    test = Selected(tested.splits["test"], range(len(tested.splits["test"])))
+    test.patient_ids = [f"{tested.name} {patient}" for patient in test.patient_ids]
+    return Task(
+        f"{learnt.name}->{tested.name}",
+        {**learnt.splits, "test": test},
+        learnt.gives & tested.gives,
+        max(learnt.min_positives, tested.min_positives),
+        learnt.legacy,
+        learnt.single_label,
+        learnt.ordinal,
+    )
 
 
 def with_known_labels(source: StudySource) -> StudySource:

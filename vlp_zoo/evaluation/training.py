@@ -79,6 +79,8 @@ def fit(
     per_process = max(1, min(plan.batch_size, len(train)) // processes)
     learner.train()
     with (
+        _quiet(),
+        learning(type(learner).__name__),
         tempfile.TemporaryDirectory() as folder,
         torch.random.fork_rng(devices=range(torch.cuda.device_count())),
         _quiet(),
@@ -214,7 +216,8 @@ class _Loop(L.LightningModule):
                 weight_decay=plan.weight_decay,
             )
         else:
-            optimiser = torch.optim.AdamW(
+            made = torch.optim.Adam if plan.optimiser == "adam" else torch.optim.AdamW
+            optimiser = made(
                 groups, lr=plan.learning_rate, weight_decay=plan.weight_decay
             )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, plan.factor)
@@ -252,6 +255,11 @@ class _Loop(L.LightningModule):
                     name: tensor.detach().cpu().clone()
                     for name, tensor in self.learner.state_dict().items()
                 }
+
+        since = sum(1 for judged in self.scores if judged > self._best["step"])
+        if self.plan.patience and since >= self.plan.patience:
+            # Every process has the same scores, so all stop here.
+            self.trainer.should_stop = True
 
     def on_train_end(self) -> None:
         """Hand the best weights to the process that started the training."""

@@ -6,7 +6,7 @@ from vlp_zoo.evaluation.table import ACRONYMS
 
 __all__ = ["higher_is_better", "metric_title"]
 
-LOWER = {"brier", "distance", "ece", "error", "false", "loss", "mae", "rank"}
+LOWER = {"brier", "distance", "ece", "error", "false", "gap", "loss", "mae", "rank"}
 """Words in the names of metrics of which less is better."""
 
 

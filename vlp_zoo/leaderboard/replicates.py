@@ -14,6 +14,8 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.evaluation.classes import class_statistic, decision_statistic
+from vlp_zoo.evaluation.grade_metrics import GRADE_METRICS
 from vlp_zoo.evaluation.metrics import METRICS, label_values, macro
 from vlp_zoo.evaluation.overlap_metrics import Overlap
 from vlp_zoo.evaluation.results import Cases
@@ -22,6 +24,7 @@ from vlp_zoo.evaluation.statistics import Statistic, case_means, resample_patien
 __all__ = ["Estimate", "Replicated", "combine", "replicate", "statistic_of"]
 
 Array = npt.NDArray[np.float64]
+Weights = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ def statistic_of(
     Returns:
         None for metrics that cannot be had from weighted cases, such as a median.
     """
+    if "class" in cases.columns and (classes := _class_statistic(metric, cases)):
+        return classes
     if metric in METRICS and cases.label_names:
         used = [k for k, n in enumerate(cases.label_names) if n not in left_out]
         return partial(
@@ -92,6 +97,28 @@ def statistic_of(
     if metric in cases.columns and cases.columns[metric].dtype.kind in "fiub":
         return case_means(cases.columns[metric].astype(np.float64))
     return None
+
+
+def _class_statistic(metric: str, cases: Cases) -> Statistic | None:
+    """A metric of classes that exclude each other; of shots the mean over draws."""
+    truth, classes = cases.columns["class"], len(cases.label_names)
+    name, _, shots = metric.partition("@")
+    if not shots and "predicted" in cases.columns:
+        if name not in (*GRADE_METRICS, "macro_auroc", "brier"):
+            return None
+        return class_statistic(name, truth, cases.scores)
+    drawn = [
+        decision_statistic(name, truth, called, classes)
+        for column, called in cases.columns.items()
+        if column.startswith(f"predicted {shots} ") and name in GRADE_METRICS
+    ]
+    if not shots or not drawn:
+        return None
+
+    def mean(weights: Weights) -> Array:
+        return np.asarray(np.mean([statistic(weights) for statistic in drawn], axis=0))
+
+    return mean
 
 
 def _overlap_statistic(

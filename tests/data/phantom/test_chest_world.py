@@ -304,3 +304,11 @@ def test_fingerprint_is_a_sha256() -> None:
     prints = {source.fingerprint for source in sources}
     assert len(prints) == 4
     assert all(len(p) == len(hashlib.sha256().hexdigest()) for p in prints)
+
+
+def test_people_are_known_without_a_drawing() -> None:
+    source = PhantomChestSource("test", 12, image_size=32, views="all")
+    assert len(source.facts) == len(source) > 12
+    for index in (0, 7, len(source) - 1):
+        drawn = source[index].facts
+        assert source.facts[index] == {"sex": drawn["sex"], "age": drawn["age"]}

@@ -25,7 +25,7 @@ from vlp_zoo.data.audit.hashing import SIDE
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import DataRejectedError
 from vlp_zoo.files import cache_folder
-from vlp_zoo.pixels import read_grey
+from vlp_zoo.pixels import ACQUISITION, acquisition_features, read_grey, shrunk
 from vlp_zoo.types import StudySource
 
 __all__ = [
@@ -43,27 +43,7 @@ logger = logging.getLogger(__name__)
 VERSION = 1
 """Of what is measured; part of the database's name."""
 
-FEATURES = (
-    "log height",
-    "log width",
-    "log aspect",
-    "mean",
-    "sd",
-    *(f"border q{q:02d}" for q in (5, 25, 50, 75, 95)),
-    "corner top left",
-    "corner top right",
-    "corner bottom left",
-    "corner bottom right",
-    "share black",
-    "share white",
-    "log sharpness",
-    "log noise",
-)
-"""What is measured of the acquisition, and nothing of the anatomy on purpose. Mean and
-sd of a radiograph do hang on disease a little."""
-
-LONG_SIDE = 512
-FRAME = 0.05
+FEATURES = ACQUISITION
 FLAT_SPREAD = 8
 BLANK_SPREAD = 2
 
@@ -133,16 +113,13 @@ def look(pixels: Grey) -> Print:
     """
     digest = hashlib.sha256(f"{pixels.shape} ".encode())
     digest.update(np.ascontiguousarray(pixels).data)
-    factor = LONG_SIDE / max(pixels.shape)
-    small = pixels
-    if factor < 1:
-        height, width = (max(1, round(side * factor)) for side in pixels.shape)
-        small = _resized(pixels, width, height)
+    small = shrunk(pixels)
     full = _resized(small, SIDE, SIDE)
     inner = _resized(without_borders(small), SIDE, SIDE)
     blank = _spread(full.ravel()[None], 1)[0] < BLANK_SPREAD
     reason = "blank" if blank else ""
-    return Print(reason, digest.digest(), full, inner, _features(pixels, small))
+    features = acquisition_features(pixels, small)
+    return Print(reason, digest.digest(), full, inner, features)
 
 
 def _resized(pixels: Grey, width: int, height: int) -> Grey:
@@ -173,46 +150,6 @@ def without_borders(pixels: Grey) -> Grey:
         if settled:
             break
     return pixels[top:bottom, left:right]
-
-
-def _features(pixels: Grey, small: Grey) -> npt.NDArray[np.float32]:
-    height, width = pixels.shape
-    frame = max(1, round(FRAME * min(small.shape)))
-    border = np.concatenate(
-        [
-            part.ravel()
-            for part in (
-                small[:frame],
-                small[-frame:],
-                small[frame:-frame, :frame],
-                small[frame:-frame, -frame:],
-            )
-        ]
-    )
-    corner = max(1, round(0.08 * min(small.shape)))
-    ends = (slice(None, corner), slice(-corner, None))
-    corners = [float(small[y, x].mean()) for y in ends for x in ends]
-    # Sharpness and noise at the pixels' own size: a resize leaves its mark there.
-    middle = pixels[height // 4 : -(height // 4) or None, width // 4 : -(width // 4)]
-    middle = middle if middle.size else pixels
-    laplacian = cv2.Laplacian(middle, cv2.CV_32F)
-    grain = middle.astype(np.float32) - cv2.medianBlur(np.ascontiguousarray(middle), 3)
-    return np.array(
-        [
-            np.log(height),
-            np.log(width),
-            np.log(width / height),
-            small.mean(),
-            small.std(),
-            *np.percentile(border, [5, 25, 50, 75, 95]),
-            *corners,
-            (small <= 2).mean(),
-            (small >= 253).mean(),
-            np.log1p(float(laplacian.var())),
-            np.log1p(float(np.abs(grain).mean())),
-        ],
-        np.float32,
-    )
 
 
 def grey_pixels(source: StudySource, index: int) -> Grey:

@@ -108,5 +108,6 @@ CARD = Card(
         ),
     },
     single_label=True,
+    ordinal=True,
     overlaps=("flair",),
 )

@@ -101,5 +101,6 @@ CARD = Card(
         ),
     },
     single_label=True,
+    ordinal=True,
     overlaps=("flair",),
 )

@@ -280,5 +280,6 @@ CARD = Card(
         ),
     },
     single_label=True,
+    ordinal=True,
     overlaps=("flair",),
 )

@@ -133,5 +133,6 @@ CARD = Card(
     licence="research use, no redistribution",
     citation="Decencière et al. 2014; Abràmoff et al. 2013; grades: Krause et al. 2018",
     single_label=True,
+    ordinal=True,
     overlaps=("riga",),
 )

@@ -63,6 +63,7 @@ class PhantomChestSource:
         study_ids: Eight digits, one per image.
         views: ``"PA"``, ``"AP"`` or ``"LATERAL"``, one per image.
         labels: (N, 14) float32; NaN where the report hedges.
+        facts: Sex and age for each image.
         fingerprint: SHA-256 of world version and arguments.
 
     Raises:
@@ -126,6 +127,7 @@ class PhantomChestSource:
         self.patient_ids = [self._patient_id(study) for study, _ in self._images]
         self.study_ids = [self._study_id(study) for study, _ in self._images]
         self._labels: npt.NDArray[np.float32] | None = None
+        self._people: list[dict[str, Any]] | None = None
         known = json.dumps(
             [self.name, VERSION, split, studies, seed, image_size, views]
         )
@@ -194,6 +196,14 @@ class PhantomChestSource:
     @labels.setter
     def labels(self, values: npt.NDArray[np.float32]) -> None:
         self._labels = values
+
+    @property
+    def facts(self) -> list[dict[str, Any]]:
+        """Sex and age for each image, what groups are made of; nothing is drawn."""
+        if self._people is None:
+            known = [{"sex": f.sex, "age": f.age} for f in self._all_facts()]
+            self._people = [known[study] for study, _ in self._images]
+        return self._people
 
     def reports(self) -> Iterator[Report]:
         """All reports in the order of the images; nothing is drawn."""

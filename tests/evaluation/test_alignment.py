@@ -1,0 +1,163 @@
+"""Zero-shot and retrieval: a joint space whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.evaluation.stubs import BlockSource, StubEncoder
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.alignment import Retrieve, ZeroShot
+from vlp_zoo.evaluation.feature_cache import FeatureCache
+from vlp_zoo.evaluation.features import Extraction
+from vlp_zoo.evaluation.presets import read_preset
+from vlp_zoo.evaluation.protocol import Candidate, Outcome, Protocol
+from vlp_zoo.evaluation.retrieval import precision_at
+from vlp_zoo.evaluation.subject import subject_of
+from vlp_zoo.evaluation.tasks import Task
+from vlp_zoo.types import Report
+
+NAMES = ("edema", "mass", "hernia")
+
+
+class SpokenSource(BlockSource):
+    """Blocks with a report that names what is there."""
+
+    def __init__(self, split: str, n: int) -> None:
+        super().__init__(split, n)
+        self.label_names = NAMES
+
+    def reports(self) -> Iterator[Report]:
+        for row in self.labels:
+            named = [n for n, v in zip(NAMES, row, strict=True) if v == 1]
+            yield Report(text=" and ".join(named))
+
+
+class BlockJoint(nn.Module):
+    """Brightness of the three blocks against the names in a text; "no" turns it round."""
+
+    preprocessing: Mapping[str, Any] = {"image_size": 8, "channels": 1}
+    sha256 = "1" * 64
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        light = images.float()[:, 0].mean(1)
+        parts = [light[:, 2 * k : 2 * k + 2].mean(1) for k in range(3)]
+        return self._unit(torch.stack(parts, 1) - 110)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        rows = []
+        for text in texts:
+            turned = -1.0 if " no " in f" {text.lower()} " or "not" in text else 1.0
+            turned = -1.0 if "absent" in text or "No evidence" in text else turned
+            rows.append([turned * (name in text.lower()) for name in NAMES])
+        return self._unit(torch.tensor(rows))
+
+    @staticmethod
+    def _unit(rows: Tensor) -> Tensor:
+        unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        return unit
+
+
+def spoken_task(n: int = 80) -> Task:
+    sizes = {"train": 8, "val": n // 2, "test": n}
+    return Task(
+        "spoken",
+        {split: SpokenSource(split, size) for split, size in sizes.items()},
+        gives=frozenset({"labels", "reports"}),
+        min_positives=1,
+    )
+
+
+def measured(protocol: Protocol, task: Task | None = None) -> Outcome:
+    how = Extraction(progress=False, cache=FeatureCache(None))
+    subject = subject_of(StubEncoder(), "m", "encoder", how)
+    candidate = Candidate(subject, StubEncoder(), joint=BlockJoint())  # type: ignore[arg-type]
+    return protocol.measure(candidate, task or spoken_task(), 0, how)
+
+
+def values(outcome: Outcome) -> dict[str, float]:
+    return {measure.metric: measure.value for measure in outcome.measures}
+
+
+def test_the_file_of_prompts_is_part_of_the_number() -> None:
+    outcome = measured(ZeroShot(replicates=20))
+    assert values(outcome)["macro_auroc"] > 0.9
+    assert outcome.details["prompts"] == "chest 1"
+    assert len(outcome.details["macro_auroc_of_each"]) == 5
+    how = Extraction(progress=False, cache=FeatureCache(None))
+    subject = subject_of(StubEncoder(), "m", "encoder", how)
+    settings = ZeroShot().settings(subject, spoken_task())
+    assert settings["prompts_sha256"] == outcome.details["prompts_sha256"]
+    assert settings["prompts_sha256"] != ZeroShot(prompts="fundus").settings(
+        subject, spoken_task()
+    ).get("prompts_sha256")
+
+
+@pytest.mark.parametrize("name", ["biovil-zeroshot-rsna", "asg-zeroshot"])
+def test_published_thresholds_are_marked_as_such(name: str) -> None:
+    protocol = read_preset(name).protocol
+    outcome = measured(replace(protocol, replicates=0))
+    where = "at_zero" if "biovil" in name else "tuned_on_test"
+    found = values(outcome)
+    assert 0.5 < found[f"legacy_f1_{where}"] <= 1
+    assert outcome.details["prompt_sets"] == 1
+    assert outcome.measures[0].metric == "macro_auroc"
+    if "asg" in name:
+        # What the test split chose cannot be worse than the threshold of zero.
+        plain = measured(
+            ZeroShot(
+                templates=protocol.templates,  # type: ignore[attr-defined]
+                legacy_threshold="zero",
+                replicates=0,
+            )
+        )
+        assert found[f"legacy_f1_{where}"] >= values(plain)["legacy_f1_at_zero"]
+
+
+def test_a_class_in_common_is_a_right_answer() -> None:
+    protocol = Retrieve(at=(1, 5), match="class", replicates=20, legacy_batch=8)
+    outcome = measured(protocol)
+    head = outcome.measures[0]
+    assert head.metric == "i2t_precision@1"
+    assert head.value > head.details["chance"]
+    assert head.low is not None
+    labels = spoken_task().splits["test"].labels
+    assert outcome.details["left_out"] == int((labels.sum(1) == 0).sum())
+    gap = protocol.difference(outcome.cases, outcome.cases, {}, 0)[0]
+    assert gap.value == gap.low == 0
+    whole = values(outcome)["i2t_recall@1"]
+    assert values(outcome)["legacy_batch_hit@1"] >= whole - 0.05
+    task = replace(spoken_task(), gives=frozenset({"reports"}))
+    subject = subject_of(StubEncoder(), "m", "e", Extraction(cache=FeatureCache(None)))
+    candidate = Candidate(subject, StubEncoder())
+    assert "no labels" in (protocol.refusal(candidate, task) or "")
+
+
+def test_equal_texts_are_merged_into_one_answer() -> None:
+    merged = measured(Retrieve(merge_texts=True, replicates=0))
+    plain = measured(Retrieve(replicates=0))
+    # Seven ways to name something out of three.
+    assert merged.details["pool"] <= 7 < plain.details["pool"]
+    assert not any(name.startswith("t2i") for name in values(merged))
+    assert values(merged)["i2t_mean_rank"] < values(plain)["i2t_mean_rank"] + 1e-9
+    with pytest.raises(ConfigError, match="merge_texts"):
+        Retrieve(merge_texts=True, match="class")
+
+
+def test_precision_with_ties_is_what_random_orders_reach() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 3, (4, 12)).astype(np.float64)
+    relevant = rng.random((4, 12)) < 0.4
+    found = precision_at(scores, relevant, (1, 5))
+    drawn = []
+    for _ in range(3000):
+        order = np.argsort(-(scores + 0.5 * rng.random(scores.shape)), axis=1)
+        right = np.take_along_axis(relevant, order, 1)
+        drawn.append([right[:, :k].mean(1) for k in (1, 5)])
+    np.testing.assert_allclose(found, np.mean(drawn, axis=0).T, atol=0.03)
