@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from vlp_zoo.encoders.checkpoint import load_encoder
-from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.encoders.checkpoint import open_encoder
 from vlp_zoo.errors import DatasetNotFoundError, EncoderLoadError, VLPZooError
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.floors import PixelEncoder, Prevalence, random_copy
@@ -83,14 +82,14 @@ def candidates_of(
     extraction: Extraction,
     *,
     floors: bool = True,
-    load: Callable[[str], nn.Module] = load_encoder,
+    load: Callable[[str], nn.Module] = open_encoder,
     joints: Mapping[str, JointEncoder] | None = None,
     names: Mapping[str, str] | None = None,
 ) -> list[Candidate]:
     """Load encoders and put their floors behind them.
 
     Args:
-        encoders: Specs as `load_encoder` takes them.
+        encoders: Specs as `open_encoder` takes them.
         extraction: How they will be encoded.
         floors: Add a random copy of each architecture, pixels and prevalence.
         load: From spec to encoder.
@@ -127,8 +126,8 @@ def candidates_of(
         name = (names or {}).get(spec, spec)
         subject = subject_of(module, name, "encoder", extraction)
         baselines: list[str] = []
-        if floors and isinstance(module, ImageEncoder):
-            copy = random_copy(module)
+        copy = random_copy(module) if floors else None
+        if copy is not None:
             random = subject_of(copy, f"random init of {name}", "floor", extraction)
             fresh.setdefault(random.identity, Candidate(random, copy))
             baselines.append(random.identity)
