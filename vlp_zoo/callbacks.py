@@ -124,6 +124,7 @@ class ExportEncoder(Callback):
             "method": type(module).__name__.lower(),
             "hyper_parameters": _plain(dict(module.hparams)),
             "data": getattr(data, "name", type(data).__name__),
+            "pretraining_sources": list(getattr(data, "pretraining_sources", [])),
             "data_fingerprint": getattr(data, "corpus_fingerprint", None),
             "data_licence": self.data_licence,
             "epochs": trainer.current_epoch + 1,

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlp_zoo.cli.bench_options import bench_parser
-from vlp_zoo.cli.encoders import encoder_file, joints_of, named_encoder
+from vlp_zoo.cli.encoders import (
+    encoder_file,
+    joints_of,
+    named_encoder,
+    seen_lines,
+    sources_of,
+)
 from vlp_zoo.cli.tasks import PHANTOM_STUDIES, TASKS, build_task
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 
@@ -183,6 +189,7 @@ def evaluate(
         floors=floors,
         joints=joints_of(files) if needs_text else {},
         names={f: name for f, (name, _) in zip(files, named, strict=True)},
+        sources={file: sources_of(file) for file in files},
     )
     store = ResultStore(Path(out))
     store.read()
@@ -193,6 +200,8 @@ def evaluate(
     results: list[Result] = []
     failures: dict[str, Any] = {}
     for chosen, task in built:
+        for line in seen_lines(candidates, task):
+            _note(line)
         try:
             results += evaluate_task(
                 candidates,

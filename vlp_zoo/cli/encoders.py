@@ -1,4 +1,4 @@
-"""Encoders as the command line names them: their file, and the texts they can read."""
+"""Encoders as the command line names them: file, texts they read, data they have seen."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from vlp_zoo.errors import DatasetNotFoundError
 
 if TYPE_CHECKING:
     from vlp_zoo.evaluation.joint import JointEncoder
+    from vlp_zoo.evaluation.protocol import Candidate
+    from vlp_zoo.evaluation.tasks import Task
 
-__all__ = ["encoder_file", "joints_of", "named_encoder"]
+__all__ = [
+    "encoder_file",
+    "joints_of",
+    "named_encoder",
+    "seen_lines",
+    "sources_of",
+]
 
 
 def named_encoder(spec: str) -> tuple[str, str]:
@@ -66,3 +74,47 @@ def joints_of(specs: Sequence[str]) -> dict[str, JointEncoder]:
         for spec in specs
     }
     return {spec: joint for spec, joint in found.items() if joint is not None}
+
+
+def sources_of(spec: str) -> list[str]:
+    """Data sets that an encoder was pre-trained on, as far as its card tells.
+
+    Args:
+        spec: As `encoder_file` returns it.
+
+    Returns:
+        Empty where nothing is known: no proof that nothing was seen.
+    """
+    from vlp_zoo.encoders.checkpoint import read_card
+
+    if not Path(spec).is_file():
+        return []
+    found = read_card(Path(spec)).get("pretraining_sources")
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def seen_lines(candidates: Sequence[Candidate], task: Task) -> list[str]:
+    """What a reader of a task's numbers must know of the encoders' pre-training.
+
+    Args:
+        candidates: As of `vlp_zoo.evaluation.suite.candidates_of`.
+        task: The task.
+    """
+    lines = []
+    for candidate in candidates:
+        for found in candidate.seen(task):
+            who = f"warning: {task.name}: {candidate.subject.name}"
+            if len(found.chain) == 1:
+                lines.append(
+                    f"{who} was pre-trained on {found.source} itself: unseen only if "
+                    "the test patients were held out there too"
+                )
+                continue
+            surely = (
+                "has seen images of" if found.certain else "may have seen images of"
+            )
+            lines.append(
+                f"{who} {surely} {found.dataset} ({' > '.join(found.chain)}: "
+                f"{found.mechanism})"
+            )
+    return lines

@@ -128,10 +128,12 @@ def build_task(
         sources = {split: Kept(source) for split, source in sources.items()}
     # A table keeps its name when it moves; the hashes tell tables apart.
     plain = kind if not place else f"{Path(kind).stem}:{Path(place).name}"
+    (dataset,) = data.pretraining_sources
     return Task(
         name=title or plain,
         splits=sources,
         gives=frozenset(gives),
         min_positives=min_positives,
         legacy=legacy,
+        dataset=dataset,
     )

@@ -85,6 +85,7 @@ def candidates_of(
     load: Callable[[str], nn.Module] = open_encoder,
     joints: Mapping[str, JointEncoder] | None = None,
     names: Mapping[str, str] | None = None,
+    sources: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Candidate]:
     """Load encoders and put their floors behind them.
 
@@ -95,6 +96,7 @@ def candidates_of(
         load: From spec to encoder.
         joints: Spec to the joint space of those encoders that have one.
         names: Spec to the name in results; the spec itself otherwise.
+        sources: Spec to the data sets that the encoder was pre-trained on.
 
     Returns:
         Encoders first; nothing twice.
@@ -140,6 +142,7 @@ def candidates_of(
                 module,
                 tuple(dict.fromkeys(baselines)),
                 (joints or {}).get(spec),
+                tuple((sources or {}).get(spec, ())),
             ),
         )
     if not floors:
@@ -322,6 +325,7 @@ def _difference(
     undefined = {**mine.undefined, **other.undefined}
     interval, per_label = protocol.difference(one, two, undefined, mine.seed)
     used = len(one.label_names) - len(undefined)
+    seen = {k: v for k, v in mine.details.items() if k == "contamination"}
     row = replace(
         mine,
         metric=f"{mine.metric}_difference",
@@ -332,7 +336,7 @@ def _difference(
         undefined=undefined,
         baseline=other.encoder_sha256,
         baseline_name=other.encoder,
-        details={"labels_used": used, "baseline_key": other.key},
+        details={"labels_used": used, "baseline_key": other.key, **seen},
     )
     return store.add([row])[0]
 

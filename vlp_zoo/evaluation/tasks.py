@@ -35,6 +35,8 @@ class Task:
             test split are left out of every mean, and listed.
         legacy: Why patients may be in two splits: a published split that old numbers
             were measured on. "" refuses them.
+        dataset: Short name of the data set, as after ``--data``, to be compared with
+            what encoders were pre-trained on; "" compares nothing.
 
     Raises:
         DatasetNotFoundError: If a split is missing or empty, or there are no labels.
@@ -48,6 +50,7 @@ class Task:
     gives: frozenset[str] = frozenset({"labels"})
     min_positives: int = 10
     legacy: str = ""
+    dataset: str = ""
 
     def __post_init__(self) -> None:
         absent = [s for s in SPLITS if s not in self.splits or not len(self.splits[s])]
