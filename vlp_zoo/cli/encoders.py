@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlp_zoo.encoders.layouts import LAYOUTS
+from vlp_zoo.encoders.specs import split_spec
 from vlp_zoo.errors import DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def joints_of(specs: Sequence[str]) -> dict[str, JointEncoder]:
 
 
 def sources_of(spec: str) -> list[str]:
-    """Data sets that an encoder was pre-trained on, as far as its card tells.
+    """Data sets that an encoder was pre-trained on, as far as card or layout tell.
 
     Args:
         spec: As `encoder_file` returns it.
@@ -87,7 +89,11 @@ def sources_of(spec: str) -> list[str]:
     """
     from vlp_zoo.encoders.checkpoint import read_card
 
-    if not Path(spec).is_file():
+    kind, rest = split_spec(spec)
+    if kind == "official":
+        layout = LAYOUTS.get(rest.partition(":")[0])
+        return list(layout.sources) if layout else []
+    if kind or not Path(spec).is_file():
         return []
     found = read_card(Path(spec)).get("pretraining_sources")
     return [str(name) for name in found] if isinstance(found, list) else []

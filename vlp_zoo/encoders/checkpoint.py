@@ -283,6 +283,11 @@ def open_encoder(spec: str, seed: int = 0) -> nn.Module:
         from vlp_zoo.encoders import open_clip_models
 
         return open_clip_models.load_vision(rest).eval().requires_grad_(False)
+    if kind == "official" and rest.startswith("medklip:"):
+        from vlp_zoo.encoders.medklip import load_medklip
+
+        path = Path(rest.partition(":")[2])
+        return load_medklip(path).eval().requires_grad_(False)
     return load_encoder(spec, seed)
 
 

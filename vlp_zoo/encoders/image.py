@@ -19,6 +19,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vlp_zoo.encoders.layouts import GREY_MEAN, GREY_STD
 from vlp_zoo.errors import ConfigError, EncoderLoadError, UnknownNameError
 
 __all__ = [
@@ -29,9 +30,6 @@ __all__ = [
     "patchify",
     "sincos_table",
 ]
-
-GREY_MEAN, GREY_STD = 0.4721, 0.3037
-"""Statistics of MIMIC-CXR's grey channel, as ECAMP's released code has them."""
 
 IMAGE_PRESETS: dict[str, dict[str, Any]] = {
     "micro": {
