@@ -107,6 +107,11 @@ class ExportEncoder(Callback):
     def __init__(self, data_licence: str = "unknown") -> None:
         self.data_licence = data_licence
         self.path: Path | None = None
+        self._start = (time.monotonic(), 0)
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Remember when, and at which step, this process began."""
+        self._start = (time.monotonic(), trainer.global_step)
 
     def on_train_epoch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule
@@ -124,16 +129,28 @@ class ExportEncoder(Callback):
             "method": type(module).__name__.lower(),
             "hyper_parameters": _plain(dict(module.hparams)),
             "data": getattr(data, "name", type(data).__name__),
+            "pretraining_sources": list(getattr(data, "pretraining_sources", [])),
             "data_fingerprint": getattr(data, "corpus_fingerprint", None),
             "data_licence": self.data_licence,
             "epochs": trainer.current_epoch + 1,
             "steps": trainer.global_step,
             "seed": module.seed,
             "averaged": average is not None,
+            "compute": {
+                "device": _device_name(module.device),
+                "processes": trainer.world_size,
+                "hours": round((time.monotonic() - self._start[0]) / 3600, 3),
+                # A run that was continued spent more, before this step.
+                "from_step": self._start[1],
+            },
         }
         self.path = save_encoder(
             folder / "encoder.safetensors", source.image_encoder, card
         )
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

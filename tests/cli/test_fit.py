@@ -73,6 +73,7 @@ def test_a_run_leaves_everything_a_user_looks_for(finished: Path) -> None:
     card = json.loads((finished / "encoder.json").read_text())
     assert card["method"] == "ecamp"
     assert card["steps"] == 12
+    assert card["pretraining_sources"] == ["phantom_chest"]
 
 
 def test_losses_of_both_splits_are_logged(finished: Path) -> None:

@@ -18,6 +18,7 @@ HEAVY = ("torch", "lightning", "transformers", "pandas", "cv2", "sklearn")
         ["--help"],
         ["info"],
         ["info", "methods"],
+        ["info", "encoders"],
         *[[name, "-h"] for name in COMMANDS],
     ],
     ids=" ".join,
@@ -57,7 +58,8 @@ def test_info_describes_every_method_and_data_set(
     assert main(["info"]) == 0
     printed = capsys.readouterr().out
     assert "not found" not in printed
-    for name in ("ecamp", "pairs", "mimic_cxr", "phantom_chest", "demo/ecamp"):
+    names = ("ecamp", "pairs", "mimic_cxr", "phantom_chest", "demo/ecamp")
+    for name in (*names, "hf:REPO_OR_DIR", "retfound"):
         assert name in printed
 
 

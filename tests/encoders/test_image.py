@@ -132,3 +132,18 @@ def test_keys_that_do_not_fit_are_counted_and_named() -> None:
 def test_presets_are_real_names() -> None:
     for preset in IMAGE_PRESETS.values():
         assert timm.is_model(preset["model_name"])
+
+
+@pytest.mark.parametrize("name", ["mobilevit_xxs", "levit_128s", "fastvit_t8"])
+def test_networks_with_vit_in_their_names_are_no_plain_vits(name: str) -> None:
+    encoder = ImageEncoder(name).eval()
+    assert not encoder.is_vit
+    side = encoder.image_size
+    output = encoder(torch.zeros(1, 3, side, side))
+    assert output.pooled.shape == (1, encoder.width)
+    assert output.grid == encoder.grid
+
+
+def test_a_window_needs_the_size_it_was_made_for() -> None:
+    assert ImageEncoder("maxvit_rmlp_pico_rw_256").image_size == 256
+    assert ImageEncoder("resnet10t").image_size == 224

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "synth": ("vlp_zoo.cli.synth", "draw a phantom world to disk or to a picture"),
     "annotate": ("vlp_zoo.cli.annotate", "distil entity contexts for reports"),
     "convert": ("vlp_zoo.cli.convert", "turn an official checkpoint into an encoder"),
+    "export": ("vlp_zoo.cli.export", "write an encoder for timm, with a model card"),
     "parity": ("vlp_zoo.cli.parity", "replay recordings of the official code"),
     "info": ("vlp_zoo.cli.info", "list methods, data sets, configs"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlp_zoo.cli.bench_options import bench_parser
+from vlp_zoo.cli.encoders import (
+    encoder_file,
+    joints_of,
+    named_encoder,
+    seen_lines,
+    sources_of,
+)
 from vlp_zoo.cli.tasks import PHANTOM_STUDIES, TASKS, build_task
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 
@@ -125,7 +131,7 @@ def evaluate(
     """Evaluate encoders on tasks; what was computed before is found in ``out``.
 
     Args:
-        encoders: Specs as `vlp_zoo.encoders.checkpoint.load_encoder` takes them, or
+        encoders: Specs as `vlp_zoo.encoders.checkpoint.open_encoder` takes them, or
             folders that hold encoder.safetensors; ``NAME=SPEC`` names them.
         tasks: Tasks of a suite, or names as `build_task` takes them.
         out: Folder of the results; grows, never shrinks.
@@ -174,15 +180,16 @@ def evaluate(
         pooling=pooling,
     )
     _ = extraction.torch_device
-    named = [_named(spec) for spec in encoders]
-    files = [_encoder_file(spec) for _, spec in named]
+    named = [named_encoder(spec) for spec in encoders]
+    files = [encoder_file(spec) for _, spec in named]
     needs_text = any(protocol.needs_text for protocol in protocols.values())
     candidates = candidates_of(
         files,
         extraction,
         floors=floors,
-        joints=_joints(files) if needs_text else {},
+        joints=joints_of(files) if needs_text else {},
         names={f: name for f, (name, _) in zip(files, named, strict=True)},
+        sources={file: sources_of(file) for file in files},
     )
     store = ResultStore(Path(out))
     store.read()
@@ -193,6 +200,8 @@ def evaluate(
     results: list[Result] = []
     failures: dict[str, Any] = {}
     for chosen, task in built:
+        for line in seen_lines(candidates, task):
+            _note(line)
         try:
             results += evaluate_task(
                 candidates,
@@ -211,13 +220,6 @@ def evaluate(
     if failures:
         raise SuiteError(failures, results)
     return results
-
-
-def _joints(files: Sequence[str]) -> dict[str, Any]:
-    from vlp_zoo.cli.joint import joint_beside
-
-    found = {file: joint_beside(Path(file)) for file in files if Path(file).is_file()}
-    return {file: joint for file, joint in found.items() if joint is not None}
 
 
 def _roots(options: Sequence[str]) -> dict[str, str]:
@@ -285,27 +287,6 @@ def print_table(results: Sequence[Result]) -> None:
 
 def _note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _named(spec: str) -> tuple[str, str]:
-    """``"mine=runs/x"`` to its name and the rest; a plain spec is its own name."""
-    name, found, rest = spec.partition("=")
-    # A path or a hub name may hold = as well, but no plain word before it.
-    return (name, rest) if found and re.fullmatch(r"[\w@+ -]+", name) else (spec, spec)
-
-
-def _encoder_file(spec: str) -> str:
-    folder = Path(spec)
-    if not folder.is_dir():
-        return spec
-    file = folder / "encoder.safetensors"
-    if not file.is_file():
-        raise DatasetNotFoundError(
-            f"encoder.safetensors in the folder {folder}",
-            f"{', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}",
-            "give the .safetensors file itself",
-        )
-    return str(file)
 
 
 def _describe(task: Task, wanted: SuiteTask, encoders: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from vlp_zoo.cli.tasks import PHANTOM_STUDIES, TASKS
+from vlp_zoo.encoders.specs import SPECS
 from vlp_zoo.errors import ConfigError
 
 __all__ = ["bench_parser"]
@@ -25,18 +26,19 @@ def bench_parser() -> argparse.ArgumentParser:
         prog="vlpzoo bench",
         description="Evaluate encoders, floors beside them.",
         epilog=(
-            "Encoders: FILE.safetensors or the folder of a run (from vlpzoo fit), "
-            "timm:NAME, random:NAME, official:LAYOUT:FILE. Zero-shot and retrieval need "
-            "the folder of a run whose method has a text head. Results are found again: "
-            "a stopped run goes on."
+            "Zero-shot and retrieval need texts too: the folder of a run whose method "
+            "has a text head, or a CLIP or SigLIP (hf:, open_clip:). Results are found "
+            "again: a stopped run goes on."
         ),
     )
+    lines = [f"{form}: {line}" for form, line in SPECS.items()]
     parser.add_argument(
         "--encoder",
         action="append",
         metavar="[NAME=]SPEC",
         default=[],
-        help="may be repeated; NAME is what results call it",
+        help="may be repeated; NAME is what results call it. SPEC is the folder of a run "
+        f"(vlpzoo fit), or {'; '.join(lines)}",
     )
     parser.add_argument(
         "--suite",

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-__all__ = ["main"]
+from vlp_zoo.cli.encoders import sources_of
+from vlp_zoo.encoders.layouts import LAYOUTS
 
-LAYOUTS = (
-    "ecamp, ecamp_classifier, ecamp_segmentation, ecamp_detector, mae, asg, mgca, "
-    "imitate, timm"
-)
+__all__ = ["main"]
 
 
 def main(argv: list[str]) -> int:
@@ -26,7 +24,7 @@ def main(argv: list[str]) -> int:
         prog="vlpzoo convert",
         description="Turn a released checkpoint into an encoder file that a stock timm "
         "model loads with strict=True.",
-        epilog=f"layouts: {LAYOUTS}. Checkpoints are unpickled safely "
+        epilog=f"layouts: {', '.join(LAYOUTS)}. Checkpoints are unpickled safely "
         "(weights_only=True).",
     )
     parser.add_argument("source", metavar="official:LAYOUT:FILE")
@@ -39,7 +37,11 @@ def main(argv: list[str]) -> int:
     from vlp_zoo.encoders.checkpoint import load_encoder, save_encoder
 
     encoder = load_encoder(options.source)
-    card = {"source": options.source, "weights_licence": options.licence}
+    card = {
+        "source": options.source,
+        "weights_licence": options.licence,
+        "pretraining_sources": sources_of(options.source),
+    }
     path = save_encoder(options.folder / "encoder.safetensors", encoder, card)
     count = sum(parameter.numel() for parameter in encoder.timm.parameters())
     print(f"{path}  {count / 1e6:.2f} M parameters, {encoder.image_size} px")

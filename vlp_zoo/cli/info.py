@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from vlp_zoo.cli.names import config_names, configs_folder, known
 from vlp_zoo.data import DATASETS
+from vlp_zoo.encoders.layouts import LAYOUTS
+from vlp_zoo.encoders.specs import SPECS
 from vlp_zoo.errors import DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-TOPICS = ("methods", "datasets", "configs", "presets", "suites")
+TOPICS = ("methods", "datasets", "configs", "presets", "suites", "encoders")
 
 
 def _first_line(class_path: str) -> str:
@@ -48,7 +50,7 @@ def main(argv: list[str]) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="vlpzoo info",
-        description="List methods, data sets, configs, presets and suites.",
+        description="List methods, data sets, configs, presets, suites and encoders.",
     )
     parser.add_argument(
         "topic",
@@ -79,6 +81,13 @@ def main(argv: list[str]) -> int:
             print(f"{kind} (bench --{kind.removesuffix('s')}), in {folder}")
             for file in sorted(folder.glob("*.yaml")):
                 print(f"  {file.stem:<16}{_comment(file)}")
+    if topic in (None, "encoders"):
+        print("encoders (bench --encoder)")
+        for form, line in SPECS.items():
+            print(f"  {form:<30}{line}")
+        print("layouts (official:LAYOUT:FILE)")
+        for name, layout in LAYOUTS.items():
+            print(f"  {name:<20}{layout.line}")
     return 0
 
 

@@ -158,6 +158,7 @@ def build_task(
         sources = {split: Kept(source) for split, source in sources.items()}
     # A table keeps its name when it moves; the hashes tell tables apart.
     plain = kind if not place else f"{Path(kind).stem}:{Path(place).name}"
+    (dataset,) = data.pretraining_sources
     return Task(
         name=title or plain,
         splits=sources,
@@ -166,6 +167,7 @@ def build_task(
         legacy=legacy,
         single_label=exclusive or ordinal,
         ordinal=ordinal,
+        dataset=dataset,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import lightning as L
 
+from vlp_zoo.data import DATAMODULES
 from vlp_zoo.data.contexts import join_contexts
 from vlp_zoo.data.precheck import usable
 from vlp_zoo.data.studies import FileStudies
@@ -91,6 +92,23 @@ class PairsDataModule(L.LightningDataModule):
         if self.context is None:
             return sources
         return join_contexts(sources, Path(self.context))
+
+    @property
+    def pretraining_sources(self) -> list[str]:
+        """Short names of the data sets that a training on it sees.
+
+        As after ``--data``; a prepared store has the name of what it was made of, and a
+        table of one's own that of its file, since nothing else tells what is in it.
+        """
+        place = f"{type(self).__module__}.{type(self).__qualname__}"
+        names = {path: name for name, path in DATAMODULES.items()}
+        name = names.get(place, type(self).__name__)
+        if name == "prepared":
+            description = getattr(self.sources["train"], "description", {})
+            name = str(description.get("name", name))
+        elif name == "pairs":
+            name = f"pairs:{Path(getattr(self, 'path', '')).name}"
+        return [name]
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -98,6 +98,11 @@ class Own(Official):
         self.dataset = reader  # type: ignore[misc]
         super().__init__(root, **kwargs)
 
+    @property
+    def pretraining_sources(self) -> list[str]:
+        """The name that the reader's card gives."""
+        return [self.card.name]
+
 
 def __getattr__(name: str) -> type[Official]:
     if name not in DATASETS:

@@ -12,34 +12,41 @@ import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from vlp_zoo import __version__
 from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.encoders.specs import forms, split_spec
 from vlp_zoo.errors import EncoderLoadError
 from vlp_zoo.files import write_whole
+
+if TYPE_CHECKING:
+    from vlp_zoo.encoders.adapted import AdaptedJoint
 
 __all__ = [
     "FORMAT",
     "card_path",
     "encoder_sha256",
     "load_encoder",
+    "open_encoder",
+    "open_joint",
     "provenance",
     "read_card",
     "save_encoder",
+    "state_sha256",
 ]
 
 FORMAT = 1
 """Version of the card's layout; older files stay readable, newer ones are refused."""
-
-SPECS = "FILE.safetensors, timm:NAME, random:NAME, or official:ecamp:FILE"
 
 
 def card_path(weights: Path) -> Path:
@@ -49,8 +56,18 @@ def card_path(weights: Path) -> Path:
 
 def encoder_sha256(encoder: ImageEncoder) -> str:
     """SHA-256 over names, shapes, types and values of all weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.timm.state_dict().items()):
+    return state_sha256(encoder.timm.state_dict())
+
+
+def state_sha256(state: Mapping[str, Tensor], start: str = "") -> str:
+    """SHA-256 over names, shapes, types and values of a state dict.
+
+    Args:
+        state: Name to tensor, in any order.
+        start: What else decides the identity, such as the name of a class.
+    """
+    digest = hashlib.sha256(start.encode())
+    for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(raw.numpy().tobytes())
@@ -156,7 +173,7 @@ def read_card(weights: Path) -> dict[str, Any]:
 def _load_file(path: Path) -> ImageEncoder:
     if not path.is_file():
         raise EncoderLoadError(
-            f"an encoder file {path}", "no such file", f"give one of: {SPECS}"
+            f"an encoder file {path}", "no such file", f"give one of: {forms()}"
         )
     card = read_card(path)
     encoder = ImageEncoder.from_spec(card["spec"])
@@ -177,36 +194,124 @@ def _load_file(path: Path) -> ImageEncoder:
 
 
 def load_encoder(spec: str, seed: int = 0) -> ImageEncoder:
-    """Load any encoder, ready for evaluation.
+    """Load an encoder that is built around a timm network.
+
+    Such encoders can start a training and be exported; for evaluation `open_encoder`
+    takes every kind.
 
     Args:
-        spec: ``FILE.safetensors`` (ours), ``timm:NAME`` (with timm's pretrained
-            weights), ``random:NAME`` (a timm name, one of our presets, or
-            ``random:FILE.safetensors`` for that file's architecture), or
-            ``official:LAYOUT:FILE`` (a checkpoint of a released code base).
+        spec: One of `vlp_zoo.encoders.specs.SPECS`, not ``hf:`` and not ``open_clip:``.
         seed: Seeds the weights of ``random:``.
 
     Returns:
         The encoder in eval mode, on the CPU, without gradients.
 
     Raises:
-        EncoderLoadError: With counts and keys where weights do not fit.
+        EncoderLoadError: With counts and keys where weights do not fit, or if the
+            encoder is of another kind or cannot be downloaded.
     """
-    kind, _, rest = spec.partition(":")
-    if kind == "random" and rest:
+    kind, rest = split_spec(spec)
+    if kind == "random":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if rest.endswith(".safetensors"):
                 encoder = ImageEncoder.from_spec(read_card(Path(rest))["spec"])
             else:
                 encoder = ImageEncoder(rest)
-    elif kind == "timm" and rest:
+    elif kind == "timm":
+        _require_timm(rest)
         encoder = ImageEncoder(rest, pretrained=True)
-    elif kind == "official" and rest:
+    elif kind == "official":
         from vlp_zoo.encoders.foreign import load_official
 
         layout, _, path = rest.partition(":")
         encoder = load_official(layout, Path(path))
+    elif kind:
+        raise EncoderLoadError(
+            "an encoder around a timm network",
+            f"{spec}, which can be evaluated only",
+            "give FILE.safetensors, timm:, random: or official:",
+        )
     else:
         encoder = _load_file(Path(spec))
     return encoder.eval().requires_grad_(False)
+
+
+def _require_timm(name: str) -> None:
+    """Refuse at once a timm model whose weights cannot be had."""
+    import timm
+
+    from vlp_zoo.encoders.hub import is_cached, require_hub
+    from vlp_zoo.encoders.image import IMAGE_PRESETS
+
+    name = str(IMAGE_PRESETS.get(name, {}).get("model_name", name))
+    found = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    repo = getattr(found, "hf_hub_id", None)
+    if not repo or getattr(found, "file", None):
+        # Names that are not known have an error of their own; a few have other homes.
+        return
+    files = [getattr(found, "hf_hub_filename", None), *TIMM_FILES]
+    if not is_cached(repo, [file for file in files if file]):
+        require_hub(repo, f"weights for timm:{name}")
+
+
+TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def open_encoder(spec: str, seed: int = 0) -> nn.Module:
+    """Any encoder, ready for evaluation.
+
+    Args:
+        spec: One of `vlp_zoo.encoders.specs.SPECS`.
+        seed: Seeds the weights of ``random:``.
+
+    Returns:
+        A module in eval mode, on the CPU, without gradients: ``preprocessing``, and
+        `EncoderOutput` from normalised images.
+
+    Raises:
+        EncoderLoadError: With counts and keys where weights do not fit, or if they
+            cannot be downloaded.
+        DependencyNotFoundError: If open_clip is asked for and not installed.
+    """
+    kind, rest = split_spec(spec)
+    if kind == "hf":
+        from vlp_zoo.encoders import transformers_models
+
+        return transformers_models.load_vision(rest).eval().requires_grad_(False)
+    if kind == "open_clip":
+        from vlp_zoo.encoders import open_clip_models
+
+        return open_clip_models.load_vision(rest).eval().requires_grad_(False)
+    if kind == "official" and rest.startswith("medklip:"):
+        from vlp_zoo.encoders.medklip import load_medklip
+
+        path = Path(rest.partition(":")[2])
+        return load_medklip(path).eval().requires_grad_(False)
+    return load_encoder(spec, seed)
+
+
+def open_joint(spec: str) -> AdaptedJoint | None:
+    """The space that images and texts share in a published model.
+
+    Args:
+        spec: One of `vlp_zoo.encoders.specs.SPECS`.
+
+    Returns:
+        None where the model has one tower, and for all kinds but ``hf:`` and
+        ``open_clip:``; runs of this package have theirs in the checkpoint.
+
+    Raises:
+        EncoderLoadError: As `open_encoder`.
+        DependencyNotFoundError: As `open_encoder`.
+    """
+    kind, rest = split_spec(spec)
+    if kind == "hf":
+        from vlp_zoo.encoders import transformers_models
+
+        return transformers_models.load_joint(rest)
+    if kind == "open_clip":
+        from vlp_zoo.encoders import open_clip_models
+
+        return open_clip_models.load_joint(rest)
+    return None

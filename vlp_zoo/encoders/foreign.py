@@ -1,32 +1,32 @@
 """Checkpoints of other code bases: which keys they hold, and what those are here.
 
-`LAYOUTS` lists what is known of each file format. Reading is strict: every key is
-either an image encoder's, or one of the parts that the layout says to leave out, or an
-error with counts and names. Key names and shapes of ECAMP's models were recorded from
-ToniChopp/ECAMP @ d02d16d (MIT), those of MAE from facebookresearch/mae (CC BY-NC 4.0).
+`vlp_zoo.encoders.layouts.LAYOUTS` lists what is known of each file format. Reading is
+strict: every key is either an image encoder's, or one of the parts that the layout says
+to leave out, or an error with counts and names.
 """
 
 from __future__ import annotations
 
+import argparse
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vlp_zoo.encoders.image import GREY_MEAN, GREY_STD, ImageEncoder
+from vlp_zoo.encoders.hub import one_line
+from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.encoders.layouts import LAYOUTS, Layout
 from vlp_zoo.errors import EncoderLoadError, UnknownNameError
 
 __all__ = [
-    "LAYOUTS",
-    "Layout",
     "asg_name",
     "asg_state",
     "ecamp_state",
     "image_state",
+    "layout_of",
     "load_official",
     "read_checkpoint",
 ]
@@ -35,109 +35,12 @@ VIT_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 """Width to attention heads, which no weight reveals; other widths: 64 per head."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """One file format.
+def layout_of(name: str) -> Layout:
+    """A layout by name.
 
-    Attributes:
-        line: What it is, for lists.
-        prefix: Before the image encoder's keys.
-        dropped: Prefixes of keys (after ``prefix``, or of the whole key) that belong
-            to parts other than the encoder.
-        mean: Mean of pixels in 0..1 that the weights were trained with.
-        std: Their deviation.
-        norm: Where the final LayerNorm sits: ``"tokens"``, ``"pooled"`` or ``"none"``.
-        resnet: Whether the encoder is a ResNet with bottlenecks; else a ViT.
+    Raises:
+        UnknownNameError: If there is none of this name.
     """
-
-    line: str
-    prefix: str = ""
-    dropped: tuple[str, ...] = ()
-    mean: tuple[float, ...] = (GREY_MEAN,) * 3
-    std: tuple[float, ...] = (GREY_STD,) * 3
-    norm: str = "tokens"
-    resnet: bool = False
-
-
-FINE_TUNED: dict[str, Any] = {"mean": (0.4722,) * 3, "std": (0.3028,) * 3}
-IMAGENET: dict[str, Any] = {
-    "mean": (0.485, 0.456, 0.406),
-    "std": (0.229, 0.224, 0.225),
-}
-
-ASG_HEADS = ("img_encoder_q.global_embed.", "img_encoder_q.local_embed.")
-
-LAYOUTS: dict[str, Layout] = {
-    "ecamp": Layout(
-        "ECAMP pre-training checkpoint",
-        dropped=("mask_token", "decoder_", "super_res.", "bert_mlp.", "bert_encoder."),
-    ),
-    "ecamp_classifier": Layout(
-        "ECAMP fine-tuned classifier", dropped=("head.",), norm="pooled", **FINE_TUNED
-    ),
-    "ecamp_segmentation": Layout(
-        "ECAMP segmentation model, one mask or two (RIGA)",
-        prefix="encoder.",
-        dropped=("seg_head.", "decoder.", "decoder_disc.", "decoder_cup."),
-        norm="none",
-        **FINE_TUNED,
-    ),
-    "ecamp_detector": Layout(
-        "ECAMP detector",
-        prefix="backbone.encoder.",
-        dropped=("det_head.", "backbone.layers.", "embedding"),
-        norm="none",
-        **FINE_TUNED,
-    ),
-    "mae": Layout(
-        "MAE (facebookresearch/mae), encoder only or with decoder",
-        dropped=("mask_token", "decoder_"),
-        **IMAGENET,
-    ),
-    "asg": Layout(
-        "ASG pre-training checkpoint",
-        prefix="img_encoder_q.model.",
-        dropped=(*ASG_HEADS, "text_encoder_q.", "text_encoder.", "irl."),
-        **IMAGENET,
-    ),
-    "mgca": Layout(
-        "MGCA pre-training checkpoint, ViT",
-        prefix="img_encoder_q.model.",
-        dropped=(
-            *ASG_HEADS,
-            "text_encoder_q.",
-            "patch_local_atten_layer.",
-            "word_local_atten_layer.",
-            "prototype_layer.",
-        ),
-        mean=(0.5,) * 3,
-        std=(0.5,) * 3,
-    ),
-    "imitate": Layout(
-        "IMITATE checkpoint, encoder only or whole model",
-        prefix="encoder.",
-        dropped=(
-            "cls_token",
-            "positional_embedding",
-            "multi_attent.",
-            "read_proj.",
-            "diag_proj.",
-            "text_proj.",
-            "lm_model.",
-        ),
-        resnet=True,
-        **IMAGENET,
-    ),
-    "timm": Layout("plain timm ViT", dropped=("head.",), **IMAGENET),
-}
-"""Name after ``official:`` to format."""
-
-
-CLASS_TOKEN = frozenset({"timm", "asg", "mgca"})
-"""Layouts whose methods pool by the class token."""
-
-
-def _layout(name: str) -> Layout:
     if name not in LAYOUTS:
         raise UnknownNameError(
             f"a checkpoint layout called {name!r}",
@@ -147,13 +50,14 @@ def _layout(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
+def read_checkpoint(path: Path, part: str = "") -> dict[str, Tensor]:
     """The tensors of a checkpoint file.
 
     Args:
         path: ``.safetensors``, or a ``torch.save`` file that holds a state dict,
             possibly under ``model``, ``state_dict`` or ``model_state_dict``;
             unpickled safely.
+        part: Name of the state dict to take where the file holds several.
 
     Raises:
         EncoderLoadError: If it cannot be read, or only unsafely, or has no tensors.
@@ -166,19 +70,21 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
             content: Any = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            # Scripts that parse options store them beside the weights: plain data.
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise EncoderLoadError(
             f"a checkpoint of tensors and plain data in {path}",
-            f"other objects, which are not loaded for safety ({_line(error)})",
+            f"other objects, which are not loaded for safety ({one_line(error)})",
             "where you trust the file, save its tensors alone: "
             "torch.save({'model': state_dict}, FILE)",
         ) from error
     except Exception as error:  # torch raises whatever its readers do
         raise EncoderLoadError(
-            f"a readable checkpoint in {path}", _line(error), "download it again"
+            f"a readable checkpoint in {path}", one_line(error), "download it again"
         ) from error
-    for key in ("model", "state_dict", "model_state_dict"):
+    for key in (part, "model", "state_dict", "model_state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), Mapping):
             content = content[key]
     tensors = (
@@ -195,11 +101,6 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else ''}"[:200]
-
-
 def image_state(layout: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The image encoder's part of a checkpoint, under timm's keys.
 
@@ -211,7 +112,7 @@ def image_state(layout: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         UnknownNameError: If the layout is not known.
         EncoderLoadError: If there is no such encoder at the layout's place.
     """
-    known = _layout(layout)
+    known = layout_of(layout)
     found: dict[str, Tensor] = {}
     for key, tensor in state.items():
         bare = key.removeprefix("module.")
@@ -241,15 +142,21 @@ def load_official(layout: str, path: Path) -> ImageEncoder:
 
     Returns:
         The encoder with the checkpoint's weights, position tables included, pooling
-        the mean of the patch tokens (the class token for ``timm``, ``asg``, ``mgca``).
+        as the layout says.
 
     Raises:
         EncoderLoadError: If the file cannot be read or its weights do not fit.
         UnknownNameError: If the layout is not known.
     """
-    known = _layout(layout)
+    known = layout_of(layout)
     origin = f"{path} ({known.line})"
-    state = image_state(layout, read_checkpoint(path))
+    if not known.exportable:
+        raise EncoderLoadError(
+            "an encoder around a timm network",
+            f"{origin}, which can be evaluated only",
+            "give it to vlpzoo bench",
+        )
+    state = image_state(layout, read_checkpoint(path, known.part))
     encoder = (_resnet if known.resnet else _vit)(layout, state, origin)
     encoder.load_weights({k: v.float() for k, v in state.items()}, origin)
     return encoder
@@ -257,11 +164,12 @@ def load_official(layout: str, path: Path) -> ImageEncoder:
 
 def _resnet(layout: str, state: Mapping[str, Tensor], origin: str) -> ImageEncoder:
     """A ResNet as deep and wide as the weights; torchvision's names are timm's."""
-    known = _layout(layout)
+    known = layout_of(layout)
     blocks = {tuple(key.split(".")[:2]) for key in state if key.startswith("layer")}
     depths = [sum(stage == f"layer{i}" for stage, _ in blocks) for i in (1, 2, 3, 4)]
     return ImageEncoder(
         "resnet50",
+        known.image_size,
         mean=known.mean,
         std=known.std,
         layers=depths,
@@ -271,7 +179,7 @@ def _resnet(layout: str, state: Mapping[str, Tensor], origin: str) -> ImageEncod
 
 def _vit(layout: str, state: Mapping[str, Tensor], origin: str) -> ImageEncoder:
     """A ViT of the weights' sizes."""
-    known = _layout(layout)
+    known = layout_of(layout)
     projection, positions = state["patch_embed.proj.weight"], state["pos_embed"]
     width, patch = int(projection.shape[0]), int(projection.shape[-1])
     depth = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
@@ -286,7 +194,7 @@ def _vit(layout: str, state: Mapping[str, Tensor], origin: str) -> ImageEncoder:
     return ImageEncoder(
         "vit_base_patch16_224",
         side * patch,
-        pooling="token" if layout in CLASS_TOKEN and not pooled else "avg",
+        pooling="token" if known.pooling == "token" and not pooled else "avg",
         mean=known.mean,
         std=known.std,
         patch_size=patch,

@@ -7,7 +7,6 @@ downloaded unless ``pretrained=True`` asks for it.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,14 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.errors import ConfigError, EncoderLoadError, UnknownNameError
+from vlp_zoo.encoders.layouts import GREY_MEAN, GREY_STD
+from vlp_zoo.encoders.timm_names import (
+    IMAGE_PRESETS,
+    check_name,
+    check_size,
+    family,
+)
+from vlp_zoo.errors import ConfigError, EncoderLoadError
 
 __all__ = [
     "IMAGE_PRESETS",
@@ -29,32 +35,6 @@ __all__ = [
     "patchify",
     "sincos_table",
 ]
-
-GREY_MEAN, GREY_STD = 0.4721, 0.3037
-"""Statistics of MIMIC-CXR's grey channel, as ECAMP's released code has them."""
-
-IMAGE_PRESETS: dict[str, dict[str, Any]] = {
-    "micro": {
-        "model_name": "vit_base_patch16_224",
-        "img_size": 32,
-        "patch_size": 8,
-        "embed_dim": 32,
-        "depth": 2,
-        "num_heads": 2,
-    },
-    "tiny": {
-        "model_name": "vit_base_patch16_224",
-        "img_size": 112,
-        "patch_size": 8,
-        "embed_dim": 192,
-        "depth": 4,
-        "num_heads": 3,
-    },
-    "small": {"model_name": "vit_small_patch16_224"},
-    "base": {"model_name": "vit_base_patch16_224"},
-    "tiny_resnet": {"model_name": "resnet10t", "img_size": 112},
-}
-"""Short name to timm arguments: ``micro`` for tests, ``tiny`` for a CPU."""
 
 
 @dataclass(frozen=True)
@@ -220,12 +200,12 @@ class ImageEncoder(nn.Module):
             **(timm_arguments or {}),
             **more_timm_arguments,
         }
-        _check_name(arguments["model_name"])
-        size = int(image_size or arguments.get("img_size", 224))
+        check_name(arguments["model_name"])
+        vit, usual = family(arguments["model_name"])
+        size = int(image_size or arguments.get("img_size", usual))
         arguments.pop("img_size", None)
-        vit = "vit" in arguments["model_name"]
         if vit:
-            _check_size(size, arguments)
+            check_size(size, arguments)
             arguments["img_size"] = size
             arguments["global_pool"] = pooling
             if pooling == "avg":
@@ -422,27 +402,3 @@ class ImageEncoder(nn.Module):
         hidden = vit.norm_pre(torch.cat([first, hidden], dim=1))
         encoded: Tensor = vit.norm(vit.blocks(vit.pos_drop(hidden)))
         return encoded
-
-
-def _check_name(name: str) -> None:
-    if timm.is_model(name.partition(".")[0]):
-        return
-    names = [*IMAGE_PRESETS, *timm.list_models()]
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    raise UnknownNameError(
-        f"an image encoder called {name!r}",
-        f"presets {', '.join(IMAGE_PRESETS)} and {len(names)} names of timm",
-        f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()",
-    )
-
-
-def _check_size(size: int, arguments: Mapping[str, Any]) -> None:
-    name = arguments["model_name"]
-    digits = name.partition("_patch")[2].partition("_")[0]
-    patch = arguments.get("patch_size") or (int(digits) if digits.isdigit() else 1)
-    if size < patch or size % patch:
-        raise ConfigError(
-            f"an image size that is a multiple of the {patch} px patches of {name}",
-            f"image_size={size}",
-            f"use {max(round(size / patch), 1) * patch}",
-        )

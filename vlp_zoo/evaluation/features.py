@@ -93,17 +93,12 @@ def weights_sha256(encoder: nn.Module) -> str:
     own = getattr(encoder, "sha256", None)
     if isinstance(own, str):
         return own
-    if hasattr(encoder, "timm"):
-        from vlp_zoo.encoders.checkpoint import encoder_sha256
-        from vlp_zoo.encoders.image import ImageEncoder
+    from vlp_zoo.encoders.checkpoint import encoder_sha256, state_sha256
+    from vlp_zoo.encoders.image import ImageEncoder
 
+    if hasattr(encoder, "timm"):
         return encoder_sha256(cast(ImageEncoder, encoder))
-    digest = hashlib.sha256(type(encoder).__qualname__.encode())
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(raw.numpy().tobytes())
-    return digest.hexdigest()
+    return state_sha256(encoder.state_dict(), type(encoder).__qualname__)
 
 
 class _Pixels(Dataset[Any]):

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from vlp_zoo.encoders.adapted import AdaptedEncoder
 from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
 from vlp_zoo.pixels import ACQUISITION, acquisition_features
 
@@ -23,13 +24,20 @@ PIXEL_SIDE = 32
 Features = npt.NDArray[np.float32]
 
 
-def random_copy(encoder: ImageEncoder, seed: int = 0) -> ImageEncoder:
+def random_copy(encoder: nn.Module, seed: int = 0) -> nn.Module | None:
     """The same architecture and preprocessing with fresh weights.
 
     Args:
         encoder: Whose architecture.
         seed: Of the weights; the global generator is left alone.
+
+    Returns:
+        None for a module whose weights nothing here can draw.
     """
+    if isinstance(encoder, AdaptedEncoder):
+        return encoder.random_copy(seed)
+    if not isinstance(encoder, ImageEncoder):
+        return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         copy = ImageEncoder.from_spec(encoder.spec)

@@ -36,6 +36,7 @@ from vlp_zoo.evaluation.statistics import (
 )
 from vlp_zoo.evaluation.subject import Subject
 from vlp_zoo.evaluation.tasks import Task
+from vlp_zoo.overlaps import Contamination, contamination
 
 __all__ = ["Candidate", "Measure", "Outcome", "Protocol"]
 
@@ -50,12 +51,18 @@ class Candidate:
             ``tokens`` (B, P, D), ``grid`` and ``levels``.
         baselines: `Subject.identity` of the floors that it is compared with.
         joint: Its space shared by images and texts; None where it has none.
+        sources: Names of the data sets it was pre-trained on, as far as known.
     """
 
     subject: Subject
     module: nn.Module
     baselines: tuple[str, ...] = ()
     joint: JointEncoder | None = None
+    sources: tuple[str, ...] = ()
+
+    def seen(self, task: Task) -> list[Contamination]:
+        """Which of its sources share images with the task's data set."""
+        return contamination(self.sources, task.dataset) if task.dataset else []
 
 
 @dataclass(frozen=True)
@@ -282,6 +289,8 @@ class Protocol(ABC):
         """An outcome as rows of the results, the headline first."""
         subject, test = candidate.subject, task.splits["test"]
         made = provenance()
+        seen = [asdict(found) for found in candidate.seen(task)]
+        shared = {"contamination": seen} if seen else {}
         return [
             Result(
                 key=self.key(candidate, task, seed),
@@ -306,7 +315,7 @@ class Protocol(ABC):
                 low=measure.low,
                 high=measure.high,
                 per_label=dict(measure.per_label),
-                details={**outcome.details, **measure.details},
+                details={**outcome.details, **measure.details, **shared},
                 commit=made["commit"],
                 versions={"vlp_zoo": made["vlp_zoo"], **made["versions"]},
                 date=made["date"],

@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from vlp_zoo.encoders.checkpoint import load_encoder
-from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.encoders.checkpoint import open_encoder
 from vlp_zoo.errors import DatasetNotFoundError, EncoderLoadError, VLPZooError
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.floors import (
@@ -89,20 +88,22 @@ def candidates_of(
     extraction: Extraction,
     *,
     floors: bool = True,
-    load: Callable[[str], nn.Module] = load_encoder,
+    load: Callable[[str], nn.Module] = open_encoder,
     joints: Mapping[str, JointEncoder] | None = None,
     names: Mapping[str, str] | None = None,
+    sources: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Candidate]:
     """Load encoders and put their floors behind them.
 
     Args:
-        encoders: Specs as `load_encoder` takes them.
+        encoders: Specs as `open_encoder` takes them.
         extraction: How they will be encoded.
         floors: Add a random copy of each architecture, pixels, what the acquisition
             tells, and prevalence.
         load: From spec to encoder.
         joints: Spec to the joint space of those encoders that have one.
         names: Spec to the name in results; the spec itself otherwise.
+        sources: Spec to the data sets that the encoder was pre-trained on.
 
     Returns:
         Encoders first; nothing twice.
@@ -135,8 +136,8 @@ def candidates_of(
         name = (names or {}).get(spec, spec)
         subject = subject_of(module, name, "encoder", extraction)
         baselines: list[str] = []
-        if floors and isinstance(module, ImageEncoder):
-            copy = random_copy(module)
+        copy = random_copy(module) if floors else None
+        if copy is not None:
             random = subject_of(copy, f"random init of {name}", "floor", extraction)
             fresh.setdefault(random.identity, Candidate(random, copy))
             baselines.append(random.identity)
@@ -149,6 +150,7 @@ def candidates_of(
                 module,
                 tuple(dict.fromkeys(baselines)),
                 (joints or {}).get(spec),
+                tuple((sources or {}).get(spec, ())),
             ),
         )
     if not floors:
@@ -331,6 +333,7 @@ def _difference(
     undefined = {**mine.undefined, **other.undefined}
     interval, per_label = protocol.difference(one, two, undefined, mine.seed)
     used = len(one.label_names) - len(undefined)
+    seen = {k: v for k, v in mine.details.items() if k == "contamination"}
     row = replace(
         mine,
         metric=f"{mine.metric}_difference",
@@ -341,7 +344,7 @@ def _difference(
         undefined=undefined,
         baseline=other.encoder_sha256,
         baseline_name=other.encoder,
-        details={"labels_used": used, "baseline_key": other.key},
+        details={"labels_used": used, "baseline_key": other.key, **seen},
     )
     return store.add([row])[0]
 

@@ -40,6 +40,8 @@ class Task:
         single_label: Classes exclude each other, a column for each: one decision per
             case instead of one per column. ``min_positives`` then leaves no class out.
         ordinal: Classes are grades, in the order of the columns.
+        dataset: Short name of the data set, as after ``--data``, to be compared with
+            what encoders were pre-trained on; "" compares nothing.
 
     Raises:
         DatasetNotFoundError: If a split is missing or empty, or there are no labels.
@@ -56,6 +58,7 @@ class Task:
     legacy: str = ""
     single_label: bool = False
     ordinal: bool = False
+    dataset: str = ""
 
     def __post_init__(self) -> None:
         absent = [s for s in SPLITS if s not in self.splits or not len(self.splits[s])]

@@ -1,0 +1,108 @@
+"""``vlpzoo export``: an encoder as a folder for timm, with a model card."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vlp_zoo.cli.encoders import encoder_file, sources_of
+from vlp_zoo.encoders.specs import split_spec
+
+__all__ = ["main"]
+
+
+def main(argv: list[str]) -> int:
+    """Write the folder.
+
+    Args:
+        argv: Options of the sub-command.
+
+    Returns:
+        0.
+    """
+    parser = argparse.ArgumentParser(
+        prog="vlpzoo export",
+        description="Write an encoder as a folder that timm.create_model('local-dir:"
+        "OUTDIR', pretrained=True) loads, with MODEL_CARD.md. ENCODER is the folder of a "
+        "run or FILE.safetensors, timm:NAME, random:NAME, or official:LAYOUT:FILE.",
+    )
+    parser.add_argument("encoder", metavar="ENCODER")
+    parser.add_argument("folder", type=Path, metavar="OUTDIR")
+    parser.add_argument("--name", help="of the model, in its card (OUTDIR's name)")
+    parser.add_argument(
+        "--licence", help="terms of the weights, for the card (what is known)"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="folder that bench wrote: its numbers for these weights go into the card",
+    )
+    parser.add_argument(
+        "--onnx",
+        action="store_true",
+        help="write model.onnx too (needs onnx, onnxscript)",
+    )
+    options = parser.parse_args(argv)
+
+    from vlp_zoo.encoders.checkpoint import encoder_sha256, load_encoder
+    from vlp_zoo.encoders.publish import publish, write_onnx
+
+    spec = encoder_file(options.encoder)
+    encoder = load_encoder(spec)
+    card = _card(spec)
+    if options.licence:
+        card["weights_licence"] = options.licence
+    sha256 = card.setdefault("sha256", encoder_sha256(encoder))
+    lines = _results(options.results, sha256) if options.results else []
+    name = options.name or options.folder.resolve().name
+    written = []
+    if options.onnx:
+        # First, so that a missing package leaves no half of an export behind.
+        written.append(write_onnx(encoder, options.folder))
+    written += publish(encoder, card, options.folder, name=name, results=lines)
+    for path in written:
+        print(path)
+    return 0
+
+
+def _card(spec: str) -> dict[str, Any]:
+    from vlp_zoo.encoders.checkpoint import read_card
+
+    if not split_spec(spec)[0]:
+        return read_card(Path(spec))
+    return {"source": spec, "pretraining_sources": sources_of(spec)}
+
+
+def _results(folder: Path, sha256: str) -> list[str]:
+    """Lines of a table: what was measured for these weights, the newest of each."""
+    from vlp_zoo.errors import DatasetNotFoundError
+    from vlp_zoo.evaluation.results import ResultStore
+
+    rows = [
+        row
+        for row in ResultStore(folder).read()
+        if row.encoder_sha256 == sha256
+        and row.baseline is None
+        and row.value is not None
+    ]
+    if not rows:
+        raise DatasetNotFoundError(
+            f"results of these weights ({sha256[:12]}) in {folder}",
+            "none",
+            "run vlpzoo bench on them first, or leave out --results",
+        )
+    newest = {(row.task, row.protocol, row.fraction, row.metric): row for row in rows}
+    lines = [
+        "| task | protocol | labels | metric | value [95 %] | test patients |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in newest.values():
+        interval = f" [{row.low:.3f}, {row.high:.3f}]" if row.low is not None else ""
+        seen = " (shared images, see bench)" if row.details.get("contamination") else ""
+        lines.append(
+            f"| {row.task}{seen} | {row.protocol} | {row.fraction:.0%} | {row.metric} | "
+            f"{row.value:.3f}{interval} | {row.n_patients} |"
+        )
+    return [*lines, "", "Intervals cover the choice of test patients."]

@@ -1,0 +1,266 @@
+"""An encoder as a folder that others can use: for timm, with a model card, for ONNX.
+
+The folder has the form that timm reads from the hub or from disk
+(``timm.create_model("local-dir:FOLDER", pretrained=True)``), and is an encoder file of
+this package at the same time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlp_zoo.encoders.checkpoint import save_encoder
+from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.errors import DependencyNotFoundError
+from vlp_zoo.files import write_whole
+
+__all__ = ["model_card", "publish", "timm_config", "write_onnx"]
+
+WEIGHTS, CONFIG, CARD, ONNX = (
+    *("model.safetensors", "config.json", "MODEL_CARD.md", "model.onnx"),
+)
+UNKNOWN = "not recorded"
+CROPS = {"pad": "border", "squash": "squash"}
+"""Our ways to make images square, in timm's words."""
+
+
+def publish(
+    encoder: ImageEncoder,
+    card: Mapping[str, Any],
+    folder: Path,
+    *,
+    name: str,
+    results: Sequence[str] = (),
+) -> list[Path]:
+    """Write weights, timm's config, our card and the model card.
+
+    Args:
+        encoder: Whose weights.
+        card: What is known of it, as of `read_card`.
+        folder: Where to; made if need be.
+        name: Of the model, for its card.
+        results: Lines of a table of results, for the card.
+
+    Returns:
+        The files.
+    """
+    kept = dict(card)
+    # The date and versions of the training, not those of this export.
+    if "made" in kept:
+        kept.setdefault("trained", kept.pop("made"))
+    weights = save_encoder(folder / WEIGHTS, encoder, kept)
+    written = [weights, weights.with_suffix(".json"), folder / CONFIG, folder / CARD]
+    write_whole(folder / CONFIG, json.dumps(timm_config(encoder), indent=2) + "\n")
+    write_whole(folder / CARD, model_card(encoder, kept, name=name, results=results))
+    return written
+
+
+def timm_config(encoder: ImageEncoder) -> dict[str, Any]:
+    """The content of ``config.json`` as timm writes and reads it.
+
+    Args:
+        encoder: Whose architecture and preprocessing.
+    """
+    arguments = dict(encoder.spec["timm"])
+    name = str(arguments.pop("model_name")).partition(".")[0]
+    recipe, network = encoder.preprocessing, encoder.timm
+    own: Any = getattr(network, "pretrained_cfg", {})
+    side = encoder.image_size
+    return {
+        "architecture": name,
+        "num_classes": 0,
+        "num_features": encoder.width,
+        "model_args": arguments,
+        "pretrained_cfg": {
+            "tag": "vlp_zoo",
+            "custom_load": False,
+            "input_size": [3, side, side],
+            "fixed_input_size": encoder.is_vit,
+            "interpolation": recipe["interpolation"],
+            # The whole image, made square as here; nothing is cropped.
+            "crop_pct": 1.0,
+            "crop_mode": CROPS[str(recipe.get("resize", "pad"))],
+            "mean": encoder.mean,
+            "std": encoder.std,
+            "num_classes": 0,
+            "pool_size": None if encoder.is_vit else list(encoder.grid),
+            "first_conv": own.get("first_conv"),
+            "classifier": own.get("classifier"),
+        },
+    }
+
+
+def model_card(
+    encoder: ImageEncoder,
+    card: Mapping[str, Any],
+    *,
+    name: str,
+    results: Sequence[str] = (),
+) -> str:
+    """The text of ``MODEL_CARD.md``; what no one recorded is said to be so.
+
+    Args:
+        encoder: Whose architecture and preprocessing.
+        card: What is known of it.
+        name: Of the model.
+        results: Lines of a table of results.
+    """
+
+    def known(key: str) -> str:
+        value = card.get(key)
+        return UNKNOWN if value in (None, "", [], "unknown") else str(value)
+
+    spec = encoder.spec["timm"]
+    count = sum(parameter.numel() for parameter in encoder.timm.parameters())
+    recipe = encoder.preprocessing
+    square = "squashed" if recipe.get("resize") == "squash" else "padded with black"
+    sources = ", ".join(card.get("pretraining_sources") or []) or UNKNOWN
+    made: Mapping[str, Any] = card.get("trained") or {}
+    versions = ", ".join(f"{k} {v}" for k, v in made.get("versions", {}).items())
+    compute: Mapping[str, Any] = card.get("compute") or {}
+    spent = ", ".join(f"{key} {value}" for key, value in compute.items())
+    settings = [
+        f"- {key}: `{value}`"
+        for key, value in sorted((card.get("hyper_parameters") or {}).items())
+    ]
+    parts: dict[str, list[str]] = {
+        "Model details": [
+            (
+                f"- Architecture: timm `{spec['model_name']}`, {count / 1e6:.2f} M weights, "
+                f"{encoder.width} features, images of {encoder.image_size} px"
+            ),
+            f"- Method: {known('method')}",
+            f"- Origin: {known('source')}",
+            f"- Weights: SHA-256 `{card.get('sha256', UNKNOWN)}`",
+            f"- Terms of the weights: {known('weights_licence')}",
+        ],
+        "Uses": [
+            "Features of medical images for research: probes, fine-tuning, retrieval.",
+            "",
+            (
+                "Out of scope: any clinical use. The model was not validated for diagnosis, "
+                "triage or any decision about a patient, and is no medical device."
+            ),
+        ],
+        "Bias, risks and limitations": [
+            (
+                "- It knows the patients, scanners and habits of reporting of its training "
+                "data, and may do worse elsewhere; nothing here measures how much."
+            ),
+            (
+                "- Features may carry age, sex, device or site, and a head may use them "
+                "instead of disease."
+            ),
+            (
+                "- Numbers on data sets that share images with the training data are too "
+                "high; compare with the list below."
+            ),
+        ],
+        "How to use": [
+            "```python",
+            "import timm",
+            "",
+            'model = timm.create_model("local-dir:FOLDER", pretrained=True)',
+            "config = timm.data.resolve_model_data_config(model)",
+            "```",
+            "",
+            "or `vlpzoo bench --encoder FOLDER/model.safetensors --task TASK`.",
+        ],
+        "Training data": [
+            f"- Data sets: {sources}",
+            f"- As the run called it: {known('data')}",
+            f"- Fingerprint of the training split: {known('data_fingerprint')}",
+            f"- Terms of the data: {known('data_licence')}",
+        ],
+        "Training procedure": [
+            (
+                f"- Epochs: {known('epochs')}; steps: {known('steps')}; seed: "
+                f"{known('seed')}; averaged weights: {known('averaged')}"
+            ),
+            *settings,
+        ],
+        "Preprocessing": [
+            (
+                f"Whole images, {square} to a square of {encoder.image_size} px "
+                f"({recipe['interpolation']}), grey ones repeated to three channels, pixels "
+                f"in 0..1, mean {_short(encoder.mean)}, deviation {_short(encoder.std)}."
+            ),
+        ],
+        "Evaluation": list(results)
+        or ["Nothing was measured for this card. See `vlpzoo bench`."],
+        "Compute": [
+            f"- {spent or UNKNOWN}",
+            f"- Machine: {made.get('machine', UNKNOWN)}",
+        ],
+        "Provenance": [
+            f"- Made: {made.get('date', UNKNOWN)}",
+            (
+                f"- Code: vlp_zoo {made.get('vlp_zoo', UNKNOWN)}, commit "
+                f"{made.get('commit') or UNKNOWN}"
+            ),
+            f"- Versions: {versions or UNKNOWN}",
+        ],
+    }
+    lines = [f"# Model card for {name}", "", "Research only. Not for clinical use."]
+    for title, content in parts.items():
+        lines += ["", f"## {title}", "", *content]
+    return "\n".join(lines) + "\n"
+
+
+def _short(values: Sequence[float]) -> str:
+    return str([round(value, 4) for value in values])
+
+
+class _Outputs(nn.Module):
+    """Pooled vector and tokens, as ONNX has no classes."""
+
+    def __init__(self, encoder: ImageEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.encoder(images)
+        return output.pooled, output.tokens
+
+
+def write_onnx(encoder: ImageEncoder, folder: Path) -> Path:
+    """Write ``model.onnx``: normalised images in, pooled vectors and tokens out.
+
+    Args:
+        encoder: In evaluation mode.
+        folder: Where to.
+
+    Raises:
+        DependencyNotFoundError: If the packages that torch exports with are missing.
+    """
+    needed = ("onnx", "onnxscript")
+    absent = [name for name in needed if importlib.util.find_spec(name) is None]
+    if absent:
+        raise DependencyNotFoundError(
+            f"the packages {' and '.join(needed)}, for --onnx",
+            f"no {' and no '.join(absent)}",
+            f"pip install {' '.join(absent)}, or leave out --onnx",
+        )
+    side = encoder.image_size
+    example = torch.zeros(2, 3, side, side)
+    path = folder / ONNX
+    write_whole(
+        path,
+        lambda part: torch.onnx.export(
+            _Outputs(encoder).eval(),
+            (example,),
+            str(part),
+            input_names=["images"],
+            output_names=["pooled", "tokens"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            external_data=False,
+        ),
+    )
+    return path

@@ -1,0 +1,35 @@
+"""What may follow ``--encoder``: the forms, in one place, without importing torch."""
+
+from __future__ import annotations
+
+__all__ = ["SPECS", "forms", "split_spec"]
+
+SPECS: dict[str, str] = {
+    "FILE.safetensors": "an encoder file of this package, its card NAME.json beside it",
+    "timm:NAME": "a timm model with timm's pretrained weights",
+    "random:NAME": "random weights: a timm name, micro, tiny, small, base, tiny_resnet, "
+    "or FILE.safetensors for the architecture of a file",
+    "official:LAYOUT:FILE": "a checkpoint of a released code base",
+    "hf:REPO_OR_DIR": "a vision model of transformers (ViT, DINOv2, ViT-MAE, ResNet, "
+    "ConvNeXt, Swin), or the image tower of a CLIP or SigLIP",
+    "open_clip:NAME[/PRETRAINED]": "the image tower of an open_clip model; NAME may be "
+    "hf-hub:REPO",
+}
+"""Form to what it is. Only the first four are built around a timm network."""
+
+
+def forms() -> str:
+    """All forms in one line, for messages."""
+    return ", ".join(SPECS)
+
+
+def split_spec(spec: str) -> tuple[str, str]:
+    """Kind and rest of a spec; the kind of a file is "".
+
+    Example:
+        >>> split_spec("hf:microsoft/rad-dino"), split_spec("runs/x.safetensors")
+        (('hf', 'microsoft/rad-dino'), ('', 'runs/x.safetensors'))
+    """
+    kinds = {form.partition(":")[0] for form in SPECS if ":" in form}
+    kind, colon, rest = spec.partition(":")
+    return (kind, rest) if colon and rest and kind in kinds else ("", spec)

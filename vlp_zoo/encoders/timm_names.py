@@ -1,0 +1,88 @@
+"""What is known of a network by its name alone: presets, families of timm, sizes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+
+from vlp_zoo.errors import ConfigError, UnknownNameError
+
+__all__ = ["IMAGE_PRESETS", "check_name", "check_size", "family"]
+
+IMAGE_PRESETS: dict[str, dict[str, Any]] = {
+    "micro": {
+        "model_name": "vit_base_patch16_224",
+        "img_size": 32,
+        "patch_size": 8,
+        "embed_dim": 32,
+        "depth": 2,
+        "num_heads": 2,
+    },
+    "tiny": {
+        "model_name": "vit_base_patch16_224",
+        "img_size": 112,
+        "patch_size": 8,
+        "embed_dim": 192,
+        "depth": 4,
+        "num_heads": 3,
+    },
+    "small": {"model_name": "vit_small_patch16_224"},
+    "base": {"model_name": "vit_base_patch16_224"},
+    "tiny_resnet": {"model_name": "resnet10t", "img_size": 112},
+}
+"""Short name to timm arguments: ``micro`` for tests, ``tiny`` for a CPU."""
+
+
+def check_name(name: str) -> None:
+    """Refuse what timm does not know.
+
+    Raises:
+        UnknownNameError: With the nearest names.
+    """
+    if timm.is_model(name.partition(".")[0]):
+        return
+    names = [*IMAGE_PRESETS, *timm.list_models()]
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    raise UnknownNameError(
+        f"an image encoder called {name!r}",
+        f"presets {', '.join(IMAGE_PRESETS)} and {len(names)} names of timm",
+        f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()",
+    )
+
+
+def family(name: str) -> tuple[bool, int]:
+    """Whether a timm name is a plain ViT's, and the side it is made for by default.
+
+    Many others have vit in their names (MobileViT, LeViT, ...) and take no image size.
+    """
+    bare = name.partition(".")[0]
+    module = timm.models.model_entrypoint(bare).__module__.rpartition(".")[2]
+    vit = module.startswith("vision_transformer")
+    recipe = timm.get_pretrained_cfg(bare)
+    if vit or recipe is None or not recipe.fixed_input_size:
+        return vit, 224
+    return vit, int(recipe.input_size[-1])
+
+
+def check_size(size: int, arguments: Mapping[str, Any]) -> None:
+    """Refuse a side that a ViT cannot cut into whole patches.
+
+    Args:
+        size: Side of the images.
+        arguments: Of ``timm.create_model``.
+
+    Raises:
+        ConfigError: With the nearest side that fits.
+    """
+    name = arguments["model_name"]
+    digits = name.partition("_patch")[2].partition("_")[0]
+    patch = arguments.get("patch_size") or (int(digits) if digits.isdigit() else 1)
+    if size < patch or size % patch:
+        raise ConfigError(
+            f"an image size that is a multiple of the {patch} px patches of {name}",
+            f"image_size={size}",
+            f"use {max(round(size / patch), 1) * patch}",
+        )
