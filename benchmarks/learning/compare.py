@@ -157,11 +157,14 @@ def probe(jobs: Sequence[Job], task: str, out: Path) -> list[Any]:
     """Linear probes of all encoders of one data set, floors beside them."""
     from vlp_zoo.cli.bench import evaluate
     from vlp_zoo.encoders.checkpoint import load_encoder, save_encoder
+    from vlp_zoo.encoders.image import ImageEncoder
     from vlp_zoo.evaluation.floors import random_copy
 
     for job in jobs:
         if not job.untrained.is_file():
-            fresh = random_copy(load_encoder(str(job.encoder)), job.seed)
+            trained = load_encoder(str(job.encoder))
+            assert isinstance(trained, ImageEncoder)
+            fresh = random_copy(trained, job.seed)
             job.untrained.parent.mkdir(exist_ok=True)
             save_encoder(job.untrained, fresh, {"method": "none"})
     return evaluate(

@@ -203,6 +203,10 @@ class AdaptedJoint(nn.Module):
         """None: only whole images were compared with texts in training."""
         return None
 
+    def embed_phrases(self, texts: Sequence[str]) -> Tensor:
+        """As `embed_texts`: there is one space."""
+        return self.embed_texts(texts)
+
     @abstractmethod
     def project_images(self, images: Tensor) -> Tensor:
         """Normalised (B, 3, S, S) to (B, E)."""

@@ -6,7 +6,7 @@ Each floor is a module like an encoder and goes through the same probe.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, overload
 
 import cv2
 import numpy as np
@@ -24,6 +24,10 @@ PIXEL_SIDE = 32
 Features = npt.NDArray[np.float32]
 
 
+@overload
+def random_copy(encoder: ImageEncoder, seed: int = 0) -> ImageEncoder: ...
+@overload
+def random_copy(encoder: nn.Module, seed: int = 0) -> nn.Module | None: ...
 def random_copy(encoder: nn.Module, seed: int = 0) -> nn.Module | None:
     """The same architecture and preprocessing with fresh weights.
 
