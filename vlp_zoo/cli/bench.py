@@ -62,6 +62,7 @@ def main(argv: list[str]) -> int:
         "split": options.split,
         "views": options.views,
         "blank": options.blank,
+        "colour": options.colour,
         "on_error": options.on_error,
         "image_size": options.image_size,
     }

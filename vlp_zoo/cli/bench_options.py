@@ -100,6 +100,9 @@ def bench_parser() -> argparse.ArgumentParser:
             "encoder trained on the table, no more than at training",
         )
     parser.add_argument(
+        "--colour", action="store_true", help="pairs: keep images in colour"
+    )
+    parser.add_argument(
         "--min-positives",
         type=int,
         default=10,

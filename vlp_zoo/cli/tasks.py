@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vlp_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
+    from vlp_zoo.data.base import PairsDataModule
     from vlp_zoo.evaluation.tasks import Task
 
 __all__ = ["PHANTOM_STUDIES", "TASKS", "build_task"]
@@ -33,6 +34,7 @@ def build_task(
     image_size: int = 224,
     studies: dict[str, int] | None = None,
     keep: bool = False,
+    colour: bool = False,
     split: str = "canonical",
     views: list[str] | None = None,
     blank: str = "nan",
@@ -55,6 +57,7 @@ def build_task(
         min_positives: See `vlp_zoo.evaluation.tasks.Task`.
         image_size: Side of drawn images.
         studies: Drawn studies per split; None = `PHANTOM_STUDIES`.
+        colour: Of a table: keep images in colour.
         keep: Draw or decode all studies at once and keep them in memory.
         split: Rule that splits a data set in its official layout.
         views: Keep only these views of files; None keeps all.
@@ -124,7 +127,11 @@ def build_task(
             test_fraction=test_fraction,
             views=views,
             on_error=on_error,
+            colour=colour,
+            # Labels, boxes and masks can be judged without a text.
+            reports=False,
         )
+        gives = _given(data)
     elif kind == "mimic_cxr":
         data = datamodules.MIMICCXR(root=place, on_error=on_error)
     else:
@@ -169,6 +176,17 @@ def build_task(
         ordinal=ordinal,
         dataset=dataset,
     )
+
+
+def _given(data: PairsDataModule) -> set[str]:
+    """What the rows of a table have."""
+    gives = {"labels"}
+    for source in data.sources.values():
+        columns = {"boxes": getattr(source, "boxes", []), "masks": source.masks}  # type: ignore[attr-defined]
+        gives |= {name for name, cells in columns.items() if any(cells)}
+        if any(report.body.strip() for report in source.reports()):
+            gives.add("reports")
+    return gives
 
 
 def _crossed(learnt: str, tested: str, title: str | None, **options: Any) -> Task:

@@ -143,6 +143,9 @@ class Pairs(OnDisk):
         view_column: PA, AP, lateral or frontal.
         boxes_column: JSON list of boxes, [x1, y1, x2, y2] or {"name": ..., "xyxy": ...}
             in pixels of the image.
+        masks_column: JSON object, the name of each mask to its picture.
+        colour: Keep images in colour, as fundus photographs are.
+        reports: False for a table of images and labels, without texts.
         label_prefix: Start of the names of label columns.
         views: Keep only these views, for example [PA, AP]; FRONTAL means both.
         val_fraction: Share of patients to validate on, without a split column.
@@ -165,6 +168,9 @@ class Pairs(OnDisk):
         split_column: str = "split",
         view_column: str = "view",
         boxes_column: str = "boxes",
+        masks_column: str = "masks",
+        colour: bool = False,
+        reports: bool = True,
         label_prefix: str = "label_",
         views: list[str] | None = None,
         val_fraction: float = 0.1,
@@ -185,8 +191,11 @@ class Pairs(OnDisk):
             split=split_column,
             view=view_column,
             boxes=boxes_column,
+            masks=masks_column,
             label_prefix=label_prefix,
         )
+        self.colour = colour
+        self.has_reports = reports
         self.views = views
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
@@ -194,7 +203,12 @@ class Pairs(OnDisk):
 
     def _read(self) -> tuple[FileStudies, list[str]]:
         studies, splits = read_pairs(
-            self.path, self.columns, image_root=self.image_root, views=self.views
+            self.path,
+            self.columns,
+            image_root=self.image_root,
+            views=self.views,
+            need_report=self.has_reports,
+            colour=self.colour,
         )
         by_rule = split_patients(
             studies.patient_ids,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.data.records import MaskRef
 from vlp_zoo.data.splits import canonical_split
 from vlp_zoo.data.studies import FileStudies, canonical_view, matches_view
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
@@ -35,6 +37,8 @@ class PairColumns:
         split: Train, val(id(ate)) or test.
         view: PA, AP, lateral, frontal.
         boxes: JSON list of boxes in pixels of the image.
+        masks: JSON object, the name of each mask to its picture (not black = marked),
+            relative to the table; an empty mask is a picture too.
         label_prefix: Start of the names of label columns; the rest names the label.
     """
 
@@ -47,6 +51,7 @@ class PairColumns:
     split: str = "split"
     view: str = "view"
     boxes: str = "boxes"
+    masks: str = "masks"
     label_prefix: str = "label_"
 
 
@@ -60,6 +65,7 @@ def read_pairs(
     image_root: Path | None = None,
     views: Sequence[str] | None = None,
     need_report: bool = True,
+    colour: bool = False,
 ) -> tuple[FileStudies, list[str] | None]:
     """Read a table of images and reports.
 
@@ -69,6 +75,7 @@ def read_pairs(
         image_root: Folder that image paths start from; None = the table's own.
         views: Keep only these; "FRONTAL" stands for PA and AP too.
         need_report: False takes a table without any text: images and labels.
+        colour: Keep images in colour.
 
     Returns:
         All studies in the order of the table, with the image path as uid, and the
@@ -112,6 +119,8 @@ def read_pairs(
         label_names=label_names,
         labels=labels,
         boxes=_column(table, columns.boxes),
+        masks=_masks(path, table, columns.masks),
+        colour=colour,
     )
     return studies, _splits(path, table, columns.split)
 
@@ -216,6 +225,25 @@ def _texts(table: pd.DataFrame, columns: PairColumns) -> Sequence[Report | str]:
         )
         texts.append(Report(text=text, **record))
     return texts
+
+
+def _masks(path: Path, table: pd.DataFrame, column: str) -> list[tuple[MaskRef, ...]]:
+    found = []
+    for line, cell in enumerate(_column(table, column), 2):
+        try:
+            files = json.loads(cell) if cell.strip() else {}
+            masks = [
+                MaskRef(str(name), "file", path.parent / str(file), (1, 2**16 - 1))
+                for name, file in files.items()
+            ]
+        except (ValueError, AttributeError) as error:
+            raise ConfigError(
+                f'{{"name of a mask": "picture.png"}} in the column {column} of {path}',
+                f"{cell[:60]!r} in line {line}",
+                "correct the column, or set --data.masks_column to another one",
+            ) from error
+        found.append(tuple(masks))
+    return found
 
 
 def _labels(
