@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from tests.evaluation.stubs import BlockSource, StubEncoder
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, DataRejectedError, EncoderLoadError
+from vlp_zoo.evaluation import features
 from vlp_zoo.evaluation.feature_cache import FeatureCache
 from vlp_zoo.evaluation.features import (
     Extraction,
@@ -169,3 +172,21 @@ def test_the_folder_comes_from_the_environment(
     monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path))
     extract_features(StubEncoder(), BlockSource("val", 3), progress=False)
     assert len(list((tmp_path / "features").glob("*.npz"))) == 1
+
+
+def test_workers_are_forked_without_a_pool_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool of cv2 that a child inherits has no threads, and the child waits for them."""
+    seen: list[int] = []
+    real: Any = torch.utils.data.DataLoader
+
+    def loader(*args: Any, **options: Any) -> Any:
+        seen.append(cv2.getNumThreads())
+        return real(*args, **options)
+
+    cv2.setNumThreads(2)
+    monkeypatch.setattr(features, "DataLoader", loader)
+    found = _fresh(tmp_path, num_workers=1).get(StubEncoder(), BlockSource("a", 4))
+    assert len(found) == 4
+    assert seen == [1]

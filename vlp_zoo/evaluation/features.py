@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,6 +21,7 @@ from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
 from vlp_zoo.evaluation.feature_cache import FeatureCache
 from vlp_zoo.evaluation.joint import JointEncoder
 from vlp_zoo.files import cache_folder
+from vlp_zoo.loading import start_worker
 from vlp_zoo.transforms import resize
 from vlp_zoo.types import StudySource
 
@@ -135,11 +135,6 @@ def _collate(items: Sequence[Any]) -> Any:
             for item in items
         ]
         return [torch.from_numpy(np.stack(images)) for images in zip(*wide)]  # noqa: B905
-
-
-def _start_worker(worker_id: int) -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
 
 
 @dataclass
@@ -262,12 +257,14 @@ class Extraction:
         ]
         looks = list(dict.fromkeys(wanted))
         device = self.torch_device
+        if self.num_workers:
+            start_worker()  # before the fork, see there
         loader = DataLoader(
             _Pixels(source, looks),
             batch_size=self.batch_size,
             num_workers=self.num_workers,
             collate_fn=_collate,
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
             pin_memory=device.type == "cuda",
         )
         outputs: list[list[Tensor]] = [[] for _ in encoders]

@@ -182,6 +182,8 @@ def predict(
     place = device or extraction.torch_device
     size = batch_size or extraction.batch_size
     workers = extraction.num_workers if len(chosen) > size else 0
+    if workers:
+        start_worker()  # before the fork, see there
     loader = torch.utils.data.DataLoader(
         StudyDataset(source, learner.make_transform(train=False), 0),
         batch_size=size,
