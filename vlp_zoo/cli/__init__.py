@@ -73,14 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("VLPZOO_DEBUG") == "1"
     arguments = [argument for argument in arguments if argument != "--debug"]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0
-    if arguments[0] in ("-V", "--version"):
-        print(f"vlpzoo {__version__}")
-        return 0
-    name = arguments[0]
+    name = arguments[0] if arguments else "help"
     try:
+        if name in ("-h", "--help", "help"):
+            print(usage(), flush=True)
+            return 0
+        if name in ("-V", "--version"):
+            print(f"vlpzoo {__version__}", flush=True)
+            return 0
         if name not in COMMANDS:
             from vlp_zoo.cli.names import unknown_name
 
