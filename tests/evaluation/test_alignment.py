@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.evaluation.stubs import BlockSource, StubEncoder
+from tests.evaluation.stubs import BlockSource, StubEncoder, block_task
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.alignment import Retrieve, ZeroShot
 from vlp_zoo.evaluation.feature_cache import FeatureCache
@@ -161,3 +161,28 @@ def test_precision_with_ties_is_what_random_orders_reach() -> None:
         right = np.take_along_axis(relevant, order, 1)
         drawn.append([right[:, :k].mean(1) for k in (1, 5)])
     np.testing.assert_allclose(found, np.mean(drawn, axis=0).T, atol=0.03)
+
+
+class Bytes(nn.Module):
+    """A joint space that takes bytes, and says so where it is given anything else."""
+
+    preprocessing: ClassVar[dict[str, Any]] = {
+        "image_size": 8,
+        "resize": "pad",
+        "interpolation": "bilinear",
+        "channels": 3,
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+    }
+    sha256 = "b" * 64
+
+    def embed_images(self, images: torch.Tensor) -> torch.Tensor:
+        assert images.dtype == torch.uint8
+        return images[:, :1].flatten(1).float()
+
+
+def test_a_joint_space_gets_the_bytes_themselves() -> None:
+    source = block_task(30).splits["test"]
+    extraction = Extraction(progress=False, cache=FeatureCache(None))
+    found = extraction.get(Bytes(), source)
+    assert np.array_equal(found[0], source[0].image.ravel())

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 __all__ = ["FeatureCache"]
 
-VERSION = 1
+VERSION = 2
 """Raised when the same inputs would give other features."""
 
 

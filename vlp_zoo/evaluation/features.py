@@ -293,14 +293,14 @@ class Extraction:
         if images.ndim == 2:
             # Numbers about the image are features already.
             return images.float().cpu()
-        channels = int(recipe.get("channels", 3))
-        if images.shape[1] != channels:
-            grey = images.float().mean(1, keepdim=True)
-            images = grey.expand(-1, channels, -1, -1)
         if hasattr(encoder, "embed_images"):
             # A joint space takes bytes and normalises them itself.
             with self._half(images.device):
                 return cast(JointEncoder, encoder).embed_images(images).float().cpu()
+        channels = int(recipe.get("channels", 3))
+        if images.shape[1] != channels:
+            grey = images.float().mean(1, keepdim=True)
+            images = grey.expand(-1, channels, -1, -1)
         pixels = images.float() / 255
         mean = pixels.new_tensor(list(recipe["mean"])).view(-1, 1, 1)
         std = pixels.new_tensor(list(recipe["std"])).view(-1, 1, 1)
