@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         metavar="DATA",
         default=[],
-        help="phantom_chest, pairs:TABLE.csv, mimic_cxr:ROOT or NAME:ROOT of any data "
+        help="phantom_chest, pairs:TABLE.csv or NAME:ROOT of any data "
         "set that vlpzoo info datasets lists",
     )
     parser.add_argument(
@@ -130,7 +130,7 @@ def build_splits(
     """The sources of each split of a data set, unusable rows included.
 
     Args:
-        name: ``phantom_chest``, ``pairs:TABLE``, ``mimic_cxr:ROOT`` or ``NAME:ROOT``.
+        name: ``phantom_chest``, ``pairs:TABLE`` or ``NAME:ROOT``.
         split: Rule of a listed data set; None = canonical.
         label_prefix: Of a table's label columns.
         studies: Drawn studies per split.
@@ -143,13 +143,12 @@ def build_splits(
     from vlp_zoo.cli.names import unknown_name
     from vlp_zoo.data import DATASETS
     from vlp_zoo.data.catalogue import card_of, load
-    from vlp_zoo.data.chest.mimic_cxr import read_mimic_cxr
     from vlp_zoo.data.pairs import PairColumns, read_pairs
     from vlp_zoo.data.phantom.chest import SPLITS, PhantomChestSource
     from vlp_zoo.data.splits import split_patients
 
     kind, _, place = name.partition(":")
-    known = {"phantom_chest": "", "pairs": "TABLE.csv", "mimic_cxr": "ROOT"}
+    known = {"phantom_chest": "", "pairs": "TABLE.csv"}
     known = {**dict.fromkeys(DATASETS, "ROOT"), **known}
     if kind not in known:
         raise unknown_name("data set", kind, known, "vlpzoo info datasets lists them")
@@ -169,13 +168,11 @@ def build_splits(
         }
     if kind in DATASETS:
         found, splits = load(card_of(kind), Path(place), split=split or "canonical")
-    elif kind == "pairs":
+    else:
         columns = PairColumns(label_prefix=label_prefix)
         found, given = read_pairs(Path(place), columns, need_report=False)
         # The shares of --data pairs and of bench, so that the same split is audited.
         splits = given or split_patients(found.patient_ids, val=0.1, test=0.1)
-    else:
-        found, splits = read_mimic_cxr(Path(place))
     rows: dict[str, list[int]] = {}
     for i, part in enumerate(splits):
         rows.setdefault(part, []).append(i)

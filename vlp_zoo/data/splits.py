@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from vlp_zoo.data.records import Record
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 
-__all__ = ["canonical", "canonical_split", "patient_fraction", "split_patients"]
+__all__ = [
+    "canonical",
+    "canonical_split",
+    "patient_fraction",
+    "released_split",
+    "split_patients",
+]
 
 SPLITS = {
     "train": "train",
@@ -141,3 +147,23 @@ def _drawn(pool: Sequence[str], groups: Mapping[str, int], share: float) -> list
         drawn += ordered[:count]
     # A handful of patients still needs one on each side.
     return drawn or sorted(pool, key=lambda p: (patient_fraction(p, 0), p))[:1]
+
+
+def released_split(what: str, missing: str) -> Callable[[Sequence[Record]], list[str]]:
+    """A rule that keeps what was released and draws what was not.
+
+    Images that are in no released part are left out; where no validation set was
+    released, the canonical rule draws it from the training set.
+
+    Args:
+        what: Files of the release that hold the split, for the message.
+        missing: What to do when they are not there.
+    """
+
+    def assign(records: Sequence[Record]) -> list[str]:
+        if not any(record.split == "test" for record in records):
+            raise DatasetNotFoundError(what, "no image in a released test set", missing)
+        names = canonical(records)
+        return [name if r.split else "" for name, r in zip(names, records, strict=True)]
+
+    return assign

@@ -52,9 +52,8 @@ from typing import Any
 
 import numpy as np
 
-from vlp_zoo.data.fundus.photographs import released_split
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import canonical, canonical_split
+from vlp_zoo.data.splits import canonical, canonical_split, released_split
 from vlp_zoo.data.studies import canonical_view
 from vlp_zoo.data.tables import find_one, listing, number, read_table
 from vlp_zoo.errors import DatasetNotFoundError

@@ -38,8 +38,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vlp_zoo.data.fundus.photographs import released_split
 from vlp_zoo.data.records import Card, Record, SplitRule
+from vlp_zoo.data.splits import released_split
 from vlp_zoo.data.tables import find_one, listing
 from vlp_zoo.errors import DatasetNotFoundError
 

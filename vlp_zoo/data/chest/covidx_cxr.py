@@ -33,8 +33,8 @@ from vlp_zoo.data.chest.covidx import (
     SOURCES_DIFFER,
     read_lists,
 )
-from vlp_zoo.data.fundus.photographs import released_split
 from vlp_zoo.data.records import Card, Record, SplitRule
+from vlp_zoo.data.splits import released_split
 
 __all__ = ["CARD", "read"]
 

@@ -42,8 +42,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vlp_zoo.data.chest.radiographs import files_by_stem, two_step_split
-from vlp_zoo.data.fundus.photographs import released_split
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
+from vlp_zoo.data.splits import released_split
 from vlp_zoo.data.tables import find_one, listing, number, read_table
 from vlp_zoo.errors import DatasetNotFoundError
 

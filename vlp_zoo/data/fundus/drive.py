@@ -27,8 +27,8 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from vlp_zoo.data.fundus.photographs import released_split
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
+from vlp_zoo.data.splits import released_split
 from vlp_zoo.data.tables import find_one
 from vlp_zoo.errors import DatasetNotFoundError
 

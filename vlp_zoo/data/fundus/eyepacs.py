@@ -26,14 +26,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from vlp_zoo.data.fundus.photographs import (
-    GRADES,
-    Photographs,
-    bare,
-    one_hot,
-    released_split,
-)
+from vlp_zoo.data.fundus.photographs import GRADES, Photographs, bare, one_hot
 from vlp_zoo.data.records import Card, Record, SplitRule
+from vlp_zoo.data.splits import released_split
 from vlp_zoo.data.tables import find_one, number, read_table
 
 __all__ = ["CARD", "read"]

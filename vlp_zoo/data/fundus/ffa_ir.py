@@ -27,9 +27,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vlp_zoo.data.fundus.photographs import released_split
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import canonical_split
+from vlp_zoo.data.splits import canonical_split, released_split
 from vlp_zoo.data.tables import find_one
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 

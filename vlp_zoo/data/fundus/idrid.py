@@ -42,14 +42,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vlp_zoo.data.fundus.photographs import (
-    GRADES,
-    Photographs,
-    bare,
-    one_hot,
-    released_split,
-)
+from vlp_zoo.data.fundus.photographs import GRADES, Photographs, bare, one_hot
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
+from vlp_zoo.data.splits import released_split
 from vlp_zoo.data.tables import listing, number, read_table
 from vlp_zoo.errors import DatasetNotFoundError
 

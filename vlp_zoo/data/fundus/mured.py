@@ -25,8 +25,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from vlp_zoo.data.fundus.photographs import Photographs, bare, released_split
+from vlp_zoo.data.fundus.photographs import Photographs, bare
 from vlp_zoo.data.records import Card, Record, SplitRule
+from vlp_zoo.data.splits import released_split
 from vlp_zoo.data.tables import number, read_table
 
 __all__ = ["CARD", "LABEL_NAMES", "read"]

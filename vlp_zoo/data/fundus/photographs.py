@@ -1,15 +1,13 @@
-"""What the readers of retinal data sets share: finding files, grades, released splits."""
+"""What the readers of retinal data sets share: finding files, grades."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from vlp_zoo.data.records import Record
-from vlp_zoo.data.splits import canonical
 from vlp_zoo.errors import DatasetNotFoundError
 
-__all__ = ["GRADES", "Photographs", "bare", "one_hot", "released_split"]
+__all__ = ["GRADES", "Photographs", "bare", "one_hot"]
 
 GRADES = (
     "no diabetic retinopathy",
@@ -99,23 +97,3 @@ def one_hot(cell: str, classes: int, where: str) -> tuple[float, ...]:
             "download the official table again",
         )
     return tuple(float(k == grade) for k in range(classes))
-
-
-def released_split(what: str, missing: str) -> Callable[[Sequence[Record]], list[str]]:
-    """A rule that keeps what was released and draws what was not.
-
-    Images that are in no released part are left out; where no validation set was
-    released, the canonical rule draws it from the training set.
-
-    Args:
-        what: Files of the release that hold the split, for the message.
-        missing: What to do when they are not there.
-    """
-
-    def assign(records: Sequence[Record]) -> list[str]:
-        if not any(record.split == "test" for record in records):
-            raise DatasetNotFoundError(what, "no image in a released test set", missing)
-        names = canonical(records)
-        return [name if r.split else "" for name, r in zip(names, records, strict=True)]
-
-    return assign

@@ -36,9 +36,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from vlp_zoo.data.fundus.photographs import bare, released_split
+from vlp_zoo.data.fundus.photographs import bare
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.sheets import read_sheet
+from vlp_zoo.data.splits import released_split
 from vlp_zoo.data.tables import listing, number
 from vlp_zoo.errors import DatasetNotFoundError
 

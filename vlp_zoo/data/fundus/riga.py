@@ -36,9 +36,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vlp_zoo.data.fundus.photographs import released_split
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
-from vlp_zoo.data.splits import canonical
+from vlp_zoo.data.splits import canonical, released_split
 from vlp_zoo.data.tables import listing, read_table
 from vlp_zoo.errors import DatasetNotFoundError
 
