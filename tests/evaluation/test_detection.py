@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.conftest import require_shared
+from tests.encoders.tiny_hub import save_vision
+from vlp_zoo.encoders.checkpoint import open_encoder
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.box_cases import stored_boxes
@@ -23,7 +26,7 @@ from vlp_zoo.evaluation.detection import Detect
 from vlp_zoo.evaluation.detector import Detector, lesions_of
 from vlp_zoo.evaluation.feature_cache import FeatureCache
 from vlp_zoo.evaluation.features import Extraction
-from vlp_zoo.evaluation.floors import PixelEncoder
+from vlp_zoo.evaluation.floors import PixelEncoder, Prevalence
 from vlp_zoo.evaluation.learner import predict
 from vlp_zoo.evaluation.presets import read_preset
 from vlp_zoo.evaluation.protocol import Candidate, Outcome
@@ -254,8 +257,8 @@ def test_a_frozen_encoder_trains_the_head_alone() -> None:
     module = encoder("tiny_resnet", image_size=64)
     before = {k: v.clone() for k, v in module.state_dict().items()}
     learner = Detector(module, ["square"], Detect(**QUICK, frozen=True)).train()
-    assert not learner.encoder.training
-    assert not any(p.requires_grad for p in learner.encoder.parameters())
+    assert not learner.dense.encoder.training
+    assert not any(p.requires_grad for p in learner.dense.encoder.parameters())
     batch = learner.collate(
         [
             learner.make_transform(True)(study, np.random.default_rng(0))
@@ -263,7 +266,7 @@ def test_a_frozen_encoder_trains_the_head_alone() -> None:
         ]
     )
     learner.loss(batch).backward()  # type: ignore[no-untyped-call]
-    for name, tensor in learner.encoder.state_dict().items():
+    for name, tensor in learner.dense.encoder.state_dict().items():
         assert torch.equal(tensor, before[name.removeprefix("encoder.")])
     heads = [*learner.neck.parameters(), *learner.fcos.parameters()]
     assert all(p.grad is not None for p in heads)
@@ -284,9 +287,32 @@ def test_the_input_takes_the_size_that_is_asked_for(
     learner = Detector(module, ["a"], Detect(**{**QUICK, "size": asked}))
     assert (learner.size, module.image_size) == (given, own)
     images = torch.zeros(1, 1, given, given, dtype=torch.uint8)
-    maps = learner.neck(learner._levels(images)[0])
+    maps = learner.neck(learner.dense(images))
     assert len(maps) == 4
     assert all(a.shape[-1] >= b.shape[-1] for a, b in pairwise(maps))
+
+
+@pytest.mark.parametrize("name", ["Dinov2", "ResNet", "Swin", "pixels"])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_every_encoder_of_maps_can_carry_the_head(
+    tmp_path: Path, name: str, frozen: bool
+) -> None:
+    module: nn.Module = PixelEncoder()
+    if name != "pixels":
+        save_vision(tmp_path, name)
+        module = open_encoder(f"hf:{tmp_path}")
+    protocol = Detect(**{**QUICK, "epochs": (1, 1)}, frozen=frozen)
+    assert protocol.refusal(candidate(module), task_of()) is None
+    torch.manual_seed(0)
+    learner = Detector(module, ["square"], protocol).train()
+    drawn = learner.make_transform(True)
+    studies = SquareSource("train", 4).studies
+    examples = [drawn(study, np.random.default_rng(0)) for study in studies]
+    learner.loss(learner.collate(examples)).backward()  # type: ignore[no-untyped-call]
+    wanted = [p for p in learner.parameters() if p.requires_grad]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in wanted)
+    moved = [p for p in learner.dense.parameters() if p.grad is not None]
+    assert bool(moved) == (not frozen and name != "pixels")
 
 
 def test_names_that_were_never_learnt_are_named_and_left_out() -> None:
@@ -320,7 +346,8 @@ def test_what_cannot_be_is_refused() -> None:
     assert protocol.refusal(candidate(), task) is None
     bare = replace(task, gives=frozenset({"reports"}))
     assert "no boxes" in str(protocol.refusal(candidate(), bare))
-    assert "no maps" in str(protocol.refusal(candidate(PixelEncoder()), task))
+    nothing = protocol.refusal(candidate(Prevalence()), task)
+    assert "no network that reads pixels" in str(nothing)
     with pytest.raises(ConfigError, match="epochs"):
         Detect(epochs=(1, 0))
     with pytest.raises(ConfigError, match="multiple of 32"):

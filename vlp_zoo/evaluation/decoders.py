@@ -43,6 +43,9 @@ class DenseEncoder(nn.Module):
         size: Side of the input in pixels; 0 = the encoder's own. A ViT takes the
             nearest multiple of its patch.
         frozen: No weight is trained, and statistics of batch normalisation stay.
+        depths: Most maps that are wanted, of the last depths.
+        final: Of a ViT, whose maps have one size, only the normalised last one, which
+            is what protocols without maps read.
 
     Attributes:
         size: Side S of the input that it got.
@@ -54,15 +57,28 @@ class DenseEncoder(nn.Module):
         ConfigError: If the encoder gives no maps.
     """
 
-    def __init__(self, encoder: nn.Module, size: int = 0, frozen: bool = True) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        size: int = 0,
+        frozen: bool = True,
+        depths: int = LEVELS,
+        final: bool = False,
+    ) -> None:
         super().__init__()
         self.encoder = copy.deepcopy(encoder).eval()
         self.frozen = frozen
+        self.depths = depths
+        self.final = False
         self.preprocessing = dict(cast(Any, encoder).preprocessing)
         self.size, self.note = _resize(self.encoder, self.preprocessing, size)
         self.encoder.requires_grad_(not frozen)
         self.colours = int(self.preprocessing.get("channels", 3))
-        maps = self._maps(torch.zeros(1, self.colours, self.size, self.size))
+        blank = torch.zeros(1, self.colours, self.size, self.size)
+        maps = self._maps(blank)
+        if final and len({each.shape[-1] for each in maps}) == 1:
+            self.final = True
+            maps = self._maps(blank)
         if not maps:
             raise ConfigError(
                 "feature maps of the encoder",
@@ -96,9 +112,10 @@ class DenseEncoder(nn.Module):
 
     def _maps(self, pixels: Tensor) -> list[Tensor]:
         encoder: Any = self.encoder
-        if hasattr(encoder, "pyramid"):
-            return list(encoder.pyramid(pixels, LEVELS).levels)
-        return [each for each in encoder(pixels).levels if each.ndim == 4]
+        if hasattr(encoder, "pyramid") and not self.final:
+            return list(encoder.pyramid(pixels, self.depths).levels)
+        maps = [each for each in encoder(pixels).levels if each.ndim == 4]
+        return maps[-1:] if self.final else maps[-self.depths :]
 
     def _freeze_unused(self, maps: Sequence[Tensor]) -> None:
         """Weights that no map hangs on (a last norm) are neither trained nor counted.

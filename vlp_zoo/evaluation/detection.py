@@ -16,12 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 
-from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.box_cases import (
     best_limit,
@@ -42,6 +41,7 @@ from vlp_zoo.evaluation.box_metrics import (
     froc_sensitivity,
     rsna_scores,
 )
+from vlp_zoo.evaluation.decoders import has_maps
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.guard import learning
 from vlp_zoo.evaluation.learner import Fitted, Plan, Predictions, predict
@@ -163,8 +163,8 @@ class Detect(Protocol):
     def refusal(self, candidate: Candidate, task: Task) -> str | None:
         """As of every protocol; and the encoder must have feature maps."""
         reason = super().refusal(candidate, task)
-        if reason is None and not isinstance(candidate.module, ImageEncoder):
-            return f"{candidate.subject.name} has no maps of features"
+        if reason is None and not has_maps(candidate.module):
+            return f"{candidate.subject.name} gives no feature maps"
         return reason
 
     def plan(self, cases: int, learning_rate: float) -> Plan:
@@ -236,7 +236,7 @@ class Detect(Protocol):
         for rate in self.learning_rates:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                learner = Detector(cast(ImageEncoder, candidate.module), classes, self)
+                learner = Detector(candidate.module, classes, self)
             plan = self.plan(len(train), rate)
             score = partial(_validation_ap, tuple(classes))
             fitted = fit(learner, train, val, plan, score, seed, extraction)
@@ -250,6 +250,7 @@ class Detect(Protocol):
             "learning_rate": rate,
             "validation_by_learning_rate": tried,
             "input_size": learner.size,
+            "input_size_note": learner.dense.note,
             "training_cases": len(train),
             "training_boxes": len(lesions),
             **fitted.details(),

@@ -13,8 +13,6 @@ original image. The head runs in full precision whatever the encoder does.
 
 from __future__ import annotations
 
-import copy
-import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,8 +28,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork
 
 from vlp_zoo.augment import Augment
-from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.evaluation.classifier import layer_decay_groups
+from vlp_zoo.evaluation.decoders import DenseEncoder
 from vlp_zoo.evaluation.learner import Learner
 from vlp_zoo.gather import exchanging
 from vlp_zoo.types import Box, Example, Study, Transform
@@ -50,26 +48,27 @@ class Detector(Learner):
     """Encoder, pyramid, FCOS head.
 
     Args:
-        encoder: Copied; the caller's weights stay as they are.
+        encoder: Of maps; copied, so the caller's weights stay as they are.
         classes: Names of what is detected.
         protocol: Settings.
     """
 
     def __init__(
-        self, encoder: ImageEncoder, classes: Sequence[str], protocol: Detect
+        self, encoder: nn.Module, classes: Sequence[str], protocol: Detect
     ) -> None:
         super().__init__()
-        self.encoder = copy.deepcopy(encoder)
-        self.size = _take_size(self.encoder, protocol.size)
-        self.encoder.requires_grad_(not protocol.frozen)
+        self.dense = DenseEncoder(
+            encoder, protocol.size, protocol.frozen, LEVELS - 1, final=True
+        )
+        self.size = self.dense.size
         self.classes = tuple(classes)
         self.protocol = protocol
         width = protocol.width
-        neck = _SimplePyramid if encoder.is_vit else _FeaturePyramid
+        neck = _SimplePyramid if self.dense.final else _FeaturePyramid
+        self.neck: nn.Module = neck(self.dense.channels, width)
         with torch.no_grad():
-            levels, _ = self._levels(torch.zeros(1, 1, self.size, self.size))
-            self.neck: nn.Module = neck([int(m.shape[1]) for m in levels], width)
-            sides = [int(m.shape[-1]) for m in self.neck(levels)]
+            blank = torch.zeros(1, 1, self.size, self.size)
+            sides = [int(m.shape[-1]) for m in self.neck(self.dense(blank))]
         # A point is responsible for boxes of 4 to 8 times its stride.
         strides = tuple((max(1, round(self.size / side)),) for side in sides)
         self.fcos: Any = FCOS(
@@ -82,16 +81,9 @@ class Detector(Learner):
             detections_per_img=protocol.most,
         )
 
-    def train(self, mode: bool = True) -> Detector:
-        """A frozen encoder stays as it is, its batch statistics too."""
-        super().train(mode)
-        if self.protocol.frozen:
-            self.encoder.eval()
-        return self
-
     def make_transform(self, train: bool) -> Transform:
         """Fit into the square; boxes follow in training, the frame in evaluation."""
-        protocol, card = self.protocol, self.encoder.preprocessing
+        protocol, card = self.protocol, self.dense.preprocessing
         augment = Augment(
             protocol.augment if train else "none",
             self.size,
@@ -122,23 +114,24 @@ class Detector(Learner):
         ]
         if not protocol.frozen:
             groups += layer_decay_groups(
-                self.encoder, learning_rate, protocol.weight_decay, protocol.layer_decay
+                self.dense.encoder,
+                learning_rate,
+                protocol.weight_decay,
+                protocol.layer_decay,
             )
         return groups
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         """Focal loss of classes, GIoU loss of boxes, cross-entropy of centredness."""
-        levels, pooled = self._levels(batch["image"])
+        levels = self._levels(batch["image"])
         targets = [
             {"boxes": boxes, "labels": labels}
             for boxes, labels in zip(batch["boxes"], batch["labels"], strict=True)
         ]
-        with torch.autocast(pooled.device.type, enabled=False):
+        with torch.autocast(levels[0].device.type, enabled=False):
             outputs, anchors, counts = self._heads(levels, batch["image"])
             terms = self.fcos.compute_loss(targets, outputs, anchors, counts)
-        # Weights that serve the pooled vector alone get a gradient of 0 this way;
-        # processes that train together wait for the gradient of every weight.
-        total: Tensor = sum(terms.values()) + 0.0 * pooled.float().sum()
+        total: Tensor = sum(terms.values())
         return total
 
     def predict(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -148,8 +141,8 @@ class Detector(Learner):
         has ``[name, x1, y1, x2, y2]``.
         """
         images = batch["image"]
-        levels, pooled = self._levels(images)
-        with torch.autocast(pooled.device.type, enabled=False):
+        levels = self._levels(images)
+        with torch.autocast(images.device.type, enabled=False):
             outputs, anchors, counts = self._heads(levels, images)
             found = self.fcos.postprocess_detections(
                 {name: list(torch.split(o, counts, 1)) for name, o in outputs.items()},
@@ -166,15 +159,8 @@ class Detector(Learner):
             "truth": batch["truth"],
         }
 
-    def _levels(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Feature maps of uint8 (B, 1 or 3, S, S), fine to coarse, and pooled."""
-        pixels = self.encoder.normalise(images.expand(-1, 3, -1, -1))
-        if self.encoder.is_vit:
-            # The normalised tokens, which are what all other protocols read.
-            output = self.encoder(pixels)
-        else:
-            output = self.encoder.pyramid(pixels, LEVELS - 1)
-        return [level.float() for level in output.levels], output.pooled
+    def _levels(self, images: Tensor) -> list[Tensor]:
+        return [level.float() for level in self.dense(images)]
 
     def _heads(
         self, levels: Sequence[Tensor], images: Tensor
@@ -255,25 +241,6 @@ class _Judged:
 def _planes(image: Any) -> Tensor:
     planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(planes))
-
-
-def _take_size(encoder: ImageEncoder, size: int) -> int:
-    """Make an encoder take squares of ``size``, and say what it takes; 0 = its own.
-
-    A ViT gets the nearest multiple of its patch and its table of positions resampled.
-    """
-    if not size or size == encoder.image_size:
-        return encoder.image_size
-    unit = encoder.patch_size
-    network: Any = encoder.timm
-    if hasattr(network, "set_input_size"):
-        size = max(1, round(size / unit)) * unit
-        network.set_input_size(img_size=(size, size))
-    elif hasattr(network, "patch_embed"):
-        return encoder.image_size
-    encoder.image_size = size
-    encoder.grid = (math.ceil(size / unit), math.ceil(size / unit))
-    return size
 
 
 class _Placeholder(nn.Module):
