@@ -17,7 +17,13 @@ __all__ = ["PHANTOM_STUDIES", "TASKS", "build_task"]
 PHANTOM_STUDIES = {"train": 2000, "val": 500, "test": 1000}
 """Drawn studies per split: minutes on a laptop, intervals of about +-0.02."""
 
-DRAWN = {"phantom_chest": "PhantomChest", "phantom_fundus": "PhantomFundus"}
+DRAWN: dict[str, tuple[str, dict[str, Any]]] = {
+    "phantom_chest": ("PhantomChest", {}),
+    "phantom_fundus": ("PhantomFundus", {}),
+    "phantom_fundus_grades": ("PhantomFundus", {"labels": "grades"}),
+}
+"""Name to data module and what it is given."""
+
 TASKS = (
     f"{', '.join(DRAWN)}, pairs:TABLE.csv, NAME:ROOT (vlpzoo info datasets lists names),"
     " READER.py:ROOT, or 'ONE->OTHER' to learn on one and test on the other"
@@ -112,13 +118,17 @@ def build_task(
     gives = {"labels", "reports"}
     if kind in DRAWN:
         counts = studies or PHANTOM_STUDIES
-        data = getattr(datamodules, DRAWN[kind])(
+        module, given = DRAWN[kind]
+        data = getattr(datamodules, module)(
+            **given,
             train_studies=counts["train"],
             val_studies=counts["val"],
             test_studies=counts["test"],
             image_size=image_size,
         )
         gives |= {"boxes", "masks"}
+        # The five grades of retinopathy, one for each photograph.
+        ordinal = ordinal or given.get("labels") == "grades"
     elif kind == "pairs":
         data = datamodules.Pairs(
             path=place,

@@ -85,6 +85,7 @@ class PhantomFundus(PairsDataModule):
         test_studies: Visits in the test split.
         image_size: Side of the square images in pixels.
         eyes: "one" for one photograph per visit, "both" for right and left eye.
+        labels: "findings" that may occur together, or "grades" of retinopathy.
         world_seed: Seed of the drawn patients; another seed is another clinic.
         **kwargs: As of `PairsDataModule`.
     """
@@ -97,6 +98,7 @@ class PhantomFundus(PairsDataModule):
         test_studies: int = 400,
         image_size: int = 224,
         eyes: Literal["one", "both"] = "one",
+        labels: Literal["findings", "grades"] = "findings",
         world_seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -105,13 +107,18 @@ class PhantomFundus(PairsDataModule):
         self.studies["test"] = test_studies
         self.image_size = image_size
         self.eyes = eyes
+        self.labels = labels
         self.world_seed = world_seed
 
     def _sources(self) -> dict[str, StudySource]:
-        from vlp_zoo.data.phantom_fundus.fundus import PhantomFundusSource
+        from vlp_zoo.data.phantom_fundus import fundus
 
+        of_labels = {
+            "findings": fundus.PhantomFundusSource,
+            "grades": fundus.PhantomFundusGrades,
+        }
         return {
-            split: PhantomFundusSource(
+            split: of_labels[self.labels](
                 split=split,
                 studies=studies,
                 seed=self.world_seed,

@@ -23,7 +23,11 @@ from vlp_zoo.data.phantom_fundus.facts import (
     QUADRANTS,
     EyeFacts,
 )
-from vlp_zoo.data.phantom_fundus.fundus import SPLITS, PhantomFundusSource
+from vlp_zoo.data.phantom_fundus.fundus import (
+    SPLITS,
+    PhantomFundusGrades,
+    PhantomFundusSource,
+)
 from vlp_zoo.errors import ConfigError, UnknownNameError
 from vlp_zoo.types import Study, StudySource
 
@@ -204,6 +208,20 @@ def test_grades_follow_the_international_scale(crowd: PhantomFundusSource) -> No
                 assert fresh
         seen.add(facts.dr_grade)
     assert seen == {0, 1, 2, 3, 4}
+
+
+def test_grades_label_the_same_photographs() -> None:
+    found = PhantomFundusSource("val", 40, image_size=64)
+    graded = PhantomFundusGrades("val", 40, image_size=64)
+    grades = [facts.dr_grade for facts in _all_facts(found, 40)]
+    assert len(set(grades)) > 2
+    assert graded.labels.shape == (40, len(graded.label_names)) == (40, 5)
+    assert graded.labels.argmax(1).tolist() == grades
+    assert (graded.labels.sum(1) == 1).all()
+    assert graded.fingerprint == found.fingerprint
+    study = graded[3]
+    assert np.array_equal(study.image, found[3].image)
+    assert np.array_equal(study.labels, graded.labels[3])
 
 
 def test_cup_tells_glaucoma(crowd: PhantomFundusSource) -> None:

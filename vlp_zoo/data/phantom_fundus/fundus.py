@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.data.fundus.photographs import GRADES
 from vlp_zoo.data.phantom_fundus.anatomy import EyeBuild
 from vlp_zoo.data.phantom_fundus.camera import Camera
 from vlp_zoo.data.phantom_fundus.drawing import draw_photograph
@@ -26,7 +27,7 @@ from vlp_zoo.data.phantom_fundus.reports import WrittenReport, write_report
 from vlp_zoo.errors import ConfigError, UnknownNameError
 from vlp_zoo.types import Report, Study
 
-__all__ = ["SPLITS", "VERSION", "PhantomFundusSource"]
+__all__ = ["SPLITS", "VERSION", "PhantomFundusGrades", "PhantomFundusSource"]
 
 VERSION = "1"
 """Of the world: a change of pixels or words at the same seed raises it."""
@@ -245,6 +246,34 @@ class PhantomFundusSource:
         # A prime step scatters neighbours over the numbers.
         scattered = int(self._patient[study]) * 6_700_417 + self.seed * 1_299_709
         return str(20_000_000 + scattered % PRIME)
+
+
+class PhantomFundusGrades(PhantomFundusSource):
+    """The same photographs, labelled with the grade of diabetic retinopathy alone.
+
+    Attributes:
+        labels: (N, 5) float32, one 1 in each row.
+    """
+
+    label_names: tuple[str, ...] = GRADES
+
+    def __getitem__(self, index: int) -> Study:
+        study = super().__getitem__(index)
+        return replace(study, labels=_GRADES[study.facts["dr_grade"]])
+
+    @property
+    def labels(self) -> npt.NDArray[np.float32]:
+        """(N, 5) float32: no grade is uncertain."""
+        if self._labels is None:
+            self._labels = _GRADES[[facts.dr_grade for facts in self._all_facts()]]
+        return self._labels
+
+    @labels.setter
+    def labels(self, values: npt.NDArray[np.float32]) -> None:
+        self._labels = values
+
+
+_GRADES = np.eye(len(GRADES), dtype=np.float32)
 
 
 def _row(states: dict[str, float]) -> npt.NDArray[np.float32]:
