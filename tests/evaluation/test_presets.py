@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vlp_zoo.cli.tasks import DRAWN
 from vlp_zoo.data import DATASETS
 from vlp_zoo.errors import ConfigError, UnknownNameError
 from vlp_zoo.evaluation.presets import (
@@ -44,7 +45,7 @@ def test_a_packaged_suite_names_what_there_is(name: str) -> None:
     suite = read_suite(name)
     assert suite.summary
     for task in suite.tasks:
-        assert task.data in {*DATASETS, "phantom_chest", "phantom_fundus", "mimic_cxr"}
+        assert task.data in {*DATASETS, *DRAWN, "mimic_cxr"}
         for preset in task.presets:
             read_preset(preset)
 
