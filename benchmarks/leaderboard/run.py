@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 METHODS = ("ecamp", "imitate", "asg", "place", "clip", "mae")
@@ -32,8 +34,14 @@ BUDGET = {
 """What every method gets: 8,000 pairs in 250 steps."""
 
 
-def train(method: str, out: Path) -> Path:
-    """Train a method, or find it trained; the folder of its run."""
+def train(method: str, out: Path, threads: int = 0) -> Path:
+    """Train a method, or find it trained; the folder of its run.
+
+    Args:
+        method: Name of a demo config.
+        out: Where runs go.
+        threads: That the training computes with; 0 = all.
+    """
     done = out / method / "done.json"
     options = {"config": f"demo/{method}", **BUDGET, "evaluate": "[]"}
     command = ["fit", *(f"--{key}={value}" for key, value in options.items())]
@@ -46,10 +54,10 @@ def train(method: str, out: Path) -> Path:
             )
         return Path(record["folder"])
     started = time.monotonic()
-    print(f"train {method}", flush=True)
+    say(f"train {method}")
     (out / method).mkdir(parents=True, exist_ok=True)
     with (out / method / "log.txt").open("w") as log:
-        code = vlpzoo(*command, log=log)
+        code = vlpzoo(*command, log=log, threads=threads)
     if code:
         raise SystemExit(f"failed, see {out / method / 'log.txt'}")
     newest = max(
@@ -58,17 +66,25 @@ def train(method: str, out: Path) -> Path:
     seconds = round(time.monotonic() - started)
     record = {"command": command, "folder": str(newest.parent), "seconds": seconds}
     done.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"  {seconds} s", flush=True)
+    say(f"trained {method}: {seconds} s")
     return newest.parent
 
 
-def vlpzoo(*words: str, log: object = None) -> int:
+def say(line: str) -> None:
+    """Print a line at once and whole, also beside other threads."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def vlpzoo(*words: str, log: object = None, threads: int = 0) -> int:
     """Run one command of the package as a process of its own."""
+    limits = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     done = subprocess.run(
         [sys.executable, "-m", "vlp_zoo", *words],
         check=False,
         stdout=log,  # type: ignore[call-overload]
         stderr=subprocess.STDOUT if log else None,
+        env={**os.environ, **limits},
     )
     return int(done.returncode)
 
@@ -80,8 +96,15 @@ def main() -> int:
     parser.add_argument("--board", type=Path, default=FOLDER, help="where pages go")
     parser.add_argument("--suite", action="append", default=[])
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--jobs", type=int, default=2, help="trainings side by side")
     options = parser.parse_args()
-    folders = {method: train(method, options.out) for method in options.methods}
+    # Networks this small gain more from a core each than from all cores together.
+    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        waiting = {
+            m: pool.submit(train, m, options.out, threads) for m in options.methods
+        }
+        folders = {method: each.result() for method, each in waiting.items()}
     encoders = [f"--encoder={name}={folder}" for name, folder in folders.items()]
     suites = [f"--suite={name}" for name in options.suite or ["phantom-chest"]]
     code = vlpzoo("bench", *encoders, *suites, f"--out={options.out / 'results'}")
