@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,29 @@ def test_a_pair_is_an_encoder_and_a_joint_space(tmp_path: Path, name: str) -> No
         next(other.model.parameters()).add_(1)
     del other.__dict__["sha256"]
     assert other.sha256 != joint.sha256
+
+
+@pytest.mark.parametrize("name", ["CLIP", "ViT", "ResNet"])
+def test_other_processes_can_be_handed_a_model(tmp_path: Path, name: str) -> None:
+    if name == "CLIP":
+        save_clip(tmp_path, name)
+        joint: Any = open_joint(f"hf:{tmp_path}")
+        pixels = torch.randint(0, 256, (2, 1, SIDE, SIDE), dtype=torch.uint8)
+        with torch.no_grad():
+            mine = joint.embed_images(pixels), joint.embed_texts(["edema ."])
+            twin = pickle.loads(pickle.dumps(joint))
+            theirs = twin.embed_images(pixels), twin.embed_texts(["edema ."])
+        torch.testing.assert_close(mine, theirs)
+    else:
+        save_vision(tmp_path, name)
+    encoder = opened(tmp_path)
+    images = torch.randn(2, 3, SIDE, SIDE)
+    levels = encoder.pyramid(images).levels
+    for twin in (pickle.loads(pickle.dumps(encoder)), copy.deepcopy(encoder), encoder):
+        # All depths again: the hooks that collect them are back.
+        again = twin.pyramid(images).levels
+        assert len(again) == len(levels) > 1
+        assert all(torch.equal(*each) for each in zip(again, levels, strict=True))
 
 
 def test_an_image_model_has_no_joint_space(tmp_path: Path) -> None:

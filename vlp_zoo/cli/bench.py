@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -51,6 +52,7 @@ def main(argv: list[str]) -> int:
             f"--encoder {options.encoder}, --task {options.task}",
             f"vlpzoo bench --encoder FILE.safetensors --task TASK; tasks: {TASKS}",
         )
+    _alone()
     from vlp_zoo.evaluation.presets import SuiteTask, read_suite
     from vlp_zoo.evaluation.suite import SuiteError
 
@@ -63,6 +65,8 @@ def main(argv: list[str]) -> int:
         "views": options.views,
         "blank": options.blank,
         "colour": options.colour,
+        "exclusive": options.exclusive,
+        "ordinal": options.ordinal,
         "on_error": options.on_error,
         "image_size": options.image_size,
     }
@@ -100,6 +104,7 @@ def main(argv: list[str]) -> int:
             batch_size=options.batch_size,
             num_workers=options.num_workers,
             device=options.device,
+            devices=options.devices,
         )
     except KeyboardInterrupt:
         print(f"\nfinished results are in {options.out}", file=sys.stderr)
@@ -127,6 +132,7 @@ def evaluate(
     batch_size: int = 64,
     num_workers: int = 2,
     device: str = "auto",
+    devices: int | str = 1,
     **settings: Any,
 ) -> list[Result]:
     """Evaluate encoders on tasks; what was computed before is found in ``out``.
@@ -145,8 +151,10 @@ def evaluate(
         pooling: ``"global"`` or ``"mean"``.
         precision: ``"32"`` or ``"bf16"``.
         batch_size: Images per forward pass.
-        num_workers: Reading processes.
+        num_workers: Reading processes of each device.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        devices: Processes that share the work, each with a GPU or a CPU core of its
+            own; ``"auto"`` is all visible GPUs, 1 on CPUs. Results do not depend on it.
         **settings: Passed to `build_task`.
 
     Returns:
@@ -155,6 +163,7 @@ def evaluate(
     Raises:
         SuiteError: At the end, if runs failed; it carries the results of the others.
     """
+    from vlp_zoo.evaluation.devices import count_devices
     from vlp_zoo.evaluation.features import Extraction
     from vlp_zoo.evaluation.presets import SuiteTask, read_preset
     from vlp_zoo.evaluation.results import ResultStore
@@ -177,6 +186,7 @@ def evaluate(
         batch_size=batch_size,
         num_workers=num_workers,
         device=device,
+        devices=count_devices(devices, device),
         precision=precision,
         pooling=pooling,
     )
@@ -221,6 +231,23 @@ def evaluate(
     if failures:
         raise SuiteError(failures, results)
     return results
+
+
+def _alone() -> None:
+    """Refuse to be one of many processes that all write the same results.
+
+    Raises:
+        ConfigError: If torchrun or srun started several of this command.
+    """
+    for name, starter in (("WORLD_SIZE", "torchrun"), ("SLURM_STEP_NUM_TASKS", "srun")):
+        count = os.environ.get(name, "1")
+        if count.isdecimal() and int(count) > 1:
+            raise ConfigError(
+                "one process of vlpzoo bench, which starts the others itself",
+                f"{name}={count}: {starter} started {count}, all with the same --out",
+                f"start it once, without {starter} or as its only task: vlpzoo bench "
+                f"--devices {count} ...",
+            )
 
 
 def _roots(options: Sequence[str]) -> dict[str, str]:

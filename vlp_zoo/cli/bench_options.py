@@ -13,6 +13,14 @@ from vlp_zoo.errors import ConfigError
 __all__ = ["bench_parser"]
 
 
+def _devices(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor 1 or more")
+    return int(text)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(
@@ -103,6 +111,16 @@ def bench_parser() -> argparse.ArgumentParser:
         "--colour", action="store_true", help="pairs: keep images in colour"
     )
     parser.add_argument(
+        "--exclusive",
+        action="store_true",
+        help="pairs: each image has exactly one of the labels",
+    )
+    parser.add_argument(
+        "--ordinal",
+        action="store_true",
+        help="pairs: as --exclusive, and the labels are grades in the order of columns",
+    )
+    parser.add_argument(
         "--min-positives",
         type=int,
         default=10,
@@ -141,8 +159,18 @@ def bench_parser() -> argparse.ArgumentParser:
     parser.add_argument("--pooling", choices=["global", "mean"], default="global")
     parser.add_argument("--precision", choices=["32", "bf16"], default="32")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--num-workers", type=int, default=2)
+    parser.add_argument(
+        "--num-workers", type=int, default=2, help="reading processes per device (2)"
+    )
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--devices",
+        type=_devices,
+        default=1,
+        metavar="N|auto",
+        help="processes that share the work, each with a GPU or a CPU core of its own; "
+        "auto: all GPUs that are visible, 1 on CPUs (1)",
+    )
     parser.add_argument(
         "--dry-run",
         action="store_true",

@@ -59,7 +59,25 @@ FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers; others become bicubic."""
 
 
-class TransformersEncoder(AdaptedEncoder):
+class _Portable(nn.Module):
+    """Around models of transformers, so that other processes can be handed them.
+
+    The library watches layers by hooks that cannot be pickled, and puts them there
+    with the first call. They are taken off, to be put there again with the next one.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        for module in self.modules():
+            hooks = module._forward_hooks
+            for key, hook in list(hooks.items()):
+                if hook.__module__.startswith("transformers."):
+                    del hooks[key]
+            if getattr(module, "_output_capturing_hooks_installed", False):
+                setattr(module, "_output_capturing_hooks_installed", False)  # noqa: B010
+        return dict(self.__dict__)
+
+
+class TransformersEncoder(_Portable, AdaptedEncoder):
     """A vision model of transformers.
 
     Args:
@@ -110,7 +128,7 @@ class TransformersEncoder(AdaptedEncoder):
         return new
 
 
-class TransformersJoint(AdaptedJoint):
+class TransformersJoint(_Portable, AdaptedJoint):
     """The space of a CLIP or SigLIP.
 
     Args:

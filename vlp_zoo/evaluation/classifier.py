@@ -16,6 +16,7 @@ from vlp_zoo.augment import Augment
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.learner import Learner
+from vlp_zoo.losses import rank_mean
 from vlp_zoo.types import Example, Study, Transform
 
 __all__ = ["Classifier", "Recipe", "layer_decay_groups"]
@@ -163,7 +164,7 @@ class Classifier(Learner):
 
 
 def label_loss(logits: Tensor, labels: Tensor, single_label: bool) -> Tensor:
-    """Mean cross-entropy over what is known.
+    """Mean cross-entropy over what is known, to all processes where several train.
 
     Args:
         logits: (B, K).
@@ -175,9 +176,14 @@ def label_loss(logits: Tensor, labels: Tensor, single_label: bool) -> Tensor:
     if single_label:
         whole = known.all(1)
         each = functional.cross_entropy(logits, target, reduction="none")
-        return (each * whole).sum() / whole.sum().clamp(min=1)
+        return (each * whole).sum() / _shared_count(whole, each)
     each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (each * known).sum() / known.sum().clamp(min=1)
+    return (each * known).sum() / _shared_count(known, each)
+
+
+def _shared_count(known: Tensor, like: Tensor) -> Tensor:
+    """How much is known, on average of the processes: perhaps less than one each."""
+    return rank_mean(int(known.sum()), like).clamp(min=1e-3)
 
 
 @dataclass(frozen=True)

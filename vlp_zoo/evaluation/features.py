@@ -6,7 +6,8 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
+from vlp_zoo.evaluation.devices import find_device, share_batches, spread
 from vlp_zoo.evaluation.feature_cache import FeatureCache
 from vlp_zoo.evaluation.joint import JointEncoder
 from vlp_zoo.files import cache_folder
@@ -143,9 +145,10 @@ class Extraction:
 
     Attributes:
         batch_size: Images per forward pass; changes float noise only.
-        num_workers: Reading processes; 0 reads in this one.
+        num_workers: Reading processes of each device; 0 reads in the one that encodes.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
-        devices: Processes that train a head together; features are made by one.
+        devices: Processes, each with a device of its own, that encode, predict or
+            train together; texts are embedded by one.
         precision: ``"32"`` or ``"bf16"``.
         pooling: One of `POOLINGS`.
         progress: Show a bar on a terminal.
@@ -173,7 +176,7 @@ class Extraction:
                 "a batch size of 1 or more, 0 or more workers, 1 device or more",
                 f"batch size {self.batch_size}, {self.num_workers} workers, "
                 f"{self.devices} devices",
-                "correct the two options",
+                "correct these options",
             )
 
     @property
@@ -181,23 +184,9 @@ class Extraction:
         """The device, ``auto`` decided.
 
         Raises:
-            ConfigError: If there is no such device.
+            ConfigError: If there is no such device, or there are not ``devices``.
         """
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"the device {self.device!r}", str(error), "give cpu, cuda or cuda:N"
-            ) from error
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise ConfigError(
-                f"the device {self.device!r}",
-                f"{torch.cuda.device_count()} CUDA devices",
-                "give --device cpu",
-            )
-        return device
+        return find_device(self.device, self.devices)
 
     def key(self, encoder: nn.Module, source: StudySource) -> str:
         """Cache key of one encoder on one source."""
@@ -250,33 +239,15 @@ class Extraction:
     def _extract(
         self, encoders: Sequence[nn.Module], source: StudySource
     ) -> list[Features]:
-        recipes = [cast(Any, encoder).preprocessing for encoder in encoders]
-        wanted: list[Look] = [
-            getattr(encoder, "describe", None) or geometry(recipe)
-            for encoder, recipe in zip(encoders, recipes, strict=True)
-        ]
-        looks = list(dict.fromkeys(wanted))
         device = self.torch_device
-        if self.num_workers:
-            start_worker()  # before the fork, see there
-        loader = DataLoader(
-            _Pixels(source, looks),
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            collate_fn=_collate,
-            worker_init_fn=start_worker,
-            pin_memory=device.type == "cuda",
-        )
-        outputs: list[list[Tensor]] = [[] for _ in encoders]
-        with _frozen(encoders, device):
-            for batch in self._bar(loader, source):
-                if isinstance(batch, VLPZooError):
-                    raise batch
-                moved = [pixels.to(device, non_blocking=True) for pixels in batch]
-                for i, encoder in enumerate(encoders):
-                    images = moved[looks.index(wanted[i])]
-                    outputs[i].append(self._encode(encoder, images, recipes[i]))
-        made = [torch.cat(parts).numpy() for parts in outputs]
+        parts = share_batches(range(len(source)), self.batch_size, self.devices)
+        # Other processes are handed weights; from a device they could not be.
+        place = device if len(parts) == 1 else torch.device("cpu")
+        lean = replace(self, cache=FeatureCache(None))
+        with _frozen(encoders, place):
+            work = partial(lean._encode_cases, encoders, source)
+            found = spread(work, parts, device)
+        made = [np.concatenate(pieces) for pieces in zip(*found, strict=True)]
         for encoder, features in zip(encoders, made, strict=True):
             if not np.isfinite(features).all():
                 bad = int((~np.isfinite(features).all(1)).sum())
@@ -286,6 +257,41 @@ class Extraction:
                     "use another checkpoint, or --precision 32",
                 )
         return made
+
+    def _encode_cases(
+        self,
+        encoders: Sequence[nn.Module],
+        source: StudySource,
+        cases: Sequence[int],
+        device: torch.device,
+    ) -> list[Features]:
+        recipes = [cast(Any, encoder).preprocessing for encoder in encoders]
+        wanted: list[Look] = [
+            getattr(encoder, "describe", None) or geometry(recipe)
+            for encoder, recipe in zip(encoders, recipes, strict=True)
+        ]
+        looks = list(dict.fromkeys(wanted))
+        if self.num_workers:
+            start_worker()  # before the fork, see there
+        loader = DataLoader(
+            _Pixels(source, looks),
+            batch_size=self.batch_size,
+            sampler=cases,
+            num_workers=self.num_workers,
+            collate_fn=_collate,
+            worker_init_fn=start_worker,
+            pin_memory=device.type == "cuda",
+        )
+        outputs: list[list[Tensor]] = [[] for _ in encoders]
+        with _frozen(encoders, device):
+            for batch in self._bar(loader, source.name, shown=0 in cases):
+                if isinstance(batch, VLPZooError):
+                    raise batch
+                moved = [pixels.to(device, non_blocking=True) for pixels in batch]
+                for i, encoder in enumerate(encoders):
+                    images = moved[looks.index(wanted[i])]
+                    outputs[i].append(self._encode(encoder, images, recipes[i]))
+        return [torch.cat(parts).numpy() for parts in outputs]
 
     def _encode(
         self, encoder: nn.Module, images: Tensor, recipe: Mapping[str, Any]
@@ -353,14 +359,14 @@ class Extraction:
             self.cache.put(key, found)
         return found[[place[text] for text in texts]]
 
-    def _bar(self, loader: DataLoader[Any], source: StudySource) -> Iterator[Any]:
-        shown = self.progress and sys.stderr.isatty()
+    def _bar(self, loader: DataLoader[Any], name: str, *, shown: bool) -> Iterator[Any]:
+        """The bar of the first process stands for all."""
         yield from track(
             loader,
-            description=f"encode {source.name}",
+            description=f"encode {name}",
             console=Console(stderr=True),
             transient=True,
-            disable=not shown,
+            disable=not (shown and self.progress and sys.stderr.isatty()),
         )
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.devices import share_batches, spread
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.schedules import warmup_cosine, warmup_poly
 from vlp_zoo.loading import (
@@ -170,36 +172,60 @@ def predict(
     Args:
         learner: In any mode; it is in evaluation mode afterwards.
         source: Cases.
-        extraction: Device, precision, batch size, loader processes.
+        extraction: Devices, precision, batch size, loader processes.
         indices: Of the cases, by default all in order.
-        device: Instead of the extraction's.
+        device: Instead of the extraction's devices, for a process that is one of many.
         batch_size: Instead of the extraction's.
 
     Returns:
         What `Learner.predict` says of each case, as numpy arrays without the batch.
     """
     chosen = list(range(len(source)) if indices is None else indices)
-    place = device or extraction.torch_device
     size = batch_size or extraction.batch_size
-    workers = extraction.num_workers if len(chosen) > size else 0
+    parts = share_batches(chosen, size, 1 if device else extraction.devices)
+    if len(parts) > 1:
+        # Other processes are handed weights; from a device they could not be.
+        learner.to("cpu")
+    learner.eval()
+    work = partial(
+        _predict_cases,
+        learner,
+        source,
+        size,
+        extraction.num_workers if len(chosen) > size else 0,
+        extraction.precision,
+    )
+    found = spread(work, parts, device or extraction.torch_device)
+    return [row for rows in found for row in rows]
+
+
+def _predict_cases(
+    learner: Learner,
+    source: StudySource,
+    batch_size: int,
+    workers: int,
+    precision: str,
+    cases: Sequence[int],
+    device: torch.device,
+) -> Predictions:
     if workers:
         start_worker()  # before the fork, see there
     loader = torch.utils.data.DataLoader(
         StudyDataset(source, learner.make_transform(train=False), 0),
-        batch_size=size,
+        batch_size=batch_size,
         # Epoch 0 always: what is random about a case is the same every time.
-        sampler=[SampleKey(0, i) for i in chosen],
+        sampler=[SampleKey(0, i) for i in cases],
         num_workers=workers,
         collate_fn=learner.collate,
         worker_init_fn=start_worker,
-        pin_memory=place.type == "cuda",
+        pin_memory=device.type == "cuda",
     )
     found: Predictions = []
-    learner.eval().to(place)
-    with torch.inference_mode(), _half(place, extraction.precision):
+    learner.eval().to(device)
+    with torch.inference_mode(), _half(device, precision):
         for batch in loader:
             moved = {
-                name: value.to(place, non_blocking=True)
+                name: value.to(device, non_blocking=True)
                 if isinstance(value, Tensor)
                 else value
                 for name, value in batch.items()

@@ -80,7 +80,7 @@ class Result:
         details: What the protocol found: C, convergence, calibration, ...
         commit: Of the code.
         versions: Of the libraries.
-        device: Where the encoder ran.
+        device: Where the encoder ran: ``"cpu"``, ``"cuda x 4"``, ... It decides nothing.
         seconds: Wall time of the run that made the row.
         date: UTC.
         source: ``"measured"``; reported numbers never enter this file.

@@ -25,7 +25,7 @@ class Subject:
         preprocessing: As of the encoder.
         pooling: Of the features.
         precision: Of the forward pass.
-        device: Where it ran.
+        device: Where it ran; with ``x N`` behind it where N processes shared the work.
     """
 
     name: str
@@ -46,6 +46,7 @@ def subject_of(
     encoder: nn.Module, name: str, role: str, extraction: Extraction
 ) -> Subject:
     """Identity of an encoder under the settings of an extraction."""
+    several = f" x {extraction.devices}" if extraction.devices > 1 else ""
     return Subject(
         name,
         weights_sha256(encoder),
@@ -53,5 +54,5 @@ def subject_of(
         dict(getattr(encoder, "preprocessing")),  # noqa: B009
         extraction.pooling,
         extraction.precision,
-        str(extraction.torch_device),
+        f"{extraction.torch_device}{several}",
     )

@@ -3,7 +3,9 @@
 The validation split is looked at after evenly spaced steps, and the learner is left with
 the weights that were best there. Batches come from the loaders that pre-training uses:
 what a case looks like hangs on the seed, the epoch and the case, not on the number of
-processes. The test split is not an argument of anything that learns.
+processes. Nor do the batches: they are cut into equal parts, and batch normalisation
+counts over all of them. Only what a network draws by itself (drop-out) differs. The test
+split is not an argument of anything that learns.
 """
 
 from __future__ import annotations
@@ -13,17 +15,19 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from vlp_zoo.errors import NonFiniteLossError, VLPZooError
+from vlp_zoo.evaluation.devices import one_thread, start_method
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.guard import learning
 from vlp_zoo.evaluation.learner import (
@@ -34,6 +38,7 @@ from vlp_zoo.evaluation.learner import (
     Predictions,
     predict,
 )
+from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.loading import EpochSampler, ResumableLoader, StudyDataset, start_worker
 from vlp_zoo.types import StudySource
 
@@ -61,30 +66,34 @@ def fit(
         score: Validation predictions (in the order of ``val``) to a number, larger is
             better; NaN counts as worst. Called in every process.
         seed: Of order, augmentation and drop-out.
-        extraction: Device, number of devices, precision, loader processes.
+        extraction: Device, number of devices, precision, loader processes. Of the
+            devices as many are used as cut the batch into equal parts.
 
     Raises:
-        ConfigError: If there are fewer cases than processes.
+        ConfigError: If there are no cases.
         NonFiniteLossError: If a loss is NaN or infinite.
     """
     device = extraction.torch_device
-    processes = extraction.devices
+    batch = min(plan.batch_size, len(train))
+    # The mean of gradients of unequal parts would not be the gradient of the batch.
+    processes = max(n for n in range(1, extraction.devices + 1) if batch % n == 0)
     strategy = "auto"
     if processes > 1:
         # Processes of their own, so that a suite goes on in this one afterwards.
-        strategy = "ddp_spawn" if device.type == "cuda" else "ddp_fork"
+        strategy = f"ddp_{start_method(device)}"
+        sync_batchnorm(learner)
+        start_worker()  # before the fork, see there
     devices: Any = processes
     if processes == 1 and device.type == "cuda":
         devices = [device.index or 0]
-    per_process = max(1, min(plan.batch_size, len(train)) // processes)
+    per_process = max(1, batch // processes)
     learner.train()
     with (
         _quiet(),
         learning(type(learner).__name__),
         tempfile.TemporaryDirectory() as folder,
         torch.random.fork_rng(devices=range(torch.cuda.device_count())),
-        _quiet(),
-        learning(type(learner).__name__),
+        one_thread(device) if processes > 1 else nullcontext(),
     ):
         torch.manual_seed(seed)
         loop = _Loop(
@@ -102,6 +111,8 @@ def fit(
             accelerator=device.type if device.type in ("cpu", "cuda") else "auto",
             devices=devices,
             strategy=strategy,
+            # Tasks of SLURM and torchrun are not ours to join.
+            plugins=LightningEnvironment(),
             precision="bf16-mixed" if extraction.precision == "bf16" else "32-true",
             max_steps=plan.steps,
             max_epochs=-1,
@@ -119,7 +130,7 @@ def fit(
             if "looked for:" not in str(error):
                 raise
             # Another process hands its error over as a text with a traceback in it.
-            raise VLPZooError(str(error)) from error
+            raise VLPZooError(str(error).strip()) from error
         best = torch.load(Path(folder) / "best.pt", weights_only=True)
         learner.load_state_dict(best.pop("weights"))
     learner.to("cpu").eval()
@@ -296,4 +307,6 @@ class _Loop(L.LightningModule):
             for first, part in enumerate(parts):
                 merged[first::world] = part
             found = merged
-        return float(self.score(found))
+        # Scores are made of all predictions in every process: nothing to exchange.
+        with torch.no_grad():
+            return float(self.score(found))
