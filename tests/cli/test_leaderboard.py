@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import shutil
 import sys
 from pathlib import Path
 
@@ -44,8 +45,17 @@ def _written(results: Path, out: Path, *more: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path / "cache"))
+
+
 def test_a_second_run_gives_the_same_bytes(
-    results: Path, reported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    results: Path,
+    reported: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     more = ("--reported", str(reported))
     first = _written(results, tmp_path / "a", *more)
@@ -54,8 +64,44 @@ def test_a_second_run_gives_the_same_bytes(
         *FILES
     ]
     assert _written(results, tmp_path / "b", *more) == first
+    monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path / "another"))
+    assert _written(results, tmp_path / "d", *more) == first
     twice = _written(results, tmp_path / "c", *more, "--results", str(results))
     assert twice == first
+
+
+def test_what_was_made_is_found_unless_something_changed(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _written(results, tmp_path / "a")
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr("vlp_zoo.leaderboard.boards.make_boards", never)
+    assert _written(results, tmp_path / "b") == first
+    other = tmp_path / "less"
+    shutil.copytree(results, other)
+    next((other / "predictions").iterdir()).unlink()
+    with pytest.raises(AssertionError, match="made again"):
+        _written(other, tmp_path / "c")
+    with pytest.raises(AssertionError, match="made again"):
+        _written(results, tmp_path / "d", "--no-html")
+
+
+def test_the_table_is_short_and_the_rest_is_folded(
+    results: Path, tmp_path: Path
+) -> None:
+    text = _written(results, tmp_path / "out")[FILES[0]].decode()
+    board = text[text.rindex("\n## ") :]
+    shown, _, folded = board.partition("<details><summary>All metrics</summary>")
+    (head,) = [line for line in shown.splitlines() if line.startswith("| encoder")]
+    assert "macro AUPRC" in head
+    assert "f1@val" not in head
+    assert head.count("|") <= 10
+    assert "\n| f1@val |" in folded
+    assert folded.count("</details>") == 2
+    assert "Paired differences between encoders" in folded
 
 
 def test_markdown_keeps_names_as_text_and_reports_apart(

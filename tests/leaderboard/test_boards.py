@@ -23,6 +23,7 @@ from vlp_zoo.leaderboard.boards import Board, make_boards
 from vlp_zoo.leaderboard.metric_names import higher_is_better
 from vlp_zoo.leaderboard.replicates import statistic_of
 from vlp_zoo.leaderboard.runs import read_runs
+from vlp_zoo.leaderboard.text import board_title, caption
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,6 @@ def test_differences_are_those_of_the_paired_interval(boards: list[Board]) -> No
         {"split_sha256": "another"},
         {"data_sha256": "another"},
         {"task": "another"},
-        {"undefined": {"finding 2": "two positives"}},
         {"n": 59},
     ],
     ids=str,
@@ -142,6 +142,68 @@ def test_what_differs_never_shares_a_board(
     for board in boards:
         names = {entry.name for entry in board.entries}
         assert "wide" not in names or names == {"wide"}
+
+
+def _with_a_label_lost_by_a_draw(folder: Path, to: Path) -> Path:
+    """Draw 1 could not learn "finding 2"; what is stored for it counts the others."""
+    rows = []
+    for row in ResultStore(folder).read():
+        if row.seed == 1 and row.baseline is None:
+            lost = {"finding 2": "one class only in 3 training cases"}
+            kept = [row.per_label.get(f"finding {k}") for k in (0, 1)]
+            known = [value for value in kept if value is not None]
+            value = float(np.mean(known)) if len(known) == 2 else None
+            row = replace(row, undefined=lost, value=value)
+        rows.append(row)
+    to.mkdir()
+    (to / "predictions").symlink_to(folder / "predictions")
+    (to / "results.jsonl").write_text("".join(f"{r.to_json()}\n" for r in rows))
+    return to
+
+
+def test_draws_that_learnt_other_labels_count_what_all_learnt(
+    folder: Path, boards: list[Board], tmp_path: Path
+) -> None:
+    changed = _with_a_label_lost_by_a_draw(folder, tmp_path / "lost")
+    found = make_boards(read_runs([changed]), replicates=40)
+    assert [b.shared.fraction for b in found] == [0.5, 1.0, 0.5, 1.0]
+    board = found[2]
+    assert board.left_out == {"finding 2": "draw 1: one class only in 3 training cases"}
+    assert "left out: finding 2 (draw 1: one class" in " ".join(caption(board))
+    assert "2 of 3 labels" in board_title(board)
+    for entry in board.entries:
+        assert entry.seeds == (0, 1)
+        means = [
+            sum(run.head.per_label[f"finding {k}"] or 0 for k in (0, 1)) / 2
+            for run in entry.runs
+        ]
+        score = entry.scores["macro_auroc"]
+        assert score.value == pytest.approx(np.mean(means))
+        assert score.sd == pytest.approx(np.std(means, ddof=1))
+        # A mean over three labels of one draw and two of the other would be no number.
+        assert entry.scores["f1@val"].value is None
+        assert "disagrees" not in entry.flags
+    one, two = board.encoders
+    values = [entry.scores["macro_auroc"].value or 0 for entry in (one, two)]
+    (pair,) = board.pairs
+    assert pair.estimate.value == pytest.approx(values[0] - values[1])
+    # The other boards are what they were.
+    assert found[3].entries[0].scores == boards[3].entries[0].scores
+
+
+def test_without_predictions_such_draws_stay_apart(
+    folder: Path, tmp_path: Path
+) -> None:
+    changed = _with_a_label_lost_by_a_draw(folder, tmp_path / "lost")
+    (changed / "predictions").unlink()
+    found = make_boards(read_runs([changed]), replicates=40)
+    halves = [b for b in found if b.shared.fraction == 0.5]
+    assert sorted((len(b.left_out), b.entries[0].seeds) for b in halves) == [
+        (0, (0,)),
+        (0, (0,)),
+        (1, (1,)),
+        (1, (1,)),
+    ]
 
 
 def test_settings_that_define_the_metric_part_boards(

@@ -16,6 +16,7 @@ from vlp_zoo.errors import DependencyNotFoundError
 from vlp_zoo.evaluation.calibration import reliability
 from vlp_zoo.leaderboard.boards import Board, make_boards
 from vlp_zoo.leaderboard.curves import make_curves, pooled_reliability
+from vlp_zoo.leaderboard.metric_names import shown_first
 from vlp_zoo.leaderboard.page import page
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported
@@ -103,8 +104,8 @@ def test_a_curve_over_boards_of_different_labels_is_made_again(
     boards: list[Board],
 ) -> None:
     half, whole = boards[2:]
-    less = replace(whole.shared, undefined={"finding 0": "why"})
-    (curve,) = make_curves([half, replace(whole, shared=less)])
+    less = replace(whole, left_out={"finding 0": "why"})
+    (curve,) = make_curves([half, less])
     assert curve.left_out == ("finding 0",)
     entry = whole.encoders[0]
     per_label = entry.runs[0].head.per_label
@@ -191,6 +192,24 @@ def test_headers_sort_by_click_and_by_keyboard(browser: tuple[Browser, Path]) ->
     opened.click("#last thead th:first-child")
     assert _order(opened) == [HOSTILE, "wide"]
     assert opened.run(state) is None
+
+
+def test_metrics_that_explain_others_are_shown_when_asked(
+    browser: tuple[Browser, Path], boards: list[Board]
+) -> None:
+    opened, path = browser
+    opened.open(path)
+    wide = "[...document.querySelectorAll('.board .{}')].filter(e => e.offsetWidth)"
+    first = len(boards[0].entries) + 1
+    hidden = len(boards[0].metrics) - 1 - len(shown_first(boards[0].metrics))
+    assert hidden > 3
+    assert opened.run(f"{wide.format('extra')}.length") == 0
+    opened.run("document.querySelector('.every input').focus()")
+    opened.press(" ")
+    # Those of one board, by the keyboard.
+    assert opened.run(f"{wide.format('extra')}.length") == first * hidden
+    opened.click(".every")
+    assert opened.run(f"{wide.format('extra')}.length") == 0
 
 
 def test_the_filter_hides_rows_and_empty_boards(browser: tuple[Browser, Path]) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import vlp_zoo
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.files import write_whole
+from vlp_zoo.files import cache_folder, write_whole
 
 __all__ = ["main"]
 
@@ -67,14 +71,29 @@ def main(argv: list[str]) -> int:
         raise ConfigError(
             "0 or more replicates", str(options.bootstrap), "correct --bootstrap"
         )
+    folders = options.results or [Path("runs/bench")]
+    # Thousands of replicates: what was made of equal results is kept.
+    kept = cache_folder() / "leaderboard" / f"{_digest(options, folders)}.json"
+    if kept.is_file():
+        files = json.loads(kept.read_text(encoding="utf-8"))
+    else:
+        files = _made(options, folders)
+        write_whole(kept, json.dumps(files))
+    for name, content in files.items():
+        write_whole(options.out / name, content)
+        print(options.out / name)
+    return 0
+
+
+def _made(options: argparse.Namespace, folders: list[Path]) -> dict[str, str]:
+    """Contents of the files by name."""
     from vlp_zoo.leaderboard.boards import make_boards
     from vlp_zoo.leaderboard.reported import read_reported
     from vlp_zoo.leaderboard.runs import read_runs
     from vlp_zoo.leaderboard.text import csv_text, markdown
 
     reported = read_reported(options.reported) if options.reported else []
-    runs = read_runs(options.results or [Path("runs/bench")])
-    boards = make_boards(runs, replicates=options.bootstrap)
+    boards = make_boards(read_runs(folders), replicates=options.bootstrap)
     files = {
         "LEADERBOARD.md": markdown(boards, reported),
         "leaderboard.csv": csv_text(boards),
@@ -83,7 +102,23 @@ def main(argv: list[str]) -> int:
         from vlp_zoo.leaderboard.page import page
 
         files["leaderboard.html"] = page(boards, reported)
-    for name, content in files.items():
-        write_whole(options.out / name, content)
-        print(options.out / name)
-    return 0
+    return files
+
+
+def _digest(options: argparse.Namespace, folders: list[Path]) -> str:
+    """Of everything that decides the contents: options, results, and the code."""
+    found = hashlib.sha256(f"{options.bootstrap} {options.no_html}".encode())
+    for path in _inputs(options, folders):
+        found.update(f"\0{path.name}\0".encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def _inputs(options: argparse.Namespace, folders: list[Path]) -> Iterator[Path]:
+    code = Path(vlp_zoo.__file__).parent
+    for part in ("leaderboard", "evaluation"):
+        yield from sorted(p for p in (code / part).rglob("*.*") if p.suffix != ".pyc")
+    if options.reported and options.reported.is_file():
+        yield options.reported
+    for folder in folders:
+        yield from sorted(p for p in folder.rglob("*.*") if p.is_file())

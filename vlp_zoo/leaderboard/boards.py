@@ -2,13 +2,15 @@
 
 A *board* holds the runs that share task, split, data, preset, the settings that define
 what is measured, label fraction, headline, and the labels that count. Nothing else is
-ever averaged, ranked or subtracted.
+ever averaged, ranked or subtracted. Draws of few cases can each learn other labels: what
+counts are then the labels that all draws could learn, and every value is made again from
+the predictions over these.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -16,16 +18,10 @@ from typing import Any
 import numpy as np
 
 from vlp_zoo.evaluation.comparison import holm
-from vlp_zoo.evaluation.results import Cases, Result, result_key
+from vlp_zoo.evaluation.results import Result, result_key
 from vlp_zoo.evaluation.suite import PIXELS
 from vlp_zoo.leaderboard.metric_names import higher_is_better
-from vlp_zoo.leaderboard.replicates import (
-    Estimate,
-    Replicated,
-    combine,
-    replicate,
-    statistic_of,
-)
+from vlp_zoo.leaderboard.replicates import Estimate, combine, statistic_of
 from vlp_zoo.leaderboard.runs import (
     OF_THE_ENCODER,
     Identity,
@@ -34,6 +30,7 @@ from vlp_zoo.leaderboard.runs import (
     identity,
     stale_flags,
 )
+from vlp_zoo.leaderboard.tables import Tables
 
 __all__ = [
     "Board",
@@ -45,9 +42,6 @@ __all__ = [
 
 NOT_OF_THE_METRIC = {*OF_THE_ENCODER, "fraction", "replicates", "known_issues", "name"}
 """Settings that do not change what a number means, or have a place of their own."""
-
-TOLERANCE = 1e-6
-"""By how much a value made again from its cases may differ from the stored one."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +115,7 @@ class Board:
         metrics: The headline first.
         entries: Encoders, best first; then floors.
         pairs: Of encoders, the largest difference first.
+        left_out: Label that does not count to the reason.
         issues: Known issues of the preset.
         replicates: Behind intervals of differences and of means over draws.
     """
@@ -131,6 +126,7 @@ class Board:
     metrics: tuple[str, ...]
     entries: tuple[Entry, ...]
     pairs: tuple[Pair, ...]
+    left_out: Mapping[str, str]
     issues: tuple[str, ...]
     replicates: int
 
@@ -177,7 +173,7 @@ class Board:
         return (
             *(row.task, row.split_sha256, row.data_sha256, row.protocol),
             *(self.headline, json.dumps(self.settings, sort_keys=True)),
-            json.dumps(sorted(row.undefined)),
+            json.dumps(sorted(self.left_out)),
         )
 
 
@@ -193,11 +189,9 @@ def make_boards(runs: Sequence[Run], *, replicates: int = 1000) -> list[Board]:
         Sorted by task, split, protocol and fraction.
     """
     names, flags = encoder_names(runs), stale_flags(runs)
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(_board_key(run.head), []).append(run)
     boards = [
-        _board(key, group, names, flags, replicates) for key, group in groups.items()
+        _board(group, left_out, names, flags, replicates)
+        for group, left_out in _grouped(runs)
     ]
     return sorted(
         boards,
@@ -214,7 +208,7 @@ def _defining(row: Result) -> dict[str, Any]:
     return {k: v for k, v in row.settings.items() if k not in NOT_OF_THE_METRIC}
 
 
-def _board_key(row: Result) -> str:
+def _board_key(row: Result, left_out: Collection[str]) -> str:
     return result_key(
         task=row.task,
         split=row.split_sha256,
@@ -223,14 +217,58 @@ def _board_key(row: Result) -> str:
         settings=_defining(row),
         fraction=row.fraction,
         headline=row.metric,
-        left_out=sorted(row.undefined),
+        left_out=sorted(left_out),
         n=row.n,
     )[:12]
 
 
+def _grouped(runs: Sequence[Run]) -> Iterator[tuple[list[Run], dict[str, str]]]:
+    """Runs of one board, and why labels do not count there."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(_board_key(run.head, ()), []).append(run)
+    for group in groups.values():
+        left_out = _reasons(group)
+        if len({frozenset(run.head.undefined) for run in group}) == 1:
+            yield group, left_out
+            continue
+        able = [run for run in group if _can_count_others(run, left_out)]
+        if able:
+            yield able, _reasons(able)
+        alone: dict[frozenset[str], list[Run]] = {}
+        for run in group:
+            if run not in able:
+                alone.setdefault(frozenset(run.head.undefined), []).append(run)
+        for rest in alone.values():
+            yield rest, _reasons(rest)
+
+
+def _can_count_others(run: Run, left_out: Collection[str]) -> bool:
+    """Whether a run's headline can be made again without these labels."""
+    cases = run.cases()
+    if cases is None or set(cases.label_names) <= set(left_out):
+        return False
+    return statistic_of(run.head.metric, cases, tuple(left_out)) is not None
+
+
+def _reasons(runs: Sequence[Run]) -> dict[str, str]:
+    """Label to the reason why it does not count, by draw where draws differ."""
+    seeds = {run.head.seed for run in runs}
+    found: dict[str, dict[int, str]] = {}
+    for run in runs:
+        for label, reason in run.head.undefined.items():
+            found.setdefault(label, {})[run.head.seed] = reason
+    return {
+        label: next(iter(said.values()))
+        if set(said) == seeds and len(set(said.values())) == 1
+        else ", ".join(f"draw {seed}: {said[seed]}" for seed in sorted(said))
+        for label, said in sorted(found.items())
+    }
+
+
 def _board(
-    key: str,
     runs: Sequence[Run],
+    left_out: Mapping[str, str],
     names: Mapping[Identity, str],
     flags: Mapping[str, dict[str, str]],
     asked: int,
@@ -248,7 +286,7 @@ def _board(
     pairs = encoders * (encoders - 1) // 2
     # The smallest p-value, 2 / (R + 1), times the pairs must be able to reach 0.05.
     replicates = max(asked, 40 * pairs) if asked else 0
-    tables = _Tables(drawn, headline, replicates)
+    tables = Tables(drawn, headline, left_out, replicates)
     entries = [
         _entry(who, tuple(each.values()), names, flags, tables)
         for who, each in drawn.items()
@@ -260,12 +298,13 @@ def _board(
     entries.sort(key=lambda e: (e.role != "encoder", *_rank(e, headline, sign), e.name))
     metrics = dict.fromkeys(metric for run in runs for metric in run.rows)
     return Board(
-        key=key,
+        key=_board_key(runs[0].head, left_out),
         shared=runs[0].head,
         settings=_defining(runs[0].head),
         metrics=tuple(metrics),
         entries=tuple(entries),
         pairs=tuple(_pairs([e for e in entries if e.role == "encoder"], tables)),
+        left_out=left_out,
         issues=tuple(
             dict.fromkeys(
                 str(issue)
@@ -277,98 +316,45 @@ def _board(
     )
 
 
-class _Tables:
-    """Replicated metrics of the runs of a board, the same patients for all."""
-
-    def __init__(
-        self,
-        drawn: Mapping[Identity, Mapping[int, Run]],
-        headline: str,
-        replicates: int,
-    ) -> None:
-        self.headline = headline
-        self.strange: dict[str, str] = {}
-        self.first: Cases | None = None
-        statistics = {}
-        for each in drawn.values():
-            for run in each.values():
-                cases = run.cases()
-                if cases is None:
-                    continue
-                self.first = self.first or cases
-                if not _same_cases(cases, self.first):
-                    self.strange[run.head.key] = (
-                        "its test cases are not those of the other runs"
-                    )
-                    continue
-                # Beside the headline only what no stored interval covers.
-                for metric in run.rows if len(each) > 1 else (headline,):
-                    found = statistic_of(metric, cases, tuple(run.head.undefined))
-                    if found is not None:
-                        statistics[f"{run.head.key} {metric}"] = found
-        patients = self.first.patient_ids if self.first else []
-        self._found = (
-            replicate(statistics, patients, replicates=replicates) if statistics else {}
-        )
-
-    def get(self, run: Run, metric: str) -> Replicated | None:
-        return self._found.get(f"{run.head.key} {metric}")
-
-    def difference(self, one: Entry, two: Entry, *, test: bool) -> Estimate | None:
-        """Over the draws that both have; None without."""
-        theirs = {run.head.seed: run for run in two.runs}
-        gaps = []
-        for run in one.runs:
-            other = theirs.get(run.head.seed)
-            if other is None:
-                continue
-            a, b = self.get(run, self.headline), self.get(other, self.headline)
-            if a is not None and b is not None:
-                gaps.append(a - b)
-        return combine(gaps, test=test) if gaps else None
-
-
 def _entry(
     who: Identity,
     runs: tuple[Run, ...],
     names: Mapping[Identity, str],
     flags: Mapping[str, dict[str, str]],
-    tables: _Tables,
+    tables: Tables,
 ) -> Entry:
     said: dict[str, str] = {}
     for run in runs:
         said |= flags[run.head.key]
         if run.head.key in tables.strange:
             said["other cases"] = tables.strange[run.head.key]
-        made = tables.get(run, run.head.metric)
-        stored = run.head.value
-        if made and stored is not None and abs(made.value - stored) > TOLERANCE:
-            said["disagrees"] = (
-                f"its predictions give {made.value:.6f}, the stored value is "
-                f"{stored:.6f}"
-            )
+        if run.head.key in tables.disagreeing:
+            said["disagrees"] = tables.disagreeing[run.head.key]
     metrics = dict.fromkeys(metric for run in runs for metric in run.rows)
     scores = {metric: _score(metric, runs, tables) for metric in metrics}
     return Entry(who, names[who], who[0], runs, scores, (), said)
 
 
-def _score(metric: str, runs: Sequence[Run], tables: _Tables) -> Estimate:
-    rows = [run.rows[metric] for run in runs if metric in run.rows]
-    values = [row.value for row in rows if row.value is not None]
-    if len(values) < len(rows):
-        return Estimate(None, draws=len(rows))
-    if len(rows) == 1:
-        covers = "patients" if rows[0].low is not None else ""
-        return Estimate(values[0], rows[0].low, rows[0].high, covers=covers)
-    tried = [tables.get(run, metric) for run in runs]
-    made = [each for each in tried if each is not None]
+def _score(metric: str, runs: Sequence[Run], tables: Tables) -> Estimate:
+    having = [run for run in runs if metric in run.rows]
+    tried = [tables.value(run, metric) for run in having]
+    values = [value for value in tried if value is not None]
+    if len(values) < len(having):
+        return Estimate(None, draws=len(having))
+    made = [each for run in runs if (each := tables.get(run, metric)) is not None]
+    if len(having) == 1:
+        row = having[0].rows[metric]
+        if not tables.counts_its_own(having[0]):
+            return combine(made)
+        covers = "patients" if row.low is not None else ""
+        return Estimate(values[0], row.low, row.high, covers=covers)
     mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
-    if len(made) < len(rows):
-        return Estimate(mean, sd=sd, draws=len(rows))
+    if len(made) < len(having):
+        return Estimate(mean, sd=sd, draws=len(having))
     return replace(combine(made), value=mean, sd=sd)
 
 
-def _gaps(entry: Entry, entries: Sequence[Entry], tables: _Tables) -> Iterator[Gap]:
+def _gaps(entry: Entry, entries: Sequence[Entry], tables: Tables) -> Iterator[Gap]:
     """Differences to the floors that its runs named, random copies first."""
     if entry.role != "encoder":
         return
@@ -378,7 +364,7 @@ def _gaps(entry: Entry, entries: Sequence[Entry], tables: _Tables) -> Iterator[G
         pixels = floor.runs[0].head.encoder == PIXELS
         if floor.role == "encoder" or not (floor.who[1] in named or pixels):
             continue
-        estimate = tables.difference(entry, floor, test=False)
+        estimate = tables.difference(entry.runs, floor.runs, test=False)
         if estimate is not None:
             found.append(Gap(floor.name, not pixels, estimate))
             named.pop(floor.who[1], None)
@@ -392,10 +378,10 @@ def _gaps(entry: Entry, entries: Sequence[Entry], tables: _Tables) -> Iterator[G
     yield from sorted(found, key=lambda gap: (not gap.random, gap.floor))
 
 
-def _pairs(encoders: Sequence[Entry], tables: _Tables) -> list[Pair]:
+def _pairs(encoders: Sequence[Entry], tables: Tables) -> list[Pair]:
     found = []
     for one, two in combinations(encoders, 2):
-        estimate = tables.difference(one, two, test=True)
+        estimate = tables.difference(one.runs, two.runs, test=True)
         if estimate is not None and estimate.value is not None:
             found.append((one.name, two.name, estimate))
     p_values = [
@@ -408,15 +394,6 @@ def _pairs(encoders: Sequence[Entry], tables: _Tables) -> list[Pair]:
         for each, p in zip(found, adjusted, strict=True)
     ]
     return sorted(pairs, key=lambda pair: (-abs(pair.estimate.value or 0), pair.first))
-
-
-def _same_cases(one: Cases, two: Cases) -> bool:
-    return (
-        one.uids == two.uids
-        and one.patient_ids == two.patient_ids
-        and one.label_names == two.label_names
-        and np.array_equal(one.labels, two.labels, equal_nan=True)
-    )
 
 
 def _weight(run: Run) -> tuple[int, str, str]:

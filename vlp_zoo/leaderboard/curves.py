@@ -86,7 +86,7 @@ def _joined(group: Sequence[Board]) -> Curve:
 
 
 def _made_again(group: Sequence[Board]) -> Curve:
-    left_out = sorted({name for board in group for name in board.shared.undefined})
+    left_out = sorted({name for board in group for name in board.left_out})
     metric = group[0].headline
     statistics, owner = {}, {}
     uids: list[str] | None = None

@@ -45,7 +45,7 @@ def group_tables(board: Board, *, minimum: int = 50) -> list[GroupTable]:
         cases = run.cases()
         if cases is None:
             continue
-        statistic = statistic_of(board.headline, cases, tuple(run.head.undefined))
+        statistic = statistic_of(board.headline, cases, tuple(board.left_out))
         for column, groups in _groupings(cases).items():
             if statistic is None:
                 continue

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from vlp_zoo.evaluation.table import ACRONYMS
 
-__all__ = ["higher_is_better", "metric_title"]
+__all__ = ["higher_is_better", "metric_title", "shown_first"]
 
 LOWER = {"brier", "distance", "ece", "error", "false", "gap", "loss", "mae", "rank"}
 """Words in the names of metrics of which less is better."""
+
+ASIDE = {"above", "centre", "gap", "rank", "scaled", "uniform", "val", "worst"}
+"""Words in the names of metrics that explain others."""
+MOST = 3
+
+
+def shown_first(metrics: Sequence[str]) -> tuple[str, ...]:
+    """The few metrics beside the headline that a table shows without being asked.
+
+    Args:
+        metrics: The headline first, in the order of the protocol.
+
+    Example:
+        >>> shown_first(["box_ap", "box_ap_gap", "box_ap50", "f1@val", "froc"])
+        ('box_ap50', 'froc')
+    """
+    plain = [m for m in metrics[1:] if not ASIDE & set(re.split(r"[_@ ]", m))]
+    return tuple(plain[:MOST])
 
 
 def metric_title(metric: str) -> str:

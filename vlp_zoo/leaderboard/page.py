@@ -19,7 +19,11 @@ from vlp_zoo.errors import DependencyNotFoundError
 from vlp_zoo.leaderboard.boards import Board
 from vlp_zoo.leaderboard.curves import Curve, make_curves, pooled_reliability
 from vlp_zoo.leaderboard.groups import GroupTable, group_tables
-from vlp_zoo.leaderboard.metric_names import higher_is_better, metric_title
+from vlp_zoo.leaderboard.metric_names import (
+    higher_is_better,
+    metric_title,
+    shown_first,
+)
 from vlp_zoo.leaderboard.provenance import provenance_of
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported, by_source
@@ -236,10 +240,12 @@ def _tasks(boards: Sequence[Board], colours: dict[str, str]) -> list[dict[str, A
 
 def _shown(board: Board, colours: dict[str, str]) -> dict[str, Any]:
     others = board.metrics[1:]
+    shown = (board.headline, *shown_first(board.metrics))
     metrics = [
         {
             "title": metric_title(metric),
             "first": "descending" if higher_is_better(metric) else "ascending",
+            "more": metric not in shown,
         }
         for metric in board.metrics
     ]
@@ -282,6 +288,7 @@ def _shown(board: Board, colours: dict[str, str]) -> dict[str, Any]:
         "blocks": blocks,
         "caption": caption(board),
         "issues": board.issues,
+        "folded": any(metric["more"] for metric in metrics),
         "forests": _forests(board),
         "reliability": _reliability(board, colours),
         "groups": [_grouped(table) for table in group_tables(board)],

@@ -63,7 +63,7 @@ def provenance_of(board: Board, entry: Entry) -> dict[str, Any]:
             (
                 label,
                 [number(run.head.per_label.get(label)) for run in entry.runs],
-                row.undefined.get(label, ""),
+                board.left_out.get(label, ""),
             )
             for label in labels
         ],

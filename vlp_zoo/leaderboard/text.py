@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from vlp_zoo.leaderboard.boards import Board, Entry, Pair
-from vlp_zoo.leaderboard.metric_names import higher_is_better, metric_title
+from vlp_zoo.leaderboard.metric_names import (
+    higher_is_better,
+    metric_title,
+    shown_first,
+)
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported, by_source
 
@@ -107,7 +111,7 @@ def board_title(board: Board) -> str:
     if row.fraction < 1:
         word = "draw" if len(drawn) == 1 else "draws"
         marks.append(f"{word} {', '.join(map(str, drawn))}")
-    if row.undefined and (counted := _counted(board)):
+    if board.left_out and (counted := _counted(board)):
         marks.append(f"{counted} labels")
     return f"{title} ({'; '.join(marks)})" if marks else title
 
@@ -136,8 +140,8 @@ def caption(board: Board) -> list[str]:
     elif board.headline == "macro_auroc" and not row.n_train:
         lines.append(f"chance: {number(0.5)}")
     lines += [f"known issue: {issue}" for issue in board.issues]
-    if row.undefined:
-        left_out = "; ".join(f"{k} ({v})" for k, v in sorted(row.undefined.items()))
+    if board.left_out:
+        left_out = "; ".join(f"{k} ({v})" for k, v in sorted(board.left_out.items()))
         lines.append(f"left out: {left_out}")
     return lines
 
@@ -205,44 +209,88 @@ def _table(board: Board) -> Iterator[str]:
     )
     yield from (f"{_cell(line)}." for line in caption(board))
     yield ""
-    others = board.metrics[1:]
+    yield from _ranks(board)
+    rest = [m for m in board.metrics[1:] if m not in shown_first(board.metrics)]
+    if rest:
+        yield from _folded("All metrics", _metrics(board))
+    if board.pairs:
+        yield from _folded("Paired differences between encoders", _differences(board))
+
+
+def _ranks(board: Board) -> Iterator[str]:
+    others = shown_first(board.metrics)
     kinds = floor_kinds(board)
     flagged = any(entry.flags for entry in board.entries)
-    heads = [
-        *("encoder", metric_title(board.headline), *(FLOORS[kind] for kind in kinds)),
-        *(*map(metric_title, others), "draws", *(["flags"] if flagged else [])),
-    ]
-    yield f"| {' | '.join(map(_cell, heads))} |"
-    yield "|" + "---|" * len(heads)
+    yield from _head(
+        [
+            *("encoder", metric_title(board.headline)),
+            *(FLOORS[kind] for kind in kinds),
+            *(*map(metric_title, others), "draws", *(["flags"] if flagged else [])),
+        ]
+    )
     for entry in board.entries:
         gaps = {gap.random: gap.estimate for gap in reversed(entry.gaps)}
-        name = _cell(entry.name)
         score = spelt(entry.scores.get(board.headline))
         if entry.name in board.unbeaten:
             score = f"**{score}**"
-        cells = [
-            name if entry.role == "encoder" else f"*floor:* {name}",
-            score,
-            *(spelt(gaps.get(kind), sign=True) for kind in kinds),
-            *(
-                number(entry.scores[m].value) if m in entry.scores else ""
-                for m in others
-            ),
-            str(len(entry.runs)),
-            *([", ".join(entry.flags)] if flagged else []),
-        ]
-        yield f"| {' | '.join(cells)} |"
-    if board.pairs:
-        yield ""
-        yield "| paired difference | [95 %] | p | p (Holm) |"
-        yield "|---|---|---|---|"
-        for pair in board.pairs:
-            yield (
-                f"| {_cell(pair.first)} minus {_cell(pair.second)} | "
-                f"{spelt(pair.estimate, sign=True)} | "
-                f"{number(pair.estimate.p_value, digits=4)} | "
-                f"{number(pair.adjusted, digits=4)} |"
-            )
+        yield _row(
+            [
+                _named(entry),
+                score,
+                *(spelt(gaps.get(kind), sign=True) for kind in kinds),
+                *(_plain(entry, metric) for metric in others),
+                str(len(entry.runs)),
+                *([", ".join(entry.flags)] if flagged else []),
+            ]
+        )
+
+
+def _metrics(board: Board) -> Iterator[str]:
+    """A row for each metric: there are more of them than encoders."""
+    yield from _head(["metric", *(entry.name for entry in board.entries)])
+    for metric in board.metrics:
+        cells = [_plain(entry, metric) for entry in board.entries]
+        yield _row([_cell(metric_title(metric)), *cells])
+
+
+def _differences(board: Board) -> Iterator[str]:
+    yield from _head(["paired difference", "[95 %]", "p", "p (Holm)"])
+    for pair in board.pairs:
+        yield _row(
+            [
+                f"{_cell(pair.first)} minus {_cell(pair.second)}",
+                spelt(pair.estimate, sign=True),
+                number(pair.estimate.p_value, digits=4),
+                number(pair.adjusted, digits=4),
+            ]
+        )
+
+
+def _folded(title: str, lines: Iterable[str]) -> Iterator[str]:
+    """Lines that a reader opens; Markdown inside needs the blank lines."""
+    yield ""
+    yield f"<details><summary>{title}</summary>"
+    yield ""
+    yield from lines
+    yield ""
+    yield "</details>"
+
+
+def _head(titles: Sequence[str]) -> list[str]:
+    return [_row([_cell(title) for title in titles]), "|" + "---|" * len(titles)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _named(entry: Entry) -> str:
+    name = _cell(entry.name)
+    return name if entry.role == "encoder" else f"*floor:* {name}"
+
+
+def _plain(entry: Entry, metric: str) -> str:
+    return number(entry.scores[metric].value) if metric in entry.scores else ""
 
 
 def _reported(rows: Sequence[Reported]) -> Iterator[str]:
@@ -302,7 +350,7 @@ def _counted(board: Board) -> str:
     row = board.shared
     if not row.per_label:
         return ""
-    return f"{len(row.per_label) - len(row.undefined)} of {len(row.per_label)}"
+    return f"{len(row.per_label) - len(board.left_out)} of {len(row.per_label)}"
 
 
 def _cell(text: str) -> str:

@@ -1,0 +1,126 @@
+"""Metrics of the runs of a board, made again from the predictions of every case."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from vlp_zoo.evaluation.metrics import macro
+from vlp_zoo.evaluation.results import Cases
+from vlp_zoo.leaderboard.replicates import (
+    Estimate,
+    Replicated,
+    combine,
+    replicate,
+    statistic_of,
+)
+from vlp_zoo.leaderboard.runs import Identity, Run
+
+__all__ = ["Tables"]
+
+TOLERANCE = 1e-6
+"""By how much a value made again from its cases may differ from the stored one."""
+
+
+class Tables:
+    """Replicated metrics of the runs of a board, the same patients for all.
+
+    Args:
+        drawn: Encoder or floor to its runs by seed.
+        headline: The metric that ranks.
+        left_out: Labels that do not count on the board.
+        replicates: Of the bootstrap; 0 for the values alone.
+
+    Attributes:
+        strange: Key of a run to what is wrong with its test cases.
+        disagreeing: Key of a run to how its stored headline differs from the one that
+            its cases give.
+    """
+
+    def __init__(
+        self,
+        drawn: Mapping[Identity, Mapping[int, Run]],
+        headline: str,
+        left_out: Collection[str],
+        replicates: int,
+    ) -> None:
+        self.headline = headline
+        self.left_out = tuple(sorted(left_out))
+        self.strange: dict[str, str] = {}
+        self.disagreeing: dict[str, str] = {}
+        first: Cases | None = None
+        statistics = {}
+        for each in drawn.values():
+            for run in each.values():
+                cases = run.cases()
+                if cases is None:
+                    continue
+                first = first or cases
+                if not _same_cases(cases, first):
+                    self.strange[run.head.key] = (
+                        "its test cases are not those of the other runs"
+                    )
+                    continue
+                self._check(run, cases)
+                # Beside the headline only what no stored interval covers.
+                alone = len(each) == 1 and self.counts_its_own(run)
+                for metric in (headline,) if alone else run.rows:
+                    found = statistic_of(metric, cases, self.left_out)
+                    if found is not None:
+                        statistics[f"{run.head.key} {metric}"] = found
+        patients = first.patient_ids if first else []
+        self._found = (
+            replicate(statistics, patients, replicates=replicates) if statistics else {}
+        )
+
+    def counts_its_own(self, run: Run) -> bool:
+        """Whether the labels that a run's stored values count are those of the board."""
+        return set(run.head.undefined) == set(self.left_out)
+
+    def get(self, run: Run, metric: str) -> Replicated | None:
+        """A metric of a run over the labels of the board."""
+        return self._found.get(f"{run.head.key} {metric}")
+
+    def value(self, run: Run, metric: str) -> float | None:
+        """A metric of a run, as stored or, for other labels, made again."""
+        if self.counts_its_own(run):
+            return run.rows[metric].value
+        made = self.get(run, metric)
+        return None if made is None else made.value
+
+    def difference(
+        self, one: Sequence[Run], two: Sequence[Run], *, test: bool
+    ) -> Estimate | None:
+        """The headline of one minus another, over the draws that both have."""
+        theirs = {run.head.seed: run for run in two}
+        gaps = []
+        for run in one:
+            other = theirs.get(run.head.seed)
+            if other is None:
+                continue
+            a, b = self.get(run, self.headline), self.get(other, self.headline)
+            if a is not None and b is not None:
+                gaps.append(a - b)
+        return combine(gaps, test=test) if gaps else None
+
+    def _check(self, run: Run, cases: Cases) -> None:
+        statistic = statistic_of(self.headline, cases, tuple(run.head.undefined))
+        stored = run.head.value
+        if statistic is None or stored is None:
+            return
+        once = np.ones((len(cases.uids), 1), np.float32)
+        made = float(macro(np.atleast_2d(statistic(once)))[0])
+        if abs(made - stored) > TOLERANCE:
+            self.disagreeing[run.head.key] = (
+                f"its predictions give {made:.6f}, the stored value is {stored:.6f}"
+            )
+
+
+def _same_cases(one: Cases, two: Cases) -> bool:
+    return (
+        one.uids == two.uids
+        and one.patient_ids == two.patient_ids
+        and one.label_names == two.label_names
+        and np.array_equal(one.labels, two.labels, equal_nan=True)
+    )
