@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,8 @@ def test_phantom_from_flags_to_table_and_back(
     assert "not for clinical use" in printed.out
     assert "pixels (paired 95 % intervals" in printed.out
     written = (out / "results.jsonl").read_text()
+    typed = json.loads(written.splitlines()[0])["details"]["command"]
+    assert typed.startswith("vlpzoo bench --encoder random:micro --task phantom_chest")
     assert main([*command, *SMALL, "--out", str(out)]) == 0
     assert "found in" in capsys.readouterr().err
     assert (out / "results.jsonl").read_text() == written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -105,6 +106,7 @@ def main(argv: list[str]) -> int:
             num_workers=options.num_workers,
             device=options.device,
             devices=options.devices,
+            command=shlex.join(["vlpzoo", "bench", *argv]),
         )
     except KeyboardInterrupt:
         print(f"\nfinished results are in {options.out}", file=sys.stderr)
@@ -133,6 +135,7 @@ def evaluate(
     num_workers: int = 2,
     device: str = "auto",
     devices: int | str = 1,
+    command: str = "",
     **settings: Any,
 ) -> list[Result]:
     """Evaluate encoders on tasks; what was computed before is found in ``out``.
@@ -155,6 +158,7 @@ def evaluate(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
         devices: Processes that share the work, each with a GPU or a CPU core of its
             own; ``"auto"`` is all visible GPUs, 1 on CPUs. Results do not depend on it.
+        command: What was typed, kept with the results.
         **settings: Passed to `build_task`.
 
     Returns:
@@ -223,6 +227,7 @@ def evaluate(
                 fractions=chosen.fractions,
                 seeds=chosen.seeds,
                 replicates=bootstrap,
+                command=command,
                 notify=_note,
             )
         except SuiteError as error:

@@ -178,6 +178,7 @@ def evaluate_task(
     fractions: Sequence[float] = (1.0,),
     seeds: Sequence[int] = (0,),
     replicates: int = 1000,
+    command: str = "",
     notify: Callable[[str], None] = lambda line: None,
 ) -> list[Result]:
     """Evaluate candidates on one task; each finished run is stored at once.
@@ -194,6 +195,7 @@ def evaluate_task(
         fractions: Label fractions.
         seeds: For fractions below 1 each is a draw of patients.
         replicates: Of the bootstrap.
+        command: That asked for it, for the record.
         notify: Takes one line about each step.
 
     Returns:
@@ -243,7 +245,7 @@ def evaluate_task(
         rows = stored.get(cell.key)
         if rows is None:
             try:
-                rows = _run(cell, task, extraction)
+                rows = _run(cell, task, extraction, command)
             except Exception as error:  # noqa: BLE001  # raised again at the end
                 failed = _failure(error, cell, store)
                 failures[f"{name}, {cell.protocol.fraction:.0%}"] = failed
@@ -299,8 +301,11 @@ def cells_of(
                 yield Cell(candidate, chosen, seed, key)
 
 
-def _run(cell: Cell, task: Task, extraction: Extraction) -> list[Result]:
-    return cell.protocol.run(cell.candidate, task, cell.seed, extraction)
+def _run(cell: Cell, task: Task, extraction: Extraction, command: str) -> list[Result]:
+    head, *rest = cell.protocol.run(cell.candidate, task, cell.seed, extraction)
+    if command:
+        head = replace(head, details={**head.details, "command": command})
+    return [head, *rest]
 
 
 def _failure(error: Exception, cell: Cell, store: ResultStore) -> VLPZooError:
