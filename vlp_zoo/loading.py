@@ -275,7 +275,8 @@ def collate_examples(examples: Sequence[Example]) -> dict[str, Any]:
 
     Arrays, tensors and numbers become one tensor with the batch in front; strings and
     everything else become a list in batch order. Nothing is sorted, so the i-th entry
-    of every field belongs to the i-th example.
+    of every field belongs to the i-th example. Where some images are grey and some in
+    colour, the grey ones get three equal channels.
 
     Args:
         examples: At least one example; all with the same fields.
@@ -300,13 +301,16 @@ def _stack(name: str, values: list[Any]) -> Any:
     if not isinstance(first, np.ndarray | torch.Tensor | np.generic | int | float):
         return values
     shapes = {tuple(np.shape(value)) for value in values}
+    if name.startswith("image") and {shape[:-2] for shape in shapes} == {(1,), (3,)}:
+        values = [np.broadcast_to(v, (3, *np.shape(v)[1:])) for v in values]
+        shapes = {tuple(np.shape(value)) for value in values}
     if len(shapes) > 1:
         raise BatchFieldError(
             f"one shape for the field {name!r} in all examples of a batch",
             f"shapes {', '.join(map(str, sorted(shapes)))}",
             "pad or crop in the transform, or give the method a collate of its own",
         )
-    if isinstance(first, torch.Tensor):
+    if isinstance(values[0], torch.Tensor):
         return torch.stack(values)
     # numpy does the copy: torch refuses the negative strides of a mirrored image.
     return torch.from_numpy(np.stack(values))

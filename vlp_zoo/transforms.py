@@ -1,8 +1,9 @@
 """Pixels: cropping, resizing, and what that does to boxes.
 
-Everything here takes and gives uint8 arrays and draws only from the generator it is
-handed. Images stay 8-bit and one-channel until the device, where a method normalises
-them and makes three channels of one: that is a twelfth of the bytes to move.
+Everything here takes and gives uint8 arrays, (H, W) or in colour (H, W, 3), and draws
+only from the generator it is handed. Images stay 8-bit, and grey ones one-channel, until
+the device, where a method normalises them and makes three channels of one: that is a
+twelfth of the bytes to move.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = [
     "CropGeometry",
     "centre_crop",
     "content_box",
+    "planes",
     "random_resized_crop",
     "resize",
 ]
@@ -97,6 +99,18 @@ class CropGeometry:
         return tuple(kept)
 
 
+def planes(image: Grey) -> Grey:
+    """Channels first, as batches have them: (H, W) to (1, H, W), (H, W, 3) to (3, H, W).
+
+    Example:
+        >>> planes(np.zeros((4, 5, 3), np.uint8)).shape
+        (3, 4, 5)
+    """
+    if image.ndim == 2:
+        return image[None]
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
 def _swap_sides(name: str) -> str:
     sides = {"left": "right", "right": "left"}
     return " ".join(sides.get(word, word) for word in name.split(" "))
@@ -119,7 +133,7 @@ def random_resized_crop(
     central rectangle whose ratio is allowed.
 
     Args:
-        image: uint8 (H, W).
+        image: uint8 (H, W) or (H, W, 3).
         rng: Draws the rectangle and the flip.
         size: Side of the output in pixels.
         scale: Bounds of the crop's share of the image area.
@@ -128,7 +142,7 @@ def random_resized_crop(
         interpolation: "nearest", "bilinear" or "cubic", where pixels must be made.
 
     Returns:
-        uint8 (size, size), and the geometry that maps boxes.
+        uint8 (size, size) or (size, size, 3), and the geometry that maps boxes.
     """
     height, width = image.shape[:2]
     left, top, w, h = _draw_rectangle(rng, width, height, scale, ratio)
@@ -175,7 +189,7 @@ def resize(
     """Resize to a square, or by the side.
 
     Args:
-        image: uint8 (H, W).
+        image: uint8 (H, W) or (H, W, 3).
         size: Target side in pixels.
         keep_aspect: Scale both sides alike, so that the shorter one becomes ``size``
             (with ``pad`` the longer one); else both sides become ``size``.

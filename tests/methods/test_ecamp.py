@@ -345,7 +345,7 @@ def test_windows_follow_boxes_through_crop_and_flip(tokenizer: ReportTokenizer) 
     )
 
 
-def test_colour_images_become_grey(tokenizer: ReportTokenizer) -> None:
+def test_equal_channels_are_cropped_alike(tokenizer: ReportTokenizer) -> None:
     transform = build(tokenizer).make_transform(False)
     grey = study(0)
     colour = Study(
@@ -353,7 +353,8 @@ def test_colour_images_become_grey(tokenizer: ReportTokenizer) -> None:
     )
     a = transform(grey, np.random.default_rng(0))["image"]
     b = transform(colour, np.random.default_rng(0))["image"]
-    assert np.array_equal(a, b)
+    assert b.shape == (3, *a.shape[1:])
+    assert all(np.array_equal(a[0], channel) for channel in b)
 
 
 def test_pictures_and_report(tokenizer: ReportTokenizer) -> None:

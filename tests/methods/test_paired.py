@@ -8,7 +8,6 @@ from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.methods.paired import (
     PairedTransform,
     ReportTokens,
-    grey,
     observations,
     text_key,
 )
@@ -103,12 +102,6 @@ def test_the_transform_varies_in_training_only(tokenizer: ReportTokenizer) -> No
         texts.add(drawn["report_text"])
     assert 3 < len(texts) <= 7
     assert "" not in texts
-
-
-def test_colour_images_become_grey() -> None:
-    image = study(0).image
-    assert np.array_equal(grey(np.repeat(image[..., None], 3, 2)), image)
-    assert grey(np.full((1, 1, 3), (255, 0, 0), np.uint8)).item() == 76
 
 
 def test_deidentified_spans_are_left_out(tokenizer: ReportTokenizer) -> None:

@@ -86,11 +86,6 @@ class Masked(Learner):
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Examples to a batch: original masks stay a list, they differ in size."""
         truths = [example.pop("truth", None) for example in examples]
-        channels = {int(example["image"].shape[0]) for example in examples}
-        if len(channels) > 1:
-            # Grey and colour in one batch: grey becomes three equal channels.
-            for example in examples:
-                example["image"] = example["image"].expand(3, -1, -1)
         batch = collate_examples(examples)
         return batch | {"truth": truths} if truths[0] is not None else batch
 

@@ -92,8 +92,9 @@ def draw_regions(batch: ASGBatch, texts: list[dict[int, str]]) -> Tensor:
     font = ImageFont.load_default(11)
     sheet = Image.new("RGB", (SIDE + TEXT, SIDE * len(texts)), "white")
     pen = ImageDraw.Draw(sheet)
-    images = batch["image"][:, 0].cpu().numpy()
-    factor = SIDE / images.shape[-1]
+    factor = SIDE / batch["image"].shape[-1]
+    pixels_of = batch["image"].expand(-1, 3, -1, -1)
+    images = pixels_of.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     for row, groups in enumerate(texts):
         top = row * SIDE
         pixels = Image.fromarray(images[row]).resize((SIDE, SIDE))

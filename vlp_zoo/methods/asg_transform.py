@@ -23,6 +23,7 @@ from vlp_zoo.reports.regions import RegionBoxes
 from vlp_zoo.reports.sections import clean, split_sentences
 from vlp_zoo.reports.tags import TAGS
 from vlp_zoo.reports.triplets import Reader, align, statements, tag_vector
+from vlp_zoo.transforms import planes
 from vlp_zoo.types import Box, Example, Report, Study
 
 __all__ = [
@@ -141,7 +142,7 @@ class ASGBatch(TypedDict):
     """What ``ASG.make_transform`` returns, collated. S is the image side."""
 
     uid: list[str]
-    image: Tensor  # (B, 1, S, S) uint8
+    image: Tensor  # (B, 1 or 3, S, S) uint8
     input_ids: Tensor  # (B, T) int64
     attention_mask: Tensor  # (B, T) bool
     continuation_mask: Tensor  # (B, T) bool, ## pieces
@@ -183,25 +184,25 @@ class Placement:
 
 
 def fit_square(
-    grey: npt.NDArray[np.uint8], side: int, antialias: bool
+    image: npt.NDArray[np.uint8], side: int, antialias: bool
 ) -> tuple[npt.NDArray[np.uint8], Placement]:
     """Scale the longer side to ``side`` and centre the image on a black square.
 
     Args:
-        grey: (H, W).
+        image: (H, W) or (H, W, 3).
         side: Of the square.
         antialias: Shrink by area averaging; False is plain bilinear, as released.
     """
-    height, width = grey.shape
+    height, width = image.shape[:2]
     factor = side / max(height, width)
     w, h = max(round(width * factor), 1), max(round(height * factor), 1)
     shrinks = antialias and factor < 1
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    scaled = grey
+    scaled = image
     if (h, w) != (height, width):
-        scaled = np.asarray(cv2.resize(grey, (w, h), interpolation=how), np.uint8)
+        scaled = np.asarray(cv2.resize(image, (w, h), interpolation=how), np.uint8)
     top, left = (side - h) // 2, (side - w) // 2
-    square = np.zeros((side, side), np.uint8)
+    square = np.zeros((side, side, *image.shape[2:]), np.uint8)
     square[top : top + h, left : left + w] = scaled
     return square, Placement(w / width, h / height, left, top, side)
 
@@ -236,7 +237,7 @@ class ASGTransform:
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         """Fields of one example; see the batch of `vlp_zoo.methods.asg`."""
-        pixels, placement = self.crop(_grey(study.image), rng)
+        pixels, placement = self.crop(study.image, rng)
         sentences = report_sentences(study.report)
         ids, present, continues, words = caption_pieces(
             self.tokenizer, [_words(s) for s in sentences], self.max_tokens
@@ -244,7 +245,7 @@ class ASGTransform:
         values = tag_vector(sentences, self.read)
         return {
             "uid": study.uid,
-            "image": pixels[None],
+            "image": planes(pixels),
             "input_ids": ids,
             "attention_mask": present,
             "continuation_mask": continues,
@@ -254,10 +255,10 @@ class ASGTransform:
         }
 
     def crop(
-        self, grey: npt.NDArray[np.uint8], rng: np.random.Generator
+        self, image: npt.NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.uint8], Placement]:
         """The square crop (S, S), and where it came from."""
-        square, fitted = fit_square(grey, self.resize, self.antialias)
+        square, fitted = fit_square(image, self.resize, self.antialias)
         free = self.resize - self.image_px
         x, y = free // 2, free // 2
         if self.train:
@@ -305,10 +306,3 @@ def cut_out(
     """Crop (size, size) at (x, y) of a square from `fit_square`."""
     part = np.ascontiguousarray(square[y : y + size, x : x + size])
     return part, replace(fitted, left=fitted.left - x, top=fitted.top - y, size=size)
-
-
-def _grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    if image.ndim == 2:
-        return image
-    luma = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    return np.rint(luma).astype(np.uint8)

@@ -98,7 +98,7 @@ class ECAMPFields(TypedDict):
     """What ``ECAMP.make_transform`` returns, collated. S is the encoder's image side."""
 
     uid: list[str]
-    image: Tensor  # (B, 1, 2S, 2S) uint8
+    image: Tensor  # (B, 1 or 3, 2S, 2S) uint8
     noise_key: Tensor  # (B,) int64, all masking is drawn from it
     input_ids: Tensor  # (B, T) int64, unmasked
     attention_mask: Tensor  # (B, T) bool

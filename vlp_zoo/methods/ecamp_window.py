@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlp_zoo.methods.ecamp_text import ReportTransform
-from vlp_zoo.transforms import CropGeometry, random_resized_crop, resize
+from vlp_zoo.transforms import CropGeometry, planes, random_resized_crop, resize
 from vlp_zoo.types import Box, Example, Study
 
 __all__ = ["ECAMPTransform", "attention_window", "cut", "window_cells"]
@@ -102,23 +102,19 @@ class ECAMPTransform:
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         """Fields of one example; see the batch of `vlp_zoo.methods.ecamp`."""
         fields = self.report(study, rng)
-        grey = study.image
-        if grey.ndim == 3:
-            weights = np.array([0.299, 0.587, 0.114], np.float32)
-            luma = grey.astype(np.float32) @ weights
-            grey = np.rint(luma).astype(np.uint8)
-        height, width = grey.shape
+        image = study.image
+        height, width = image.shape[:2]
         geometry = CropGeometry(0, 0, width, height, self.image_px)
         whole = geometry
         if self.train:
             pixels, geometry = random_resized_crop(
-                grey, rng, self.image_px, flip=self.flip
+                image, rng, self.image_px, flip=self.flip
             )
         else:
-            pixels = resize(grey, self.image_px)
+            pixels = resize(image, self.image_px)
         example: Example = {
             "uid": study.uid,
-            "image": pixels[None],
+            "image": planes(pixels),
             # Corruption is drawn on the device from this key, not from the worker.
             "noise_key": np.int64(rng.integers(0, 2**63 - 1)),
             **fields,

@@ -94,8 +94,8 @@ class IMITATEBatch(TypedDict):
     """What ``IMITATE.make_transform`` returns, collated."""
 
     uid: list[str]
-    image: Tensor  # (B, 1, S, S) uint8, first view
-    image_view2: Tensor  # (B, 1, S, S) uint8
+    image: Tensor  # (B, 1 or 3, S, S) uint8, first view
+    image_view2: Tensor  # (B, 1 or 3, S, S) uint8
     noise_key: Tensor  # (B,) int64, channels are drawn from it
     findings_text: list[str]
     impression_text: list[str]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.reports.sections import clean
-from vlp_zoo.transforms import centre_crop, resize
+from vlp_zoo.transforms import centre_crop, planes, resize
 from vlp_zoo.types import Example, Report, Study
 
 __all__ = ["IMITATETransform", "Sections", "Variation", "cut_border", "sections_of"]
@@ -62,12 +62,13 @@ def cut_border(image: Grey) -> Grey:
     """The bounding box of the pixels above 0, stretched to 0..255.
 
     Args:
-        image: uint8 (H, W).
+        image: uint8 (H, W) or (H, W, 3).
 
     Returns:
         uint8; the image itself if it is black, and unstretched if it is of one value.
     """
-    rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
+    bright = image if image.ndim == 2 else image.max(2)
+    rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
     if not len(rows):
         return image
     inside = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -111,14 +112,14 @@ class Variation:
         interpolated once.
 
         Args:
-            image: uint8 (H, W), sides at least ``size``.
+            image: uint8 (H, W) or (H, W, 3), sides at least ``size``.
             rng: Draws everything.
             size: Side S of the view.
 
         Returns:
-            uint8 (S, S); black where the image does not reach.
+            uint8 (S, S) or (S, S, 3); black where the image does not reach.
         """
-        height, width = image.shape
+        height, width = image.shape[:2]
         left = int(rng.integers(0, width - size + 1))
         top = int(rng.integers(0, height - size + 1))
         view = image[top : top + size, left : left + size]
@@ -172,12 +173,8 @@ class IMITATETransform:
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         """Fields of one example; see the batch of `vlp_zoo.methods.imitate`."""
-        pixels = study.image
-        if pixels.ndim == 3:
-            luma = np.array([0.299, 0.587, 0.114], np.float32)
-            pixels = np.rint(pixels.astype(np.float32) @ luma).astype(np.uint8)
         side = max(round(self.image_size * self.variation.margin), self.image_size)
-        pixels = resize(cut_border(pixels), side, interpolation="bilinear")
+        pixels = resize(cut_border(study.image), side, interpolation="bilinear")
         if self.train:
             first = self.variation(pixels, rng, self.image_size)
             second = self.variation(pixels, rng, self.image_size)
@@ -186,8 +183,8 @@ class IMITATETransform:
         read = sections_of(study.report)
         return {
             "uid": study.uid,
-            "image": first[None],
-            "image_view2": second[None],
+            "image": planes(first),
+            "image_view2": planes(second),
             # Channels are drawn on the device from this key, not from the worker.
             "noise_key": np.int64(rng.integers(0, 2**63 - 1)),
             "findings_text": read.findings,

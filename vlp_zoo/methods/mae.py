@@ -17,7 +17,8 @@ learnt on X-rays        ImageNet                      the control for medical me
 patch pooling           class token                   nothing trains the class token
                                                       directly
 masks by sample         by the global generator       the same on one process or eight
-grey pixels             colour                        three equal channels are predicted
+grey pixels             colour                        of grey images three equal channels
+                                                      are predicted
 ======================  ============================  ==================================
 
 No report is read, so ``embed_texts`` and retrieval do not exist for it.
@@ -38,10 +39,9 @@ from vlp_zoo.encoders.image import ImageEncoder, patchify, sincos_table
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.losses import masked_mse
 from vlp_zoo.methods.base import VLPModule
-from vlp_zoo.methods.paired import grey
 from vlp_zoo.modules import MAEDecoder, PatchMask, mask_patches, xavier_linears
 from vlp_zoo.noise import sample_noise
-from vlp_zoo.transforms import random_resized_crop, resize
+from vlp_zoo.transforms import planes, random_resized_crop, resize
 from vlp_zoo.types import Example, Study
 
 __all__ = ["MAE", "ImageTransform", "MAEBatch"]
@@ -51,7 +51,7 @@ class MAEBatch(TypedDict):
     """What `ImageTransform` returns, collated. S is the encoder's image side."""
 
     uid: list[str]
-    image: Tensor  # (B, 1, S, S) uint8
+    image: Tensor  # (B, 1 or 3, S, S) uint8
     noise_key: Tensor  # (B,) int64, the mask is drawn from it
 
 
@@ -73,7 +73,7 @@ class ImageTransform:
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         """Fields of one example."""
-        pixels = grey(study.image)
+        pixels = study.image
         if self.train:
             pixels, _ = random_resized_crop(
                 pixels,
@@ -86,7 +86,7 @@ class ImageTransform:
             pixels = resize(pixels, self.image_size)
         return {
             "uid": study.uid,
-            "image": pixels[None],
+            "image": planes(pixels),
             "noise_key": np.int64(rng.integers(0, 2**63 - 1)),
         }
 
@@ -215,13 +215,13 @@ class MAE(VLPModule[MAEBatch]):
         return Reconstruction(mask, latent, self.decoder(latent, mask.restore_ids))
 
     def target(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels of all patches (B, P, p*p, 1), and what standardised them."""
-        patches = patchify(images[:, :1], self.image_encoder.patch_size)
-        pixels = patches.flatten(1, 2).flatten(2)[..., None]
+        """Pixels of all patches (B, P, p*p, 1 or 3), and what standardised them."""
+        patches = patchify(images, self.image_encoder.patch_size)
+        pixels = patches.flatten(1, 2).flatten(3).transpose(2, 3)
         if not self.norm_pix:
             blank = pixels.new_zeros(1, 1, 1, 1)
             return pixels, blank, blank + 1
-        variance, mean = torch.var_mean(pixels, 2, keepdim=True)
+        variance, mean = torch.var_mean(pixels, (2, 3), keepdim=True)
         deviation = (variance + 1e-6).sqrt()
         return (pixels - mean) / deviation, mean, deviation
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.reports.sections import clean, split_sentences
-from vlp_zoo.transforms import random_resized_crop, resize
+from vlp_zoo.transforms import planes, random_resized_crop, resize
 from vlp_zoo.types import Example, Study
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "PairedTransform",
     "ReportTokens",
     "SentenceBatch",
-    "grey",
     "observations",
     "text_key",
 ]
@@ -38,7 +37,7 @@ class PairedBatch(TypedDict):
     """What `PairedTransform` returns, collated. S is the encoder's image side."""
 
     uid: list[str]
-    image: Tensor  # (B, 1, S, S) uint8
+    image: Tensor  # (B, 1 or 3, S, S) uint8
     noise_key: Tensor  # (B,) int64, for draws on the device
     report_key: Tensor  # (B,) int64, equal for equal reports
     report_text: list[str]
@@ -90,15 +89,6 @@ def observations(text: str, min_words: int = 2) -> list[str]:
             if len(re.findall(r"[^\W_]+", part)) >= min_words:
                 found.setdefault(text_key(part), part.strip())
     return list(found.values())
-
-
-def grey(image: Grey) -> Grey:
-    """(H, W) or (H, W, 3) uint8 to (H, W), by luma (ITU-R BT.601)."""
-    if image.ndim == 2:
-        return image
-    weights = np.array([0.299, 0.587, 0.114], np.float32)
-    luma = image.astype(np.float32) @ weights
-    return np.asarray(np.rint(luma), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -190,7 +180,7 @@ class PairedTransform:
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         """Fields of one example."""
-        pixels = grey(study.image)
+        pixels = study.image
         text = clean(study.report.body)
         key = text_key(text)
         if self.train:
@@ -204,7 +194,7 @@ class PairedTransform:
             pixels = resize(pixels, self.image_size)
         return {
             "uid": study.uid,
-            "image": pixels[None],
+            "image": planes(pixels),
             "noise_key": np.int64(rng.integers(0, 2**63 - 1)),
             "report_key": np.int64(key),
             "report_text": text,

@@ -67,8 +67,9 @@ def _queries(
         image = functional.interpolate(
             batch["image"][row : row + 1].float(), (TILE, TILE)
         )
-        pixels = image[0, 0].clamp(0, 255).byte().cpu().numpy()
-        sheet.paste(Image.fromarray(pixels).convert("RGB"), (0, top))
+        colour = image[0].clamp(0, 255).byte().expand(3, -1, -1)
+        pixels = np.asarray(colour.permute(1, 2, 0).cpu().numpy())
+        sheet.paste(Image.fromarray(pixels), (0, top))
         busiest = pairing[row].sum(1).argsort(descending=True)[:QUERIES]
         for column, query in enumerate(busiest.tolist(), 1):
             tile = _overlay(pixels, attention[row, query].view(grid))
@@ -91,12 +92,12 @@ def _wrap(text: str, width: int = 27, lines: int = 2) -> str:
 
 
 def _overlay(pixels: np.ndarray, attention: Tensor) -> np.ndarray:
-    """The image with attention in red: uint8 (TILE, TILE, 3)."""
+    """The image with attention in red: uint8 (TILE, TILE, 3), like the image."""
     heat = functional.interpolate(
         attention[None, None].float().cpu(), (TILE, TILE), mode="bilinear"
     )[0, 0]
     heat = heat / heat.max().clamp(min=1e-12)
-    colour = torch.from_numpy(pixels).float()[..., None].repeat(1, 1, 3) * 0.7
+    colour = torch.from_numpy(pixels).float() * 0.7
     colour[..., 0] += heat * (255 - colour[..., 0])
     return np.asarray(colour.byte().numpy(), np.uint8)
 
