@@ -277,18 +277,21 @@ def test_a_frozen_encoder_trains_the_head_alone() -> None:
 
 @pytest.mark.parametrize(
     ("name", "asked", "given"),
-    [("micro", 0, 32), ("micro", 61, 64), ("tiny_resnet", 96, 96)],
+    [("micro", 0, 32), ("micro", 61, 64), ("tiny_resnet", 96, 96), ("pixels", 0, 32)],
 )
 def test_the_input_takes_the_size_that_is_asked_for(
     name: str, asked: int, given: int
 ) -> None:
-    module = encoder(name)
-    own = module.image_size
+    module: Any = PixelEncoder() if name == "pixels" else encoder(name)
+    own = module.preprocessing["image_size"]
     learner = Detector(module, ["a"], Detect(**{**QUICK, "size": asked}))
-    assert (learner.size, module.image_size) == (given, own)
+    assert (learner.size, module.preprocessing["image_size"]) == (given, own)
     images = torch.zeros(1, 1, given, given, dtype=torch.uint8)
     maps = learner.neck(learner.dense(images))
     assert len(maps) == 4
+    # A point of each map stands where its stride says.
+    strides = [s for (s,) in learner.fcos.anchor_generator.sizes]
+    assert [round(given / m.shape[-1]) for m in maps] == strides
     assert all(a.shape[-1] >= b.shape[-1] for a, b in pairwise(maps))
 
 

@@ -431,3 +431,15 @@ def test_presets_say_what_is_trained_and_what_is_reported(
     _, found = measure(Prevalence(), shape_task(12), quick)
     assert next(iter(found)) == reported
     assert "dice_all_floor" in list(found)[:3]
+
+
+@pytest.mark.parametrize("decoder", ["unet", "upernet"])
+@pytest.mark.parametrize(("stride", "finest"), [(1, 1), (2, 1), (4, 1), (16, 4)])
+def test_no_map_is_finer_than_the_input(decoder: str, stride: int, finest: int) -> None:
+    side = 64 // stride
+    made: Any = make_decoder(decoder, [3] * 4, [float(stride)] * 4, 8, 2)
+    maps = [torch.rand(1, 3, side, side)] * 4
+    levels = made.ladder(maps)
+    sides = [int(level.shape[-1]) for level in levels]
+    assert sides == [64 // finest // 2**i for i in range(4)]
+    assert made(maps).shape[-1] <= 64

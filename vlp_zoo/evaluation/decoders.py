@@ -195,7 +195,8 @@ class _Ladder(nn.Module):
     """Maps of one width, each half the size of the one before.
 
     A CNN has such maps. A ViT's have one size: the first of four is enlarged four
-    times, the second twice, the last is halved.
+    times, the second twice, the last is halved. None becomes finer than the input:
+    pixels themselves are halved only.
     """
 
     def __init__(
@@ -211,14 +212,11 @@ class _Ladder(nn.Module):
         )
         self.lateral = nn.ModuleList(_block(channels[i], width, 1) for i in self.picks)
         scales: list[nn.Module] = [nn.Identity() for _ in self.picks]
+        self.finest = strides[0]
         if self.flat:
-            double = [nn.ConvTranspose2d(width, width, 2, 2) for _ in range(3)]
-            scales = [
-                nn.Sequential(double[0], nn.GELU(), double[1]),
-                double[2],
-                nn.Identity(),
-                nn.AvgPool2d(2, ceil_mode=True),
-            ]
+            enlarged = min(2, max(0, round(math.log2(strides[0]))))
+            scales = [_scaled(width, enlarged - i) for i in range(LEVELS)]
+            self.finest /= 2**enlarged
         self.scale = nn.ModuleList(scales)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -229,6 +227,18 @@ class _Ladder(nn.Module):
                 self.picks, self.lateral, self.scale, strict=True
             )
         ]
+
+
+def _scaled(width: int, doublings: int) -> nn.Module:
+    """Maps so many times twice as large, or half as large where it is negative."""
+    if doublings == 0:
+        return nn.Identity()
+    if doublings < 0:
+        return nn.AvgPool2d(2**-doublings, ceil_mode=True)
+    double = [nn.ConvTranspose2d(width, width, 2, 2) for _ in range(doublings)]
+    if doublings == 1:
+        return double[0]
+    return nn.Sequential(double[0], nn.GELU(), double[1])
 
 
 class _UNet(nn.Module):
@@ -250,7 +260,9 @@ class _UNet(nn.Module):
         *skips, found = self.ladder(maps)
         for skip, join in zip(reversed(skips), self.join, strict=True):
             found = join(torch.cat([_like(found, skip), skip], 1))
-        logits: Tensor = self.head(self.fine(_double(found)))
+        if self.ladder.finest > 1:
+            found = _double(found)
+        logits: Tensor = self.head(self.fine(found))
         return logits
 
 

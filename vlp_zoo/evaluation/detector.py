@@ -65,7 +65,7 @@ class Detector(Learner):
         self.protocol = protocol
         width = protocol.width
         neck = _SimplePyramid if self.dense.final else _FeaturePyramid
-        self.neck: nn.Module = neck(self.dense.channels, width)
+        self.neck: nn.Module = neck(self.dense.channels, width, self.dense.strides)
         with torch.no_grad():
             blank = torch.zeros(1, 1, self.size, self.size)
             sides = [int(m.shape[-1]) for m in self.neck(self.dense(blank))]
@@ -276,7 +276,9 @@ class _Head(FCOSHead):  # type: ignore[misc]
 class _FeaturePyramid(nn.Module):
     """A feature pyramid of a CNN's stages, and one coarser map of the last."""
 
-    def __init__(self, channels: Sequence[int], width: int) -> None:
+    def __init__(
+        self, channels: Sequence[int], width: int, strides: Sequence[float]
+    ) -> None:
         super().__init__()
         self.network = FeaturePyramidNetwork(list(channels), width)
         self.coarser = nn.Conv2d(width, width, 3, stride=2, padding=1)
@@ -289,18 +291,24 @@ class _FeaturePyramid(nn.Module):
 
 
 class _SimplePyramid(nn.Module):
-    """Four scales of a ViT's one map: twice, once, half and a quarter of its sides."""
+    """Four scales of a ViT's one map: twice, once, half and a quarter of its sides.
 
-    def __init__(self, channels: Sequence[int], width: int) -> None:
+    Pixels themselves are not enlarged: once, half, a quarter and an eighth.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], width: int, strides: Sequence[float]
+    ) -> None:
         super().__init__()
         inside = channels[-1]
         half = max(1, inside // 2)
         resized: list[tuple[nn.Module, int]] = [
-            (nn.ConvTranspose2d(inside, half, 2, stride=2), half),
             (nn.Identity(), inside),
-            (nn.MaxPool2d(2, ceil_mode=True), inside),
-            (nn.MaxPool2d(4, ceil_mode=True), inside),
+            *((nn.MaxPool2d(2**i, ceil_mode=True), inside) for i in (1, 2, 3)),
         ]
+        if strides[-1] > 1:
+            double = nn.ConvTranspose2d(inside, half, 2, stride=2)
+            resized = [(double, half), *resized[:-1]]
         self.scales = nn.ModuleList(
             nn.Sequential(
                 scale,
