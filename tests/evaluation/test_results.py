@@ -70,6 +70,23 @@ def test_cases_lie_beside_the_rows(tmp_path: Path) -> None:
         assert store.cases(read) is None
 
 
+def test_a_run_that_is_made_again_replaces_its_cases(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    (first,) = store.add([replace(RESULT, cases=CASES)])
+    other = replace(CASES, scores=CASES.scores / 2)
+    again = [replace(RESULT, cases=other), replace(RESULT, metric="m", cases=other)]
+    head, _ = store.add(again)
+    written = (tmp_path / "predictions" / "k.parquet").stat().st_mtime_ns
+    # A difference carries the cases of its run, which are there.
+    store.add([replace(head, metric="macro_auroc_difference", baseline="b")])
+    assert (tmp_path / "predictions" / "k.parquet").stat().st_mtime_ns == written
+    for row in store.read():
+        cases = store.cases(row)
+        assert cases is not None
+        np.testing.assert_array_equal(cases.scores, other.scores)
+    assert first.predictions == head.predictions
+
+
 def test_a_half_written_line_is_skipped_and_not_continued(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
     store.add([RESULT])

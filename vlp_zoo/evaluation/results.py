@@ -200,11 +200,14 @@ class ResultStore:
     def add(self, results: Sequence[Result]) -> list[Result]:
         """Write rows, their cases first, and return them as stored.
 
+        Cases of a run that is made again replace those of the earlier one.
+
         Raises:
             DatasetNotFoundError: If the folder cannot be written.
         """
         try:
-            stored = [self._with_cases(result) for result in results]
+            written: set[str] = set()
+            stored = [self._with_cases(result, written) for result in results]
             self._append([result.to_json() for result in stored])
         except OSError as error:
             raise DatasetNotFoundError(
@@ -247,15 +250,18 @@ class ResultStore:
             },
         )
 
-    def _with_cases(self, result: Result) -> Result:
+    def _with_cases(self, result: Result, written: set[str]) -> Result:
         cases = result.cases
         if cases is None:
             return result
         name = f"predictions/{result.key}.parquet"
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.is_file():
+        # Of a difference the cases are there: those of its run.
+        there = name in written or (result.predictions == name and path.is_file())
+        if not there:
             _write_cases(path, cases)
+            written.add(name)
         return replace(result, predictions=name)
 
     def _append(self, lines: Sequence[str]) -> None:
