@@ -89,6 +89,33 @@ def test_what_was_made_is_found_unless_something_changed(
         _written(results, tmp_path / "d", "--no-html")
 
 
+def test_what_is_missing_is_never_found(
+    results: Path, reported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _written(results, tmp_path / "a")
+    (tmp_path / "empty").mkdir()
+    for more, words in (
+        (("--reported", str(tmp_path / "none.csv")), "No such file"),
+        (("--results", str(tmp_path / "none")), "no such folder"),
+        (("--results", str(tmp_path / "empty")), "an empty one"),
+    ):
+        command = ["leaderboard", "--results", str(results), "--bootstrap", "20"]
+        assert main([*command, "--out", str(tmp_path / "b"), *more]) == 1
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+def test_another_version_makes_its_own_page(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _written(results, tmp_path / "a", "--no-html")
+    for module in ("vlp_zoo", "vlp_zoo.leaderboard.runs"):
+        monkeypatch.setattr(f"{module}.__version__", "99.0")
+    second = _written(results, tmp_path / "b", "--no-html")
+    assert b"other version" not in first["LEADERBOARD.md"]
+    assert b"other version" in second["LEADERBOARD.md"]
+
+
 def test_the_table_is_short_and_the_rest_is_folded(
     results: Path, tmp_path: Path
 ) -> None:

@@ -72,6 +72,10 @@ def main(argv: list[str]) -> int:
             "0 or more replicates", str(options.bootstrap), "correct --bootstrap"
         )
     folders = options.results or [Path("runs/bench")]
+    needed = [folder / "results.jsonl" for folder in folders]
+    needed += [options.reported] if options.reported else []
+    if not all(path.is_file() for path in needed):
+        _made(options, folders)  # Which says what is missing.
     # Thousands of replicates: what was made of equal results is kept.
     kept = cache_folder() / "leaderboard" / f"{_digest(options, folders)}.json"
     if kept.is_file():
@@ -107,10 +111,12 @@ def _made(options: argparse.Namespace, folders: list[Path]) -> dict[str, str]:
 
 def _digest(options: argparse.Namespace, folders: list[Path]) -> str:
     """Of everything that decides the contents: options, results, and the code."""
-    found = hashlib.sha256(f"{options.bootstrap} {options.no_html}".encode())
+    asked = (vlp_zoo.__version__, options.bootstrap, options.no_html)
+    found = hashlib.sha256(repr(asked).encode())
     for path in _inputs(options, folders):
-        found.update(f"\0{path.name}\0".encode())
-        found.update(path.read_bytes())
+        content = path.read_bytes()
+        found.update(f"\0{path.name} {len(content)}\0".encode())
+        found.update(content)
     return found.hexdigest()
 
 
@@ -118,7 +124,7 @@ def _inputs(options: argparse.Namespace, folders: list[Path]) -> Iterator[Path]:
     code = Path(vlp_zoo.__file__).parent
     for part in ("leaderboard", "evaluation"):
         yield from sorted(p for p in (code / part).rglob("*.*") if p.suffix != ".pyc")
-    if options.reported and options.reported.is_file():
+    if options.reported:
         yield options.reported
     for folder in folders:
         yield from sorted(p for p in folder.rglob("*.*") if p.is_file())
