@@ -52,7 +52,7 @@ def test_phantom_from_flags_to_table_and_back(
     for words in ("random:micro", "pixels", "prevalence", "0.500", "16 images"):
         assert words in printed.out
     assert "not for clinical use" in printed.out
-    assert "pixels (paired 95 % intervals" in printed.out
+    assert "(paired 95 % intervals" in printed.out
     written = (out / "results.jsonl").read_text()
     typed = json.loads(written.splitlines()[0])["details"]["command"]
     assert typed.startswith("vlpzoo bench --encoder random:micro --task phantom_chest")

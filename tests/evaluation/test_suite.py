@@ -61,13 +61,15 @@ def test_encoder_and_floors_share_a_table(tmp_path: Path) -> None:
     assert aurocs["prevalence"] == 0.5
     assert aurocs["pixels"] is not None
     assert aurocs["pixels"] > 0.95
-    (gap,) = (row for row in results if row.metric == DIFFERENCE)
-    assert gap.baseline_name == "pixels"
-    assert gap.value == pytest.approx((aurocs["stub"] or 0) - aurocs["pixels"])
-    assert gap.low is not None
-    assert gap.high is not None
-    assert gap.value is not None
-    assert gap.low <= gap.value <= gap.high
+    gaps = {row.baseline_name: row for row in results if row.metric == DIFFERENCE}
+    assert list(gaps) == ["pixels", "acquisition"]
+    for floor, gap in gaps.items():
+        expected = (aurocs["stub"] or 0) - (aurocs[floor or ""] or 0)
+        assert gap.value == pytest.approx(expected)
+        assert gap.low is not None
+        assert gap.high is not None
+        assert gap.value is not None
+        assert gap.low <= gap.value <= gap.high
 
 
 def test_prevalence_has_the_auprc_and_brier_of_the_base_rate(tmp_path: Path) -> None:
@@ -169,7 +171,7 @@ def test_random_init_is_a_floor_of_each_architecture(tmp_path: Path) -> None:
         candidates, task, ResultStore(tmp_path), extraction, replicates=20
     )
     gaps = {row.baseline_name for row in results if row.metric == DIFFERENCE}
-    assert gaps == {"random init of a", "pixels"}
+    assert gaps == {"random init of a", "pixels", "acquisition"}
     # Both vits, the pixels: one reading.
     assert all(task.splits[s].read == len(task.splits[s]) for s in SPLITS)  # type: ignore[attr-defined]
     floor = candidates_of(["r"], extraction, load=lambda spec: random_copy(encoder))
@@ -214,10 +216,10 @@ def test_verdicts_claim_only_what_the_interval_shows(tmp_path: Path) -> None:
     results = _evaluate(tmp_path, block_task(), StubEncoder())
     above = verdicts(_row(results, low=0.01, high=0.2))
     assert above[0].count("NOT") == 0
-    assert "above pixels" in above[0]
+    assert "above pixels and acquisition (" in above[0]
     for low in (-0.01, 0.0, None):
         below = verdicts(_row(results, low=low, high=0.2))
-        assert "NOT shown to be above pixels" in below[0]
+        assert "NOT shown to be above pixels or acquisition (" in below[0]
     bare = [row for row in results if row.metric != DIFFERENCE]
     assert "compared with no floor" in verdicts(bare)[0]
 

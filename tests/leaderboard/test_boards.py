@@ -124,6 +124,52 @@ def test_differences_are_those_of_the_paired_interval(boards: list[Board]) -> No
     )
 
 
+def test_every_kind_of_floor_is_subtracted(
+    folder: Path, boards: list[Board], tmp_path: Path
+) -> None:
+    for board in boards:
+        assert board.kinds == ("pixels", "acquisition")
+        for entry in board.encoders:
+            assert [(gap.kind, gap.floor) for gap in entry.gaps] == [
+                ("pixels", "pixels"),
+                ("acquisition", "acquisition"),
+            ]
+            for gap in entry.gaps:
+                floor = next(f for f in board.floors if f.name == gap.floor)
+                shown = [e.scores["macro_auroc"].value or 0 for e in (entry, floor)]
+                assert gap.estimate.value == pytest.approx(shown[0] - shown[1])
+        assert not any(floor.gaps for floor in board.floors)
+    # Results that name no such floor are compared with it all the same.
+    stored = ResultStore(folder).read()
+    rows = [row for row in stored if row.baseline_name != "acquisition"]
+    (tmp_path / "predictions").symlink_to(folder / "predictions")
+    (tmp_path / "results.jsonl").write_text("".join(f"{r.to_json()}\n" for r in rows))
+    found = make_boards(read_runs([tmp_path]), replicates=40)
+    assert [b.entries[0].gaps for b in found] == [b.entries[0].gaps for b in boards]
+
+
+def test_of_floors_used_in_two_ways_the_one_used_alike_is_subtracted(
+    folder: Path, tmp_path: Path
+) -> None:
+    store = ResultStore(tmp_path)
+    (tmp_path / "predictions").symlink_to(folder / "predictions")
+    for row in ResultStore(folder).read():
+        if row.role == "floor" or row.encoder == "wide":
+            settings = row.settings | {"pooling": "mean"}
+            key = f"{row.key}m"
+            store.add([replace(row, key=key, settings=settings)])
+    for board in make_boards(read_runs([folder, tmp_path]), replicates=0):
+        assert len(board.floors) == 6
+        for entry in board.encoders:
+            assert [gap.kind for gap in entry.gaps] == ["pixels", "acquisition"]
+            poolings = {
+                floor.who[3]
+                for floor in board.floors
+                if floor.name in {gap.floor for gap in entry.gaps}
+            }
+            assert poolings == {entry.who[3]}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -264,7 +310,7 @@ def test_rows_that_are_not_current_are_flagged(folder: Path, tmp_path: Path) -> 
     assert not board.pairs
     assert board.unbeaten == {"wide", HOSTILE}
     # The stored difference is all that is left.
-    assert [gap.floor for gap in wide.gaps] == ["pixels"]
+    assert [gap.floor for gap in wide.gaps] == ["pixels", "acquisition"]
     older = _copied(
         folder, tmp_path / "older", {"data_sha256": "x", "date": "2001"}, "wide"
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from vlp_zoo.errors import DependencyNotFoundError
 from vlp_zoo.evaluation.calibration import reliability
 from vlp_zoo.leaderboard.boards import Board, make_boards
 from vlp_zoo.leaderboard.curves import make_curves, pooled_reliability
-from vlp_zoo.leaderboard.metric_names import shown_first
 from vlp_zoo.leaderboard.page import page
+from vlp_zoo.leaderboard.provenance import provenance_of
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported
 from vlp_zoo.leaderboard.runs import read_runs
@@ -116,12 +117,42 @@ def test_a_curve_over_boards_of_different_labels_is_made_again(
 def test_reliability_is_of_all_counted_labels(boards: list[Board]) -> None:
     entry = boards[3].encoders[0]
     cases = entry.runs[0].cases()
-    found = pooled_reliability(entry)
+    found = pooled_reliability(entry, ())
     assert cases is not None
     assert found is not None
     expected = reliability(cases.labels.ravel() > 0.5, cases.scores.ravel(), 10)
     assert np.array_equal(found.rate, expected.rate)
     assert found.cases.sum() == cases.labels.size
+    fewer = pooled_reliability(entry, ["finding 1"])
+    assert fewer is not None
+    assert fewer.cases.sum() == cases.labels.size * 2 / 3
+    doubtful = replace(entry, flags={"disagrees": "why"})
+    assert pooled_reliability(doubtful, ()) is None
+
+
+def _typed(board: Board, *commands: str | None) -> dict[str, Any]:
+    """Provenance of an entry whose draws were asked for like this."""
+    entry = board.encoders[0]
+    runs = []
+    for run, command in zip(entry.runs, commands, strict=True):
+        details = run.head.details | ({"command": command} if command else {})
+        head = replace(run.head, details=details)
+        runs.append(replace(run, rows={**run.rows, head.metric: head}))
+    return provenance_of(board, replace(entry, runs=tuple(runs)))
+
+
+def test_the_command_is_shown_once_or_for_each_draw(boards: list[Board]) -> None:
+    shared = _typed(boards[2], *["vlpzoo bench --seeds 0 1"] * 2)
+    assert ("command", "vlpzoo bench --seeds 0 1") in shared["facts"]
+    for run in shared["runs"]:
+        assert not any("vlpzoo bench" in text for _, text in run["facts"])
+    apart = _typed(boards[2], "vlpzoo bench --seeds 0", None)
+    assert "command" not in dict(apart["facts"])
+    assert [dict(run["facts"])["command"] for run in apart["runs"]] == [
+        "vlpzoo bench --seeds 0",
+        "not stored",
+    ]
+    assert dict(_typed(boards[3], None)["facts"])["command"] == "not stored"
 
 
 def test_a_forest_shows_each_row_and_its_side() -> None:
@@ -201,7 +232,7 @@ def test_metrics_that_explain_others_are_shown_when_asked(
     opened.open(path)
     wide = "[...document.querySelectorAll('.board .{}')].filter(e => e.offsetWidth)"
     first = len(boards[0].entries) + 1
-    hidden = len(boards[0].metrics) - 1 - len(shown_first(boards[0].metrics))
+    hidden = len(boards[0].metrics) - 1 - len(boards[0].shown)
     assert hidden > 3
     assert opened.run(f"{wide.format('extra')}.length") == 0
     opened.run("document.querySelector('.every input').focus()")

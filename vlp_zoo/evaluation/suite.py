@@ -142,7 +142,8 @@ def candidates_of(
             fresh.setdefault(random.identity, Candidate(random, copy))
             baselines.append(random.identity)
         if floors:
-            baselines.append(others[0].subject.identity)
+            # Pixels and acquisition; what the prevalence says is in the metrics.
+            baselines += [floor.subject.identity for floor in others[:2]]
         found.setdefault(
             subject.identity,
             Candidate(

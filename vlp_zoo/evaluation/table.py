@@ -9,10 +9,11 @@ from rich import box
 from rich.table import Table
 
 from vlp_zoo.evaluation.results import Result
-from vlp_zoo.evaluation.suite import PIXELS
+from vlp_zoo.evaluation.suite import ACQUISITION, PIXELS
 
 __all__ = ["result_tables", "verdicts"]
 
+RANDOM = "random init"
 OTHERS = 2
 """Metrics shown beside the headline; all are in the results."""
 ACRONYMS = frozenset(
@@ -64,8 +65,8 @@ def result_tables(results: Sequence[Result]) -> list[Table]:
         table.add_column("encoder", overflow="fold")
         for name in (
             f"{_title(head)} [95 %]",
-            "minus random init",
-            "minus pixels",
+            f"minus {RANDOM}",
+            f"minus {PIXELS}",
             *map(_title, others[:OTHERS]),
         ):
             table.add_column(name, justify="right", no_wrap=True)
@@ -79,8 +80,8 @@ def result_tables(results: Sequence[Result]) -> list[Table]:
             table.add_row(
                 row.encoder,
                 _interval(row),
-                _interval(_against(mine, pixels=False), sign=True),
-                _interval(_against(mine, pixels=True), sign=True),
+                _interval(_against(mine, RANDOM), sign=True),
+                _interval(_against(mine, PIXELS), sign=True),
                 *(_number(_value(mine, metric)) for metric in others[:OTHERS]),
                 style=None if row.role == "encoder" else "dim",
             )
@@ -232,15 +233,13 @@ def _beyond_ranking(rows: Sequence[Result]) -> list[str]:
     return lines
 
 
-def _against(rows: Sequence[Result], pixels: bool) -> Result | None:
-    for row in rows:
-        if row.baseline and (row.baseline_name == PIXELS) == pixels:
-            return row
-    return None
+def _against(rows: Sequence[Result], floor: str) -> Result | None:
+    return next((r for r in rows if r.baseline and _floor(r) == floor), None)
 
 
 def _floor(gap: Result) -> str:
-    return PIXELS if gap.baseline_name == PIXELS else "random init"
+    name = gap.baseline_name or ""
+    return name if name in (PIXELS, ACQUISITION) else RANDOM
 
 
 def _value(rows: Sequence[Result], metric: str) -> float | None:

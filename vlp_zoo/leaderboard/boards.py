@@ -1,16 +1,14 @@
 """Which numbers may stand in one column, and what may be said of their differences.
 
 A *board* holds the runs that share task, split, data, preset, the settings that define
-what is measured, label fraction, headline, and the labels that count. Nothing else is
-ever averaged, ranked or subtracted. Draws of few cases can each learn other labels: what
-counts are then the labels that all draws could learn, and every value is made again from
-the predictions over these.
+what is measured, label fraction, headline, and the labels that count
+(`vlp_zoo.leaderboard.membership`). Nothing else is ever averaged, ranked or subtracted.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -18,30 +16,23 @@ from typing import Any
 import numpy as np
 
 from vlp_zoo.evaluation.comparison import holm
-from vlp_zoo.evaluation.results import Result, result_key
-from vlp_zoo.evaluation.suite import PIXELS
-from vlp_zoo.leaderboard.metric_names import higher_is_better
-from vlp_zoo.leaderboard.replicates import Estimate, combine, statistic_of
-from vlp_zoo.leaderboard.runs import (
-    OF_THE_ENCODER,
-    Identity,
-    Run,
-    encoder_names,
-    identity,
-    stale_flags,
+from vlp_zoo.evaluation.results import Result
+from vlp_zoo.evaluation.suite import ACQUISITION, PIXELS
+from vlp_zoo.leaderboard.membership import (
+    board_key,
+    defining_settings,
+    shared_boards,
+    told_apart,
 )
+from vlp_zoo.leaderboard.metric_names import higher_is_better, shown_first
+from vlp_zoo.leaderboard.replicates import Estimate, combine
+from vlp_zoo.leaderboard.runs import Identity, Run, encoder_names, identity, stale_flags
 from vlp_zoo.leaderboard.tables import Tables
 
-__all__ = [
-    "Board",
-    "Entry",
-    "Gap",
-    "Pair",
-    "make_boards",
-]
+__all__ = ["KINDS", "Board", "Entry", "Gap", "Pair", "make_boards"]
 
-NOT_OF_THE_METRIC = {*OF_THE_ENCODER, "fraction", "replicates", "known_issues", "name"}
-"""Settings that do not change what a number means, or have a place of their own."""
+KINDS = ("random init", PIXELS, ACQUISITION)
+"""Kinds of floors that are subtracted, in the order in which tables show them."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +41,12 @@ class Gap:
 
     Attributes:
         floor: Name of the floor.
-        random: Whether it is a random copy (else pixels, or another floor).
+        kind: One of `KINDS`; an entry has at most one of each.
         estimate: Over the draws that both have.
     """
 
     floor: str
-    random: bool
+    kind: str
     estimate: Estimate
 
 
@@ -69,7 +60,8 @@ class Entry:
         role: ``"encoder"`` or ``"floor"``.
         runs: One per draw, by seed.
         scores: Metric to value; of several draws their mean.
-        gaps: To its floors.
+        drawn: The headline of each run, over the labels of the board.
+        gaps: To its floors, by kind.
         flags: Flag to explanation: what is doubtful.
     """
 
@@ -78,6 +70,7 @@ class Entry:
     role: str
     runs: tuple[Run, ...]
     scores: Mapping[str, Estimate]
+    drawn: tuple[Estimate, ...]
     gaps: tuple[Gap, ...]
     flags: Mapping[str, str]
 
@@ -85,6 +78,15 @@ class Entry:
     def seeds(self) -> tuple[int, ...]:
         """Seeds of its draws."""
         return tuple(run.head.seed for run in self.runs)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether its predictions are those of its numbers and of the test cases."""
+        return not {"disagrees", "other cases"} & set(self.flags)
+
+    def gap(self, kind: str) -> Gap | None:
+        """Its difference to one kind of floor."""
+        return next((gap for gap in self.gaps if gap.kind == kind), None)
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class Board:
         entries: Encoders, best first; then floors.
         pairs: Of encoders, the largest difference first.
         left_out: Label that does not count to the reason.
+        apart: What sets it apart from boards that else look like it, to its value here.
         issues: Known issues of the preset.
         replicates: Behind intervals of differences and of means over draws.
     """
@@ -127,6 +130,7 @@ class Board:
     entries: tuple[Entry, ...]
     pairs: tuple[Pair, ...]
     left_out: Mapping[str, str]
+    apart: Mapping[str, str]
     issues: tuple[str, ...]
     replicates: int
 
@@ -134,6 +138,19 @@ class Board:
     def headline(self) -> str:
         """The metric that ranks."""
         return self.metrics[0]
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The few metrics beside the headline that a table shows without being asked."""
+        held = {
+            metric
+            for entry in self.entries
+            for metric, score in entry.scores.items()
+            if score.value is not None
+        }
+        return shown_first(
+            [self.headline, *(metric for metric in self.metrics[1:] if metric in held)]
+        )
 
     @property
     def encoders(self) -> tuple[Entry, ...]:
@@ -144,6 +161,12 @@ class Board:
     def floors(self) -> tuple[Entry, ...]:
         """Entries that show what a number is worth."""
         return tuple(entry for entry in self.entries if entry.role != "encoder")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of the floors that its entries are compared with."""
+        held = {gap.kind for entry in self.entries for gap in entry.gaps}
+        return tuple(kind for kind in KINDS if kind in held)
 
     @property
     def unbeaten(self) -> frozenset[str]:
@@ -191,10 +214,11 @@ def make_boards(runs: Sequence[Run], *, replicates: int = 1000) -> list[Board]:
     names, flags = encoder_names(runs), stale_flags(runs)
     boards = [
         _board(group, left_out, names, flags, replicates)
-        for group, left_out in _grouped(runs)
+        for group, left_out in shared_boards(runs)
     ]
+    apart = told_apart({board.key: board.shared for board in boards})
     return sorted(
-        boards,
+        (replace(board, apart=apart[board.key]) for board in boards),
         key=lambda board: (
             *board.column[:4],
             board.shared.fraction,
@@ -204,68 +228,6 @@ def make_boards(runs: Sequence[Run], *, replicates: int = 1000) -> list[Board]:
     )
 
 
-def _defining(row: Result) -> dict[str, Any]:
-    return {k: v for k, v in row.settings.items() if k not in NOT_OF_THE_METRIC}
-
-
-def _board_key(row: Result, left_out: Collection[str]) -> str:
-    return result_key(
-        task=row.task,
-        split=row.split_sha256,
-        data=row.data_sha256,
-        protocol=row.protocol,
-        settings=_defining(row),
-        fraction=row.fraction,
-        headline=row.metric,
-        left_out=sorted(left_out),
-        n=row.n,
-    )[:12]
-
-
-def _grouped(runs: Sequence[Run]) -> Iterator[tuple[list[Run], dict[str, str]]]:
-    """Runs of one board, and why labels do not count there."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(_board_key(run.head, ()), []).append(run)
-    for group in groups.values():
-        left_out = _reasons(group)
-        if len({frozenset(run.head.undefined) for run in group}) == 1:
-            yield group, left_out
-            continue
-        able = [run for run in group if _can_count_others(run, left_out)]
-        if able:
-            yield able, _reasons(able)
-        alone: dict[frozenset[str], list[Run]] = {}
-        for run in group:
-            if run not in able:
-                alone.setdefault(frozenset(run.head.undefined), []).append(run)
-        for rest in alone.values():
-            yield rest, _reasons(rest)
-
-
-def _can_count_others(run: Run, left_out: Collection[str]) -> bool:
-    """Whether a run's headline can be made again without these labels."""
-    cases = run.cases()
-    if cases is None or set(cases.label_names) <= set(left_out):
-        return False
-    return statistic_of(run.head.metric, cases, tuple(left_out)) is not None
-
-
-def _reasons(runs: Sequence[Run]) -> dict[str, str]:
-    """Label to the reason why it does not count, by draw where draws differ."""
-    seeds = {run.head.seed for run in runs}
-    found: dict[str, dict[int, str]] = {}
-    for run in runs:
-        for label, reason in run.head.undefined.items():
-            found.setdefault(label, {})[run.head.seed] = reason
-    return {
-        label: next(iter(said.values()))
-        if set(said) == seeds and len(set(said.values())) == 1
-        else ", ".join(f"draw {seed}: {said[seed]}" for seed in sorted(said))
-        for label, said in sorted(found.items())
-    }
-
-
 def _board(
     runs: Sequence[Run],
     left_out: Mapping[str, str],
@@ -273,14 +235,9 @@ def _board(
     flags: Mapping[str, dict[str, str]],
     asked: int,
 ) -> Board:
-    by_entry: dict[Identity, dict[int, Run]] = {}
-    for run in runs:
-        mine = by_entry.setdefault(identity(run.head), {})
-        held = mine.get(run.head.seed)
-        # The same run with more replicates, or made again later.
-        if held is None or _weight(held) < _weight(run):
-            mine[run.head.seed] = run
-    drawn = {who: dict(sorted(each.items())) for who, each in by_entry.items()}
+    drawn: dict[Identity, dict[int, Run]] = {}
+    for run in sorted(runs, key=lambda run: run.head.seed):
+        drawn.setdefault(identity(run.head), {})[run.head.seed] = run
     headline = runs[0].head.metric
     encoders = sum(who[0] == "encoder" for who in drawn)
     pairs = encoders * (encoders - 1) // 2
@@ -298,13 +255,14 @@ def _board(
     entries.sort(key=lambda e: (e.role != "encoder", *_rank(e, headline, sign), e.name))
     metrics = dict.fromkeys(metric for run in runs for metric in run.rows)
     return Board(
-        key=_board_key(runs[0].head, left_out),
+        key=board_key(runs[0].head, left_out),
         shared=runs[0].head,
-        settings=_defining(runs[0].head),
+        settings=defining_settings(runs[0].head),
         metrics=tuple(metrics),
         entries=tuple(entries),
         pairs=tuple(_pairs([e for e in entries if e.role == "encoder"], tables)),
         left_out=left_out,
+        apart={},
         issues=tuple(
             dict.fromkeys(
                 str(issue)
@@ -332,50 +290,66 @@ def _entry(
             said["disagrees"] = tables.disagreeing[run.head.key]
     metrics = dict.fromkeys(metric for run in runs for metric in run.rows)
     scores = {metric: _score(metric, runs, tables) for metric in metrics}
-    return Entry(who, names[who], who[0], runs, scores, (), said)
+    each = tuple(_score(run.head.metric, [run], tables) for run in runs)
+    return Entry(who, names[who], who[0], runs, scores, each, (), said)
 
 
 def _score(metric: str, runs: Sequence[Run], tables: Tables) -> Estimate:
-    having = [run for run in runs if metric in run.rows]
-    tried = [tables.value(run, metric) for run in having]
+    tried = [tables.value(run, metric) for run in runs]
     values = [value for value in tried if value is not None]
-    if len(values) < len(having):
-        return Estimate(None, draws=len(having))
+    if len(values) < len(runs):
+        # A mean over some of the draws would be another number than the row says.
+        return Estimate(None, draws=len(runs))
     made = [each for run in runs if (each := tables.get(run, metric)) is not None]
-    if len(having) == 1:
-        row = having[0].rows[metric]
-        if not tables.counts_its_own(having[0]):
+    if len(runs) == 1:
+        row = runs[0].rows[metric]
+        if not tables.counts_its_own(runs[0]):
             return combine(made)
         covers = "patients" if row.low is not None else ""
         return Estimate(values[0], row.low, row.high, covers=covers)
     mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
-    if len(made) < len(having):
-        return Estimate(mean, sd=sd, draws=len(having))
+    if len(made) < len(runs):
+        return Estimate(mean, sd=sd, draws=len(runs))
     return replace(combine(made), value=mean, sd=sd)
 
 
 def _gaps(entry: Entry, entries: Sequence[Entry], tables: Tables) -> Iterator[Gap]:
-    """Differences to the floors that its runs named, random copies first."""
+    """Differences to the floors that its runs named, and to those that all share."""
     if entry.role != "encoder":
         return
     named = {sha: row for run in entry.runs for sha, row in run.gaps.items()}
-    found = []
+    found: dict[str, list[tuple[tuple[int, int], Gap]]] = {}
     for floor in entries:
-        pixels = floor.runs[0].head.encoder == PIXELS
-        if floor.role == "encoder" or not (floor.who[1] in named or pixels):
+        if floor.role == "encoder":
+            continue
+        kind = _kind(floor.runs[0].head.encoder)
+        if kind == KINDS[0] and floor.who[1] not in named:
             continue
         estimate = tables.difference(entry.runs, floor.runs, test=False)
         if estimate is not None:
-            found.append(Gap(floor.name, not pixels, estimate))
-            named.pop(floor.who[1], None)
+            alike = sum(map(str.__eq__, entry.who[2:], floor.who[2:]))
+            gap = Gap(floor.name, kind, estimate)
+            found.setdefault(kind, []).append(((estimate.draws, alike), gap))
     if len(entry.runs) == 1:
         # Without predictions the stored difference is all there is.
         for row in named.values():
             name = row.baseline_name or ""
+            if set(row.undefined) != set(tables.left_out):
+                continue
             covers = "patients" if row.low is not None else ""
             estimate = Estimate(row.value, row.low, row.high, covers=covers)
-            found.append(Gap(name, name != PIXELS, estimate))
-    yield from sorted(found, key=lambda gap: (not gap.random, gap.floor))
+            gap = Gap(name, _kind(name), estimate)
+            found.setdefault(gap.kind, []).append(((0, 0), gap))
+    for kind in KINDS:
+        if kind in found:
+            # Of floors used in several ways the one used most like the entry.
+            best = max(score for score, _ in found[kind])
+            held = [gap for score, gap in found[kind] if score == best]
+            yield min(held, key=lambda gap: gap.floor)
+
+
+def _kind(floor: str) -> str:
+    return floor if floor in KINDS else KINDS[0]
 
 
 def _pairs(encoders: Sequence[Entry], tables: Tables) -> list[Pair]:
@@ -394,11 +368,6 @@ def _pairs(encoders: Sequence[Entry], tables: Tables) -> list[Pair]:
         for each, p in zip(found, adjusted, strict=True)
     ]
     return sorted(pairs, key=lambda pair: (-abs(pair.estimate.value or 0), pair.first))
-
-
-def _weight(run: Run) -> tuple[int, str, str]:
-    row = run.head
-    return (int(row.settings.get("replicates") or 0), row.date, row.key)
 
 
 def _rank(entry: Entry, headline: str, sign: int) -> tuple[bool, float]:

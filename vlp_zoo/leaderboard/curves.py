@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vlp_zoo.evaluation.calibration import Reliability, reliability
+from vlp_zoo.evaluation.statistics import Statistic
 from vlp_zoo.leaderboard.boards import Board, Entry
 from vlp_zoo.leaderboard.replicates import Estimate, combine, replicate, statistic_of
 
@@ -24,11 +25,13 @@ class Curve:
         boards: That it joins, by fraction.
         points: Encoder, then floor, to (fraction, value), ascending.
         left_out: Labels that no point counts, where boards count different ones.
+        missing: Entries of which points are missing, for they cannot be made again.
     """
 
     boards: tuple[Board, ...]
     points: dict[str, list[tuple[float, Estimate]]]
     left_out: tuple[str, ...]
+    missing: tuple[str, ...] = ()
 
 
 def make_curves(boards: Sequence[Board]) -> list[Curve]:
@@ -55,19 +58,23 @@ def make_curves(boards: Sequence[Board]) -> list[Curve]:
     return curves
 
 
-def pooled_reliability(entry: Entry) -> Reliability | None:
+def pooled_reliability(entry: Entry, left_out: Collection[str]) -> Reliability | None:
     """Reliability of the first draw, the known cases of all counted labels together.
+
+    Args:
+        entry: Encoder or floor.
+        left_out: Labels that do not count on its board.
 
     Returns:
         None without predictions, or where scores are no probabilities.
     """
     run = entry.runs[0]
-    if "macro_brier" not in run.rows:
+    if "macro_brier" not in run.rows or not entry.comparable:
         return None
     cases = run.cases()
     if cases is None or not cases.label_names:
         return None
-    used = [k for k, n in enumerate(cases.label_names) if n not in run.head.undefined]
+    used = [k for k, n in enumerate(cases.label_names) if n not in left_out]
     labels, scores = cases.labels[:, used], cases.scores[:, used]
     known = ~np.isnan(labels) & ~np.isnan(scores)
     if not known.any() or scores[known].min() < 0 or scores[known].max() > 1:
@@ -88,21 +95,29 @@ def _joined(group: Sequence[Board]) -> Curve:
 def _made_again(group: Sequence[Board]) -> Curve:
     left_out = sorted({name for board in group for name in board.left_out})
     metric = group[0].headline
-    statistics, owner = {}, {}
+    statistics: dict[str, Statistic] = {}
+    owner: dict[str, tuple[str, float]] = {}
     uids: list[str] | None = None
     patients: list[str] = []
+    missing: set[str] = set()
     for board in group:
         for entry in board.entries:
+            made = {}
             for run in entry.runs:
-                cases = run.cases()
+                cases = run.cases() if entry.comparable else None
                 if cases is None:
                     continue
                 if uids is None:
                     uids, patients = cases.uids, cases.patient_ids
-                made = statistic_of(metric, cases, left_out)
-                if made is not None and cases.uids == uids:
-                    statistics[run.head.key] = made
-                    owner[run.head.key] = (entry.name, board.shared.fraction)
+                found_of = statistic_of(metric, cases, left_out, run.head.undefined)
+                if found_of is not None and cases.uids == uids:
+                    made[run.head.key] = found_of
+            if len(made) < len(entry.runs):
+                # A mean over some of the draws would be no point of this curve.
+                missing.add(entry.name)
+                continue
+            statistics |= made
+            owner |= dict.fromkeys(made, (entry.name, board.shared.fraction))
     replicates = max(board.replicates for board in group)
     found = replicate(statistics, patients, replicates=replicates) if statistics else {}
     points: dict[str, list[tuple[float, Estimate]]] = {}
@@ -111,7 +126,10 @@ def _made_again(group: Sequence[Board]) -> Curve:
         made_of = combine(draws)
         if made_of.value is not None:
             points.setdefault(name, []).append((fraction, made_of))
-    return Curve(tuple(group), _ordered(group, points), tuple(left_out))
+    return Curve(
+        *(tuple(group), _ordered(group, points), tuple(left_out)),
+        missing=tuple(sorted(missing)),
+    )
 
 
 def _ordered(

@@ -42,10 +42,12 @@ def group_tables(board: Board, *, minimum: int = 50) -> list[GroupTable]:
     found: dict[str, list[tuple[str, Slices]]] = {}
     for entry in board.entries:
         run = entry.runs[0]
-        cases = run.cases()
+        cases = run.cases() if entry.comparable else None
         if cases is None:
             continue
-        statistic = statistic_of(board.headline, cases, tuple(board.left_out))
+        statistic = statistic_of(
+            board.headline, cases, board.left_out, run.head.undefined
+        )
         for column, groups in _groupings(cases).items():
             if statistic is None:
                 continue

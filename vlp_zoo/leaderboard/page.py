@@ -19,11 +19,7 @@ from vlp_zoo.errors import DependencyNotFoundError
 from vlp_zoo.leaderboard.boards import Board
 from vlp_zoo.leaderboard.curves import Curve, make_curves, pooled_reliability
 from vlp_zoo.leaderboard.groups import GroupTable, group_tables
-from vlp_zoo.leaderboard.metric_names import (
-    higher_is_better,
-    metric_title,
-    shown_first,
-)
+from vlp_zoo.leaderboard.metric_names import higher_is_better, metric_title
 from vlp_zoo.leaderboard.provenance import provenance_of
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported, by_source
@@ -35,11 +31,10 @@ from vlp_zoo.leaderboard.svg import (
     series,
 )
 from vlp_zoo.leaderboard.text import (
-    FLOORS,
     NOTES,
     board_title,
     caption,
-    floor_kinds,
+    marks,
     number,
     percent,
     spelt,
@@ -183,32 +178,36 @@ def _heat(boards: Sequence[Board]) -> dict[str, Any]:
 
 
 def _column_lines(board: Board, boards: Sequence[Board]) -> list[str]:
-    """Below the preset: the share of labels, and the draws where two columns share it."""
-    if not board.shared.n_train:
-        return []
+    """Below the preset: the share of labels, and what tells apart columns of one."""
 
     def place(each: Board) -> tuple[Any, ...]:
         row = each.shared
-        return (row.task, row.split_sha256, row.protocol, row.fraction)
+        return (row.task, row.protocol, row.fraction)
 
-    lines = [percent(board.shared.fraction)]
+    lines = [percent(board.shared.fraction)] if board.shared.n_train else []
     if sum(place(each) == place(board) for each in boards) > 1:
-        drawn = sorted({seed for entry in board.entries for seed in entry.seeds})
-        lines.append(f"draw {', '.join(map(str, drawn))}")
+        lines += marks(board)
     return lines
 
 
 def _curve(curve: Curve, colours: dict[str, str]) -> dict[str, Any]:
     board = curve.boards[0]
     row = board.shared
+    differing = {each for held in curve.boards for each in held.apart.items()}
+    apart = [f"{name} {value}" for name, value in sorted(differing)]
     notes = []
+    if curve.missing:
+        notes.append(
+            f"Not drawn, for their predictions are missing or contradict their "
+            f"numbers: {', '.join(curve.missing)}."
+        )
     if curve.left_out:
         notes.append(
             "Boards count different labels; every point here is made again from the "
             f"predictions without {', '.join(curve.left_out)}."
         )
     return {
-        "title": f"{row.task}: {row.protocol}",
+        "title": ", ".join([f"{row.task}: {row.protocol}", *apart]),
         "hash": f"split {row.split_sha256[:12]}, data {row.data_sha256[:12]}",
         "metric": metric_title(board.headline),
         "svg": curve_figure(curve.points, colours, metric_title(board.headline)),
@@ -240,7 +239,7 @@ def _tasks(boards: Sequence[Board], colours: dict[str, str]) -> list[dict[str, A
 
 def _shown(board: Board, colours: dict[str, str]) -> dict[str, Any]:
     others = board.metrics[1:]
-    shown = (board.headline, *shown_first(board.metrics))
+    shown = (board.headline, *board.shown)
     metrics = [
         {
             "title": metric_title(metric),
@@ -249,12 +248,11 @@ def _shown(board: Board, colours: dict[str, str]) -> dict[str, Any]:
         }
         for metric in board.metrics
     ]
-    kinds = floor_kinds(board)
     blocks = []
     for entries in (board.encoders, board.floors):
         rows = []
         for i, entry in enumerate(entries):
-            gaps = {gap.random: gap for gap in reversed(entry.gaps)}
+            gaps = [entry.gap(kind) for kind in board.kinds]
             rows.append(
                 {
                     "id": f"{board.key}-{entry.role}-{i}",
@@ -264,11 +262,11 @@ def _shown(board: Board, colours: dict[str, str]) -> dict[str, Any]:
                     "score": _value(entry.scores.get(board.headline)),
                     "gaps": [
                         _value(
-                            gaps[random].estimate if random in gaps else None,
+                            gap.estimate if gap else None,
                             sign=True,
                             metric=board.headline,
                         )
-                        for random in kinds
+                        for gap in gaps
                     ],
                     "others": [_value(entry.scores.get(m), plain=True) for m in others],
                     "draws": len(entry.runs),
@@ -283,7 +281,7 @@ def _shown(board: Board, colours: dict[str, str]) -> dict[str, Any]:
         "title": board_title(board),
         "short": board_title(board).removeprefix(f"{board.shared.task}: "),
         "metrics": metrics,
-        "gaps": [FLOORS[kind] for kind in kinds],
+        "gaps": [f"minus {kind}" for kind in board.kinds],
         "flagged": any(entry.flags for entry in board.entries),
         "blocks": blocks,
         "caption": caption(board),
@@ -347,7 +345,11 @@ def _forest(
 
 
 def _reliability(board: Board, colours: dict[str, str]) -> list[dict[str, str]]:
-    found = [(e.name, made) for e in board.encoders if (made := pooled_reliability(e))]
+    found = [
+        (e.name, made)
+        for e in board.encoders
+        if (made := pooled_reliability(e, board.left_out))
+    ]
     if not found:
         return []
     most = max(max(r.probability.max(), r.rate.max()) for _, r in found)

@@ -7,7 +7,7 @@ is compared with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from vlp_zoo.evaluation.classes import class_statistic, decision_statistic
 from vlp_zoo.evaluation.grade_metrics import GRADE_METRICS
+from vlp_zoo.evaluation.grounding_metrics import finding_columns
 from vlp_zoo.evaluation.metrics import METRICS, label_values, macro
 from vlp_zoo.evaluation.overlap_metrics import Overlap
 from vlp_zoo.evaluation.results import Cases
@@ -69,7 +70,10 @@ class Estimate:
 
 
 def statistic_of(
-    metric: str, cases: Cases, left_out: Sequence[str]
+    metric: str,
+    cases: Cases,
+    left_out: Collection[str],
+    stored: Collection[str] | None = None,
 ) -> Statistic | None:
     """A stored metric as a function of case weights.
 
@@ -77,23 +81,33 @@ def statistic_of(
         metric: As in the results.
         cases: Of one run.
         left_out: Labels that do not count.
+        stored: Labels that do not count in the stored value; None = the same.
 
     Returns:
-        None for metrics that cannot be had from weighted cases, such as a median.
+        None for metrics that cannot be had from weighted cases, such as a median, and
+        for those that can, but not of other labels than the stored ones.
     """
+    others = stored is not None and set(stored) != set(left_out)
     if "class" in cases.columns and (classes := _class_statistic(metric, cases)):
-        return classes
+        # Classes that exclude each other all count.
+        return None if others else classes
     if metric in METRICS and cases.label_names:
         used = [k for k, n in enumerate(cases.label_names) if n not in left_out]
+        if not used:
+            return None
         return partial(
             label_values, metric, cases.labels[:, used], cases.scores[:, used]
         )
+    if found := _overlap_statistic(metric, cases, left_out):
+        return found
+    if "finding" in cases.columns:
+        return _finding_statistic(metric, cases, left_out)
+    if others:
+        return None
     way, _, k = metric.partition("_recall@")
     if k.isdigit() and f"{way}_rank" in cases.columns:
         hits = cases.columns[f"{way}_rank"] <= int(k)
         return case_means(hits.astype(np.float64))
-    if found := _overlap_statistic(metric, cases, left_out):
-        return found
     if metric in cases.columns and cases.columns[metric].dtype.kind in "fiub":
         return case_means(cases.columns[metric].astype(np.float64))
     return None
@@ -121,8 +135,23 @@ def _class_statistic(metric: str, cases: Cases) -> Statistic | None:
     return mean
 
 
+def _finding_statistic(
+    metric: str, cases: Cases, left_out: Collection[str]
+) -> Statistic | None:
+    """A metric of phrases: the mean over findings of the mean over their phrases."""
+    spelt = {name.replace(" ", "_"): name for name in cases.columns}
+    values = cases.columns[spelt[metric]] if metric in spelt else np.empty(0, object)
+    if values.dtype.kind not in "fiub":
+        return None
+    findings = cases.columns["finding"].astype(str)
+    kept = np.where(np.isin(findings, list(left_out)), np.nan, values)
+    if np.isnan(kept).all():
+        return None
+    return case_means(finding_columns(kept, findings.tolist())[0])
+
+
 def _overlap_statistic(
-    metric: str, cases: Cases, left_out: Sequence[str]
+    metric: str, cases: Cases, left_out: Collection[str]
 ) -> Statistic | None:
     """A metric of masks from the pixel counts that are stored per structure."""
     counts = [entry.name for entry in fields(Overlap)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from vlp_zoo import __version__
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.evaluation.results import SCHEMA, Cases, Result, ResultStore
 
-__all__ = ["Run", "encoder_names", "identity", "read_runs", "stale_flags"]
+__all__ = ["Run", "encoder_names", "identity", "read_runs", "settled", "stale_flags"]
 
 Identity = tuple[str, str, str, str, str]
 
@@ -28,11 +28,13 @@ class Run:
         store: Where its predictions are.
         rows: Metric to row, the headline first.
         gaps: SHA-256 of a floor to the stored difference.
+        others: Runs of the same thing that it stands for, see `settled`.
     """
 
     store: ResultStore
     rows: Mapping[str, Result]
     gaps: Mapping[str, Result]
+    others: tuple[Run, ...] = ()
 
     @property
     def head(self) -> Result:
@@ -53,8 +55,8 @@ class Run:
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """All runs of some folders of results.
 
-    Of rows with equal key, metric and baseline the last counts; of runs with equal key
-    in several folders the one of the latest date.
+    Rows of one run share key and date; of equal metrics and baselines among them the
+    last counts. Of runs with equal key one counts, see `settled`, wherever they are.
 
     Args:
         folders: Each holds ``results.jsonl``.
@@ -66,7 +68,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
         DatasetNotFoundError: If a folder holds no results.
         ConfigError: If rows are of a newer schema.
     """
-    found: dict[str, Run] = {}
+    found: dict[str, list[Run]] = {}
     for folder in folders:
         store = ResultStore(folder)
         if not store.path.is_file():
@@ -76,21 +78,40 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
                 ", ".join(inside) if inside else "no such folder, or an empty one",
                 "run vlpzoo bench --out DIR first, or name its folder with --results",
             )
-        for key, rows in _by_key(store.read()).items():
+        for (key, _), rows in _by_run(store.read()).items():
             values = {row.metric: row for row in rows if row.baseline is None}
             gaps = {row.baseline: row for row in rows if row.baseline is not None}
-            if not values:
-                continue
-            run = Run(store, values, gaps)
-            if key not in found or found[key].head.date < run.head.date:
-                found[key] = run
+            if values:
+                found.setdefault(key, []).append(Run(store, values, gaps))
     if not found:
         raise DatasetNotFoundError(
             f"results in {', '.join(map(str, folders))}",
             "results.jsonl without a single row",
             "run vlpzoo bench --out DIR first",
         )
-    return sorted(found.values(), key=_place)
+    return sorted(map(settled, found.values()), key=_place)
+
+
+def settled(runs: Sequence[Run]) -> Run:
+    """The one that counts of runs of one thing; the others go along with it.
+
+    The newest counts. Only if the same commit also made one with more replicates, it
+    is that one: the value is the same, and its interval says more.
+
+    Args:
+        runs: Of one encoder, used in one way, measured in one way on one draw.
+    """
+    latest = max(runs, key=_age)
+    code = latest.head.commit or "+"
+    same = [run for run in runs if run.head.commit == code and not code.endswith("+")]
+    held = max(same or [latest], key=lambda run: (_replicates(run), *_age(run)))
+    rest: list[Run] = []
+    everyone = [each for run in runs for each in (run, *run.others)]
+    for each in sorted(everyone, key=_age):
+        # The same folder twice, or a copy of it, is no other run.
+        if all(each.head != known.head for known in (held, *rest)):
+            rest.append(replace(each, others=()))
+    return replace(held, others=tuple(reversed(rest)))
 
 
 def identity(row: Result) -> Identity:
@@ -177,11 +198,20 @@ def _flags(
     return flags
 
 
-def _by_key(rows: Sequence[Result]) -> dict[str, list[Result]]:
-    grouped: dict[str, list[Result]] = {}
+def _by_run(rows: Sequence[Result]) -> dict[tuple[str, str], list[Result]]:
+    grouped: dict[tuple[str, str], list[Result]] = {}
     for row in rows:
-        grouped.setdefault(row.key, []).append(row)
+        grouped.setdefault((row.key, row.date), []).append(row)
     return grouped
+
+
+def _replicates(run: Run) -> int:
+    return int(run.head.settings.get("replicates") or 0)
+
+
+def _age(run: Run) -> tuple[str, bool, str]:
+    """By date; what else there is decides between runs of one second."""
+    return (run.head.date, run.has_cases, run.head.to_json())
 
 
 def _place(run: Run) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from vlp_zoo.evaluation.metrics import macro
 from vlp_zoo.evaluation.results import Cases
+from vlp_zoo.evaluation.statistics import Statistic
 from vlp_zoo.leaderboard.replicates import (
     Estimate,
     Replicated,
@@ -32,10 +33,13 @@ class Tables:
         left_out: Labels that do not count on the board.
         replicates: Of the bootstrap; 0 for the values alone.
 
+    Only what gives the stored value again is used: a difference or an interval of
+    something else would stand beside a number that it does not belong to.
+
     Attributes:
         strange: Key of a run to what is wrong with its test cases.
-        disagreeing: Key of a run to how its stored headline differs from the one that
-            its cases give.
+        disagreeing: Key of a run to how a stored value differs from the one that its
+            cases give.
     """
 
     def __init__(
@@ -62,11 +66,10 @@ class Tables:
                         "its test cases are not those of the other runs"
                     )
                     continue
-                self._check(run, cases)
                 # Beside the headline only what no stored interval covers.
                 alone = len(each) == 1 and self.counts_its_own(run)
                 for metric in (headline,) if alone else run.rows:
-                    found = statistic_of(metric, cases, self.left_out)
+                    found = self._statistic(run, metric, cases)
                     if found is not None:
                         statistics[f"{run.head.key} {metric}"] = found
         patients = first.patient_ids if first else []
@@ -83,7 +86,9 @@ class Tables:
         return self._found.get(f"{run.head.key} {metric}")
 
     def value(self, run: Run, metric: str) -> float | None:
-        """A metric of a run, as stored or, for other labels, made again."""
+        """A metric of a run, as stored or, for other labels, made again; None without."""
+        if metric not in run.rows:
+            return None
         if self.counts_its_own(run):
             return run.rows[metric].value
         made = self.get(run, metric)
@@ -104,17 +109,26 @@ class Tables:
                 gaps.append(a - b)
         return combine(gaps, test=test) if gaps else None
 
-    def _check(self, run: Run, cases: Cases) -> None:
-        statistic = statistic_of(self.headline, cases, tuple(run.head.undefined))
-        stored = run.head.value
-        if statistic is None or stored is None:
-            return
+    def _statistic(self, run: Run, metric: str, cases: Cases) -> Statistic | None:
+        """Over the labels of the board, if over its own it gives what is stored."""
+        own = run.head.undefined
+        stored = statistic_of(metric, cases, own)
+        if stored is None:
+            return None
         once = np.ones((len(cases.uids), 1), np.float32)
-        made = float(macro(np.atleast_2d(statistic(once)))[0])
-        if abs(made - stored) > TOLERANCE:
-            self.disagreeing[run.head.key] = (
-                f"its predictions give {made:.6f}, the stored value is {stored:.6f}"
+        made = float(macro(np.atleast_2d(stored(once)))[0])
+        value = run.rows[metric].value
+        if value is None and np.isnan(made):
+            return None
+        if value is None or not abs(made - value) <= TOLERANCE:
+            told = "none" if value is None else f"{value:.6f}"
+            self.disagreeing.setdefault(
+                run.head.key,
+                f"its predictions give a {metric} of {made:.6f}, the stored value is "
+                f"{told}: nothing is compared by them",
             )
+            return None
+        return statistic_of(metric, cases, self.left_out, own)
 
 
 def _same_cases(one: Cases, two: Cases) -> bool:

@@ -8,22 +8,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from vlp_zoo.leaderboard.boards import Board, Entry, Pair
-from vlp_zoo.leaderboard.metric_names import (
-    higher_is_better,
-    metric_title,
-    shown_first,
-)
+from vlp_zoo.leaderboard.metric_names import higher_is_better, metric_title
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported, by_source
 
 __all__ = [
-    "FLOORS",
     "NOTES",
     "board_title",
     "caption",
     "csv_text",
-    "floor_kinds",
     "markdown",
+    "marks",
     "number",
     "percent",
     "spelt",
@@ -68,16 +63,6 @@ NOTES = (
 )
 
 
-FLOORS = {True: "minus random init", False: "minus pixels"}
-"""Heads of the columns of differences, by `Gap.random`."""
-
-
-def floor_kinds(board: Board) -> list[bool]:
-    """Which of `FLOORS` a board has, random copies first."""
-    held = {gap.random for entry in board.entries for gap in entry.gaps}
-    return sorted(held, reverse=True)
-
-
 def number(value: float | None, *, sign: bool = False, digits: int = 3) -> str:
     """``0.812``, ``+0.020``, or ``n/a``."""
     if value is None:
@@ -106,14 +91,25 @@ def board_title(board: Board) -> str:
     title = f"{row.task}: {row.protocol}"
     if row.n_train:
         title += f", {percent(row.fraction)} of labels"
+    found = marks(board)
+    return f"{title} ({'; '.join(found)})" if found else title
+
+
+def marks(board: Board) -> list[str]:
+    """What tells a board from others of its task, preset and share of labels."""
     drawn = sorted({seed for entry in board.entries for seed in entry.seeds})
-    marks = []
-    if row.fraction < 1:
+    found = []
+    if board.shared.fraction < 1:
         word = "draw" if len(drawn) == 1 else "draws"
-        marks.append(f"{word} {', '.join(map(str, drawn))}")
+        found.append(f"{word} {', '.join(map(str, drawn))}")
     if board.left_out and (counted := _counted(board)):
-        marks.append(f"{counted} labels")
-    return f"{title} ({'; '.join(marks)})" if marks else title
+        found.append(f"{counted} labels")
+    found += [f"{name} {_short(value)}" for name, value in board.apart.items()]
+    return found
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 24 else f"{text[:23]}…"
 
 
 def percent(fraction: float) -> str:
@@ -129,11 +125,11 @@ def caption(board: Board) -> list[str]:
         + (f"; training cases: {_span(board)}" if row.n_train else "")
         + (f"; {counted} labels count" if (counted := _counted(board)) else "")
     ]
-    seeds = {entry.seeds for entry in board.encoders}
+    seeds = {entry.seeds for entry in board.entries}
     if len(seeds) > 1:
         lines.append(
-            "not all encoders have the same draws: their means are not over the same "
-            "training patients"
+            "not all rows have the same draws: their means are not over the same "
+            "training patients, and differences are over the draws that two rows share"
         )
     if "chance" in row.details:
         lines.append(f"chance: {number(float(row.details['chance']))}")
@@ -143,6 +139,9 @@ def caption(board: Board) -> list[str]:
     if board.left_out:
         left_out = "; ".join(f"{k} ({v})" for k, v in sorted(board.left_out.items()))
         lines.append(f"left out: {left_out}")
+    if board.apart:
+        differing = ", ".join(f"{name} {value}" for name, value in board.apart.items())
+        lines.append(f"set apart from tables of the same preset by: {differing}")
     return lines
 
 
@@ -210,26 +209,24 @@ def _table(board: Board) -> Iterator[str]:
     yield from (f"{_cell(line)}." for line in caption(board))
     yield ""
     yield from _ranks(board)
-    rest = [m for m in board.metrics[1:] if m not in shown_first(board.metrics)]
-    if rest:
+    if set(board.metrics[1:]) - set(board.shown):
         yield from _folded("All metrics", _metrics(board))
     if board.pairs:
         yield from _folded("Paired differences between encoders", _differences(board))
 
 
 def _ranks(board: Board) -> Iterator[str]:
-    others = shown_first(board.metrics)
-    kinds = floor_kinds(board)
+    others = board.shown
     flagged = any(entry.flags for entry in board.entries)
     yield from _head(
         [
             *("encoder", metric_title(board.headline)),
-            *(FLOORS[kind] for kind in kinds),
+            *(f"minus {kind}" for kind in board.kinds),
             *(*map(metric_title, others), "draws", *(["flags"] if flagged else [])),
         ]
     )
     for entry in board.entries:
-        gaps = {gap.random: gap.estimate for gap in reversed(entry.gaps)}
+        gaps = [entry.gap(kind) for kind in board.kinds]
         score = spelt(entry.scores.get(board.headline))
         if entry.name in board.unbeaten:
             score = f"**{score}**"
@@ -237,7 +234,7 @@ def _ranks(board: Board) -> Iterator[str]:
             [
                 _named(entry),
                 score,
-                *(spelt(gaps.get(kind), sign=True) for kind in kinds),
+                *(spelt(gap.estimate, sign=True) if gap else "" for gap in gaps),
                 *(_plain(entry, metric) for metric in others),
                 str(len(entry.runs)),
                 *([", ".join(entry.flags)] if flagged else []),
@@ -350,7 +347,8 @@ def _counted(board: Board) -> str:
     row = board.shared
     if not row.per_label:
         return ""
-    return f"{len(row.per_label) - len(board.left_out)} of {len(row.per_label)}"
+    labels = {*row.per_label, *board.left_out}
+    return f"{len(labels) - len(board.left_out)} of {len(labels)}"
 
 
 def _cell(text: str) -> str:
