@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit smoke bench test test-slow check format lock build clean
+.PHONY: help setup fit smoke bench test test-real test-slow check format lock build clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,8 +31,11 @@ bench: setup  ## train all methods on drawn chests and write the leaderboard
 test: setup  ## fast test suite and doctests
 	$(BIN)/python -m pytest -q -n 2
 
-test-slow: setup  ## the tests that take minutes
-	$(BIN)/python -m pytest -q -m slow
+test-real: setup  ## train and evaluate on the small real sets, minutes
+	$(BIN)/python -m pytest -q -m real tests
+
+test-slow: setup  ## all tests that take minutes
+	$(BIN)/python -m pytest -q -m "slow or real" tests
 
 check: setup  ## lint, formatting, types, import contracts, spelling
 	$(BIN)/ruff check .

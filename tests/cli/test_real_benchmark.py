@@ -1,0 +1,248 @@
+"""Real images from training to evaluation: encoders made here, above their floors.
+
+Bounds are the floors themselves: an interval of a paired difference above 0, or of a
+value above chance. Where the encoder is not shown to be above its untrained network,
+only what is true is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.conftest import require_shared
+from vlp_zoo.cli import main
+from vlp_zoo.evaluation.results import Result, ResultStore
+from vlp_zoo.files import write_whole
+
+pytestmark = pytest.mark.real
+
+QUICK = {
+    "linear-masks": "{protocol: segmentation, settings: {decoder: linear, size: 0, "
+    "steps: [150, 150, 150], learning_rate: 1.0e-2, weight_decay: 0.0, evaluations: 3, "
+    "augment: none}}",
+    "boxes": "{protocol: detection, settings: {frozen: false, size: 0, width: 64, "
+    "convolutions: 1, epochs: [12, 12], batch_size: 8, learning_rates: [1.0e-3], "
+    "evaluations: 3, augment: none}}",
+}
+"""Presets as a user would write them, for a minute of a small machine."""
+
+SPLIT = {"val_fraction": 0.06, "test_fraction": 0.34}
+"""Of training and of evaluation on the same people: a patient's side hangs on the id."""
+
+OTHERS = {"val_fraction": 0.2, "test_fraction": 0.4}
+"""Of images of people whom the encoder never saw."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where tables, presets, runs and results go."""
+    found = tmp_path_factory.mktemp("real")
+    for name, text in QUICK.items():
+        write_whole(found / f"{name}.yaml", f"{text}\n")
+    return found
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_cache(folder: Path) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLPZOO_CACHE", str(folder / "cache"))
+        yield
+
+
+def trained(folder: Path, name: str, table: Path, epochs: int, *more: str) -> Path:
+    """A CLIP with the demo's network, trained on the pairs of a table."""
+    flags = {
+        "config": "demo/clip",
+        "data": "pairs",
+        "data.path": table,
+        "data.batch_size": 32,
+        "data.num_workers": 1,
+        "data.keep_studies": 4000,
+        **{f"data.{key}": value for key, value in SPLIT.items()},
+        "trainer.max_epochs": epochs,
+        "evaluate": "[]",
+        "out": folder / name,
+    }
+    words = [f"--{key}={value}" for key, value in flags.items()]
+    assert main(["fit", *words, *more]) == 0
+    (run,) = {path.parent for path in (folder / name).rglob("encoder.safetensors")}
+    return run
+
+
+def evaluated(
+    folder: Path,
+    encoder: Path,
+    name: str,
+    table: Path,
+    presets: Sequence[str],
+    split: Mapping[str, float] = SPLIT,
+) -> dict[str, dict[str, Result]]:
+    """Preset to the headline of each encoder and floor, and to differences.
+
+    Differences stand under ``minus`` and the name of the floor.
+    """
+    options = {"root": str(table), **split, "colour": "fundus" in name}
+    task = {"name": name, "data": "pairs", "options": options, "presets": presets}
+    suite = folder / f"{name}.suite.yaml"
+    write_whole(suite, json.dumps({"summary": name, "tasks": [task]}))
+    out = folder / f"{name}.results"
+    words = ["bench", f"--encoder=mine={encoder}", f"--suite={suite}", f"--out={out}"]
+    assert main([*words, "--num-workers=0"]) == 0
+    found: dict[str, dict[str, Result]] = {}
+    for row in ResultStore(out).read():
+        rows = found.setdefault(row.protocol, {})
+        if row.baseline is not None:
+            rows[f"minus {row.baseline_name}"] = row
+        else:
+            rows.setdefault(row.encoder, row)
+    return found
+
+
+def table_of(folder: Path, name: str, rows: list[dict[str, Any]]) -> Path:
+    """A table of one's own."""
+    path = folder / f"{name}.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+def masks_of(pack: str, structure: str, folder: Path, **only: str) -> Path:
+    """Images of a pack with the masks of one structure."""
+    root = require_shared("realdata", pack)
+    masks = pd.read_csv(root / "masks.csv", dtype=str)
+    masks = masks[masks["class_name"] == structure]
+    of = dict(zip(masks["image"], masks["mask"], strict=True))
+    images = pd.read_csv(root / "images.csv", dtype=str)
+    for column, value in only.items():
+        images = images[images[column] == value]
+    rows = [
+        {
+            "image": root / image,
+            "patient_id": patient,
+            "masks": json.dumps({structure: str(root / of[image])}),
+        }
+        for image, patient in zip(images["image"], images["patient_id"], strict=True)
+        if image in of
+    ]
+    assert len(rows) > 40
+    return table_of(folder, f"{pack} {structure}", rows)
+
+
+# Chest radiographs ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reports() -> Path:
+    return require_shared("realdata", "cxr_text", "pairs.csv")
+
+
+@pytest.fixture(scope="module")
+def chest(folder: Path, reports: Path) -> Path:
+    return trained(folder, "chest", reports, 12, "--data.views=[FRONTAL]")
+
+
+@pytest.fixture(scope="module")
+def findings(folder: Path, chest: Path, reports: Path) -> dict[str, dict[str, Result]]:
+    return evaluated(
+        folder, chest, "findings", reports, ["vlp-linear", "vlp-knn", "vlp-retrieval"]
+    )
+
+
+def test_a_probe_beats_the_untrained_network(
+    findings: dict[str, dict[str, Result]],
+) -> None:
+    rows = findings["vlp-linear"]
+    assert (rows["minus random init of mine"].low or -1) > 0
+    assert (rows["mine"].low or 0) > 0.6
+    assert rows["mine"].n > 500
+    assert (findings["vlp-knn"]["minus random init of mine"].low or -1) > 0
+
+
+def test_retrieval_is_above_chance(findings: dict[str, dict[str, Result]]) -> None:
+    row = findings["vlp-retrieval"]["mine"]
+    assert row.metric == "i2t_recall@10"
+    assert (row.low or 0) > row.details["chance"] > 0
+
+
+def test_lungs_are_marked_by_a_linear_layer(folder: Path, chest: Path) -> None:
+    table = masks_of("cxr_masks", "lungs_v7", folder)
+    preset = str(folder / "linear-masks.yaml")
+    found = evaluated(folder, chest, "lungs", table, [preset], OTHERS)
+    (rows,) = found.values()
+    assert (rows["minus random init of mine"].low or -1) > 0
+    assert (rows["minus pixels"].low or -1) > 0
+    assert rows["prevalence"].value == 0
+    assert (rows["mine"].low or 0) > 0.5
+
+
+def test_lungs_are_boxed(folder: Path, chest: Path) -> None:
+    root = require_shared("realdata", "cxr_notes")
+    boxes: dict[str, list[dict[str, Any]]] = {}
+    for row in pd.read_csv(root / "lung_boxes.csv").to_dict("records"):
+        corners = [row["x"], row["y"], row["x"] + row["w"], row["y"] + row["h"]]
+        box = {"name": row["class_name"], "kind": "lesion", "xyxy": corners}
+        boxes.setdefault(row["image"], []).append(box)
+    notes = pd.read_csv(root / "notes.csv", dtype=str)
+    rows = [
+        {
+            "image": root / image,
+            "patient_id": patient,
+            "boxes": json.dumps(boxes.get(image, [])),
+        }
+        for image, patient in zip(notes["image"], notes["patient_id"], strict=True)
+    ]
+    table = table_of(folder, "boxes", rows)
+    preset = str(folder / "boxes.yaml")
+    found = evaluated(folder, chest, "boxes", table, [preset], OTHERS)
+    (values,) = found.values()
+    # Level with its untrained network: for two large boxes that is as good a start.
+    assert (values["minus pixels"].low or -1) > 0
+    assert (values["mine"].low or 0) > 0.35
+
+
+# Fundus photographs -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def eyes(folder: Path) -> Path:
+    """Photographs with their diagnoses as labels, and in words made from the labels."""
+    path = require_shared("realdata", "fundus_cls", "labels.csv")
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows["image"] = [str(path.parent / name) for name in rows["image"]]
+    rows["report"] = rows.pop("label_text")
+    rows.to_csv(folder / "eyes.csv", index=False)
+    return folder / "eyes.csv"
+
+
+@pytest.fixture(scope="module")
+def fundus(folder: Path, eyes: Path) -> Path:
+    return trained(
+        *(folder, "fundus", eyes, 30),
+        *("--data.report_column=report", "--data.colour=true"),
+    )
+
+
+def test_diseases_of_the_eye_are_told_apart(
+    folder: Path, fundus: Path, eyes: Path
+) -> None:
+    presets = ["vlp-linear", "vlp-knn"]
+    found = evaluated(folder, fundus, "fundus labels", eyes, presets)
+    for rows in found.values():
+        assert (rows["mine"].low or 0) > 0.6
+        # Minutes on a few hundred photographs: not shown to be above its untrained
+        # network, which knows colours too.
+        assert (rows["minus pixels"].low or -1) > 0
+
+
+def test_the_optic_disc_is_marked(folder: Path, fundus: Path) -> None:
+    table = masks_of("fundus_seg", "optic_disc", folder, source="IDRiD")
+    preset = str(folder / "linear-masks.yaml")
+    (rows,) = evaluated(folder, fundus, "fundus disc", table, [preset]).values()
+    assert rows["prevalence"].value == 0
+    assert (rows["minus random init of mine"].low or -1) > 0
+    assert (rows["minus pixels"].low or -1) > 0
