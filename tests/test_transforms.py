@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.transforms import (
     CropGeometry,
     centre_crop,
+    planes,
     random_resized_crop,
     resize,
 )
@@ -132,3 +133,30 @@ def test_centre_crop_is_central_and_refuses_small_images() -> None:
     assert np.array_equal(centre_crop(image, 20), image[10:30, 20:40])
     with pytest.raises(ConfigError, match="60 x 40"):
         centre_crop(image, 50)
+
+
+def test_colour_is_cropped_resized_and_padded_channel_by_channel() -> None:
+    colour = np.stack([ramp(50, 70), ramp(50, 70)[::-1], ramp(50, 70)[:, ::-1]], axis=2)
+    for size in (32, 90):
+        crops = [
+            random_resized_crop(image, np.random.default_rng(3), size, flip=0.5)[0]
+            for image in (colour, *colour.transpose(2, 0, 1))
+        ]
+        fits = [
+            resize(image, size, keep_aspect=True, pad=True)
+            for image in (colour, *colour.transpose(2, 0, 1))
+        ]
+        for whole, *channels in (crops, fits):
+            assert whole.shape == (size, size, 3)
+            # cv2 may round an interpolated value otherwise for three channels.
+            apart = planes(whole).astype(int) - np.stack(channels)
+            assert np.abs(apart).max() <= 1
+    assert np.array_equal(
+        centre_crop(colour, 20)[..., 1], centre_crop(colour[..., 1], 20)
+    )
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 4), (4, 4, 1), (4,), (2, 4, 4, 3)])
+def test_planes_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataRejectedError, match="H, W, 3"):
+        planes(np.zeros(shape, np.uint8))

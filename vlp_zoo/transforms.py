@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.types import Box
 
 __all__ = [
@@ -102,12 +102,21 @@ class CropGeometry:
 def planes(image: Grey) -> Grey:
     """Channels first, as batches have them: (H, W) to (1, H, W), (H, W, 3) to (3, H, W).
 
+    Raises:
+        DataRejectedError: If the image is neither grey nor of three colours.
+
     Example:
         >>> planes(np.zeros((4, 5, 3), np.uint8)).shape
         (3, 4, 5)
     """
     if image.ndim == 2:
         return image[None]
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise DataRejectedError(
+            "an image of shape (H, W), or (H, W, 3) in colour",
+            f"shape {image.shape}",
+            "let the source drop alpha and single channels, as vlp_zoo.pixels does",
+        )
     return np.ascontiguousarray(image.transpose(2, 0, 1))
 
 

@@ -318,6 +318,17 @@ def test_every_encoder_of_maps_can_carry_the_head(
     assert bool(moved) == (not frozen and name != "pixels")
 
 
+def test_grey_and_colour_share_a_batch() -> None:
+    learner = Detector(encoder(), ["square"], Detect(**QUICK))
+    grey, colour = SquareSource("train", 2).studies
+    colour = replace(colour, image=np.repeat(colour.image[..., None], 3, 2))
+    drawn = learner.make_transform(True)
+    rng = np.random.default_rng(0)
+    batch = learner.collate([drawn(study, rng) for study in (grey, colour)])
+    assert batch["image"].shape[:2] == (2, 3)
+    assert len(batch["boxes"]) == 2
+
+
 def test_names_that_were_never_learnt_are_named_and_left_out() -> None:
     task = task_of(train=16)
     sources = {**task.splits, "test": SquareSource("test", 24, name="circle")}

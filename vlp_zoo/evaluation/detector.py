@@ -32,6 +32,7 @@ from vlp_zoo.evaluation.classifier import layer_decay_groups
 from vlp_zoo.evaluation.decoders import DenseEncoder
 from vlp_zoo.evaluation.learner import Learner
 from vlp_zoo.gather import exchanging
+from vlp_zoo.loading import collate_examples
 from vlp_zoo.types import Box, Example, Study, Transform
 
 if TYPE_CHECKING:
@@ -97,12 +98,9 @@ class Detector(Learner):
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Images become one tensor, the rest lists: boxes differ in number."""
-        return {
-            name: torch.stack([e[name] for e in examples])
-            if name == "image"
-            else [e[name] for e in examples]
-            for name in examples[0]
-        }
+        images = collate_examples([{"image": e["image"]} for e in examples])
+        rest = {k: [e[k] for e in examples] for k in examples[0] if k != "image"}
+        return {**images, **rest}
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Head at the full rate, encoder with layer decay, no decay of vectors."""

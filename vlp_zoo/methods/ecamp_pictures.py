@@ -45,7 +45,7 @@ def draw_pass(module: ECAMP, run: Pass) -> dict[str, Tensor]:
         run: Result of ``module.run``.
 
     Returns:
-        ``input``, ``masked_input`` (hidden patches at the mean grey),
+        ``input``, ``masked_input`` (hidden patches at the mean colour),
         ``reconstruction`` (hidden patches filled in) and ``super_resolution`` (all of
         the doubled image), each (3, H, B*W) in 0..1.
     """

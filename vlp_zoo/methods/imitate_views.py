@@ -62,7 +62,7 @@ def cut_border(image: Grey) -> Grey:
     """The bounding box of the pixels above 0, stretched to 0..255.
 
     Args:
-        image: uint8 (H, W) or (H, W, 3).
+        image: uint8 (H, W), or (H, W, 3), whose channels are stretched alike.
 
     Returns:
         uint8; the image itself if it is black, and unstretched if it is of one value.
@@ -94,7 +94,7 @@ class Variation:
         rotation: Largest angle in degrees, either way.
         perspective: Chance of a perspective distortion.
         distortion: Its strength: how far corners move, over half the side.
-        autocontrast: Chance of stretching grey values to 0..255.
+        autocontrast: Chance of stretching values to 0..255, channels alike.
     """
 
     margin: float = 256 / 224

@@ -215,7 +215,10 @@ class MAE(VLPModule[MAEBatch]):
         return Reconstruction(mask, latent, self.decoder(latent, mask.restore_ids))
 
     def target(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels of all patches (B, P, p*p, 1 or 3), and what standardised them."""
+        """Pixels of all patches (B, P, p*p, 1 or 3), and what standardised them.
+
+        Mean and deviation are those of a patch, one for its channels together.
+        """
         patches = patchify(images, self.image_encoder.patch_size)
         pixels = patches.flatten(1, 2).flatten(3).transpose(2, 3)
         if not self.norm_pix:

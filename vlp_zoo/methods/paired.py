@@ -205,6 +205,7 @@ class PairedTransform:
         if not self.jitter:
             return pixels
         contrast, brightness = 1 + rng.uniform(-self.jitter, self.jitter, 2)
+        # One curve for all channels, so that none drifts against the others.
         levels = np.arange(256, dtype=np.float32) * brightness
         middle = float(pixels.mean()) * brightness
         levels = (levels - middle) * contrast + middle

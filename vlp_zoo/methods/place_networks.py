@@ -263,24 +263,27 @@ def _gram(vectors: Tensor) -> Tensor:
 
 
 def pixel_patches(images: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Grey pixels of the patches, standardised over the image.
+    """Pixels of the patches, standardised over the image.
+
+    Each channel loses its mean; all are divided by the mean of their deviations, so
+    that a faint channel stays faint. Three equal channels vary together as one does.
 
     Args:
-        images: (B, 1, S, S) uint8 or float.
+        images: (B, 1 or 3, S, S) uint8 or float.
         grid: Rows and columns; the image is resized where S is no multiple of them.
 
     Returns:
-        (B, P, q) float32.
+        (B, P, q) float32, q the pixels of a patch in all channels.
     """
-    pixels = images[:, :1].float()
+    pixels = images.float()
     side = math.ceil(images.shape[-1] / grid[0])
     size = (grid[0] * side, grid[1] * side)
     if pixels.shape[-2:] != size:
         pixels = functional.interpolate(
             pixels, size, mode="bilinear", align_corners=False, antialias=True
         )
-    deviation, mean = torch.std_mean(pixels, (1, 2, 3), correction=0, keepdim=True)
-    pixels = (pixels - mean) / (deviation + 1e-6)
+    deviation, mean = torch.std_mean(pixels, (2, 3), correction=0, keepdim=True)
+    pixels = (pixels - mean) / (deviation.mean(1, keepdim=True) + 1e-6)
     patches: Tensor = patchify(pixels, side).flatten(1, 2).flatten(2)
     return patches
 

@@ -92,12 +92,14 @@ def _wrap(text: str, width: int = 27, lines: int = 2) -> str:
 
 
 def _overlay(pixels: np.ndarray, attention: Tensor) -> np.ndarray:
-    """The image with attention in red: uint8 (TILE, TILE, 3), like the image."""
+    """The lightness of an image, attention in red: uint8 (TILE, TILE, 3), like it."""
     heat = functional.interpolate(
         attention[None, None].float().cpu(), (TILE, TILE), mode="bilinear"
     )[0, 0]
     heat = heat / heat.max().clamp(min=1e-12)
-    colour = torch.from_numpy(pixels).float() * 0.7
+    # A red map could not be read on the red of a fundus.
+    light = torch.from_numpy(pixels).float().mean(2, keepdim=True)
+    colour = light.repeat(1, 1, 3) * 0.7
     colour[..., 0] += heat * (255 - colour[..., 0])
     return np.asarray(colour.byte().numpy(), np.uint8)
 
