@@ -98,6 +98,8 @@ def main() -> int:
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side")
     options = parser.parse_args()
+    if options.jobs < 1:
+        parser.error("--jobs: 1 or more")
     # Networks this small gain more from a core each than from all cores together.
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
     with ThreadPoolExecutor(options.jobs) as pool:

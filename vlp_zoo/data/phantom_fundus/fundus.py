@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -163,7 +163,7 @@ class PhantomFundusSource:
             study_id=self.study_ids[index],
             image=drawing.image,
             report=written.report,
-            labels=_row(states),
+            labels=self._label_row(facts),
             boxes=drawing.boxes,
             masks=drawing.masks,
             facts={
@@ -192,7 +192,7 @@ class PhantomFundusSource:
     def labels(self) -> npt.NDArray[np.float32]:
         """(N, 15) float32: 1 present, 0 absent, NaN uncertain; made when first read."""
         if self._labels is None:
-            rows = [_row(label_states(facts)) for facts in self._all_facts()]
+            rows = [self._label_row(facts) for facts in self._all_facts()]
             self._labels = np.stack(rows)
         return self._labels
 
@@ -220,6 +220,9 @@ class PhantomFundusSource:
         study, eye = self._images[index]
         key = (int(self._patient[study]), int(self._number[study]), EYES.index(eye))
         return Camera.draw(np.random.default_rng((self.seed, 206, *key)))
+
+    def _label_row(self, facts: EyeFacts) -> npt.NDArray[np.float32]:
+        return _row(label_states(facts))
 
     def _all_facts(self) -> Iterator[EyeFacts]:
         history: list[dict[str, EyeFacts]] = []
@@ -257,20 +260,8 @@ class PhantomFundusGrades(PhantomFundusSource):
 
     label_names: tuple[str, ...] = GRADES
 
-    def __getitem__(self, index: int) -> Study:
-        study = super().__getitem__(index)
-        return replace(study, labels=_GRADES[study.facts["dr_grade"]])
-
-    @property
-    def labels(self) -> npt.NDArray[np.float32]:
-        """(N, 5) float32: no grade is uncertain."""
-        if self._labels is None:
-            self._labels = _GRADES[[facts.dr_grade for facts in self._all_facts()]]
-        return self._labels
-
-    @labels.setter
-    def labels(self, values: npt.NDArray[np.float32]) -> None:
-        self._labels = values
+    def _label_row(self, facts: EyeFacts) -> npt.NDArray[np.float32]:
+        return np.asarray(_GRADES[facts.dr_grade])
 
 
 _GRADES = np.eye(len(GRADES), dtype=np.float32)
