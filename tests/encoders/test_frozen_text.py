@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from vlp_zoo.encoders.frozen_text import (
@@ -81,6 +82,17 @@ def test_the_same_corpus_gives_the_same_encoder_once() -> None:
     restored = frozen_text_from_state(first.state())
     assert restored.fingerprint == first.fingerprint
     assert torch.equal(restored.encode(REPORTS), first.encode(REPORTS))
+
+
+def test_the_number_of_threads_does_not_matter() -> None:
+    rng = np.random.default_rng(0)
+    words = [f"word{i}" for i in range(800)]
+    corpus = [" ".join(rng.choice(words, 12)) for _ in range(2000)]
+    prints = set()
+    for threads in (1, 2):
+        with threadpool_limits(threads, "blas"):
+            prints.add(CorpusText.learn(corpus, 128).fingerprint)
+    assert len(prints) == 1
 
 
 def test_unknown_and_empty_texts_have_a_vector() -> None:

@@ -69,6 +69,8 @@ class CorpusText(FrozenText):
     def learn(cls, corpus: Iterable[str], width: int = 128) -> CorpusText:
         """Learn terms and directions; the same corpus gives the same encoder.
 
+        So it does with any number of threads, on one kind of CPU.
+
         Args:
             corpus: Reports.
             width: D; directions that a small corpus lacks are zero.
@@ -78,6 +80,7 @@ class CorpusText(FrozenText):
         """
         from scipy.sparse import csr_matrix
         from sklearn.utils.extmath import randomized_svd
+        from threadpoolctl import threadpool_limits
 
         counts = [Counter(_terms(text)) for text in corpus]
         frequency = Counter(term for row in counts for term in row)
@@ -102,7 +105,10 @@ class CorpusText(FrozenText):
             shape=(len(rows), len(terms)),
         )
         rank = min(width, *matrix.shape)
-        _, _, found = randomized_svd(matrix, rank, n_iter=7, random_state=0)
+        # Several threads add in another order, and what is learnt here is kept for all
+        # later runs: it must not hang on how many the first one had.
+        with threadpool_limits(1, "blas"):
+            _, _, found = randomized_svd(matrix, rank, n_iter=7, random_state=0)
         components = np.zeros((len(terms), width))
         components[:, :rank] = found.T
         return cls(terms, torch.from_numpy(weights), torch.from_numpy(components))

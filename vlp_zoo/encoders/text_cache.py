@@ -23,7 +23,7 @@ from vlp_zoo.files import cache_folder, write_whole
 
 __all__ = ["CACHE_FORMAT", "FrozenText"]
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 """Raised when the same texts would give other vectors."""
 
 SHARD = 2048
