@@ -85,7 +85,8 @@ def test_shared_images_are_found_through_the_data_sets_between(tmp_path: Path) -
     sources = {spec: sources_of(spec) for spec in specs}
     candidates = candidates_of(specs, Extraction(), sources=sources)
     first, second = seen_lines(candidates, task)
-    assert "mine.safetensors has seen images of nih14 (covidx > rsna > nih14" in first
+    seen = "mine.safetensors: images of nih14 seen in pre-training"
+    assert f"{seen} (covidx > rsna > nih14" in first
     assert "siim > nih14" in second
 
 

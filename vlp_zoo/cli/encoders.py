@@ -106,21 +106,21 @@ def seen_lines(candidates: Sequence[Candidate], task: Task) -> list[str]:
         candidates: As of `vlp_zoo.evaluation.suite.candidates_of`.
         task: The task.
     """
-    lines = []
+    known: dict[str, list[str]] = {}
     for candidate in candidates:
         for found in candidate.seen(task):
-            who = f"warning: {task.name}: {candidate.subject.name}"
             if len(found.chain) == 1:
-                lines.append(
-                    f"{who} was pre-trained on {found.source} itself: unseen only if "
-                    "the test patients were held out there too"
+                what = (
+                    f"pre-trained on {found.source} itself: unseen only if the test "
+                    "patients were held out there too"
                 )
-                continue
-            surely = (
-                "has seen images of" if found.certain else "may have seen images of"
-            )
-            lines.append(
-                f"{who} {surely} {found.dataset} ({' > '.join(found.chain)}: "
-                f"{found.mechanism})"
-            )
-    return lines
+            else:
+                surely = "seen" if found.certain else "may have been seen"
+                what = (
+                    f"images of {found.dataset} {surely} in pre-training "
+                    f"({' > '.join(found.chain)}: {found.mechanism})"
+                )
+            known.setdefault(what, []).append(candidate.subject.name)
+    return [
+        f"warning: {task.name}: {', '.join(who)}: {what}" for what, who in known.items()
+    ]

@@ -15,6 +15,7 @@ from torch.nn import functional
 from vlp_zoo.augment import Augment
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.encoder_input import EachOnce, encoder_input
 from vlp_zoo.evaluation.learner import Learner
 from vlp_zoo.losses import rank_mean
 from vlp_zoo.types import Example, Study, Transform
@@ -79,21 +80,22 @@ class Classifier(Learner):
         self.encoder = copy.deepcopy(encoder)
         self.encoder.requires_grad_(not recipe.frozen)
         self.preprocessing = dict(cast(Any, encoder).preprocessing)
+        if recipe.norm:
+            mean, std = recipe.norm
+            self.preprocessing |= {"mean": [mean], "std": [std]}
         self.recipe = recipe
+        same = recipe.frozen and recipe.augment == "none"
+        self.each_once = EachOnce() if same else None
         with torch.no_grad():
             side = int(self.preprocessing["image_size"])
-            blank = torch.zeros(1, self._channels, side, side)
-            width = int(self.encoder.eval()(blank).pooled.shape[1])
+            self.encoder.eval()
+            width = int(self._pooled(torch.zeros(1, 1, side, side))[0].shape[1])
         self.norm = nn.LayerNorm(width) if recipe.head == "norm-linear" else None
         self.head = nn.Linear(width, labels)
         if self.norm is not None:
             # Small, so that the first steps do not shake the encoder (as in MRM).
             nn.init.trunc_normal_(self.head.weight, std=2e-5)
             nn.init.zeros_(self.head.bias)
-
-    @property
-    def _channels(self) -> int:
-        return int(self.preprocessing.get("channels", 3))
 
     def train(self, mode: bool = True) -> Classifier:
         """A frozen encoder stays as it is, its batch statistics too."""
@@ -136,21 +138,19 @@ class Classifier(Learner):
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (B, 1 or 3, S, S) to logits (B, K)."""
-        pixels = images.float() / 255
-        if pixels.shape[1] != self._channels or self.recipe.grey:
-            pixels = pixels.mean(1, keepdim=True).expand(-1, self._channels, -1, -1)
-        mean, std = self.recipe.norm or (
-            self.preprocessing["mean"],
-            self.preprocessing["std"],
-        )
-        shift, scale = (
-            pixels.new_tensor(each if isinstance(each, list | tuple) else [each])
-            for each in (mean, std)
-        )
-        output = self.encoder((pixels - shift.view(-1, 1, 1)) / scale.view(-1, 1, 1))
-        pooled = output.pooled if self.norm is None else self.norm(output.pooled)
+        if self.each_once is None:
+            (pooled,) = self._pooled(images)
+        else:
+            (pooled,) = self.each_once(images, self._pooled)
+        if self.norm is not None:
+            pooled = self.norm(pooled)
         logits: Tensor = self.head(pooled)
         return logits
+
+    def _pooled(self, images: Tensor) -> list[Tensor]:
+        if self.recipe.grey:
+            images = images.float().mean(1, keepdim=True)
+        return [self.encoder(encoder_input(images, self.preprocessing)).pooled]
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         """Cross-entropy over the known labels of the batch."""

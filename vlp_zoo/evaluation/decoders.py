@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.encoder_input import EachOnce, encoder_input
 
 __all__ = ["DECODERS", "DenseEncoder", "has_maps", "make_decoder"]
 
@@ -46,6 +47,7 @@ class DenseEncoder(nn.Module):
         depths: Most maps that are wanted, of the last depths.
         final: Of a ViT, whose maps have one size, only the normalised last one, which
             is what protocols without maps read.
+        again: The same images will come in every epoch; frozen, each is encoded once.
 
     Attributes:
         size: Side S of the input that it got.
@@ -64,6 +66,7 @@ class DenseEncoder(nn.Module):
         frozen: bool = True,
         depths: int = LEVELS,
         final: bool = False,
+        again: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = copy.deepcopy(encoder).eval()
@@ -73,8 +76,8 @@ class DenseEncoder(nn.Module):
         self.preprocessing = dict(cast(Any, encoder).preprocessing)
         self.size, self.note = _resize(self.encoder, self.preprocessing, size)
         self.encoder.requires_grad_(not frozen)
-        self.colours = int(self.preprocessing.get("channels", 3))
-        blank = torch.zeros(1, self.colours, self.size, self.size)
+        self.each_once = EachOnce() if frozen and again else None
+        blank = torch.zeros(1, 1, self.size, self.size, dtype=torch.uint8)
         maps = self._maps(blank)
         if final and len({each.shape[-1] for each in maps}) == 1:
             self.final = True
@@ -99,18 +102,12 @@ class DenseEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """uint8 (B, 1 or 3, S, S) to maps (B, C_i, H_i, W_i), fine to coarse."""
-        pixels = images.float() / 255
-        if pixels.shape[1] != self.colours:
-            pixels = pixels.mean(1, keepdim=True).expand(-1, self.colours, -1, -1)
-        mean = pixels.new_tensor(list(self.preprocessing["mean"])).view(-1, 1, 1)
-        std = pixels.new_tensor(list(self.preprocessing["std"])).view(-1, 1, 1)
-        pixels = (pixels - mean) / std
-        if not self.frozen:
-            return self._maps(pixels)
-        with torch.no_grad():
-            return self._maps(pixels)
+        if self.each_once is None:
+            return self._maps(images)
+        return self.each_once(images, self._maps)
 
-    def _maps(self, pixels: Tensor) -> list[Tensor]:
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        pixels = encoder_input(images, self.preprocessing)
         encoder: Any = self.encoder
         if hasattr(encoder, "pyramid") and not self.final:
             return list(encoder.pyramid(pixels, self.depths).levels)

@@ -59,7 +59,12 @@ class Detector(Learner):
     ) -> None:
         super().__init__()
         self.dense = DenseEncoder(
-            encoder, protocol.size, protocol.frozen, LEVELS - 1, final=True
+            encoder,
+            protocol.size,
+            protocol.frozen,
+            LEVELS - 1,
+            final=True,
+            again=protocol.augment == "none",
         )
         self.size = self.dense.size
         self.classes = tuple(classes)
@@ -68,7 +73,7 @@ class Detector(Learner):
         neck = _SimplePyramid if self.dense.final else _FeaturePyramid
         self.neck: nn.Module = neck(self.dense.channels, width, self.dense.strides)
         with torch.no_grad():
-            blank = torch.zeros(1, 1, self.size, self.size)
+            blank = torch.zeros(1, 1, self.size, self.size, dtype=torch.uint8)
             sides = [int(m.shape[-1]) for m in self.neck(self.dense(blank))]
         # A point is responsible for boxes of 4 to 8 times its stride.
         strides = tuple((max(1, round(self.size / side)),) for side in sides)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
 from vlp_zoo.evaluation.devices import find_device, share_batches, spread
+from vlp_zoo.evaluation.encoder_input import encoder_input
 from vlp_zoo.evaluation.feature_cache import FeatureCache
 from vlp_zoo.evaluation.joint import JointEncoder
 from vlp_zoo.files import cache_folder
@@ -303,15 +304,8 @@ class Extraction:
             # A joint space takes bytes and normalises them itself.
             with self._half(images.device):
                 return cast(JointEncoder, encoder).embed_images(images).float().cpu()
-        channels = int(recipe.get("channels", 3))
-        if images.shape[1] != channels:
-            grey = images.float().mean(1, keepdim=True)
-            images = grey.expand(-1, channels, -1, -1)
-        pixels = images.float() / 255
-        mean = pixels.new_tensor(list(recipe["mean"])).view(-1, 1, 1)
-        std = pixels.new_tensor(list(recipe["std"])).view(-1, 1, 1)
         with self._half(images.device):
-            output = encoder((pixels - mean) / std)
+            output = encoder(encoder_input(images, recipe))
         if self.pooling == "mean":
             return cast(Tensor, output.tokens.float().mean(1).cpu())
         return cast(Tensor, output.pooled.float().cpu())

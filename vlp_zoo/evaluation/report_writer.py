@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.augment import Augment
+from vlp_zoo.evaluation.encoder_input import EachOnce, encoder_input
 from vlp_zoo.evaluation.learner import Batch, Learner
 from vlp_zoo.evaluation.report_decoder import ReportDecoder
 from vlp_zoo.evaluation.report_pieces import BEGIN, PAD, ReportPieces
@@ -54,9 +55,10 @@ class Writer(Learner):
         self.beams = 1
         side = int(self.preprocessing["image_size"])
         with torch.enable_grad():
-            tokens = self.encoder(torch.zeros(1, self._channels, side, side)).tokens
+            blank = torch.zeros(1, 1, side, side, dtype=torch.uint8)
+            (tokens,) = self._tokens(blank)
             if tokens.requires_grad:
-                tokens.sum().backward()
+                torch.autograd.backward(tokens.sum())
         for weight in self.encoder.parameters():
             # What no token hangs on, such as a head for the pooled vector, is not
             # trained, and several processes would wait for its gradient.
@@ -73,11 +75,9 @@ class Writer(Learner):
             feedforward=protocol.feedforward,
             dropout=protocol.dropout,
         )
+        same = protocol.frozen and protocol.augment == "none"
+        self.each_once = EachOnce() if same else None
         self.train()
-
-    @property
-    def _channels(self) -> int:
-        return int(self.preprocessing.get("channels", 3))
 
     def train(self, mode: bool = True) -> Writer:
         """A frozen encoder stays as it is, its batch statistics too."""
@@ -117,16 +117,14 @@ class Writer(Learner):
 
     def memory(self, images: Tensor) -> Tensor:
         """uint8 (B, 1 or 3, S, S) to what the decoder looks at, (B, P, W)."""
-        pixels = images.float() / 255
-        if pixels.shape[1] != self._channels:
-            pixels = pixels.mean(1, keepdim=True).expand(-1, self._channels, -1, -1)
-        mean = pixels.new_tensor(list(self.preprocessing["mean"])).view(-1, 1, 1)
-        std = pixels.new_tensor(list(self.preprocessing["std"])).view(-1, 1, 1)
-        with torch.set_grad_enabled(
-            torch.is_grad_enabled() and not self.protocol.frozen
-        ):
-            tokens = self.encoder((pixels - mean) / std).tokens
+        if self.each_once is None:
+            (tokens,) = self._tokens(images)
+        else:
+            (tokens,) = self.each_once(images, self._tokens)
         return self.decoder.memory(tokens)
+
+    def _tokens(self, images: Tensor) -> list[Tensor]:
+        return [self.encoder(encoder_input(images, self.preprocessing)).tokens]
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of the next piece; every piece of every report weighs alike.

@@ -164,7 +164,8 @@ class Segmenter(Masked):
     """
 
     def __init__(self, encoder: nn.Module, rule: MaskRule, protocol: Segment) -> None:
-        dense = DenseEncoder(encoder, protocol.size, protocol.frozen)
+        again = protocol.augment == "none"
+        dense = DenseEncoder(encoder, protocol.size, protocol.frozen, again=again)
         resize = str(dense.preprocessing.get("resize", "pad"))
         super().__init__(rule, dense.size, resize, protocol.crop_content)
         self.protocol = protocol

@@ -229,33 +229,38 @@ def evaluate_task(
     stored: dict[str, list[Result]] = {}
     for row in store.read():
         stored.setdefault(row.key, []).append(row)
+    missing = [cell for cell in cells if cell.key not in stored]
+    if len(missing) < len(cells):
+        found = len(cells) - len(missing)
+        notify(f"{task.name}: {found} of {len(cells)} runs found in {store.path}")
+    if missing:
+        task.make()
     # By identity: settings need not be hashable.
-    for protocol in {id(cell.protocol): cell.protocol for cell in cells}.values():
+    for protocol in {id(cell.protocol): cell.protocol for cell in missing}.values():
         waiting = {
             cell.candidate.subject.identity: cell.candidate
-            for cell in cells
-            if cell.protocol is protocol and cell.key not in stored
+            for cell in missing
+            if cell.protocol is protocol
         }
-        if waiting:
-            notify(f"{task.name}: {protocol.name} for {_names(list(waiting.values()))}")
-            protocol.warm(list(waiting.values()), task, extraction)
+        notify(f"{task.name}: {protocol.name} for {_names(list(waiting.values()))}")
+        protocol.warm(list(waiting.values()), task, extraction)
     failures: dict[str, VLPZooError] = {}
     results: list[Result] = []
+    done = len(cells) - len(missing)
     for cell in cells:
-        name = f"{task.name}: {cell.protocol.name}: {cell.candidate.subject.name}"
         rows = stored.get(cell.key)
         if rows is None:
+            done += 1
+            name = f"{task.name}: {_described(cell)}"
             try:
                 rows = _run(cell, task, extraction, command)
             except Exception as error:  # noqa: BLE001  # raised again at the end
                 failed = _failure(error, cell, store)
-                failures[f"{name}, {cell.protocol.fraction:.0%}"] = failed
+                failures[name] = failed
                 notify(f"{name}: FAILED: {failed.looked_for}: {failed.found}")
                 continue
             rows = stored[cell.key] = store.add(rows)
-            notify(f"{name}: {_shown(rows[0])}")
-        else:
-            notify(f"{name}: found in {store.path}")
+            notify(f"{name}: {_shown(rows[0])} ({done} of {len(cells)})")
         newest = {row.metric: row for row in rows if row.baseline is None}
         results += newest.values()
     by_identity = {c.subject.identity: c for c in candidates}
@@ -357,6 +362,14 @@ def _difference(
 
 def _names(candidates: Sequence[Candidate]) -> str:
     return ", ".join(candidate.subject.name for candidate in candidates)
+
+
+def _described(cell: Cell) -> str:
+    """Who, how, and of many runs which."""
+    words = f"{cell.protocol.name}: {cell.candidate.subject.name}"
+    if cell.protocol.fraction < 1:
+        words += f", {100 * cell.protocol.fraction:.3g}% of the labels"
+    return f"{words}, seed {cell.seed}" if cell.seed else words
 
 
 def _shown(result: Result) -> str:

@@ -104,6 +104,12 @@ class Task:
             digest.update(np.ascontiguousarray(source.labels).tobytes())
         return digest.hexdigest()
 
+    def make(self) -> None:
+        """Make studies that are kept in memory, see `Kept`."""
+        for source in self.splits.values():
+            if make := getattr(source, "make", None):
+                make()
+
     @cached_property
     def shared_patients(self) -> dict[tuple[str, str], list[str]]:
         """Patients that are in two splits, by pair of splits; empty unless legacy."""
@@ -224,11 +230,14 @@ class Selected:
         every = list(self.source.reports())
         return (every[i] for i in self.indices)
 
+    def make(self) -> None:
+        """Make studies that are kept in memory, see `Kept`."""
+        if make := getattr(self.source, "make", None):
+            make()
+
 
 class Kept(Selected):
     """All studies of a source in memory: for small sets that are costly to make.
-
-    They are made at once, so that loader processes share them.
 
     Args:
         source: Where they come from.
@@ -237,9 +246,15 @@ class Kept(Selected):
     def __init__(self, source: StudySource) -> None:
         super().__init__(source, range(len(source)))
         self.fingerprint = source.fingerprint
-        self._studies = [source[i] for i in range(len(source))]
+        self._studies: list[Study] = []
+
+    def make(self) -> None:
+        """Make them now, if they are not: loader processes started later share them."""
+        if not self._studies:
+            self._studies = [self.source[i] for i in range(len(self.source))]
 
     def __getitem__(self, index: int) -> Study:
+        self.make()
         return self._studies[index]
 
 
