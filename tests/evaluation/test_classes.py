@@ -31,7 +31,7 @@ from vlp_zoo.evaluation.subject import subject_of
 from vlp_zoo.evaluation.suite import candidates_of, evaluate_task
 from vlp_zoo.evaluation.table import result_tables, verdicts
 from vlp_zoo.evaluation.tasks import Task, crossed
-from vlp_zoo.leaderboard.replicates import statistic_of
+from vlp_zoo.leaderboard.remade import statistic_of
 
 SHARES = (0.6, 0.3, 0.1)
 

@@ -20,7 +20,7 @@ from tests.encoders.tiny_hub import save_vision
 from vlp_zoo.encoders.checkpoint import open_encoder
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.evaluation.box_cases import stored_boxes
+from vlp_zoo.evaluation.box_cases import AVERAGED, stored_boxes
 from vlp_zoo.evaluation.box_metrics import box_iou
 from vlp_zoo.evaluation.detection import Detect
 from vlp_zoo.evaluation.detector import Detector, lesions_of
@@ -33,6 +33,7 @@ from vlp_zoo.evaluation.protocol import Candidate, Outcome
 from vlp_zoo.evaluation.results import Cases, ResultStore
 from vlp_zoo.evaluation.subject import subject_of
 from vlp_zoo.evaluation.tasks import Task
+from vlp_zoo.leaderboard.remade import statistic_of
 from vlp_zoo.pixels import read_grey
 from vlp_zoo.types import Box, Report, Study
 
@@ -164,6 +165,13 @@ def test_every_number_can_be_made_again_from_what_is_stored(
     gap, _ = protocol.difference(cases, nothing, {}, 0)
     assert row.value is not None
     assert gap.value == pytest.approx(row.value)
+    once = np.ones((len(cases.uids), 1), np.float32)
+    for metric in AVERAGED:
+        remade = statistic_of(metric, cases, learnt.undefined)
+        assert remade is not None
+        assert float(remade(once).mean()) == pytest.approx(values(learnt)[metric])
+    assert statistic_of("froc_mean_sensitivity", cases, ()) is None
+    assert statistic_of("box_ap", cases, ["square"]) is None
 
 
 def test_the_legacy_number_forgives_what_is_missed() -> None:

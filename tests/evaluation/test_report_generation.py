@@ -41,6 +41,7 @@ from vlp_zoo.evaluation.subject import subject_of
 from vlp_zoo.evaluation.suite import evaluate_task
 from vlp_zoo.evaluation.table import result_tables, verdicts
 from vlp_zoo.evaluation.tasks import Task
+from vlp_zoo.leaderboard.remade import statistic_of
 from vlp_zoo.types import Report, Study
 
 SAID = (
@@ -204,6 +205,10 @@ def test_everything_can_be_computed_again_from_the_cases(learnt: Outcome) -> Non
     found = values(learnt)
     for metric, statistic in again.statistics().items():
         assert np.nanmean(statistic(once)) == pytest.approx(found[metric]), metric
+        if metric.startswith("f1"):
+            remade = statistic_of(metric, cases, learnt.undefined)
+            assert remade is not None
+            assert np.nanmean(remade(once)) == pytest.approx(found[metric]), metric
     for name, column in again.columns().items():
         assert np.array_equal(cases.columns[name], column), name
     for floor in ("random_report", "most_common_report", "other_patient"):

@@ -12,7 +12,7 @@ from vlp_zoo.evaluation.results import Cases, Result, ResultStore
 from vlp_zoo.leaderboard.boards import Board, make_boards
 from vlp_zoo.leaderboard.curves import make_curves
 from vlp_zoo.leaderboard.provenance import provenance_of
-from vlp_zoo.leaderboard.replicates import statistic_of
+from vlp_zoo.leaderboard.remade import statistic_of
 from vlp_zoo.leaderboard.runs import read_runs
 from vlp_zoo.leaderboard.text import board_title, caption, csv_text, markdown
 

@@ -32,6 +32,7 @@ from vlp_zoo.evaluation.tasks import Selected
 from vlp_zoo.types import Box, StudySource
 
 __all__ = [
+    "AVERAGED",
     "best_limit",
     "boxes_of",
     "cases_of",
@@ -45,6 +46,8 @@ __all__ = [
 
 Array = npt.NDArray[np.float64]
 
+AVERAGED = {"box_ap": COCO_IOUS, "box_ap50": (0.5,), "box_ap@[.40:.75]": RSNA_IOUS}
+"""Metric to the overlaps over which average precision is averaged."""
 IOUS = tuple(sorted({*COCO_IOUS, *RSNA_IOUS}))
 THRESHOLDS = (0.01, *(round(0.05 * i, 2) for i in range(1, 20)))
 """Of the RSNA score, tried on the validation split."""

@@ -23,6 +23,7 @@ import torch
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.box_cases import (
+    AVERAGED,
     best_limit,
     boxes_of,
     cases_of,
@@ -35,7 +36,6 @@ from vlp_zoo.evaluation.box_cases import (
 )
 from vlp_zoo.evaluation.box_metrics import (
     COCO_IOUS,
-    RSNA_IOUS,
     ImageBoxes,
     froc,
     froc_sensitivity,
@@ -296,9 +296,7 @@ class Detect(Protocol):
         curve = froc(images)
         once = np.ones((len(images), 1), np.float32)
         wanted: list[tuple[str, Statistic, dict[str, Any]]] = [
-            (self.headline, precision(matched, COCO_IOUS), {}),
-            ("box_ap50", precision(matched, (0.5,)), {}),
-            ("box_ap@[.40:.75]", precision(matched, RSNA_IOUS), {}),
+            *((name, precision(matched, ious), {}) for name, ious in AVERAGED.items()),
             (
                 "froc_mean_sensitivity",
                 in_parts(

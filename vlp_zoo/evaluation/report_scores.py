@@ -42,6 +42,7 @@ __all__ = [
     "FINDINGS",
     "SCORERS",
     "ReportScores",
+    "finding_statistics",
     "floor_texts",
     "load_scorer",
     "macro_f1",
@@ -81,15 +82,10 @@ class ReportScores:
 
     def statistics(self) -> dict[str, Statistic]:
         """Every number as a function of the case weights."""
-        five = [k for k in FIVE if k in self.used]
         found: dict[str, Statistic] = {}
         for start, counts in self.findings.items():
-            found |= {
-                f"{start}f1_14_macro": partial(macro_f1, counts, list(self.used)),
-                f"{start}f1_14_micro": partial(micro_finding_f1, counts),
-                f"{start}f1_5_macro": partial(macro_f1, counts, five),
-                f"{start}f1_5_micro": partial(micro_finding_f1, counts[:, :, FIVE]),
-            }
+            for name, statistic in finding_statistics(counts, self.used).items():
+                found[f"{start}{name}"] = statistic
         found |= {name: case_means(values) for name, values in self.means.items()}
         for n in range(1, 5):
             found[f"bleu_{n}"] = partial(_bleu, self.bleu, n)
@@ -170,6 +166,22 @@ def stated(texts: Sequence[str]) -> Labels:
     rows = [label_vector(text, FINDINGS) for text in texts]
     values = [[known.get(row[name], np.nan) for name in FINDINGS] for row in rows]  # type: ignore[arg-type]
     return np.array(values, np.float32).reshape(len(texts), len(FINDINGS))
+
+
+def finding_statistics(counts: Array, used: Sequence[int]) -> dict[str, Statistic]:
+    """F1 of all findings and of five, as functions of the case weights.
+
+    Args:
+        counts: (3, N, 14) of `vlp_zoo.evaluation.text_metrics.finding_counts`.
+        used: Findings that count in macro means.
+    """
+    five = [k for k in FIVE if k in used]
+    return {
+        "f1_14_macro": partial(macro_f1, counts, list(used)),
+        "f1_14_micro": partial(micro_finding_f1, counts),
+        "f1_5_macro": partial(macro_f1, counts, five),
+        "f1_5_micro": partial(micro_finding_f1, counts[:, :, FIVE]),
+    }
 
 
 def macro_f1(counts: Array, used: Sequence[int], weights: npt.NDArray[Any]) -> Array:

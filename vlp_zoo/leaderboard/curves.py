@@ -10,7 +10,8 @@ import numpy as np
 from vlp_zoo.evaluation.calibration import Reliability, reliability
 from vlp_zoo.evaluation.statistics import Statistic
 from vlp_zoo.leaderboard.boards import Board, Entry
-from vlp_zoo.leaderboard.replicates import Estimate, combine, replicate, statistic_of
+from vlp_zoo.leaderboard.remade import statistic_of
+from vlp_zoo.leaderboard.replicates import Estimate, combine, replicate
 
 __all__ = ["Curve", "make_curves", "pooled_reliability"]
 

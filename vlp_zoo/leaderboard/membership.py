@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vlp_zoo.evaluation.results import Result, result_key
-from vlp_zoo.leaderboard.replicates import statistic_of
+from vlp_zoo.leaderboard.remade import statistic_of
 from vlp_zoo.leaderboard.runs import OF_THE_ENCODER, Identity, Run, identity, settled
 
 __all__ = ["board_key", "defining_settings", "shared_boards", "told_apart"]

@@ -9,13 +9,8 @@ import numpy as np
 from vlp_zoo.evaluation.metrics import macro
 from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.statistics import Statistic
-from vlp_zoo.leaderboard.replicates import (
-    Estimate,
-    Replicated,
-    combine,
-    replicate,
-    statistic_of,
-)
+from vlp_zoo.leaderboard.remade import statistic_of
+from vlp_zoo.leaderboard.replicates import Estimate, Replicated, combine, replicate
 from vlp_zoo.leaderboard.runs import Identity, Run
 
 __all__ = ["Tables"]
