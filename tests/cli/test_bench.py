@@ -107,6 +107,19 @@ def test_a_dry_run_shows_the_split_and_encodes_nothing(
     assert not (tmp_path / "cache" / "features").exists()
 
 
+def test_a_dry_run_counts_the_runs_of_each_preset(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    presets = ("vlp-linear", "vlp-finetune", "vlp-seg")
+    words = ["bench", "--encoder", "random:micro", "--task", f"pairs:{table}"]
+    words += [f"--preset={name}" for name in presets]
+    words += ["--label-prefix=y_", "--fractions", "0.5", "1", "--seeds", "0", "1"]
+    assert main([*words, "--dry-run"]) == 0
+    # With all labels the solved probe has nothing to draw, a trained head has.
+    plan = "vlp-linear (3 runs), vlp-finetune (4 runs), vlp-seg left out: no masks"
+    assert plan in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

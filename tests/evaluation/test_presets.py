@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlp_zoo.cli.tasks import DRAWN
-from vlp_zoo.data import DATASETS
+from vlp_zoo.data.catalogue import card_of
 from vlp_zoo.errors import ConfigError, UnknownNameError
 from vlp_zoo.evaluation.presets import (
     preset_names,
@@ -45,9 +45,13 @@ def test_a_packaged_suite_names_what_there_is(name: str) -> None:
     suite = read_suite(name)
     assert suite.summary
     for task in suite.tasks:
-        assert task.data in {*DATASETS, *DRAWN, "mimic_cxr"}
+        given = {"labels", "reports", "boxes", "masks"}
+        if task.data not in DRAWN:
+            card = card_of(task.data)
+            given = {*card.gives}
+            assert task.options.get("split", "canonical") in {"canonical", *card.splits}
         for preset in task.presets:
-            read_preset(preset)
+            assert read_preset(preset).protocol.needs <= given, (task, preset)
 
 
 def test_known_issues_travel_with_the_protocol(tmp_path: Path) -> None:

@@ -325,16 +325,28 @@ def _note(line: str) -> None:
 def _describe(task: Task, wanted: SuiteTask, encoders: int) -> None:
     import numpy as np
 
+    from vlp_zoo.evaluation.presets import read_preset
+    from vlp_zoo.evaluation.suite import runs_of
+
     print(f"task {task.name}: split {task.split_sha256[:12]}")
     for split, source in task.splits.items():
         patients = len(set(source.patient_ids))
         print(f"  {split:<6}{len(source)} images of {patients} patients")
-    runs = sum(len(wanted.seeds) if f < 1 else 1 for f in wanted.fractions)
+    protocols = {name: read_preset(name).protocol for name in wanted.presets}
+    plans = []
+    for name, protocol in protocols.items():
+        if missing := sorted(protocol.needs - task.gives):
+            plans.append(f"{name} left out: no {' and no '.join(missing)}")
+            continue
+        runs = 1
+        if protocol.learns:
+            draws = protocol.draws_weights
+            runs = len(list(runs_of(wanted.fractions, wanted.seeds, draws)))
+        plans.append(f"{name} ({runs} run{'s' * (runs > 1)})")
     print(
-        f"  plan: {', '.join(wanted.presets)}; {runs} runs (fractions and draws) for "
-        f"each of {encoders} encoders and their floors"
+        f"  plan: {', '.join(plans)} for each of {encoders} encoders and their floors"
     )
-    if not task.label_names:
+    if not task.label_names or not any("labels" in p.needs for p in protocols.values()):
         return
     print("  label: positives / known in train, val, test")
     for k, label in enumerate(task.label_names):

@@ -34,6 +34,7 @@ __all__ = [
     "candidates_of",
     "cells_of",
     "evaluate_task",
+    "runs_of",
 ]
 
 DIFFERENCE = "macro_auroc_difference"
