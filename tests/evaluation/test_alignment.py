@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,11 +17,15 @@ from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.alignment import Retrieve, ZeroShot
 from vlp_zoo.evaluation.feature_cache import FeatureCache
 from vlp_zoo.evaluation.features import Extraction
+from vlp_zoo.evaluation.linear_probe import LinearProbe
 from vlp_zoo.evaluation.presets import read_preset
 from vlp_zoo.evaluation.protocol import Candidate, Outcome, Protocol
+from vlp_zoo.evaluation.results import ResultStore
 from vlp_zoo.evaluation.retrieval import precision_at
 from vlp_zoo.evaluation.subject import subject_of
+from vlp_zoo.evaluation.suite import candidates_of, evaluate_task
 from vlp_zoo.evaluation.tasks import Task
+from vlp_zoo.leaderboard.runs import encoder_names, identity, read_runs
 from vlp_zoo.types import Report
 
 NAMES = ("edema", "mass", "hernia")
@@ -186,3 +191,72 @@ def test_a_joint_space_gets_the_bytes_themselves() -> None:
     extraction = Extraction(progress=False, cache=FeatureCache(None))
     found = extraction.get(Bytes(), source)
     assert np.array_equal(found[0], source[0].image.ravel())
+
+
+class Inverted(BlockJoint):
+    """Says the contrary of every text, over the same image encoder."""
+
+    sha256 = "2" * 64
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        return -super().embed_texts(texts)
+
+
+def test_two_joint_spaces_over_one_image_encoder_are_two(tmp_path: Path) -> None:
+    module = StubEncoder()
+    joints: Any = {"right": BlockJoint(), "wrong": Inverted()}
+    said: list[str] = []
+    how = Extraction(progress=False, num_workers=0, cache=FeatureCache(None))
+    candidates = candidates_of(
+        ["right", "wrong"],
+        how,
+        floors=False,
+        load=lambda spec: module,
+        joints=joints,
+    )
+    results = evaluate_task(
+        candidates,
+        spoken_task(),
+        ResultStore(tmp_path),
+        how,
+        protocols=[ZeroShot(), LinearProbe(c_grid=(1.0,))],
+        replicates=20,
+        notify=said.append,
+    )
+    found = {
+        (row.encoder, row.protocol): row.value
+        for row in results
+        if row.metric == "macro_auroc"
+    }
+    assert len(found) == 3
+    right, wrong = (found[name, "vlp-zeroshot"] for name in ("right", "wrong"))
+    assert right is not None
+    assert wrong is not None
+    assert right > 0.9
+    assert wrong < 0.1
+    # Without texts there is one encoder, and it is said whose number it is.
+    assert ("right", "vlp-linear") in found
+    assert any("wrong: the same image encoder as right" in line for line in said)
+    runs = read_runs([tmp_path])
+    names = encoder_names(runs)
+    assert sorted(set(names.values())) == ["right", "wrong"]
+    assert {names[identity(run.head)] for run in runs} == {"right", "wrong"}
+
+
+def test_joint_spaces_of_equal_names_are_told_apart(tmp_path: Path) -> None:
+    how = Extraction(progress=False, num_workers=0, cache=FeatureCache(None))
+    store = ResultStore(tmp_path)
+    module, task = StubEncoder(), spoken_task()
+    joints: tuple[Any, Any] = (BlockJoint(), Inverted())
+    for joint in joints:
+        candidates = candidates_of(
+            ["mine"],
+            how,
+            floors=False,
+            load=lambda spec: module,
+            joints={"mine": joint},
+        )
+        evaluate_task(candidates, task, store, how, protocols=[ZeroShot()])
+    names = sorted(encoder_names(read_runs([tmp_path])).values())
+    assert "joint space 11111111" in names[0]
+    assert "joint space 22222222" in names[1]

@@ -290,7 +290,9 @@ class Protocol(ABC):
         subject, test = candidate.subject, task.splits["test"]
         made = provenance()
         seen = [asdict(found) for found in candidate.seen(task)]
-        shared = {"contamination": seen} if seen else {}
+        shared: dict[str, Any] = {"contamination": seen} if seen else {}
+        if self.needs_text and candidate.joint is not None:
+            shared["joint_sha256"] = candidate.joint.sha256
         return [
             Result(
                 key=self.key(candidate, task, seed),

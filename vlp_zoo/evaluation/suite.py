@@ -112,7 +112,7 @@ def candidates_of(
     Raises:
         EncoderLoadError: If an encoder cannot be loaded.
     """
-    found: dict[str, Candidate] = {}
+    found: dict[tuple[str, str], Candidate] = {}
     fresh: dict[str, Candidate] = {}
     plain: list[tuple[str, nn.Module]] = [
         (PIXELS, PixelEncoder()),
@@ -145,19 +145,22 @@ def candidates_of(
         if floors:
             # Pixels and acquisition; what the prevalence says is in the metrics.
             baselines += [floor.subject.identity for floor in others[:2]]
+        joint = (joints or {}).get(spec)
+        # One image encoder may lie under several joint spaces.
         found.setdefault(
-            subject.identity,
+            (subject.identity, joint.sha256 if joint else ""),
             Candidate(
                 subject,
                 module,
                 tuple(dict.fromkeys(baselines)),
-                (joints or {}).get(spec),
+                joint,
                 tuple((sources or {}).get(spec, ())),
             ),
         )
     if not floors:
         return list(found.values())
-    random_floors = [c for name, c in fresh.items() if name not in found]
+    taken = {identity for identity, _ in found}
+    random_floors = [c for identity, c in fresh.items() if identity not in taken]
     return [*found.values(), *random_floors, *others]
 
 
@@ -227,6 +230,15 @@ def evaluate_task(
         )
     for reason in reasons:
         notify(reason)
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        other = first.setdefault(cell.key, cell)
+        if other is not cell:
+            notify(
+                f"{task.name}: {_described(cell)}: the same image encoder as "
+                f"{other.candidate.subject.name}, which stands for both"
+            )
+    cells = list(first.values())
     stored: dict[str, list[Result]] = {}
     for row in store.read():
         stored.setdefault(row.key, []).append(row)
@@ -239,7 +251,7 @@ def evaluate_task(
     # By identity: settings need not be hashable.
     for protocol in {id(cell.protocol): cell.protocol for cell in missing}.values():
         waiting = {
-            cell.candidate.subject.identity: cell.candidate
+            id(cell.candidate): cell.candidate
             for cell in missing
             if cell.protocol is protocol
         }

@@ -14,7 +14,7 @@ from vlp_zoo.evaluation.results import SCHEMA, Cases, Result, ResultStore
 
 __all__ = ["Run", "encoder_names", "identity", "read_runs", "settled", "stale_flags"]
 
-Identity = tuple[str, str, str, str, str]
+Identity = tuple[str, str, str, str, str, str]
 
 OF_THE_ENCODER = ("preprocessing", "pooling", "precision")
 """Settings that say how an encoder was used, and not how it was measured."""
@@ -115,9 +115,13 @@ def settled(runs: Sequence[Run]) -> Run:
 
 
 def identity(row: Result) -> Identity:
-    """What makes two rows one encoder: role, weights, and how they were used."""
+    """What makes two rows one encoder: role, weights, and how they were used.
+
+    Last comes the joint space, which only rows of a text protocol have.
+    """
     used = [json.dumps(row.settings.get(n), sort_keys=True) for n in OF_THE_ENCODER]
-    return (row.role, row.encoder_sha256, used[0], used[1], used[2])
+    joint = str(row.details.get("joint_sha256", ""))
+    return (row.role, row.encoder_sha256, used[0], used[1], used[2], joint)
 
 
 def encoder_names(runs: Sequence[Run]) -> dict[Identity, str]:
@@ -131,18 +135,26 @@ def encoder_names(runs: Sequence[Run]) -> dict[Identity, str]:
         given[who] = min(given.get(who, run.head.encoder), run.head.encoder)
     names = dict(given)
     for depth in range(3):
-        taken = list(names.values())
+        taken = dict(names)
         for who, name in given.items():
-            if taken.count(names[who]) == 1:
+            if not any(
+                name == taken[who] and not _alike(who, other)
+                for other, name in taken.items()
+            ):
                 continue
-            _, sha, preprocessing, pooling, precision = who
+            _, sha, preprocessing, pooling, precision, joint = who
             marks = [
-                f"weights {sha[:8]}",
+                f"weights {sha[:8]}" + (f", joint space {joint[:8]}" if joint else ""),
                 f"pooling {json.loads(pooling)}, precision {json.loads(precision)}",
                 f"preprocessing {preprocessing}",
             ]
             names[who] = f"{name} ({', '.join(marks[: depth + 1])})"
     return names
+
+
+def _alike(one: Identity, two: Identity) -> bool:
+    """Whether they are one encoder, seen with and without its texts."""
+    return one[:-1] == two[:-1] and (not one[-1] or not two[-1] or one[-1] == two[-1])
 
 
 def stale_flags(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
