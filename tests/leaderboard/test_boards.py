@@ -20,7 +20,7 @@ from vlp_zoo.evaluation.statistics import (
     paired_interval,
 )
 from vlp_zoo.leaderboard.boards import Board, make_boards
-from vlp_zoo.leaderboard.metric_names import higher_is_better
+from vlp_zoo.leaderboard.metric_order import higher_is_better
 from vlp_zoo.leaderboard.remade import statistic_of
 from vlp_zoo.leaderboard.runs import read_runs
 from vlp_zoo.leaderboard.text import board_title, caption

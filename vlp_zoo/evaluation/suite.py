@@ -20,6 +20,7 @@ from vlp_zoo.evaluation.floors import (
 )
 from vlp_zoo.evaluation.joint import JointEncoder
 from vlp_zoo.evaluation.linear_probe import LinearProbe
+from vlp_zoo.evaluation.metric_names import metric_title
 from vlp_zoo.evaluation.protocol import Candidate, Protocol
 from vlp_zoo.evaluation.results import Result, ResultStore
 from vlp_zoo.evaluation.subject import subject_of
@@ -387,4 +388,4 @@ def _described(cell: Cell) -> str:
 
 def _shown(result: Result) -> str:
     value: Any = "undefined" if result.value is None else f"{result.value:.3f}"
-    return f"{result.metric.replace('_', ' ')} {value}"
+    return f"{metric_title(result.metric)} {value}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
+from vlp_zoo.evaluation.metric_names import metric_title
 from vlp_zoo.evaluation.results import Result
 from vlp_zoo.evaluation.suite import ACQUISITION, PIXELS
 
@@ -16,23 +17,6 @@ __all__ = ["result_tables", "verdicts"]
 RANDOM = "random init"
 OTHERS = 2
 """Metrics shown beside the headline; all are in the results."""
-ACRONYMS = frozenset(
-    (
-        "ap",
-        "ap50",
-        "auprc",
-        "auroc",
-        "cnr",
-        "mcc",
-        "ece",
-        "froc",
-        "i2t",
-        "iou",
-        "mrr",
-        "qwk",
-        "t2i",
-    )
-)
 Group = tuple[str, str, str, float, int]
 
 
@@ -64,10 +48,10 @@ def result_tables(results: Sequence[Result]) -> list[Table]:
         head, *others = _metrics(rows)
         table.add_column("encoder", overflow="fold")
         for name in (
-            f"{_title(head)} [95 %]",
+            f"{metric_title(head)} [95 %]",
             f"minus {RANDOM}",
             f"minus {PIXELS}",
-            *map(_title, others[:OTHERS]),
+            *map(metric_title, others[:OTHERS]),
         ):
             table.add_column(name, justify="right", no_wrap=True)
         headlines = [row for row in rows if row.metric == head]
@@ -152,12 +136,6 @@ def _metrics(rows: Sequence[Result]) -> list[str]:
     return list(dict.fromkeys(row.metric for row in rows if row.baseline is None))
 
 
-def _title(metric: str) -> str:
-    """``macro_auroc`` to ``macro AUROC``."""
-    words = metric.replace("_", " ").split()
-    return " ".join(w.upper() if w in ACRONYMS else w for w in words)
-
-
 def _caption(rows: Sequence[Result]) -> str:
     first = rows[0]
     text = f"test: {first.n} images of {first.n_patients} patients"
@@ -170,7 +148,9 @@ def _caption(rows: Sequence[Result]) -> str:
         text += "; classes exclude each other, the highest score is the answer"
     if "pool" in first.details:
         chance = {r.metric: r.details["chance"] for r in rows if "chance" in r.details}
-        levels = ", ".join(f"{_title(m)} {value:.3f}" for m, value in chance.items())
+        levels = ", ".join(
+            f"{metric_title(m)} {value:.3f}" for m, value in chance.items()
+        )
         text += f"; pool of {first.details['pool']}; chance: {levels}"
     issues = first.settings.get("known_issues") or []
     text += "".join(f"\nknown issue: {issue}" for issue in issues)

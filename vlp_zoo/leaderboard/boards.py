@@ -24,7 +24,7 @@ from vlp_zoo.leaderboard.membership import (
     shared_boards,
     told_apart,
 )
-from vlp_zoo.leaderboard.metric_names import higher_is_better, shown_first
+from vlp_zoo.leaderboard.metric_order import higher_is_better, shown_first
 from vlp_zoo.leaderboard.replicates import Estimate, combine
 from vlp_zoo.leaderboard.runs import Identity, Run, encoder_names, identity, stale_flags
 from vlp_zoo.leaderboard.tables import Tables

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from vlp_zoo.errors import DependencyNotFoundError
+from vlp_zoo.evaluation.metric_names import metric_title
 from vlp_zoo.leaderboard.boards import Board
 from vlp_zoo.leaderboard.curves import Curve, make_curves, pooled_reliability
 from vlp_zoo.leaderboard.groups import GroupTable, group_tables
-from vlp_zoo.leaderboard.metric_names import higher_is_better, metric_title
+from vlp_zoo.leaderboard.metric_order import higher_is_better
 from vlp_zoo.leaderboard.provenance import provenance_of
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported, by_source

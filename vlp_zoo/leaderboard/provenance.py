@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from vlp_zoo.evaluation.metric_names import metric_title
 from vlp_zoo.leaderboard.boards import Board, Entry
-from vlp_zoo.leaderboard.metric_names import metric_title
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.runs import Run
 from vlp_zoo.leaderboard.text import number, spelt

@@ -1,13 +1,11 @@
-"""What the name of a metric says: how it is spelt, and which way is better."""
+"""What the name of a metric says: which way is better, and what comes first."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from vlp_zoo.evaluation.table import ACRONYMS
-
-__all__ = ["higher_is_better", "metric_title", "shown_first"]
+__all__ = ["higher_is_better", "shown_first"]
 
 LOWER = {"brier", "distance", "ece", "error", "false", "gap", "loss", "mae", "rank"}
 """Words in the names of metrics of which less is better."""
@@ -29,20 +27,6 @@ def shown_first(metrics: Sequence[str]) -> tuple[str, ...]:
     """
     plain = [m for m in metrics[1:] if not ASIDE & set(re.split(r"[_@ ]", m))]
     return tuple(plain[:MOST])
-
-
-def metric_title(metric: str) -> str:
-    """A metric as people write it.
-
-    Example:
-        >>> metric_title("macro_auroc"), metric_title("i2t_recall@10")
-        ('macro AUROC', 'I2T recall@10')
-    """
-    words = metric.replace("_", " ").replace("@", " @").split()
-    titled = " ".join(
-        w.upper() if w in ACRONYMS else w.replace("brier", "Brier") for w in words
-    )
-    return titled.replace(" @", "@")
 
 
 def higher_is_better(metric: str) -> bool:

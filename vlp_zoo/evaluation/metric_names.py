@@ -1,0 +1,38 @@
+"""Metrics as people write them."""
+
+from __future__ import annotations
+
+__all__ = ["metric_title"]
+
+CAPITALS = frozenset(
+    (
+        *("ap", "ap50", "auprc", "auroc", "bleu", "cnr", "ece", "f1", "froc"),
+        *("i2t", "mcc", "mrr", "qwk", "t2i"),
+    )
+)
+SPELT = {
+    "brier": "Brier",
+    "chexbert": "CheXbert",
+    "cider": "CIDEr",
+    "dice": "Dice",
+    "iou": "IoU",
+    "meteor": "METEOR",
+    "miou": "mIoU",
+    "radgraph": "RadGraph",
+    "rouge": "ROUGE",
+    "rsna": "RSNA",
+}
+
+
+def metric_title(metric: str) -> str:
+    """The name of a metric in the results, as people write it.
+
+    Example:
+        >>> metric_title("macro_auroc"), metric_title("i2t_recall@10")
+        ('macro AUROC', 'I2T recall@10')
+        >>> metric_title("dice_positive"), metric_title("f1_14_macro")
+        ('Dice positive', 'F1 14 macro')
+    """
+    words = metric.replace("_", " ").replace("@", " @").split()
+    titled = [SPELT.get(w, w.upper() if w in CAPITALS else w) for w in words]
+    return " ".join(titled).replace(" @", "@")
