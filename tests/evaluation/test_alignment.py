@@ -260,3 +260,25 @@ def test_joint_spaces_of_equal_names_are_told_apart(tmp_path: Path) -> None:
     names = sorted(encoder_names(read_runs([tmp_path])).values())
     assert "joint space 11111111" in names[0]
     assert "joint space 22222222" in names[1]
+
+
+def test_an_encoder_has_one_name_with_and_without_texts(tmp_path: Path) -> None:
+    how = Extraction(progress=False, num_workers=0, cache=FeatureCache(None))
+    joints: Any = {"mine": BlockJoint()}
+    for module in (StubEncoder(seed=1), StubEncoder(seed=2)):
+        load = {"mine": module}.__getitem__
+        candidates = candidates_of(
+            ["mine"], how, floors=False, load=load, joints=joints
+        )
+        evaluate_task(
+            candidates,
+            spoken_task(),
+            ResultStore(tmp_path),
+            how,
+            protocols=[ZeroShot(), LinearProbe(c_grid=(1.0,))],
+            replicates=0,
+        )
+    names = encoder_names(read_runs([tmp_path]))
+    # Two encoders of one name, each on a board with texts and on one without.
+    assert len(names) == 4
+    assert len(set(names.values())) == 2

@@ -134,17 +134,20 @@ def encoder_names(runs: Sequence[Run]) -> dict[Identity, str]:
         who = identity(run.head)
         given[who] = min(given.get(who, run.head.encoder), run.head.encoder)
     names = dict(given)
+    spaces: dict[tuple[str, ...], set[str]] = {}
+    for who in given:
+        spaces.setdefault(who[:-1], set()).update({who[-1]} - {""})
     for depth in range(3):
         taken = dict(names)
         for who, name in given.items():
-            if not any(
-                name == taken[who] and not _alike(who, other)
-                for other, name in taken.items()
-            ):
+            rivals = [other for other in taken if taken[other] == taken[who]]
+            if all(_alike(who, other) for other in rivals):
                 continue
             _, sha, preprocessing, pooling, precision, joint = who
+            several = joint and len(spaces[who[:-1]]) > 1
             marks = [
-                f"weights {sha[:8]}" + (f", joint space {joint[:8]}" if joint else ""),
+                f"weights {sha[:8]}"
+                + (f", joint space {joint[:8]}" if several else ""),
                 f"pooling {json.loads(pooling)}, precision {json.loads(precision)}",
                 f"preprocessing {preprocessing}",
             ]
