@@ -249,6 +249,7 @@ def evaluate_task(
         notify(f"{task.name}: {found} of {len(cells)} runs found in {store.path}")
     if missing:
         task.make()
+    announced = ""
     # By identity: settings need not be hashable.
     for protocol in {id(cell.protocol): cell.protocol for cell in missing}.values():
         waiting = {
@@ -256,7 +257,10 @@ def evaluate_task(
             for cell in missing
             if cell.protocol is protocol
         }
-        notify(f"{task.name}: {protocol.name} for {_names(list(waiting.values()))}")
+        line = f"{task.name}: {protocol.name} for {_names(list(waiting.values()))}"
+        if line != announced:
+            notify(line)
+        announced = line
         protocol.warm(list(waiting.values()), task, extraction)
     failures: dict[str, VLPZooError] = {}
     results: list[Result] = []
