@@ -32,6 +32,8 @@ def _run(rank: int, work: Callable[[int], Any], folder: str) -> None:
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
     )
+    # One that has nothing to exchange would be gone before the other has met it.
+    dist.barrier()
     try:
         torch.save(work(rank), Path(folder) / f"{rank}.pt")
     finally:
