@@ -142,7 +142,7 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFoundError, match="no such file"):
         read_pairs(tmp_path / "none.csv")
     odd = tmp_path / "odd.csv"
-    odd.write_bytes("image,findings\n1.jpg,Herzgr\xf6\xdfe\n".encode("latin-1"))
+    odd.write_bytes("image,findings\n1.jpg,心脏正常\n".encode("gbk"))
     with pytest.raises(ConfigError, match="UTF-8"):
         read_pairs(odd)
     odd.write_text("")

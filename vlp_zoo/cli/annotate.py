@@ -114,12 +114,9 @@ def _text_files(folder: Path) -> Iterator[Pair]:
 def _table(
     path: Path, text_columns: Sequence[str] | None, id_column: str
 ) -> list[Pair]:
-    import pandas as pd
+    from vlp_zoo.reading import read_table
 
-    if path.suffix == ".parquet":
-        table = pd.read_parquet(path)
-    else:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = read_table(path)
     present = [str(column) for column in table.columns]
     if text_columns is None:
         text_columns = [name for name in _TEXT_COLUMNS if name in present] or [
@@ -133,7 +130,7 @@ def _table(
             f"the columns {', '.join(present)}",
             "give --id-column and --text-columns",
         )
-    uids = table[id_column].fillna("").astype(str).tolist()
+    uids = table[id_column].tolist()
     repeated = [uid for uid, count in Counter(uids).items() if count > 1 or not uid]
     if repeated:
         raise ConfigError(
@@ -141,9 +138,7 @@ def _table(
             f"{len(repeated)} empty or repeated, such as {repeated[0]!r}",
             "give another --id-column",
         )
-    columns = [
-        table[name].fillna("").astype(str).str.strip().tolist() for name in text_columns
-    ]
+    columns = [table[name].str.strip().tolist() for name in text_columns]
     texts = [
         " ".join(part for part in parts if part) for parts in zip(*columns, strict=True)
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,7 +13,9 @@ import numpy.typing as npt
 from vlp_zoo.data.records import MaskRef
 from vlp_zoo.data.splits import canonical_split
 from vlp_zoo.data.studies import FileStudies, canonical_view, matches_view
+from vlp_zoo.data.tables import read_table
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.reading import parse_json
 from vlp_zoo.types import Report
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def read_pairs(
     """Read a table of images and reports.
 
     Args:
-        path: ``.csv``, ``.csv.gz``, ``.tsv`` or ``.parquet``.
+        path: As of `vlp_zoo.reading.read_table`.
         columns: Names of the columns; None = the usual ones.
         image_root: Folder that image paths start from; None = the table's own.
         views: Keep only these; "FRONTAL" stands for PA and AP too.
@@ -83,10 +84,11 @@ def read_pairs(
 
     Raises:
         DatasetNotFoundError: If the table or a column it must have is missing.
-        ConfigError: If a split or a label has a value that means nothing here.
+        ConfigError: If it is no table, or a split or a label has a value that means
+            nothing here.
     """
     columns = columns or PairColumns()
-    table = _read_table(path)
+    table = read_table(path, ids=[columns.patient_id, columns.study_id])
     _check_columns(path, table, columns, views, need_report)
     root = image_root if image_root is not None else path.parent
     found = _column(table, columns.view)
@@ -123,36 +125,6 @@ def read_pairs(
         colour=colour,
     )
     return studies, _splits(path, table, columns.split)
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    if not path.is_file():
-        raise DatasetNotFoundError(
-            f"the table --data.path {path}",
-            "no such file",
-            "give a .csv or .parquet file with one row per image",
-        )
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-            return table.astype(object).where(table.notna(), "").astype(str)
-        # Everything as text: "NA" can be a word of a report and 007 a patient.
-        return pd.read_csv(
-            path,
-            sep="\t" if ".tsv" in path.suffixes else ",",
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-        )
-    except (ValueError, OSError) as error:
-        # pandas' and pyarrow's parsing errors, and wrong encodings, are all of these.
-        raise ConfigError(
-            f"a table in UTF-8 CSV or Parquet in {path}",
-            f"{type(error).__name__}: {error}",
-            "write the file again as UTF-8 CSV with quoted text, or as Parquet",
-        ) from error
 
 
 def _check_columns(
@@ -203,11 +175,10 @@ def _column(table: pd.DataFrame, name: str) -> list[str]:
 
 
 def _ids(values: list[str], instead: list[str]) -> list[str]:
-    """Identifiers, the other one where blank; 123.0 is what pandas makes of 123."""
-    bare = [value.strip().removesuffix(".0") for value in values]
+    """Identifiers, the other one where blank."""
     return [
         other if value.lower() in ("", "nan", "none", "<na>") else value
-        for value, other in zip(bare, instead, strict=True)
+        for value, other in zip(values, instead, strict=True)
     ]
 
 
@@ -231,7 +202,7 @@ def _masks(path: Path, table: pd.DataFrame, column: str) -> list[tuple[MaskRef, 
     found = []
     for line, cell in enumerate(_column(table, column), 2):
         try:
-            files = json.loads(cell) if cell.strip() else {}
+            files = parse_json(cell) if cell.strip() else {}
             masks = [
                 MaskRef(str(name), "file", path.parent / str(file), (1, 2**16 - 1))
                 for name, file in files.items()

@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import logging
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,16 +19,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from vlp_zoo.data.boxes import box_fault
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.files import cache_folder, write_whole
-from vlp_zoo.types import Box
 
 __all__ = ["Rejected", "box_fault", "find_rejected", "usable", "write_rejected"]
 
 logger = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 4
 """Part of the cache key; goes up when a check changes."""
 
 
@@ -43,7 +42,7 @@ class Rejected:
         path: The image file.
         reason: One or two words: ``missing``, ``empty``, ``truncated``,
             ``undecodable``, ``too_large``, ``frames``, ``missing_report``,
-            ``empty_report``, ``bad_mask``, ``bad_boxes``, ``nan_box``, ``inverted_box``, ``outside_box``,
+            ``unreadable_report``, ``empty_report``, ``bad_mask``, ``bad_boxes``, ``nan_box``, ``inverted_box``, ``outside_box``,
             ``duplicate``.
     """
 
@@ -118,28 +117,9 @@ def _reason(studies: FileStudies, index: int, need_report: bool) -> str | None:
         return "bad_mask"
     try:
         boxes = studies.boxes_of(index)
-    except (ValueError, TypeError, KeyError):
+    except DataRejectedError:
         return "bad_boxes"
     return box_fault(boxes, height, width)
-
-
-def box_fault(boxes: Iterable[Box], height: int, width: int) -> str | None:
-    """What is wrong with the first box that cannot be used; None if all can.
-
-    Args:
-        boxes: In pixels of an image.
-        height: Of the image.
-        width: Of the image.
-    """
-    for box in boxes:
-        x1, y1, x2, y2 = box.xyxy
-        if not all(math.isfinite(value) for value in box.xyxy):
-            return "nan_box"
-        if x2 <= x1 or y2 <= y1:
-            return "inverted_box"
-        if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
-            return "outside_box"
-    return None
 
 
 def usable(
@@ -207,7 +187,8 @@ def _key(studies: FileStudies, need_report: bool) -> str:
                 try:
                     stat = path.stat()
                     digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
-                except OSError:
+                # A ValueError is a NUL byte in the name.
+                except (OSError, ValueError):
                     digest.update(f"{path} missing".encode())
     return digest.hexdigest()
 

@@ -18,10 +18,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.data.precheck import Rejected, box_fault
+from vlp_zoo.data.boxes import box_fault, inside
+from vlp_zoo.data.precheck import Rejected
 from vlp_zoo.data.studies import FileStudies
-from vlp_zoo.errors import DataRejectedError
+from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError
 from vlp_zoo.pixels import read_spacing
+from vlp_zoo.reading import read_bytes
 from vlp_zoo.reports.context import distil
 from vlp_zoo.types import Box, Report
 
@@ -121,12 +123,12 @@ class _Unusable(Exception):
 def _row(task: Slice, place: int) -> dict[str, Any]:
     studies, path = task.studies, task.studies.images[place]
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, "the image")
         image = studies.pixels(place, content)
         spacing = _spacing(path, content)
     except DataRejectedError as error:
         raise _Unusable(error.found.split(":")[0]) from error
-    except OSError as error:
+    except (DatasetNotFoundError, ConfigError) as error:
         raise _Unusable("missing") from error
     height, width = image.shape[:2]
     notes = [] if _is_inside(path, task.root) else ["outside_root"]
@@ -283,24 +285,21 @@ def _boxes(
 ) -> tuple[Box, ...]:
     try:
         boxes = studies.boxes_of(place)
-    except (ValueError, TypeError, KeyError) as error:
+    except DataRejectedError as error:
         raise _Unusable("bad_boxes") from error
     fault = box_fault(boxes, height, width)
     if fault is not None:
         raise _Unusable(fault)
-    return boxes
+    return inside(boxes, height, width)
 
 
 def _report(studies: FileStudies, place: int, notes: list[str]) -> Report:
     """The report; a missing one costs the report and not the image."""
     try:
-        report = studies.report(place)
-    except DataRejectedError:
-        notes.append("missing_report")
+        return studies.report(place)
+    except DataRejectedError as error:
+        notes.append(error.found.split(":")[0])
         return Report(text="")
-    if isinstance(studies.texts[place], Path) and "\ufffd" in report.text:
-        notes.append("non_utf8_report")
-    return report
 
 
 def scaled(

@@ -32,12 +32,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.data.boxes import parse_boxes
 from vlp_zoo.data.catalogue import decide_labels
 from vlp_zoo.data.masks import decode_mask
 from vlp_zoo.data.prepare_slice import scaled
 from vlp_zoo.data.records import MaskRef
 from vlp_zoo.data.store_index import INDEX, Index
-from vlp_zoo.data.studies import matches_view, parse_boxes
+from vlp_zoo.data.studies import matches_view
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError, StoreError
 from vlp_zoo.pixels import read_grey, read_rgb
 from vlp_zoo.types import Box, Report, Study

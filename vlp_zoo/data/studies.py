@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.data.boxes import inside, parse_boxes
 from vlp_zoo.data.masks import decode_mask
 from vlp_zoo.data.records import MaskRef
-from vlp_zoo.errors import DataRejectedError
+from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError
 from vlp_zoo.pixels import read_grey, read_rgb
+from vlp_zoo.reading import read_text
 from vlp_zoo.reports.sections import parse_report
 from vlp_zoo.types import Box, Report, Study
 
@@ -47,27 +49,6 @@ def matches_view(view: str | None, wanted: Sequence[str]) -> bool:
     """Whether a view is among the wanted; "FRONTAL" stands for PA and AP too."""
     names = {canonical_view(name) for name in wanted}
     return view in names or ("FRONTAL" in names and view in FRONTAL)
-
-
-def parse_boxes(cell: str) -> tuple[Box, ...]:
-    """Boxes from a table cell.
-
-    Args:
-        cell: JSON: a list of ``[x1, y1, x2, y2]`` or of objects with ``xyxy`` and
-            optionally ``name`` and ``kind``; blank for none.
-
-    Raises:
-        ValueError: If it is anything else. Values are not checked here.
-    """
-    if not cell.strip():
-        return ()
-    boxes = []
-    for entry in json.loads(cell):
-        record = entry if isinstance(entry, dict) else {"xyxy": entry}
-        x1, y1, x2, y2 = (float(value) for value in record["xyxy"])
-        kind = str(record.get("kind", "region"))
-        boxes.append(Box(str(record.get("name", "")), (x1, y1, x2, y2), kind))
-    return tuple(boxes)
 
 
 class FileStudies:
@@ -147,7 +128,7 @@ class FileStudies:
             report=self.report(index),
             view=self.views[index],
             labels=self.labels[index],
-            boxes=self.boxes_of(index),
+            boxes=inside(self.boxes_of(index), *image.shape[:2]),
             masks=self.masks_of(index, *image.shape[:2]),
             facts=dict(self.facts[index]),
         )
@@ -163,9 +144,22 @@ class FileStudies:
         return read(self.images[index], content)
 
     def boxes_of(self, index: int) -> tuple[Box, ...]:
-        """The boxes of one study, its image left alone."""
+        """The boxes of one study, its image left alone.
+
+        Raises:
+            DataRejectedError: If a cell holds something else.
+        """
         boxes = self.boxes[index]
-        return parse_boxes(boxes) if isinstance(boxes, str) else boxes
+        if not isinstance(boxes, str):
+            return boxes
+        try:
+            return parse_boxes(boxes)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataRejectedError(
+                f"boxes of {self.uids[index]}, row {self.rows[index]} of {self.name}",
+                f"bad_boxes: {type(error).__name__}: {error}",
+                "correct the cell, or leave the study out: --data.on_error skip",
+            ) from error
 
     def mask_names(self, index: int) -> list[str]:
         """Names of the masks of one study, nothing decoded."""
@@ -195,18 +189,19 @@ class FileStudies:
         """The report of one study, its image left alone.
 
         Raises:
-            DataRejectedError: If the report's file is not there.
+            DataRejectedError: If the report's file is not there, or no text.
         """
         entry = self.texts[index]
         if isinstance(entry, Report):
             return entry
         if isinstance(entry, Path):
             try:
-                entry = entry.read_text(encoding="utf-8", errors="replace")
-            except OSError as error:
+                entry = read_text(entry, "the report")
+            except (DatasetNotFoundError, ConfigError) as error:
+                missing = isinstance(error, DatasetNotFoundError)
                 raise DataRejectedError(
                     f"the report of {self.uids[index]} in {self.texts[index]}",
-                    f"missing_report: {error}",
+                    f"{'missing' if missing else 'unreadable'}_report: {error.found}",
                     "restore the file, or leave the study out: --data.on_error skip",
                 ) from error
         return parse_report(entry)
@@ -266,5 +261,6 @@ def file_size(path: Path) -> int:
     """Size in bytes; -1 where there is no such file."""
     try:
         return path.stat().st_size
-    except OSError:
+    # A ValueError is a NUL byte in the name.
+    except (OSError, ValueError):
         return -1

@@ -1,69 +1,21 @@
-"""Official tables as they are found: any of their usual encodings, checked columns."""
+"""Official tables: where they lie, what their cells say, how two of them are joined.
+
+`vlp_zoo.reading` reads them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Container, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.reading import listing, plain_id, read_table
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["check_join", "find_one", "listing", "number", "plain_id", "read_table"]
 
-__all__ = ["find_one", "listing", "number", "read_table"]
-
-
-def read_table(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """A CSV file as text cells, with tidy headings.
-
-    A byte-order mark, CRLF line ends, gzip, and blanks around headings are all seen in
-    official files. Cells stay text: "NA" can be a word and 007 a patient. UTF-8 is
-    tried first, then Windows-1252, which some releases use.
-
-    Args:
-        path: ``.csv``, ``.csv.gz`` or ``.tsv``.
-        columns: Headings that must be there.
-
-    Raises:
-        DatasetNotFoundError: If the file or a column is missing.
-        ConfigError: If it is no table.
-    """
-    import pandas as pd
-
-    if not path.is_file():
-        raise DatasetNotFoundError(
-            f"the table {path}",
-            listing(path.parent),
-            "give the folder that holds the official files, or download it again",
-        )
-    table = None
-    for encoding in ("utf-8-sig", "cp1252"):
-        try:
-            table = pd.read_csv(
-                path,
-                sep="\t" if ".tsv" in path.suffixes else ",",
-                dtype=str,
-                keep_default_na=False,
-                encoding=encoding,
-                index_col=False,
-            )
-            break
-        except UnicodeDecodeError:
-            continue
-        except (ValueError, OSError, EOFError) as error:
-            raise _no_table(path, f"{type(error).__name__}: {error}") from error
-    if table is None:
-        raise _no_table(path, "neither UTF-8 nor Windows-1252")
-    table.columns = pd.Index([str(name).strip() for name in table.columns])
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise DatasetNotFoundError(
-            f"the columns {', '.join(missing)} in {path}",
-            f"columns {', '.join(map(str, table.columns))}",
-            "download the official file again",
-        )
-    return table
+logger = logging.getLogger(__name__)
 
 
 def find_one(root: Path, names: Sequence[str], what: str) -> Path:
@@ -90,15 +42,6 @@ def find_one(root: Path, names: Sequence[str], what: str) -> Path:
     )
 
 
-def listing(folder: Path, most: int = 8) -> str:
-    """What lies in a folder, for messages."""
-    if not folder.is_dir():
-        return f"no folder {folder}"
-    names = sorted(path.name for path in folder.iterdir())
-    more = ", ..." if len(names) > most else ""
-    return ", ".join(names[:most]) + more if names else "an empty folder"
-
-
 def number(cell: str) -> float:
     """The number in a cell; NaN where it is blank or no number."""
     try:
@@ -107,5 +50,31 @@ def number(cell: str) -> float:
         return float("nan")
 
 
-def _no_table(path: Path, found: str) -> ConfigError:
-    return ConfigError(f"a table in {path}", found, "download the file again")
+def check_join(
+    wanted: Iterable[str], known: Container[str], what: str, where: object
+) -> None:
+    """Say so where one table knows few, or none, of the names in another.
+
+    Args:
+        wanted: Names in the first, such as the studies of all images.
+        known: Names in the second.
+        what: What is joined: ``"labels of studies"``.
+        where: The second, for the message.
+
+    Raises:
+        DatasetNotFoundError: If it knows none of them, with examples of both.
+    """
+    names = dict.fromkeys(wanted)
+    missing = [name for name in names if name not in known]
+    if names and len(missing) == len(names):
+        others = list(islice(known, 3)) if isinstance(known, Iterable) else []
+        raise DatasetNotFoundError(
+            f"{what} such as {', '.join(missing[:3])} in {where}",
+            f"none of {len(names)}; it has {', '.join(map(str, others)) or 'nothing'}",
+            "give two tables of one release; ids must be written alike in both",
+        )
+    if missing:
+        logger.warning(
+            "%s: no %s for %d of %d, such as %s",
+            *(where, what, len(missing), len(names), missing[0]),
+        )

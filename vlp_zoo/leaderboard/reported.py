@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.reading import read_table
 
 __all__ = ["Reported", "ReportedTable", "by_source", "read_reported"]
 
@@ -69,16 +69,8 @@ def read_reported(path: Path) -> list[Reported]:
         ConfigError: If a column or a source is missing, or a value is no number.
     """
     wanted = [entry.name for entry in fields(Reported)]
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or [])
-            records = list(reader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetNotFoundError(
-            f"a table of reported numbers: {path}", str(error), "check --reported"
-        ) from error
-    missing = [name for name in wanted if name not in columns]
+    table = read_table(path)
+    missing = [name for name in wanted if name not in table]
     if missing:
         raise ConfigError(
             f"columns {', '.join(wanted)} in {path}",
@@ -86,8 +78,8 @@ def read_reported(path: Path) -> list[Reported]:
             "add them; only backbone, sd and note may be empty",
         )
     rows = []
-    for number, record in enumerate(records, 2):
-        row = Reported(**{name: record[name] or "" for name in wanted})
+    for number, record in enumerate(table.to_dict("records"), 2):
+        row = Reported(**{name: str(record[name]) for name in wanted})
         try:
             float(row.value)
         except ValueError as error:

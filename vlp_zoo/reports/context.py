@@ -9,8 +9,6 @@ model, or a chat endpoint (`vlp_zoo.reports.endpoint`). The prompt is ours.
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -21,6 +19,7 @@ from vlp_zoo.errors import (
     DependencyNotFoundError,
     ReportSourceError,
 )
+from vlp_zoo.reading import parse_json, read_table, read_text
 from vlp_zoo.reports.annotate import Entity, annotate
 from vlp_zoo.reports.lexicon import DEVICES, NO_FINDING
 
@@ -169,36 +168,32 @@ def read_contexts(path: Path) -> dict[str, str]:
         )
     if path.suffix in (".jsonl", ".ndjson"):
         return dict(_json_lines(path))
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        fields = reader.fieldnames or []
-        key = next((name for name in ("img_path", "uid") if name in fields), None)
-        value = next(
-            (name for name in ("llm_output", "context") if name in fields), None
+    table = read_table(path)
+    fields = [str(name) for name in table.columns]
+    key = next((name for name in ("img_path", "uid") if name in fields), None)
+    value = next((name for name in ("llm_output", "context") if name in fields), None)
+    if key is None or value is None:
+        raise DatasetNotFoundError(
+            f"columns img_path (or uid) and llm_output (or context) in {path}",
+            f"the columns {', '.join(fields) or '(none)'}",
+            "rename the columns or give a JSON-lines file of uid and context",
         )
-        if key is None or value is None:
-            raise DatasetNotFoundError(
-                f"columns img_path (or uid) and llm_output (or context) in {path}",
-                f"the columns {', '.join(fields) or '(none)'}",
-                "rename the columns or give a JSON-lines file of uid and context",
-            )
-        return {row[key]: row[value] or "" for row in reader}
+    return dict(zip(table[key], table[value], strict=True))
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, str]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                yield str(row["uid"]), str(row["context"])
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise ReportSourceError(
-                    f"an object with uid and context in line {number} of {path}",
-                    line.strip()[:80],
-                    "repair or delete that line",
-                ) from error
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = parse_json(line)
+            yield str(row["uid"]), str(row["context"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ReportSourceError(
+                f"an object with uid and context in line {number} of {path}",
+                line.strip()[:80],
+                "repair or delete that line",
+            ) from error
 
 
 class CsvContext:

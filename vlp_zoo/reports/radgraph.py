@@ -34,7 +34,6 @@ know the 40 tags and 29 regions.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.reading import parse_json, read_text
 from vlp_zoo.reports.assertion import Status
 from vlp_zoo.reports.sections import sentence_spans
 from vlp_zoo.reports.triplets import Statement, statements
@@ -85,7 +85,7 @@ def read_radgraph(path: Path) -> RadGraphStatements:
         DatasetNotFoundError: If the file is missing or of another form.
     """
     try:
-        reports = json.loads(path.read_text(encoding="utf-8"))
+        reports = parse_json(read_text(path))
         known: dict[str, tuple[Statement, ...]] = {}
         for report in reports.values():
             first = report.get("labeler_1", report)

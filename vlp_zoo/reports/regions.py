@@ -18,6 +18,7 @@ import numpy as np
 
 from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError
 from vlp_zoo.files import write_whole
+from vlp_zoo.reading import parse_json, read_text
 from vlp_zoo.reports.anatomy import REGIONS
 from vlp_zoo.reports.region_atlas import PHANTOM_ATLAS
 from vlp_zoo.types import Box, Study
@@ -88,7 +89,7 @@ class RegionAtlas:
             DatasetNotFoundError: If the file is missing or no atlas.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = parse_json(read_text(Path(path)))
             boxes = {name: _four(content["boxes"][name]) for name in content["boxes"]}
             return cls(boxes, str(content.get("origin", path)))
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -202,7 +203,7 @@ def read_scene_graph(path: str | Path) -> list[Box]:
         DataRejectedError: If the file is no scene graph.
     """
     try:
-        content: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+        content: Any = parse_json(read_text(Path(path)))
         objects = content["objects"]
         boxes = []
         for entry in objects:

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from tests.fakes.radiographs import cut, paint, write_dicom
 from vlp_zoo.data.chest.radiographs import (
     files_by_stem,
     fitted,
     frame_of,
-    read_json,
     two_step_split,
 )
-from vlp_zoo.errors import ConfigError
 from vlp_zoo.types import Box
 
 
@@ -58,10 +54,3 @@ def test_two_steps_and_which_half_is_which() -> None:
     even = two_step_split(100, held_out=0.3, seed=0, test_first=True, strata=classes)
     assert Counter(even[:40]) == {"train": 28, "val": 6, "test": 6}
     assert even != first
-
-
-def test_json_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"a\.json"):
-        read_json(tmp_path / "a.json")
-    (tmp_path / "a.json").write_text("\ufeff[1]", encoding="utf-8")
-    assert read_json(tmp_path / "a.json") == [1]

@@ -13,7 +13,7 @@ from tests.fakes.tbx11k import BROKEN, IMAGES, write_tbx11k, write_tbx11k_simpli
 from vlp_zoo.data.catalogue import load, split_of
 from vlp_zoo.data.chest.tbx11k import CARD, read
 from vlp_zoo.data.precheck import find_rejected
-from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.types import Box
 
 LABELS = {"health": (1, 0, 0), "sick": (0, 1, 0), "tb": (0, 0, 1)}
@@ -129,7 +129,7 @@ def test_messages_name_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFoundError, match="images, annotations, categ"):
         list(read(tmp_path))
     path.write_text("{")
-    with pytest.raises(DatasetNotFoundError, match="JSON in"):
+    with pytest.raises(ConfigError, match="JSON in"):
         list(read(tmp_path))
     path.unlink()
     with pytest.raises(DatasetNotFoundError, match=r"TBX11K_val\.json"):

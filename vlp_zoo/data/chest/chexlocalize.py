@@ -35,10 +35,10 @@ from pathlib import Path
 from typing import Any
 
 from vlp_zoo.data.chest.chexpert import LABEL_NAMES, RENAMED, Folders, read_labels
-from vlp_zoo.data.chest.radiographs import read_json
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.tables import find_one, listing
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.reading import read_json
 
 __all__ = ["CARD", "MASK_NAMES", "read"]
 

@@ -42,7 +42,6 @@ Patient Demographics and Additional Image Formats", arXiv 2405.19538, 2024.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -53,6 +52,7 @@ from vlp_zoo.data.splits import canonical_split
 from vlp_zoo.data.studies import canonical_view
 from vlp_zoo.data.tables import find_one, listing, number, read_table
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.reading import parse_json, read_text
 from vlp_zoo.types import Report
 
 __all__ = ["CARD", "LABEL_NAMES", "LabelSource", "read"]
@@ -193,24 +193,23 @@ def _labels(root: Path, source: str) -> dict[str, tuple[float, ...]]:
         logger.warning("CheXpert Plus: no %s, so all labels are unknown", name)
         return {}
     labels = {}
-    with path.open(encoding="utf-8") as file:
-        for line, text in enumerate(file, 1):
-            if not text.strip():
-                continue
-            try:
-                entry = json.loads(text)
-                # A blank is null: not stated.
-                values = tuple(
-                    float("nan") if entry[label] is None else float(entry[label])
-                    for label in LABEL_NAMES
-                )
-                labels[_stem(entry["path_to_image"])] = values
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise DatasetNotFoundError(
-                    f"path_to_image and fourteen labels in line {line} of {path}",
-                    f"{type(error).__name__}: {error}",
-                    "download the label files again",
-                ) from error
+    for line, text in enumerate(read_text(path, "the labels").split("\n"), 1):
+        if not text.strip():
+            continue
+        try:
+            entry = parse_json(text)
+            # A blank is null: not stated.
+            values = tuple(
+                float("nan") if entry[label] is None else float(entry[label])
+                for label in LABEL_NAMES
+            )
+            labels[_stem(entry["path_to_image"])] = values
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DatasetNotFoundError(
+                f"path_to_image and fourteen labels in line {line} of {path}",
+                f"{type(error).__name__}: {error}",
+                "download the label files again",
+            ) from error
     return labels
 
 

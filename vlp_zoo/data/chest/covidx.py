@@ -42,6 +42,7 @@ from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import released_split
 from vlp_zoo.data.tables import find_one, listing
 from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.reading import read_text
 
 __all__ = ["CARD", "read", "read_lists"]
 
@@ -111,9 +112,7 @@ def read_lists(
                 raise
             continue
         base = next((b for b in (root, root / "data") if (b / split).is_dir()), root)
-        for line, text in enumerate(
-            path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1
-        ):
+        for line, text in enumerate(read_text(path, "the list").splitlines(), 1):
             if not text.strip():
                 continue
             records.append(_record(text, line, path, base / split, classes, otherwise))

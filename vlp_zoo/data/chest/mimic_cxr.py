@@ -40,6 +40,7 @@ import numpy.typing as npt
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical_split
 from vlp_zoo.data.studies import FileStudies, canonical_view, matches_view
+from vlp_zoo.data.tables import read_table
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -272,8 +273,6 @@ def _reports_of(
 
 
 def _table(root: Path, kind: str, columns: list[str]) -> pd.DataFrame:
-    import pandas as pd
-
     stem = TABLES[kind]
     path = _found(root, kind)
     if path is None:
@@ -282,15 +281,7 @@ def _table(root: Path, kind: str, columns: list[str]) -> pd.DataFrame:
             f"{_listing(root)}",
             "give the folder of MIMIC-CXR-JPG 2.x.0 that holds the csv files",
         )
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise DatasetNotFoundError(
-            f"the columns {', '.join(missing)} in {path}",
-            f"columns {', '.join(map(str, table.columns))}",
-            "download the file again",
-        )
-    return table
+    return read_table(path, columns, ids=["dicom_id", "subject_id", "study_id"])
 
 
 def _found(root: Path, kind: str) -> Path | None:

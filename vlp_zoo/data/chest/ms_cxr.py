@@ -37,11 +37,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlp_zoo.data.chest.radiographs import fitted, read_json
+from vlp_zoo.data.chest.radiographs import fitted
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical_split, released_split
 from vlp_zoo.data.tables import find_one, listing, number, read_table
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.reading import read_json
 from vlp_zoo.types import Box, Report
 
 __all__ = ["CARD", "LABEL_NAMES", "read"]

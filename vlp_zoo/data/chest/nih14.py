@@ -33,6 +33,7 @@ from vlp_zoo.data.splits import canonical
 from vlp_zoo.data.studies import canonical_view
 from vlp_zoo.data.tables import find_one, number, read_table
 from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.reading import read_text
 from vlp_zoo.types import Box
 
 __all__ = ["CARD", "LABEL_NAMES", "read"]
@@ -153,7 +154,7 @@ def _released(root: Path) -> dict[str, str]:
         path = root / file
         if path.is_file():
             # Some copies have blanks at line ends, and none at the end of the file.
-            names = path.read_text(encoding="utf-8-sig").split()
+            names = read_text(path, "the list").split()
             splits |= dict.fromkeys(names, split)
     return splits
 

@@ -39,7 +39,6 @@ collection of radiology examinations for distribution and retrieval", JAMIA 2016
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -51,6 +50,7 @@ from vlp_zoo.data.splits import canonical_split
 from vlp_zoo.data.studies import canonical_view
 from vlp_zoo.data.tables import find_one, listing, read_table
 from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.reading import read_bytes, read_json
 from vlp_zoo.types import Report
 
 __all__ = ["CARD", "HEADINGS", "LABEL_NAMES", "labels_of", "read"]
@@ -146,8 +146,9 @@ def _collection(root: Path, folder: Path) -> Iterator[Record]:
     bare = 0
     for row, path in enumerate(paths, 1):
         try:
-            report = ElementTree.parse(path).getroot()
-        except ElementTree.ParseError as error:
+            report = ElementTree.fromstring(read_bytes(path, "the report"))
+        # A LookupError is an encoding that nobody knows.
+        except (ElementTree.ParseError, LookupError) as error:
             raise DatasetNotFoundError(
                 f"a report of Open-i in {path}",
                 f"no XML: {error}",
@@ -213,8 +214,8 @@ def _kaggle(root: Path, path: Path) -> Iterator[Record]:
 
 def _r2gen(root: Path) -> Iterator[Record]:
     path = root / "annotation.json"
+    content = read_json(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         entries = [(s, entry) for s, group in content.items() for entry in group]
         rows = [
             (split, str(entry["id"]), str(entry["report"]), str(image))

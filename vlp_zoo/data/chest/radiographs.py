@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.types import Box
 
-__all__ = ["files_by_stem", "fitted", "frame_of", "read_json", "two_step_split"]
+__all__ = ["files_by_stem", "fitted", "frame_of", "two_step_split"]
 
 SUFFIXES = (".dcm", ".dicom", ".png", ".jpg", ".jpeg")
 """Endings of radiographs; the native ones first."""
@@ -96,20 +94,6 @@ def fitted(
         )
         for box in boxes
     )
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        ConfigError: If it is no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"JSON in {path}", f"{type(error).__name__}: {error}", "download it again"
-        ) from error
 
 
 def two_step_split(

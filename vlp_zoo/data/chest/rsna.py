@@ -48,13 +48,13 @@ from typing import Any
 from vlp_zoo.data.chest.radiographs import (
     files_by_stem,
     fitted,
-    read_json,
     two_step_split,
 )
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.studies import canonical_view
 from vlp_zoo.data.tables import find_one, listing, number, read_table
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.reading import read_json
 from vlp_zoo.types import Box
 
 __all__ = ["CARD", "read"]

@@ -35,7 +35,6 @@ Computer-Aided Tuberculosis Diagnosis", CVPR 2020.
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,6 +44,7 @@ from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical, canonical_split
 from vlp_zoo.data.tables import listing, read_table
 from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.reading import read_json
 from vlp_zoo.types import Box
 
 __all__ = ["CARD", "LABEL_NAMES", "read"]
@@ -219,16 +219,7 @@ def _record(
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DatasetNotFoundError(
-            f"the annotations {path}", listing(path.parent), "download TBX11K again"
-        ) from error
-    except ValueError as error:
-        raise DatasetNotFoundError(
-            f"JSON in {path}", str(error), "download the file again"
-        ) from error
+    content = read_json(path, "the annotations")
     keys = ("images", "annotations", "categories")
     if not isinstance(content, dict) or any(key not in content for key in keys):
         raise DatasetNotFoundError(

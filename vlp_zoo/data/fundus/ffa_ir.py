@@ -22,7 +22,6 @@ Datasets and Benchmarks, 2021.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,6 +30,7 @@ from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical_split, released_split
 from vlp_zoo.data.tables import find_one
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.reading import read_json
 
 __all__ = ["CARD", "read"]
 
@@ -91,11 +91,7 @@ def read(root: Path) -> Iterator[Record]:
 
 
 def _parts(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        parts = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        found = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"JSON in {path}", found, "download it again") from error
+    parts = read_json(path)
     if not isinstance(parts, dict) or not all(
         isinstance(entries, dict) for entries in parts.values()
     ):

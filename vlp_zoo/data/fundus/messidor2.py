@@ -35,6 +35,7 @@ from vlp_zoo.data.fundus.photographs import GRADES, Photographs, bare, one_hot
 from vlp_zoo.data.records import Card, Record
 from vlp_zoo.data.tables import find_one, number, read_table
 from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.reading import read_text
 
 __all__ = ["CARD", "read"]
 
@@ -114,7 +115,7 @@ def _pairs(root: Path) -> dict[str, str]:
         return {}
     pairs: dict[str, str] = {}
     # The heading is "left;right", with a blank behind it.
-    for line in path.read_text(encoding="utf-8-sig").splitlines()[1:]:
+    for line in read_text(path, "the pairs of eyes").splitlines()[1:]:
         eyes = [bare(name) for name in line.split(";") if name.strip()]
         pairs |= {eye.lower(): eyes[0] for eye in eyes}
     return pairs

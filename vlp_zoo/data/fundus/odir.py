@@ -39,7 +39,6 @@ from typing import Any
 
 from vlp_zoo.data.fundus.photographs import Photographs, bare
 from vlp_zoo.data.records import Card, Record
-from vlp_zoo.data.sheets import read_sheet
 from vlp_zoo.data.tables import find_one, number, read_table
 from vlp_zoo.errors import DatasetNotFoundError
 
@@ -112,8 +111,8 @@ def read(root: Path) -> Iterator[Record]:
     for side in ("Left", "Right"):
         columns += [f"{side}-Fundus", f"{side}-Diagnostic Keywords"]
     per_eye = path.suffix == ".csv"
-    reader = read_table if per_eye else read_sheet
-    table = reader(path, [*columns, *(["filename"] if per_eye else [])])
+    columns += ["filename"] if per_eye else []
+    table = read_table(path, columns, ids=["ID"])
     images = Photographs(root / folder for folder in FOLDERS)
     for line, row in enumerate(table.to_dict("records"), 2):
         eyes = {bare(str(row[f"{side}-Fundus"])): side for side in ("Left", "Right")}

@@ -38,9 +38,8 @@ from pathlib import Path
 
 from vlp_zoo.data.fundus.photographs import bare
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
-from vlp_zoo.data.sheets import read_sheet
 from vlp_zoo.data.splits import released_split
-from vlp_zoo.data.tables import listing, number
+from vlp_zoo.data.tables import listing, number, read_table
 from vlp_zoo.errors import DatasetNotFoundError
 
 __all__ = ["CARD", "read"]
@@ -127,7 +126,7 @@ def _sheets(root: Path) -> tuple[dict[str, float], dict[str, tuple[float, float]
     glaucoma: dict[str, float] = {}
     fovea: dict[str, tuple[float, float]] = {}
     for path in sorted(root.rglob("*[Ff]ovea_location*.xlsx")):
-        table = read_sheet(path, ["ImgName", "Fovea_X", "Fovea_Y"])
+        table = read_table(path, ["ImgName", "Fovea_X", "Fovea_Y"])
         column = next((name for name in LABEL_COLUMNS if name in table), None)
         for row in table.to_dict("records"):
             uid = bare(str(row["ImgName"]))
