@@ -144,6 +144,18 @@ def test_a_class_in_common_is_a_right_answer() -> None:
     assert "no labels" in (protocol.refusal(candidate, task) or "")
 
 
+def test_how_ties_count_keeps_older_rows_apart() -> None:
+    extraction = Extraction(cache=FeatureCache(None))
+    subject = subject_of(StubEncoder(), "m", "encoder", extraction)
+    settings = Retrieve().settings(subject, spoken_task())
+    assert settings["ties"] == "mean over orders"
+    # Every case has its share, so that a board can be made again from predictions.
+    outcome = measured(Retrieve(replicates=0))
+    for metric in ("i2t_recall@10", "t2i_recall@1", "i2t_mrr"):
+        mean = float(outcome.cases.columns[metric].mean())
+        assert values(outcome)[metric] == pytest.approx(mean)
+
+
 def test_equal_texts_are_merged_into_one_answer() -> None:
     merged = measured(Retrieve(merge_texts=True, replicates=0))
     plain = measured(Retrieve(replicates=0))

@@ -398,18 +398,26 @@ def test_statistics_of_what_a_case_stores() -> None:
     empty = np.empty((4, 0))
     cases = Cases(
         *(list("abcd"), list("ppqr"), (), empty.astype(np.float32), empty),
-        {"i2t_rank": ranks, "dice_positive": dice, "text": np.array(list("wxyz"))},
+        {
+            "i2t_rank": ranks,
+            "t2i_rank": ranks,
+            # Ties count in their mean; older rows have the rank alone.
+            "t2i_recall@10": np.array([1.0, 1.0, 0.5, 0.0]),
+            "dice_positive": dice,
+            "text": np.array(list("wxyz")),
+        },
     )
     once = np.ones((4, 1), np.float32)
     for metric, expected in (
         ("i2t_recall@1", 0.25),
         ("i2t_recall@10", 0.75),
+        ("t2i_recall@10", 0.625),
         ("dice_positive", 0.5),
     ):
         found = statistic_of(metric, cases, ())
         assert found is not None
         assert float(found(once).squeeze()) == pytest.approx(expected)
-    for metric in ("i2t_median_rank", "t2i_recall@1", "text", "macro_auroc"):
+    for metric in ("i2t_median_rank", "a2b_recall@1", "text", "macro_auroc"):
         assert statistic_of(metric, cases, ()) is None
 
 

@@ -28,7 +28,12 @@ from vlp_zoo.evaluation.operating_points import choose_thresholds, point_values
 from vlp_zoo.evaluation.prompts import Prompts, plain, read_prompts
 from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome, Protocol
 from vlp_zoo.evaluation.results import Cases
-from vlp_zoo.evaluation.retrieval import precision_at, relevant_pairs, retrieve
+from vlp_zoo.evaluation.retrieval import (
+    cosines,
+    precision_at,
+    relevant_pairs,
+    retrieve,
+)
 from vlp_zoo.evaluation.statistics import (
     Interval,
     case_means,
@@ -236,6 +241,10 @@ class Retrieve(Protocol):
                 "correct the preset",
             )
 
+    def settings(self, subject: Subject, task: Task) -> dict[str, Any]:
+        """Also how ties count; rows without the word used the middle of their places."""
+        return {**super().settings(subject, task), "ties": "mean over orders"}
+
     def refusal(self, candidate: Candidate, task: Task) -> str | None:
         """Classes have to be known where they decide what is right."""
         if self.match == "class" and "labels" not in task.gives:
@@ -283,7 +292,11 @@ class Retrieve(Protocol):
                 replicates=self.replicates,
                 seed=seed,
             )
-            columns[f"{way}_rank"] = found.ranks
+            columns |= {
+                f"{way}_rank": found.ranks,
+                f"{way}_mrr": found.reciprocal,
+                **{f"{way}_recall@{k}": hits for k, hits in found.hits.items()},
+            }
             measures += [
                 Measure(
                     f"{way}_recall@{k}",
@@ -297,8 +310,8 @@ class Retrieve(Protocol):
             measures.append(Measure(f"{way}_median_rank", found.median_rank))
             measures.append(Measure(f"{way}_mrr", found.mean_reciprocal_rank))
             measures.append(Measure(f"{way}_mean_rank", float(found.ranks.mean())))
-        headline = (columns["i2t_rank"] <= max(self.at)).astype(np.float64)
-        scores = images @ _unit(reports).T
+        headline = columns[f"i2t_recall@{max(self.at)}"]
+        scores = cosines(images, reports)
         if self.match == "class":
             shares = precision_at(scores, right, self.at)
             headline = shares[:, 0]

@@ -62,12 +62,13 @@ def statistic_of(
         return _finding_statistic(metric, cases, left_out)
     if others:
         return None
-    way, _, k = metric.partition("_recall@")
-    if k.isdigit() and f"{way}_rank" in cases.columns:
-        hits = cases.columns[f"{way}_rank"] <= int(k)
-        return case_means(hits.astype(np.float64))
     if metric in cases.columns and cases.columns[metric].dtype.kind in "fiub":
         return case_means(cases.columns[metric].astype(np.float64))
+    way, _, k = metric.partition("_recall@")
+    if k.isdigit() and f"{way}_rank" in cases.columns:
+        # Older predictions hold the middle rank of ties alone.
+        hits = cases.columns[f"{way}_rank"] <= int(k)
+        return case_means(hits.astype(np.float64))
     return None
 
 
