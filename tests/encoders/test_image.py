@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import timm
@@ -147,3 +149,127 @@ def test_networks_with_vit_in_their_names_are_no_plain_vits(name: str) -> None:
 def test_a_window_needs_the_size_it_was_made_for() -> None:
     assert ImageEncoder("maxvit_rmlp_pico_rw_256").image_size == 256
     assert ImageEncoder("resnet10t").image_size == 224
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "tokens"),
+    [
+        ("resnet18", 512, "level"),
+        ("densenet121", 1024, "level"),
+        ("regnetx_002", 368, "level"),
+        ("convnext_atto", 320, "level"),
+        ("swin_tiny_patch4_window7_224", 768, "level"),
+        ("maxvit_pico_rw_256", 256, "level"),
+        ("efficientnet_b0", 1280, "final"),
+        ("hrnet_w18_small", 2048, "final"),
+        ("fastvit_t8", 768, "final"),
+        ("mobilenetv3_small_050", 1024, "head"),
+        ("mobilenetv4_conv_small_035", 1280, "head"),
+        ("vgg11", 4096, "head"),
+        ("ghostnet_050", 1280, "head"),
+        ("mambaout_femto", 1152, "head"),
+        ("vit_tiny_r_s16_p8_224", 192, "level"),
+        ("beit_base_patch16_224", 768, "level"),
+    ],
+)
+def test_pooled_and_tokens_are_as_wide_as_promised(
+    name: str, width: int, tokens: str
+) -> None:
+    with torch.device("meta"):
+        encoder = ImageEncoder(name).eval()
+        side = encoder.image_size
+        output = encoder(torch.zeros(2, 3, side, side))
+    assert encoder.shapes.tokens == tokens
+    assert encoder.width == width
+    assert output.pooled.shape == (2, width)
+    assert output.grid == encoder.grid
+    assert output.tokens.shape == (2, encoder.grid[0] * encoder.grid[1], width)
+    if not encoder.is_vit:
+        channels = [level.shape[1] for level in output.levels]
+        assert encoder.level_channels() == channels[-4:]
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "mambaout_femto"])
+def test_a_token_is_what_an_image_of_one_place_is_pooled_to(name: str) -> None:
+    torch.manual_seed(0)
+    encoder = ImageEncoder(name, 32).eval()
+    with torch.no_grad():
+        output = encoder(torch.randn(2, 3, 32, 32))
+    # At 32 px there is one place, so it is the image.
+    assert output.grid == (1, 1)
+    assert torch.allclose(output.tokens[:, 0], output.pooled, atol=1e-5)
+
+
+def test_tokens_leave_the_statistics_of_a_head_alone() -> None:
+    encoder = ImageEncoder("mobilenetv4_conv_small_035", 64).train()
+    norm: Any = encoder.timm.norm_head
+    encoder(torch.randn(4, 3, 64, 64))
+    assert norm.training
+    assert int(norm.num_batches_tracked) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling"),
+    [
+        ("vit_medium_patch16_gap_240", "avg"),
+        ("vit_medium_patch16_reg4_gap_256", "avg"),
+        ("vit_base_patch16_siglip_224", "map"),
+        ("vit_base_patch16_siglip_gap_224", "avg"),
+        ("vit_relpos_small_patch16_224", "avg"),
+    ],
+)
+@pytest.mark.parametrize("wanted", ["token", "avg"])
+def test_vits_without_a_class_token_pool_as_they_were_made(
+    name: str, pooling: str, wanted: str
+) -> None:
+    with torch.device("meta"):
+        encoder = ImageEncoder(name, pooling=wanted).eval()
+        side = encoder.image_size
+        output = encoder(torch.zeros(1, 3, side, side))
+        again = ImageEncoder.from_spec(encoder.spec)
+    assert encoder.pooling == pooling
+    assert output.pooled.shape == (1, encoder.width)
+    assert again.spec == encoder.spec
+
+
+def test_the_pooling_of_deits_is_the_one_asked_for() -> None:
+    encoder = ImageEncoder("deit_tiny_patch16_224", 32, pooling="avg", depth=1).eval()
+    output = encoder(torch.randn(1, 3, 32, 32))
+    assert torch.allclose(output.pooled, output.tokens.mean(1), atol=1e-6)
+    distilled = ImageEncoder("deit_tiny_distilled_patch16_224", 32, pooling="avg")
+    assert distilled.pooling == "token"
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("swin_tiny_patch4_window7_224", 256),
+        ("eva02_tiny_patch14_224", 252),
+        ("beit_base_patch16_224", 256),
+        ("maxvit_pico_rw_256", 224),
+        ("hiera_tiny_224", 256),
+    ],
+)
+def test_networks_of_a_fixed_size_are_made_for_another(name: str, size: int) -> None:
+    with torch.device("meta"):
+        encoder = ImageEncoder(name, size).eval()
+        output = encoder(torch.zeros(1, 3, size, size))
+        again = ImageEncoder.from_spec(encoder.spec)
+    assert encoder.spec["timm"]["img_size"] == encoder.image_size == size
+    assert output.grid == encoder.grid
+    assert again.spec == encoder.spec
+
+
+def test_sizes_that_a_network_cannot_read_are_refused_with_those_that_it_can() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)image_size=224.*use .*256"):
+        ImageEncoder("bat_resnext26ts", 224)
+
+
+def test_measuring_draws_no_numbers_and_changes_no_state() -> None:
+    torch.manual_seed(5)
+    encoder = ImageEncoder("mobilenetv4_conv_small_035", 64)
+    torch.manual_seed(5)
+    stock = timm.create_model("mobilenetv4_conv_small_035", num_classes=0)
+    assert encoder.training
+    for name, tensor in stock.state_dict().items():
+        assert torch.equal(tensor, encoder.timm.state_dict()[name]), name

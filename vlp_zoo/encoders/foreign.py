@@ -7,18 +7,14 @@ to leave out, or an error with counts and names.
 
 from __future__ import annotations
 
-import argparse
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from vlp_zoo.encoders.hub import one_line
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.layouts import LAYOUTS, Layout
+from vlp_zoo.encoders.weight_files import bare, read_checkpoint
 from vlp_zoo.errors import EncoderLoadError, UnknownNameError
 
 __all__ = [
@@ -50,57 +46,6 @@ def layout_of(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-def read_checkpoint(path: Path, part: str = "") -> dict[str, Tensor]:
-    """The tensors of a checkpoint file.
-
-    Args:
-        path: ``.safetensors``, or a ``torch.save`` file that holds a state dict,
-            possibly under ``model``, ``state_dict`` or ``model_state_dict``;
-            unpickled safely.
-        part: Name of the state dict to take where the file holds several.
-
-    Raises:
-        EncoderLoadError: If it cannot be read, or only unsafely, or has no tensors.
-    """
-    if not path.is_file():
-        raise EncoderLoadError(f"a checkpoint {path}", "no such file", "check the path")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            # Scripts that parse options store them beside the weights: plain data.
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise EncoderLoadError(
-            f"a checkpoint of tensors and plain data in {path}",
-            f"other objects, which are not loaded for safety ({one_line(error)})",
-            "where you trust the file, save its tensors alone: "
-            "torch.save({'model': state_dict}, FILE)",
-        ) from error
-    except Exception as error:  # torch raises whatever its readers do
-        raise EncoderLoadError(
-            f"a readable checkpoint in {path}", one_line(error), "download it again"
-        ) from error
-    for key in (part, "model", "state_dict", "model_state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    tensors = (
-        {str(key): value for key, value in content.items() if torch.is_tensor(value)}
-        if isinstance(content, Mapping)
-        else {}
-    )
-    if not tensors:
-        raise EncoderLoadError(
-            f"a state dict in {path}",
-            f"a {type(content).__name__} without tensors",
-            "give a file with a state dict, alone or under 'model'",
-        )
-    return tensors
-
-
 def image_state(layout: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The image encoder's part of a checkpoint, under timm's keys.
 
@@ -115,11 +60,11 @@ def image_state(layout: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     known = layout_of(layout)
     found: dict[str, Tensor] = {}
     for key, tensor in state.items():
-        bare = key.removeprefix("module.")
-        inner = bare.removeprefix(known.prefix)
-        if bare.startswith(known.dropped) or inner.startswith(known.dropped):
+        name = bare(key)
+        inner = name.removeprefix(known.prefix)
+        if name.startswith(known.dropped) or inner.startswith(known.dropped):
             continue
-        found[inner if bare.startswith(known.prefix) else bare] = tensor
+        found[inner if name.startswith(known.prefix) else name] = tensor
     marks = {"patch_embed.proj.weight", "pos_embed"}
     if known.resnet:
         marks = {"conv1.weight", "layer1.0.conv3.weight", "layer4.0.conv3.weight"}
@@ -250,13 +195,13 @@ def ecamp_name(key: str) -> str | None:
         >>> ecamp_name("bert_encoder.model.bert.cross_attn_layer.gap_mlp.bias")
         'fusion.coarse.bias'
     """
-    bare = key.removeprefix("module.")
+    name = bare(key)
     for prefix in FUSION:
-        if bare.startswith(prefix):
-            bare = "fusion:" + bare.removeprefix(prefix)
+        if name.startswith(prefix):
+            name = "fusion:" + name.removeprefix(prefix)
     for theirs, ours in ECAMP_NAMES:
-        if bare.startswith(theirs):
-            return ours + bare.removeprefix(theirs) if ours or not theirs else None
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs) if ours or not theirs else None
     return None
 
 
@@ -299,11 +244,11 @@ def asg_name(key: str) -> str | None:
         >>> asg_name("irl.mlp_head.0.bias")
         'tag_decoder.score.bias'
     """
-    bare = key.removeprefix("module.")
+    name = bare(key)
     for theirs, ours in ASG_NAMES:
-        if bare.startswith(theirs):
-            return ours + bare.removeprefix(theirs) if ours else None
-    return bare
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs) if ours else None
+    return name
 
 
 def asg_state(state: Mapping[str, Tensor], tag_features: Tensor) -> dict[str, Tensor]:

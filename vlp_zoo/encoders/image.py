@@ -14,17 +14,14 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers.patch_embed import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.encoders.layouts import GREY_MEAN, GREY_STD
-from vlp_zoo.encoders.timm_names import (
-    IMAGE_PRESETS,
-    check_name,
-    check_size,
-    family,
-)
+from vlp_zoo.encoders.timm_names import IMAGE_PRESETS, check_name
+from vlp_zoo.encoders.timm_shapes import as_map, fitted, measure, tokens_of
 from vlp_zoo.errors import ConfigError, EncoderLoadError
 
 __all__ = [
@@ -43,7 +40,8 @@ class EncoderOutput:
 
     Attributes:
         pooled: (B, D) one vector per image.
-        tokens: (B, P, D) one vector per patch, row by row, without class token.
+        tokens: (B, P, D) one vector per patch, row by row, without class token. Where
+            pooled features pass hidden layers of a head, so do the tokens, one by one.
         grid: Rows and columns of the patches, ``h * w == P``.
         levels: Feature maps (B, C_i, H_i, W_i), fine to coarse; one for a ViT.
     """
@@ -160,8 +158,10 @@ class ImageEncoder(nn.Module):
         name: A preset (``tiny``, ...) or any timm name.
         image_size: Side S of the square input; None = the preset's or 224.
         drop_path: Stochastic depth rate of the last block.
-        pooling: ``"token"`` pools by the class token, ``"avg"`` by the mean of the
-            normalised patch tokens; networks without a class token always use avg.
+        pooling: ``"token"`` pools a plain ViT by its class token, ``"avg"`` by the mean
+            of its normalised patch tokens. A ViT without a class token pools as it was
+            made to: by that mean, or as SigLIP does by its own attention (``"map"``).
+            Other networks pool as timm built them.
         mean: Three channel means of pixels in 0..1; None = the pretrained weights'
             own, else those of chest X-rays.
         std: Three channel deviations, as for ``mean``.
@@ -172,7 +172,7 @@ class ImageEncoder(nn.Module):
     Attributes:
         timm: The network.
         spec: Plain data that `from_spec` rebuilds the encoder from.
-        width: D of the output.
+        width: D of the output, pooled and tokens alike.
         grid: Rows and columns of the patches.
         patch_size: Pixels per patch side (the total stride of a CNN).
         preprocessing: Image size, mean, std, channels, interpolation.
@@ -201,18 +201,9 @@ class ImageEncoder(nn.Module):
             **more_timm_arguments,
         }
         check_name(arguments["model_name"])
-        vit, usual = family(arguments["model_name"])
-        size = int(image_size or arguments.get("img_size", usual))
-        arguments.pop("img_size", None)
-        if vit:
-            check_size(size, arguments)
-            arguments["img_size"] = size
-            arguments["global_pool"] = pooling
-            if pooling == "avg":
-                arguments.setdefault("fc_norm", False)
+        arguments, size, self.pooling = fitted(arguments, image_size, pooling)
         if drop_path:
             arguments["drop_path_rate"] = drop_path
-        arguments["num_classes"] = 0
         self.timm: nn.Module = timm.create_model(pretrained=pretrained, **arguments)
         own = getattr(self.timm, "pretrained_cfg", {}) if pretrained else {}
         self.mean = [float(m) for m in mean or own.get("mean", [GREY_MEAN] * 3)]
@@ -223,16 +214,15 @@ class ImageEncoder(nn.Module):
             # Convolutions are faster so, above all in bf16, and so is drawing channels
             # of feature maps, as IMITATE does.
             self.timm.to(memory_format=torch.channels_last)
-        self.pooling = pooling if self.is_vit else "avg"
-        self.width = int(self.timm.num_features)  # type: ignore[arg-type]
-        stride = (
-            self.timm.patch_embed.patch_size[0]
-            if isinstance(self.timm, VisionTransformer)
-            else int(self.timm.feature_info[-1]["reduction"])  # type: ignore[index]
-        )
+        self.shapes = measure(self.timm, size)
+        self.width, self.grid = self.shapes.width, self.shapes.grid
+        if isinstance(self.timm, VisionTransformer):
+            embed = self.timm.patch_embed
+            plain = isinstance(embed, PatchEmbed)
+            stride = embed.patch_size[0] if plain else size // self.grid[0]
+        else:
+            stride = int(self.timm.feature_info[-1]["reduction"])  # type: ignore[index]
         self.patch_size = stride
-        side = math.ceil(size / stride)
-        self.grid = (side, side)
         self.spec: dict[str, Any] = {
             "timm": arguments,
             "image_size": size,
@@ -319,18 +309,23 @@ class ImageEncoder(nn.Module):
             h, w = self.grid
             level = tokens.transpose(1, 2).reshape(len(images), -1, h, w)
             return EncoderOutput(pooled, tokens, self.grid, (level,))
-        last, maps = self.timm.forward_intermediates(images)  # type: ignore[operator]
-        pooled = self.timm.forward_head(last, pre_logits=True)  # type: ignore[operator]
-        grid = (int(maps[-1].shape[-2]), int(maps[-1].shape[-1]))
-        tokens = maps[-1].flatten(2).transpose(1, 2)
-        return EncoderOutput(pooled, tokens, grid, tuple(maps))
+        network: Any = self.timm
+        final, levels = network.forward_intermediates(images)
+        pooled = network.forward_head(final, pre_logits=True)
+        places = levels[-1]
+        if self.shapes.tokens == "final":
+            places = as_map(network, final)
+        elif self.shapes.tokens == "head":
+            places = tokens_of(network, final)
+        grid = (int(places.shape[-2]), int(places.shape[-1]))
+        tokens = places.flatten(2).transpose(1, 2)
+        return EncoderOutput(pooled, tokens, grid, tuple(levels))
 
     def level_channels(self, count: int = 4) -> list[int]:
         """Channels of each level of `pyramid`."""
         if isinstance(self.timm, VisionTransformer):
             return [self.width] * min(count, len(self.timm.blocks))
-        stages: Any = self.timm.feature_info
-        return [int(stage["num_chs"]) for stage in stages][-count:]
+        return list(self.shapes.channels[-count:])
 
     def pyramid(self, images: Tensor, count: int = 4) -> EncoderOutput:
         """As `forward`, with the outputs of ``count`` depths as ``levels``.
@@ -363,6 +358,7 @@ class ImageEncoder(nn.Module):
             or vit.pos_embed is None
             or vit.num_prefix_tokens != 1
             or vit.no_embed_class
+            or not isinstance(vit.patch_embed, PatchEmbed)
         ):
             raise ConfigError(
                 "a ViT with a class token and absolute positions, to mask patches",

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from vlp_zoo.encoders.adapted import AdaptedEncoder, Look
-from vlp_zoo.encoders.foreign import layout_of, read_checkpoint
+from vlp_zoo.encoders.foreign import layout_of
 from vlp_zoo.encoders.image import check_keys
+from vlp_zoo.encoders.weight_files import read_checkpoint
 from vlp_zoo.errors import EncoderLoadError
 
 __all__ = ["MedKLIPEncoder", "load_medklip"]
@@ -77,9 +78,8 @@ def load_medklip(path: Path) -> MedKLIPEncoder:
     origin = f"{path} ({known.line})"
     state: dict[str, Tensor] = {}
     for key, tensor in read_checkpoint(path).items():
-        bare = key.removeprefix("module.")
-        if not bare.startswith(known.dropped):
-            state[bare.removeprefix(known.prefix)] = tensor
+        if not key.startswith(known.dropped):
+            state[key.removeprefix(known.prefix)] = tensor
     depths = tuple(
         len({key.split(".")[1] for key in state if key.startswith(f"{stage}.")})
         for stage in range(FIRST_STAGE, FIRST_STAGE + 3)

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import timm
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from vlp_zoo.errors import ConfigError, UnknownNameError
 
-__all__ = ["IMAGE_PRESETS", "check_name", "check_size", "family"]
+__all__ = ["IMAGE_PRESETS", "check_name", "check_size", "usual_size"]
 
 IMAGE_PRESETS: dict[str, dict[str, Any]] = {
     "micro": {
@@ -53,18 +55,18 @@ def check_name(name: str) -> None:
     )
 
 
-def family(name: str) -> tuple[bool, int]:
-    """Whether a timm name is a plain ViT's, and the side it is made for by default.
+def usual_size(name: str, network: nn.Module) -> int:
+    """The side of the images that a network is made for by default, in pixels.
 
-    Many others have vit in their names (MobileViT, LeViT, ...) and take no image size.
+    Args:
+        name: Of timm.
+        network: A draft of it. A plain ViT is made for any side: 224, the usual one.
     """
-    bare = name.partition(".")[0]
-    module = timm.models.model_entrypoint(bare).__module__.rpartition(".")[2]
-    vit = module.startswith("vision_transformer")
-    recipe = timm.get_pretrained_cfg(bare)
-    if vit or recipe is None or not recipe.fixed_input_size:
-        return vit, 224
-    return vit, int(recipe.input_size[-1])
+    recipe = timm.get_pretrained_cfg(name.partition(".")[0])
+    plain = isinstance(network, VisionTransformer)
+    if plain or recipe is None or not recipe.fixed_input_size:
+        return 224
+    return int(recipe.input_size[-1])
 
 
 def check_size(size: int, arguments: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from vlp_zoo.encoders.frozen_text import CorpusText
 from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.text import TextEncoder
+from vlp_zoo.encoders.weight_files import bare
 from vlp_zoo.methods.comparison import Fixture
 from vlp_zoo.methods.imitate import IMITATE, Pass
 from vlp_zoo.methods.imitate_loss_parity import GROUPS
@@ -59,11 +60,11 @@ def imitate_name(key: str) -> str | None:
         >>> imitate_name("diag_proj.0.weight")
         'impression_head.0.weight'
     """
-    bare = key.removeprefix("module.")
+    name = bare(key)
     for theirs, ours in NAMES:
-        if bare.startswith(theirs):
-            return ours + bare.removeprefix(theirs) if ours else None
-    return bare
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs) if ours else None
+    return name
 
 
 def imitate_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
