@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit smoke bench test test-real test-slow check format lock build clean
+.PHONY: help setup fit smoke bench test test-real test-slow test-kernels check format lock build clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,10 @@ test-real: setup  ## train and evaluate on the small real sets, minutes
 
 test-slow: setup  ## all tests that take minutes
 	$(BIN)/python -m pytest -q -m "slow or real" tests
+
+KERNELS ?= Haswell/default Zen/avx2 SkylakeX/avx512
+test-kernels: setup  ## tests that compare numbers, under other kernels of BLAS and torch
+	$(BIN)/python tests/kernels.py $(KERNELS)
 
 check: setup  ## lint, formatting, types, import contracts, spelling
 	$(BIN)/ruff check .

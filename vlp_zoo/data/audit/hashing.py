@@ -5,6 +5,10 @@ mean left out. The first 64, cut at their median, are the perceptual hash; the o
 tell apart what the first cannot (chest radiographs agree in their lowest frequencies).
 The hash of a mirrored picture or of its central part comes from the same pixels by
 another set of cosines, so nothing is decoded twice.
+
+The cosines are whole numbers, small enough that every sum of products is a whole number
+below 2**53, which float64 holds exactly. So a hash does not hang on the order in which a
+processor's matrix product adds up.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ SIDE = 64
 """Pixels on each side of the pictures that are hashed."""
 
 FREQUENCIES = 24
+ONE = 1 << 12
+"""What a cosine of 1 is as a whole number: sums of 64 x 64 pixels stay below 2**53."""
 BITS = 64
 WORDS = 4
 BANDS = 4
@@ -61,14 +67,13 @@ def hash_words(
     """
     words = np.empty((len(pictures), WORDS), np.uint64)
     cosines = _cosines(scale)
-    flat = np.outer(cosines.sum(1), cosines.sum(1))[_DOWN, _ACROSS]
+    # Pixels that a crop cuts in two leave a trace of the mean in each frequency.
+    weight = cosines[0]
+    flat = np.outer(cosines.sum(1), cosines.sum(1))[_DOWN, _ACROSS] / weight.sum() ** 2
     for start in range(0, len(pictures), 4096):
-        chunk = pictures[start : start + 4096].astype(np.float32)
+        chunk = pictures[start : start + 4096].astype(np.float64)
         found = (cosines @ chunk @ cosines.T)[:, _DOWN, _ACROSS]
-        # Pixels that a crop cuts in two leave a trace of the mean in each frequency.
-        weight = cosines[0]
-        mean = (chunk @ weight @ weight) / weight.sum() ** 2
-        found -= mean[:, None] * flat
+        found -= (chunk @ weight @ weight)[:, None] * flat
         if mirror:
             found *= (-1.0) ** _ACROSS
         bits = found > 0
@@ -79,15 +84,19 @@ def hash_words(
     return words
 
 
-def _cosines(scale: float) -> npt.NDArray[np.float32]:
-    """(frequencies, 64) on the central part of the side, 0 outside of it."""
+def _cosines(scale: float) -> npt.NDArray[np.float64]:
+    """Whole numbers (frequencies, 64) on the central part of the side, 0 outside of it.
+
+    Odd frequencies are exactly antisymmetric and even ones symmetric, so that a mirrored
+    picture has exactly the same numbers but for the sign of the odd ones.
+    """
     first = (1 - scale) / 2 * SIDE
-    last = SIDE - first
-    pixel = np.arange(SIDE)
-    inside = np.minimum(pixel + 1, last) - np.maximum(pixel, first)
-    place = np.clip((pixel + 0.5 - first) / (last - first), 0, 1)
-    waves = np.cos(np.pi * np.arange(FREQUENCIES)[:, None] * place)
-    return np.asarray(waves * np.clip(inside, 0, 1), np.float32)
+    left = np.arange(SIDE // 2)
+    inside = np.clip(left + 1 - first, 0, 1)
+    place = np.clip((left + 0.5 - first) / (scale * SIDE), 0, 1)
+    frequency = np.arange(FREQUENCIES)[:, None]
+    half = np.rint(np.cos(np.pi * frequency * place) * inside * ONE)
+    return np.concatenate([half, (-1.0) ** frequency * half[:, ::-1]], axis=1)
 
 
 def _packed(bits: npt.NDArray[np.bool_]) -> Words:
