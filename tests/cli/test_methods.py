@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vlp_zoo.cli import main
+from vlp_zoo.cli.lightning_cli import run
+from vlp_zoo.cli.names import expand
 from vlp_zoo.methods import METHODS
 
 QUICK = [
@@ -49,3 +52,66 @@ def test_every_method_trains_on_every_paired_source(
     (card,) = tmp_path.rglob("encoder.json")
     written = json.loads(card.read_text())
     assert (written["method"], written["steps"]) == (method, 2)
+
+
+def logged(folder: Path, name: str) -> float:
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return float(events.Scalars(name)[-1].value)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_validate_gives_what_the_fit_logged(
+    method: str, sources: dict[str, list[str]], tmp_path: Path
+) -> None:
+    command = [
+        *("fit", "--config", f"demo/{method}", *sources["phantom"], *QUICK),
+        *("--trainer.max_epochs", "2", "--trainer.max_steps", "-1"),
+        *("--out", str(tmp_path)),
+    ]
+    if method == "ecamp":
+        # The warm-up of the window ends between the first and the last validation.
+        command += ["--model.window_warmup_steps", "4"]
+    assert main(command) == 0
+    (checkpoint,) = tmp_path.rglob("last.ckpt")
+    again = run(expand(["validate", "--ckpt_path", str(checkpoint)])).trainer
+    names = [name for name in again.callback_metrics if name.startswith("val/")]
+    assert "val/loss" in names
+    for name in names:
+        then = logged(checkpoint.parents[1], name)
+        assert float(again.callback_metrics[name]) == pytest.approx(then, rel=1e-5), (
+            name
+        )
+
+
+@pytest.mark.parametrize(
+    ("method", "least"),
+    [("clip", 2), ("imitate", 2), ("asg", 2), ("place", 1), ("mae", 1), ("ecamp", 1)],
+)
+def test_a_batch_with_nothing_to_compare_is_refused_before_data_are_read(
+    method: str, least: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = ["--data", "pairs", "--data.path", str(tmp_path / "absent.csv")]
+    command = [
+        *("fit", "--config", f"demo/{method}", *absent, *QUICK),
+        *("--data.batch_size", "1", "--out", str(tmp_path)),
+    ]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert ("can compare" in said) == (least == 2)
+    assert ("absent.csv" in said) == (least == 1)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_precisions_that_no_method_runs_in_are_refused_by_name(
+    precision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = ["--data", "pairs", "--data.path", str(tmp_path / "absent.csv")]
+    command = [
+        *("fit", "--config", "demo/mae", *absent, *QUICK),
+        *("--trainer.precision", precision, "--out", str(tmp_path)),
+    ]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert precision in said
+    assert "bf16-mixed" in said

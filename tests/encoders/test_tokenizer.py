@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from tests.conftest import require_shared
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from vlp_zoo.encoders.vocabulary import train_word_piece
 from vlp_zoo.encoders.vocabulary import SPECIALS
 from vlp_zoo.errors import TokenizerError
 
@@ -24,6 +25,7 @@ CORPUS = [
 TRAIN_HERE = """
 import random
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from vlp_zoo.encoders.vocabulary import train_word_piece
 draw = random.Random(0)
 word = lambda: "".join(draw.choice("abcdefgh") for _ in range(draw.randint(2, 6)))
 corpus = [" ".join(word() for _ in range(10)) for _ in range(100)]
@@ -238,3 +240,14 @@ def test_unwritable_cache_still_gives_a_tokenizer(
     blocked.write_text("in the way")
     got = ReportTokenizer.for_corpus(lambda: CORPUS, "a", 300, blocked / "sub")
     assert got == trained
+
+
+@pytest.mark.parametrize("run", ["a", "7", "-"])
+def test_runs_longer_than_any_word_teach_nothing_and_cost_nothing(run: str) -> None:
+    reports = ["no effusion - seen 17 times", "small effusion a 7"]
+    usual = train_word_piece(reports, 200)
+    # Merging pieces inside one word of this length would take minutes.
+    with_long = train_word_piece([*reports, f"clear {run * 400_000} lungs"], 200)
+    as_blank = train_word_piece([*reports, "clear lungs"], 200)
+    assert with_long == as_blank
+    assert with_long != usual

@@ -7,7 +7,7 @@ import string
 from collections.abc import Iterable
 from typing import Any
 
-from tokenizers import Tokenizer, trainers
+from tokenizers import Regex, Tokenizer, normalizers, trainers
 
 from vlp_zoo.errors import TokenizerError
 
@@ -23,6 +23,9 @@ SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[MASK]", "[SEP]")
 
 PREFIX = "##"
 """What pieces that continue a word start with."""
+
+LONGEST_WORD = 100
+"""Characters; longer words are ``[UNK]`` as a whole, so nothing is learnt from them."""
 
 
 def word_piece(vocabulary: dict[str, int]) -> dict[str, Any]:
@@ -63,7 +66,7 @@ def word_piece(vocabulary: dict[str, int]) -> dict[str, Any]:
             "type": "WordPiece",
             "unk_token": "[UNK]",
             "continuing_subword_prefix": PREFIX,
-            "max_input_chars_per_word": 100,
+            "max_input_chars_per_word": LONGEST_WORD,
             "vocab": vocabulary,
         },
     }
@@ -90,9 +93,15 @@ def train_word_piece(corpus: Iterable[str], vocab_size: int) -> dict[str, Any]:
             "check the data set, or give a tokenizer file",
         )
     trained = Tokenizer.from_str(json.dumps(word_piece({})))
+    # Merging the pieces of a word takes time that grows with its length squared.
+    too_long = f"{LONGEST_WORD + 1},"
+    runs = "|".join(f"{kind}{{{too_long}}}" for kind in (r"[^\W\d]", r"\d", r"[^\w\s]"))
     alphabet = set(string.ascii_lowercase + string.digits)
     for text in texts:
         alphabet.update(trained.normalizer.normalize_str(text))
+    trained.normalizer = normalizers.Sequence(
+        [trained.normalizer, normalizers.Replace(Regex(runs), " ")]
+    )
     characters = sorted(c for c in alphabet if not c.isspace())
     # The trainer numbers continuation characters by hash order, which differs
     # between processes; naming them up front leaves it nothing to decide.

@@ -115,6 +115,7 @@ class ASG(ASGOptions[ASGBatch]):
         "input_ids": "choose a data set with reports (--data pairs, mimic_cxr, ...)",
     }
     has_text_head: ClassVar[bool] = True
+    least_batch: ClassVar[int] = 2
     tag_features: Tensor  # (K, F), frozen
 
     def setup(self, stage: str) -> None:
@@ -177,6 +178,11 @@ class ASG(ASGOptions[ASGBatch]):
     def read(self) -> Reader:
         """What finds a sentence's statements; a large file is read once."""
         return read_radgraph(Path(self.radgraph)) if self.radgraph else statements
+
+    @property
+    def compares_processes(self) -> bool:
+        """Whether neither negatives nor batch norm keep to one process."""
+        return bool(self.gather and self.sync_bn)
 
     def make_transform(self, train: bool) -> ASGTransform:
         """Crop, tokenise, align regions with sentences, read tags."""

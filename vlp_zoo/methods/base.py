@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -25,6 +26,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import BatchFieldError, ConfigError, NonFiniteLossError
+from vlp_zoo.methods.needs import check_batch_size, check_precision
 from vlp_zoo.types import Transform
 
 __all__ = ["VLPModule", "load_method", "parameter_groups", "warmup_cosine"]
@@ -105,6 +107,9 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
     field_sources: ClassVar[dict[str, str]] = {}
     """Field to the data option that produces it, for the error message."""
 
+    least_batch: ClassVar[int] = 1
+    """Studies that a step must see together; a contrast of one pair teaches nothing."""
+
     has_text_head: ClassVar[bool] = False
     """Whether images and texts meet in a joint space (`embed_images`, `embed_texts`)."""
 
@@ -141,6 +146,7 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         self._built = False
         self._checked = False
         self._watched: Tensor | None = None
+        self._loaded_steps = 0
 
     # What a method writes -------------------------------------------------------
 
@@ -193,6 +199,18 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         """Hand (B, D) image embeddings to the collapse alarm."""
         self._watched = embeddings.detach()
 
+    @property
+    def compares_processes(self) -> bool:
+        """Whether the studies of a step are those of all processes together."""
+        return True
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """Refuse what cannot be trained (Lightning's first hook, before data)."""
+        check_precision(self.trainer)
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            check_batch_size(self, self.trainer)
+        return []
+
     # Tokenizer and construction -------------------------------------------------
 
     def setup(self, stage: str) -> None:
@@ -233,6 +251,7 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the vocabulary and the networks before the weights are copied."""
+        self._loaded_steps = int(checkpoint.get("global_step", 0))
         stored = checkpoint.get("tokenizer_json")
         if stored is None:
             self.configure_model()
@@ -254,22 +273,33 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         """The run's seed, as Lightning's ``seed_everything`` recorded it."""
         return int(os.environ.get("PL_GLOBAL_SEED", "0"))
 
-    def _reseed(self, stage: int, batch_idx: int) -> None:
+    @property
+    def trained_steps(self) -> int:
+        """Optimiser steps behind the weights, also where no fit is running."""
+        return max(self.global_step, self._loaded_steps)
+
+    def _reseed(self, stage: int, epoch: int, batch_idx: int) -> None:
         # Dropout and drop-path draw from torch's global generator. Seeding it from the
         # step's place in the run makes a resumed run draw what the first one would.
-        place = (self.seed, stage, self.current_epoch, batch_idx, self.global_rank)
+        place = (self.seed, stage, epoch, batch_idx, self.global_rank)
         words = np.random.SeedSequence(place).generate_state(2, np.uint32)
         torch.manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
     def on_train_batch_start(self, batch: BatchT, batch_idx: int) -> None:
         """Make the step's randomness depend on its place in the run only."""
-        self._reseed(0, batch_idx)
+        self._reseed(0, self.current_epoch, batch_idx)
 
     def on_validation_batch_start(
         self, batch: BatchT, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """As for training; validation never disturbs the training draws."""
-        self._reseed(1, batch_idx)
+        """The same draws in every epoch, and in `vlpzoo validate`."""
+        self._reseed(1, 0, batch_idx)
+
+    def on_test_batch_start(
+        self, batch: BatchT, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """As for validation."""
+        self._reseed(2, 0, batch_idx)
 
     def training_step(self, batch: BatchT, batch_idx: int) -> Tensor:
         """Sum of the method's loss terms."""

@@ -89,6 +89,7 @@ class CLIP(PairedTowers[PairedBatch]):
     """
 
     has_text_head: ClassVar[bool] = True
+    least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = PairedBatch.__required_keys__
     field_sources: ClassVar[dict[str, str]] = {
         "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",

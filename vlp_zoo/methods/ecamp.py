@@ -321,7 +321,7 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
             # Given as (column, row); the official code mixes the axes up.
             swapped = source == "batch" and self.flags.swap_window_axes
             return origin if swapped else origin.flip(1)
-        if source == "centre" or self.global_step < self.window_warmup_steps:
+        if source == "centre" or self.trained_steps < self.window_warmup_steps:
             entity_mask = torch.zeros_like(entity_mask)
         visible = run.mask.keep_ids
         return attention_window(run.attention, entity_mask, visible, grid)

@@ -121,6 +121,7 @@ class IMITATE(IMITATEOptions[IMITATEBatch]):
     """
 
     has_text_head: ClassVar[bool] = True
+    least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = IMITATEBatch.__required_keys__
     field_sources: ClassVar[dict[str, str]] = {
         "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",
@@ -162,6 +163,11 @@ class IMITATE(IMITATEOptions[IMITATEBatch]):
         )
         if self.sync_batchnorm:
             synchronise(self)
+
+    @property
+    def compares_processes(self) -> bool:
+        """Whether neither negatives nor batch norm keep to one process."""
+        return bool(self.gather and self.sync_batchnorm)
 
     def make_transform(self, train: bool) -> IMITATETransform:
         """Two views of the image, two sections of the report."""

@@ -247,8 +247,14 @@ def _buffers(replay: Recording, before: Mapping[str, Tensor]) -> Iterator[Compar
 
 
 def _places(count: int, most: int) -> Tensor:
-    # In float32, as recorded: beyond 2**24 entries places are not whole numbers apart.
-    return torch.linspace(0, count - 1, min(most, count)).round()
+    # The recording rounded `torch.linspace` in float32, from both ends, on a processor
+    # that multiplies and adds in one rounding; others may land one entry beside it.
+    points = min(most, count)
+    last = torch.tensor(count - 1, dtype=torch.float32)
+    step = (last / max(points - 1, 1)).double()
+    left = torch.arange(points, dtype=torch.float64)
+    right = last - step * (points - 1 - left)
+    return torch.where(left < points // 2, step * left, right).float().round()
 
 
 def _gradients(
