@@ -12,8 +12,7 @@ from safetensors.numpy import load_file
 
 from tests.conftest import require_shared
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.encoders.vocabulary import train_word_piece
-from vlp_zoo.encoders.vocabulary import SPECIALS
+from vlp_zoo.encoders.vocabulary import SPECIALS, train_word_piece
 from vlp_zoo.errors import TokenizerError
 
 CORPUS = [
@@ -25,7 +24,6 @@ CORPUS = [
 TRAIN_HERE = """
 import random
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.encoders.vocabulary import train_word_piece
 draw = random.Random(0)
 word = lambda: "".join(draw.choice("abcdefgh") for _ in range(draw.randint(2, 6)))
 corpus = [" ".join(word() for _ in range(10)) for _ in range(100)]
