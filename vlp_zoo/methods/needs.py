@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import lightning.pytorch as pl
 
@@ -15,7 +15,7 @@ PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 
 class _Comparing(Protocol):
-    least_batch: int
+    least_batch: ClassVar[int]
 
     @property
     def compares_processes(self) -> bool: ...
