@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
-__all__ = ["cache_folder", "configs_folder", "write_whole"]
+__all__ = ["append", "cache_folder", "configs_folder", "write_whole"]
 
 
 def cache_folder() -> Path:
@@ -20,6 +23,35 @@ def configs_folder() -> Path:
     """The folder of packaged configs: inside a wheel, or at the top of a checkout."""
     inside = Path(__file__).parent / "configs"
     return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+def append(file: FileIO, content: bytes) -> None:
+    """Add bytes to the end of a file: all of them on the disk, or none and an error.
+
+    Args:
+        file: Open for appending, unbuffered and locked by the caller.
+        content: What to add.
+
+    Raises:
+        OSError: If not all was written, as on a full disk; the file is as before.
+    """
+    end = file.seek(0, os.SEEK_END)
+    try:
+        left = memoryview(content)
+        while left:
+            # A disk that fills up takes a part without an error.
+            count = file.write(left)
+            if not count:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file.name))
+            left = left[count:]
+        os.fsync(file.fileno())
+        size = os.fstat(file.fileno()).st_size
+        if size != end + len(content):
+            raise OSError(errno.EIO, f"{size - end} of {len(content)} bytes written")
+    except BaseException:
+        with contextlib.suppress(OSError):
+            file.truncate(end)
+        raise
 
 
 def write_whole(path: Path, content: str | Callable[[Path], object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -206,3 +207,57 @@ def test_help_imports_nothing_heavy() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "--source" in done.stdout
+
+
+def test_two_runs_do_not_write_one_file(table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "contexts.jsonl"
+    with out.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another run"):
+            main(["--reports", str(table), "--out", str(out)])
+    assert main(["--reports", str(table), "--out", str(out)]) == 0
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"[1]",
+        b"7",
+        b'{"uid": "a"}',
+        b'{"uid": "a", "context": null}',
+        b"\xff",
+        b"[" * 9999,
+        b"\0",
+    ],
+)
+def test_a_junk_line_is_refused_by_its_number(
+    table: Path, tmp_path: Path, junk: bytes
+) -> None:
+    out = tmp_path / "contexts.jsonl"
+    content = b'{"uid": "x", "context": ""}\n' + junk + b"\n"
+    out.write_bytes(content)
+    with pytest.raises(ReportSourceError, match="line 2"):
+        main(["--reports", str(table), "--out", str(out)])
+    assert out.read_bytes() == content
+
+
+def test_somebody_elses_last_line_is_not_cut_off(table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "notes.txt"
+    out.write_text("Remember the milk")
+    with pytest.raises(ReportSourceError, match="line 1"):
+        main(["--reports", str(table), "--out", str(out)])
+    assert out.read_text() == "Remember the milk"
+
+
+def test_a_name_that_is_no_utf8_comes_back_equal(tmp_path: Path) -> None:
+    out = tmp_path / "contexts.jsonl"
+    annotate_reports(RuleContext(), [("a\udcff", "Edema.")], out, quiet=True)
+    assert read_contexts(out) == {"a\udcff": "There is edema."}
+
+
+def test_a_context_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.jsonl"
+    for junk in (b'"context": null', b'"context": "\\ud800"'):
+        file.write_bytes(b'{"uid": "a", ' + junk + b"}\n")
+        with pytest.raises(ReportSourceError, match="line 1"):
+            read_contexts(file)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.reports.stub_endpoint import StubEndpoint, completion, serve
+from tests.reports.stub_endpoint import Reply, StubEndpoint, completion, serve
 from vlp_zoo.errors import ConfigError, ReportSourceError
 from vlp_zoo.reports.context import ContextSource
 from vlp_zoo.reports.endpoint import API_KEY_VARIABLE, EndpointContext
@@ -169,3 +171,146 @@ def test_bad_options_are_refused() -> None:
         EndpointContext("ftp://host", "m")
     with pytest.raises(ConfigError, match="report"):
         EndpointContext("http://host", "m", prompt="Say it")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "http:///v1", "http://host:port", "http://[::1"]
+)
+def test_addresses_that_cannot_be_asked_are_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="URL"):
+        EndpointContext(url, "m")
+
+
+def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
+    with pytest.raises(ConfigError, match="password") as caught:
+        EndpointContext("http://me:hunter2@host/v1", "m")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_query_is_sent_and_never_shown(stub: StubEndpoint) -> None:
+    stub.otherwise = (401, {}, b"no such key: 12345678")
+    endpoint = EndpointContext(f"{stub.url}?api-key=12345678", "m")
+    (answer,) = ask(endpoint, "a")
+    assert stub.paths == ["/v1/chat/completions?api-key=12345678"]
+    assert "12345678" not in f"{answer}{endpoint.name}"
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "schlüssel"])
+def test_a_key_that_no_header_can_carry_is_refused(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, key)
+    with pytest.raises(ConfigError, match=API_KEY_VARIABLE) as caught:
+        EndpointContext("http://host", "m")
+    assert key not in str(caught.value)
+
+
+def test_a_redirect_is_not_followed(
+    stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, "secret")
+    with serve() as other:
+        stub.otherwise = (302, {"Location": f"{other.url}/chat/completions"}, b"")
+        (answer,) = ask(source(stub), "a")
+    assert "redirect" in reason(answer)
+    assert other.requests == []
+    assert len(stub.requests) == 1
+
+
+def test_a_key_is_nowhere_in_what_is_said(
+    stub: StubEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, "sk-123/456")
+    stub.script.append((401, {}, b"wrong: sk-123/456, sk-123%2F456"))
+    stub.script.append((401, {}, b"x" * 295 + b"sk-123/456"))
+    stub.script.append(completion("There is sk-123/456."))
+    answers = ask(source(stub), *"abc")
+    assert "sk-1" not in " ".join(map(str, answers))
+    assert "repeats the API key" in reason(answers[2])
+
+
+def test_a_wait_of_days_is_cut_and_said(stub: StubEndpoint) -> None:
+    stub.otherwise = (429, {"Retry-After": "99999"}, b"slow down")
+    waits: list[float] = []
+    (answer,) = ask(source(stub, waits, retries=2), "a")
+    assert waits == [60.0, 60.0]
+    assert "asked to wait 99999 s" in reason(answer)
+
+
+def test_a_models_refusal_is_no_context(stub: StubEndpoint) -> None:
+    stub.otherwise = completion("I'm sorry, but I can't help with that.")
+    assert "refused" in reason(ask(source(stub), "a")[0])
+    assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: whole.replace(b"edema", b"enema"),
+        lambda whole: b"\0" * len(whole),
+        lambda whole: b"[]",
+        lambda whole: b'{"context": " ", "sha256": ""}',
+    ],
+    ids=["empty", "cut", "changed", "zeros", "foreign", "blank"],
+)
+def test_a_damaged_answer_is_asked_for_again_and_replaced(
+    stub: StubEndpoint,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[bytes], bytes],
+) -> None:
+    endpoint = source(stub, cache=tmp_path)
+    ask(endpoint, "a")
+    file = endpoint.cache_file("a")
+    assert file is not None
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    assert ask(endpoint, "a") == ["There is no edema."]
+    assert "damaged" in caplog.text
+    assert file.read_bytes() == whole
+    ask(endpoint, "a")
+    assert len(stub.requests) == 2
+
+
+def test_an_answer_without_checksum_of_an_earlier_version_is_read(
+    stub: StubEndpoint, tmp_path: Path
+) -> None:
+    endpoint = source(stub, cache=tmp_path)
+    file = endpoint.cache_file("a")
+    assert file is not None
+    file.parent.mkdir(parents=True)
+    file.with_suffix(".txt").write_text("There is edema.")
+    assert ask(endpoint, "a") == ["There is edema."]
+    file.with_suffix(".txt").write_text("")
+    assert ask(endpoint, "a") == ["There is no edema."]
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning(
+    stub: StubEndpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert ask(source(stub, cache=tmp_path / "file"), "a") == ["There is no edema."]
+    assert "not kept" in caplog.text
+
+
+def test_an_interruption_keeps_what_is_in_flight(
+    stub: StubEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = stub.reply
+
+    def reply(path: str, headers: dict[str, str], body: bytes) -> Reply:
+        answer = plain(path, headers, body)
+        if len(stub.requests) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return answer
+
+    monkeypatch.setattr(stub, "reply", reply)
+    endpoint = source(stub, cache=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        ask(endpoint, *"abcdefghijklmnopqrst")
+    kept = len(list(tmp_path.rglob("*.json")))
+    assert 3 <= kept == len(stub.requests) < 20
+    # The stop holds for that call alone.
+    assert ask(endpoint, "a") == ["There is no edema."]

@@ -7,13 +7,18 @@ A run can be stopped at any time and started again: what is written is kept.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError, ReportSourceError
+from vlp_zoo.files import append
 
 if TYPE_CHECKING:
     from vlp_zoo.reports.context import ContextSource
@@ -28,6 +33,7 @@ Pair = tuple[str, str]
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vlpzoo annotate",
+        allow_abbrev=False,
         description="Distil what each report says into short entity sentences.",
         epilog="An API key for an endpoint is read from VLPZOO_API_KEY. Reports are"
         " sent there: check that the data set's licence allows it.",
@@ -145,35 +151,63 @@ def _table(
     return list(zip(uids, texts, strict=True))
 
 
-def _done(out: Path) -> set[str]:
-    """Uids already in the output; a half line at its end is cut off first."""
-    if not out.is_file():
-        return set()
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[FileIO]:
+    """The output, open for this process alone."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.exists() and not out.is_file():
+        raise ConfigError(
+            f"a file to write contexts to: {out}",
+            "a folder or a device",
+            "give another --out",
+        )
+    with out.open("ab+", buffering=0) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{out} for this run alone",
+                "another run that writes it",
+                "wait for it, or give another --out",
+            ) from error
+        yield file
+
+
+def _done(file: FileIO, out: Path) -> set[str]:
+    """Uids already in the output; a half line at its end is cut off and said."""
     done: set[str] = set()
-    with out.open("rb+") as file:
-        good = 0
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-                uid = str(row["uid"])
-                row["context"]
-            except (ValueError, KeyError, TypeError) as error:
-                # Only the last line can be one that an interruption cut.
-                if file.read(1) or line.endswith(b"\n"):
-                    raise ReportSourceError(
-                        f"JSON lines of uid and context in {out}",
-                        f"something else in line {number}",
-                        "give another --out, or repair that line",
-                    ) from error
-                file.truncate(good)
-                return done
-            done.add(uid)
-            good += len(line)
-            if not line.endswith(b"\n"):
-                file.seek(0, 2)
-                file.write(b"\n")
-                break
+    file.seek(0)
+    good = 0
+    for number, line in enumerate(file.readall().splitlines(keepends=True), 1):
+        try:
+            row = json.loads(line)
+            uid, context = row["uid"], row["context"]
+            if not (isinstance(uid, str) and isinstance(context, str)):
+                raise TypeError("uid and context are texts")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            # Only the last line can be one that an interruption cut; what does not
+            # begin like ours is somebody's own.
+            ours = line.startswith(_START) or _START.startswith(line)
+            if line.endswith(b"\n") or not ours:
+                raise ReportSourceError(
+                    f"JSON lines of uid and context in {out}",
+                    f"something else in line {number}: {line[:60]!r}",
+                    "give another --out, or repair that line",
+                ) from error
+            file.truncate(good)
+            print(
+                f"{out}: line {number} was cut by an interruption and is made again",
+                file=sys.stderr,
+            )
+            return done
+        done.add(uid)
+        good += len(line)
+        if not line.endswith(b"\n"):
+            append(file, b"\n")
     return done
+
+
+_START = b'{"uid": '
 
 
 def _chunks(items: Sequence[Pair], size: int) -> Iterator[Sequence[Pair]]:
@@ -199,7 +233,15 @@ def annotate_reports(
 
     Raises:
         ReportSourceError: If ``out`` holds something else.
+        ConfigError: If ``out`` is no file, or another run writes it.
     """
+    with _locked(out) as file:
+        return _annotate(source, reports, file, out, quiet)
+
+
+def _annotate(
+    source: ContextSource, reports: Sequence[Pair], file: FileIO, out: Path, quiet: bool
+) -> Counter[str]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -208,8 +250,7 @@ def annotate_reports(
         TimeRemainingColumn,
     )
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    done = _done(out)
+    done = _done(file, out)
     todo = [(uid, text) for uid, text in reports if uid not in done]
     counts = Counter(kept=len(reports) - len(todo), written=0, empty=0, failed=0)
     rejects = rejects_file(out)
@@ -221,10 +262,11 @@ def annotate_reports(
         TimeRemainingColumn(),
         disable=quiet,
     )
-    with bar, out.open("a", encoding="utf-8") as file:
+    with bar:
         task = bar.add_task(source.name, total=len(todo))
         for chunk in _chunks(todo, source.batch_size):
             answers = _answers(source, chunk)
+            lines = []
             for (uid, _), answer in zip(chunk, answers, strict=True):
                 if isinstance(answer, ReportSourceError):
                     counts["failed"] += 1
@@ -232,9 +274,8 @@ def annotate_reports(
                     continue
                 counts["written"] += 1
                 counts["empty"] += not answer
-                line = json.dumps({"uid": uid, "context": answer}, ensure_ascii=False)
-                file.write(line + "\n")
-            file.flush()
+                lines.append(_line({"uid": uid, "context": answer}))
+            append(file, b"".join(lines))
             bar.advance(task, len(chunk))
     return counts
 
@@ -258,9 +299,17 @@ def rejects_file(out: Path) -> Path:
 
 
 def _append(rejects: Path, uid: str, error: ReportSourceError) -> None:
-    with rejects.open("a", encoding="utf-8") as file:
-        row = {"uid": uid, "looked_for": error.looked_for, "reason": error.found}
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    row = {"uid": uid, "looked_for": error.looked_for, "reason": error.found}
+    with rejects.open("ab", buffering=0) as file:
+        append(file, _line(row))
+
+
+def _line(row: dict[str, str]) -> bytes:
+    try:
+        return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        # The name of a file that is no UTF-8: escaped, and equal when it is read back.
+        return (json.dumps(row) + "\n").encode()
 
 
 def main(argv: list[str]) -> int:

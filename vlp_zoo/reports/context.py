@@ -187,11 +187,13 @@ def _json_lines(path: Path) -> Iterator[tuple[str, str]]:
             continue
         try:
             row = parse_json(line)
-            yield str(row["uid"]), str(row["context"])
-        except (ValueError, KeyError, TypeError) as error:
+            uid, context = str(row["uid"]), row["context"]
+            context.encode()
+            yield uid, context
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ReportSourceError(
                 f"an object with uid and context in line {number} of {path}",
-                line.strip()[:80],
+                ascii(line.strip()[:80]),
                 "repair or delete that line",
             ) from error
 
