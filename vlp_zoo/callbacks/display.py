@@ -1,8 +1,7 @@
-"""What happens around a training run: files written, pictures drawn, speed shown."""
+"""What a person sees of a run: speed, pictures, epoch lines, embeddings."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -13,167 +12,18 @@ import torch
 from lightning.pytorch.callbacks import (
     BasePredictionWriter,
     Callback,
-    Checkpoint,
-    EMAWeightAveraging,
-    ModelCheckpoint,
     RichProgressBar,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from vlp_zoo.encoders.checkpoint import save_encoder
-
 __all__ = [
-    "BestCheckpoint",
-    "EMAWeights",
     "EmbeddingWriter",
     "EpochLines",
-    "ExportEncoder",
-    "LastCheckpoint",
     "Progress",
     "Throughput",
     "TrainingPictures",
 ]
-
-
-class BestCheckpoint(ModelCheckpoint):
-    """Keep the checkpoint with the lowest validation loss.
-
-    Args:
-        monitor: Logged value to minimise.
-        save_top_k: How many to keep; 0 keeps none.
-    """
-
-    def __init__(self, monitor: str = "val/loss", save_top_k: int = 1) -> None:
-        super().__init__(
-            filename="best",
-            monitor=monitor,
-            save_top_k=save_top_k,
-            auto_insert_metric_name=False,
-            enable_version_counter=False,
-            save_on_train_epoch_end=False,
-        )
-
-
-class LastCheckpoint(Checkpoint):
-    """Keep ``checkpoints/last.ckpt`` fresh, so that a killed run loses little.
-
-    Args:
-        every_n_steps: Optimiser steps between saves; the end of each epoch is saved
-            as well. 0 saves at the ends of epochs only.
-    """
-
-    def __init__(self, every_n_steps: int = 200) -> None:
-        super().__init__()
-        self.every_n_steps = every_n_steps
-        self._saved_step = 0
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Save after every n-th optimiser step, not in the middle of accumulation."""
-        step = trainer.global_step
-        due = self.every_n_steps and step % self.every_n_steps == 0
-        if due and step != self._saved_step:
-            self._save(trainer)
-
-    def on_train_epoch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule
-    ) -> None:
-        """Save the finished epoch."""
-        self._save(trainer)
-
-    def _save(self, trainer: pl.Trainer) -> None:
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
-        self._saved_step = trainer.global_step
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
-        # Lightning writes to a temporary name first: a kill leaves the older file.
-        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt", False)
-
-
-class ExportEncoder(Callback):
-    """Write ``encoder.safetensors`` and its card at the end of every epoch.
-
-    Args:
-        data_licence: Terms of the training data, copied into the card.
-    """
-
-    def __init__(self, data_licence: str = "unknown") -> None:
-        self.data_licence = data_licence
-        self.path: Path | None = None
-        self._start = (time.monotonic(), 0)
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Remember when, and at which step, this process began."""
-        self._start = (time.monotonic(), trainer.global_step)
-
-    def on_train_epoch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule
-    ) -> None:
-        """Export on the main process; the averaged weights where EMA is on."""
-        run: Any = trainer  # Lightning sets some attributes without declaring them
-        # Asking for the folder is a broadcast: every process has to take part.
-        folder = Path(run.log_dir or run.default_root_dir)
-        if not run.is_global_zero or run.fast_dev_run:
-            return
-        average = next((c for c in run.callbacks if isinstance(c, EMAWeights)), None)
-        source: Any = module if average is None else average.averaged(module)
-        data = run.datamodule
-        card = {
-            "method": type(module).__name__.lower(),
-            "hyper_parameters": _plain(dict(module.hparams)),
-            "data": getattr(data, "name", type(data).__name__),
-            "pretraining_sources": list(getattr(data, "pretraining_sources", [])),
-            "data_fingerprint": getattr(data, "corpus_fingerprint", None),
-            "data_licence": self.data_licence,
-            "epochs": trainer.current_epoch + 1,
-            "steps": trainer.global_step,
-            "seed": module.seed,
-            "averaged": average is not None,
-            "compute": {
-                "device": _device_name(module.device),
-                "processes": trainer.world_size,
-                "hours": round((time.monotonic() - self._start[0]) / 3600, 3),
-                # A run that was continued spent more, before this step.
-                "from_step": self._start[1],
-            },
-        }
-        self.path = save_encoder(
-            folder / "encoder.safetensors", source.image_encoder, card
-        )
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Hyper-parameters without Lightning's own bookkeeping keys."""
-    plain = {k: v for k, v in values.items() if not k.startswith("_")}
-    return dict(json.loads(json.dumps(plain, default=str)))
-
-
-class EMAWeights(EMAWeightAveraging):
-    """Exponential moving average of the weights; validation and export use it.
-
-    Args:
-        decay: Share of the old average kept at each optimiser step.
-    """
-
-    def __init__(self, decay: float = 0.999) -> None:
-        super().__init__(decay=decay)
-
-    def averaged(self, module: pl.LightningModule) -> Any:
-        """The module that carries the averaged weights."""
-        if self._average_model is None:
-            return module
-        return self._average_model.module
 
 
 class Throughput(Callback):

@@ -1,0 +1,79 @@
+"""The encoder that a run leaves behind, with its card."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from vlp_zoo.callbacks.checkpoints import EMAWeights
+from vlp_zoo.encoders.checkpoint import save_encoder
+
+__all__ = ["ExportEncoder"]
+
+
+class ExportEncoder(Callback):
+    """Write ``encoder.safetensors`` and its card at the end of every epoch.
+
+    Args:
+        data_licence: Terms of the training data, copied into the card.
+    """
+
+    def __init__(self, data_licence: str = "unknown") -> None:
+        self.data_licence = data_licence
+        self.path: Path | None = None
+        self._start = (time.monotonic(), 0)
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Remember when, and at which step, this process began."""
+        self._start = (time.monotonic(), trainer.global_step)
+
+    def on_train_epoch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule
+    ) -> None:
+        """Export on the main process; the averaged weights where EMA is on."""
+        run: Any = trainer  # Lightning sets some attributes without declaring them
+        # Asking for the folder is a broadcast: every process has to take part.
+        folder = Path(run.log_dir or run.default_root_dir)
+        if not run.is_global_zero or run.fast_dev_run:
+            return
+        average = next((c for c in run.callbacks if isinstance(c, EMAWeights)), None)
+        source: Any = module if average is None else average.averaged(module)
+        data = run.datamodule
+        card = {
+            "method": type(module).__name__.lower(),
+            "hyper_parameters": _plain(dict(module.hparams)),
+            "data": getattr(data, "name", type(data).__name__),
+            "pretraining_sources": list(getattr(data, "pretraining_sources", [])),
+            "data_fingerprint": getattr(data, "corpus_fingerprint", None),
+            "data_licence": self.data_licence,
+            "epochs": trainer.current_epoch + 1,
+            "steps": trainer.global_step,
+            "seed": module.seed,
+            "averaged": average is not None,
+            "compute": {
+                "device": _device_name(module.device),
+                "processes": trainer.world_size,
+                "hours": round((time.monotonic() - self._start[0]) / 3600, 3),
+                # A run that was continued spent more, before this step.
+                "from_step": self._start[1],
+            },
+        }
+        self.path = save_encoder(
+            folder / "encoder.safetensors", source.image_encoder, card
+        )
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters without Lightning's own bookkeeping keys."""
+    plain = {k: v for k, v in values.items() if not k.startswith("_")}
+    return dict(json.loads(json.dumps(plain, default=str)))
