@@ -46,6 +46,8 @@ class Report:
         context: Distilled entity sentences ("There is effusion. There is no edema.")
             from a side file; None where there is none, and then methods that need
             it distil it by rule (`vlp_zoo.reports.context`).
+        headed: Whether headings were found in the text, which then stands for no
+            section.
     """
 
     text: str
@@ -54,12 +56,19 @@ class Report:
     findings: str = ""
     impression: str = ""
     context: str | None = None
+    headed: bool = field(default=False, repr=False, compare=False)
 
     @property
     def body(self) -> str:
-        """Findings followed by impression; the whole text where both are missing."""
+        """Findings followed by impression, what was seen; "" where both are missing.
+
+        A text of which no section is known is the body itself. What was asked for is
+        never taken for what was seen.
+        """
         parts = [part for part in (self.findings, self.impression) if part.strip()]
-        return " ".join(parts) if parts else self.text
+        if parts or self.headed or self.indication or self.comparison:
+            return " ".join(parts)
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,11 +59,11 @@ def test_marks_of_windows_and_quoted_line_breaks(tmp_path: Path) -> None:
         + rows[0]["image"].encode()
         + b',"Clear.\r\nNo ""effusion"", none."\r\n'
         + rows[1]["image"].encode()
-        + b",NA\r\n"
+        + b",No acute NA\r\n"
     )
     studies, _ = read_pairs(path)
     assert studies.report(0).findings == 'Clear.\r\nNo "effusion", none.'
-    assert studies.report(1).findings == "NA"
+    assert studies.report(1).findings == "No acute NA"
     assert studies.views == [None, None]
     assert studies.labels.shape == (2, 0)
 

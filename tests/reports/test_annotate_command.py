@@ -110,8 +110,8 @@ def test_parquet_text_folder_and_chosen_columns(tmp_path: Path) -> None:
 
 def test_ids_that_look_like_numbers_stay_as_written(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
-    path.write_text("uid,text\n007,NA\n")
-    assert read_reports(path) == [("007", "NA")]
+    path.write_text("uid,text\n007,NA seen\n")
+    assert read_reports(path) == [("007", "NA seen")]
 
 
 def test_bad_inputs_are_named(table: Path, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def _table(
             f"{len(repeated)} empty or repeated, such as {repeated[0]!r}",
             "give another --id-column",
         )
-    columns = [table[name].str.strip().tolist() for name in text_columns]
+    columns = [[_seen(name, text) for text in table[name]] for name in text_columns]
     texts = [
         " ".join(part for part in parts if part) for parts in zip(*columns, strict=True)
     ]
@@ -278,6 +278,14 @@ def _annotate(
             append(file, b"".join(lines))
             bar.advance(task, len(chunk))
     return counts
+
+
+def _seen(column: str, text: str) -> str:
+    """What a cell says was seen: of a whole report, findings and impression."""
+    from vlp_zoo.reports.blank import stated
+    from vlp_zoo.reports.sections import parse_report
+
+    return stated(parse_report(text).body if column in ("report", "text") else text)
 
 
 def _answers(

@@ -190,11 +190,13 @@ def build_task(
 
 def _given(data: PairsDataModule) -> set[str]:
     """What the rows of a table have."""
+    from vlp_zoo.reports.blank import is_blank
+
     gives = {"labels"}
     for source in data.sources.values():
         columns = {"boxes": getattr(source, "boxes", []), "masks": source.masks}  # type: ignore[attr-defined]
         gives |= {name for name, cells in columns.items() if any(cells)}
-        if any(report.body.strip() for report in source.reports()):
+        if any(not is_blank(report.body) for report in source.reports()):
             gives.add("reports")
     return gives
 

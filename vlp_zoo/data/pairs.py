@@ -16,6 +16,7 @@ from vlp_zoo.data.studies import FileStudies, canonical_view, matches_view
 from vlp_zoo.data.tables import read_table
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.reading import parse_json
+from vlp_zoo.reports.sections import report_of
 from vlp_zoo.types import Report
 
 if TYPE_CHECKING:
@@ -188,14 +189,8 @@ def _texts(table: pd.DataFrame, columns: PairColumns) -> Sequence[Report | str]:
     names = {"findings": columns.findings, "impression": columns.impression}
     names = {name: name for name in OTHER_SECTIONS} | names
     sections = {name: _column(table, column) for name, column in names.items()}
-    texts = []
-    for i in range(len(table)):
-        record = {name: values[i].strip() for name, values in sections.items()}
-        text = "\n".join(
-            f"{n.upper()}: {value}" for n, value in record.items() if value
-        )
-        texts.append(Report(text=text, **record))
-    return texts
+    rows = zip(*sections.values(), strict=True)
+    return [report_of(dict(zip(sections, row, strict=True))) for row in rows]
 
 
 def _masks(path: Path, table: pd.DataFrame, column: str) -> list[tuple[MaskRef, ...]]:

@@ -23,6 +23,7 @@ from vlp_zoo.data.boxes import box_fault
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.files import cache_folder, write_whole
+from vlp_zoo.reports.blank import is_blank
 
 __all__ = ["Rejected", "box_fault", "find_rejected", "usable", "write_rejected"]
 
@@ -107,7 +108,7 @@ def _with_bar(items: Iterable[str | None], total: int) -> Iterator[str | None]:
 def _reason(studies: FileStudies, index: int, need_report: bool) -> str | None:
     try:
         height, width = studies.pixels(index).shape[:2]
-        if need_report and not studies.report(index).body.strip():
+        if need_report and is_blank(studies.report(index).body):
             return "empty_report"
     except DataRejectedError as error:
         return error.found.split(":")[0]

@@ -24,6 +24,7 @@ from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError
 from vlp_zoo.pixels import read_spacing
 from vlp_zoo.reading import read_bytes
+from vlp_zoo.reports.blank import is_blank
 from vlp_zoo.reports.context import distil
 from vlp_zoo.types import Box, Report
 
@@ -153,6 +154,7 @@ def _row(task: Slice, place: int) -> dict[str, Any]:
         kept_masks.append({**entry, "sha256": hashlib.sha256(bits).hexdigest()})
 
     body = report.body
+    seen = not is_blank(body)
     return {
         "uid": studies.uids[place],
         "dataset": task.dataset,
@@ -160,13 +162,14 @@ def _row(task: Slice, place: int) -> dict[str, Any]:
         "patient_id": studies.patient_ids[place],
         "study_id": studies.study_ids[place],
         "view": studies.views[place],
-        "text": report.text,
+        # A text whose headings hold nothing that was seen stands for no report.
+        "text": report.text if seen else "",
         "indication": report.indication,
         "comparison": report.comparison,
         "findings": report.findings,
         "impression": report.impression,
-        "context": distil(body) if task.contexts and body.strip() else report.context,
-        "has_report": bool(body.strip()),
+        "context": distil(body) if task.contexts and seen else report.context,
+        "has_report": seen,
         "labels": studies.labels[place].tolist(),
         "boxes": json.dumps(
             [

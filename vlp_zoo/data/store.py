@@ -41,6 +41,7 @@ from vlp_zoo.data.store_index import INDEX, Index
 from vlp_zoo.data.studies import matches_view
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError, StoreError
 from vlp_zoo.pixels import read_grey, read_rgb
+from vlp_zoo.reports.sections import without_blanks
 from vlp_zoo.types import Box, Report, Study
 
 __all__ = [
@@ -188,7 +189,7 @@ class PreparedStudies:
             patient_id=patient,
             study_id=study,
             image=pixels,
-            report=Report(*cells[9:]),
+            report=without_blanks(Report(*cells[9:])),
             view=view,
             labels=self._decided(np.array(labels, np.float32)),
             boxes=() if boxes == "[]" else parse_boxes(boxes),
@@ -202,7 +203,9 @@ class PreparedStudies:
 
     def report(self, index: int) -> Report:
         """The report of one study, its image left alone."""
-        return Report(*self.index.cells(int(self.indices[index]), REPORT))
+        return without_blanks(
+            Report(*self.index.cells(int(self.indices[index]), REPORT))
+        )
 
     def reports(self) -> Iterator[Report]:
         """All reports in order, no image decoded."""

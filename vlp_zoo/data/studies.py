@@ -17,7 +17,7 @@ from vlp_zoo.data.records import MaskRef
 from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError
 from vlp_zoo.pixels import read_grey, read_rgb
 from vlp_zoo.reading import read_text
-from vlp_zoo.reports.sections import parse_report
+from vlp_zoo.reports.sections import parse_report, without_blanks
 from vlp_zoo.types import Box, Report, Study
 
 __all__ = ["FileStudies", "canonical_view", "matches_view", "parse_boxes"]
@@ -193,7 +193,7 @@ class FileStudies:
         """
         entry = self.texts[index]
         if isinstance(entry, Report):
-            return entry
+            return without_blanks(entry)
         if isinstance(entry, Path):
             try:
                 entry = read_text(entry, "the report")

@@ -42,6 +42,7 @@ from vlp_zoo.evaluation.statistics import (
 )
 from vlp_zoo.evaluation.subject import Subject
 from vlp_zoo.evaluation.tasks import Task
+from vlp_zoo.reports.blank import is_blank
 
 __all__ = ["Retrieve", "ZeroShot"]
 
@@ -258,7 +259,7 @@ class Retrieve(Protocol):
         joint = _joint(candidate)
         test = task.splits["test"]
         texts = [report.body for report in test.reports()]
-        asked = [i for i, text in enumerate(texts) if text.strip()]
+        asked = [i for i, text in enumerate(texts) if not is_blank(text)]
         if self.match == "class":
             # Without a finding there is nothing to have in common.
             asked = [i for i in asked if (test.labels[i] == 1).any()]

@@ -57,6 +57,7 @@ from vlp_zoo.evaluation.text_metrics import (
     words,
 )
 from vlp_zoo.evaluation.training import fit
+from vlp_zoo.reports.blank import stated
 from vlp_zoo.types import Report, StudySource
 
 __all__ = ["WriteReport"]
@@ -191,7 +192,7 @@ class WriteReport(Protocol):
     def said(self, report: Report) -> str:
         """The part of a report that is written; "" where it is missing."""
         text = report.body if self.section == "body" else getattr(report, self.section)
-        return str(text).strip()
+        return stated(str(text))
 
     def measure(
         self, candidate: Candidate, task: Task, seed: int, extraction: Extraction

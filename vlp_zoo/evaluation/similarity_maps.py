@@ -22,6 +22,7 @@ from vlp_zoo.evaluation.features import Extraction, fit_image
 from vlp_zoo.evaluation.grounding_metrics import boxes_to_mask, in_original_frame
 from vlp_zoo.evaluation.joint import JointEncoder
 from vlp_zoo.evaluation.learner import Learner, predict
+from vlp_zoo.reports.blank import stated
 from vlp_zoo.types import Example, Study, StudySource, Transform
 
 __all__ = ["Phrase", "has_places", "phrases_of", "shown_rectangle", "similarity_maps"]
@@ -64,7 +65,7 @@ def phrases_of(
         words: Finding to what a sentence calls it.
     """
     reports = phrase == "report"
-    texts = [report.body.strip() for report in source.reports()] if reports else []
+    texts = [stated(report.body) for report in source.reports()] if reports else []
     found = []
     for i in range(len(source)):
         named: dict[str, list[Corners]] = {}

@@ -47,7 +47,7 @@ _WORD = re.compile(r"[a-z0-9]+")
 def report_sentences(report: Report) -> list[str]:
     """Sentences of a report, impression first; of the whole text without sections."""
     parts = [report.impression, report.findings]
-    text = "\n\n".join(part for part in parts if part.strip()) or report.text
+    text = "\n\n".join(part for part in parts if part.strip()) or report.body
     return [clean(sentence) for sentence in split_sentences(text)]
 
 

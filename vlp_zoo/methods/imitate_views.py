@@ -48,7 +48,7 @@ has_impression=False)
     """
     findings, impression = clean(report.findings), clean(report.impression)
     if not findings and not impression:
-        whole = clean(report.text)
+        whole = clean(report.body)
         return Sections(whole, whole, bool(whole), bool(whole))
     return Sections(
         findings or impression,

@@ -1,240 +1,130 @@
-"""Sections, cleaning and sentences of a report, as pure functions on strings.
+"""Sections of a report, as pure functions on strings.
 
 The layouts follow MIMIC-CXR: a leading space on every line, hard wraps, upper-case
-headers with a colon, an addendum on top divided off by a row of underscores, and
-dozens of spellings for the same section. Text without any header passes through.
+headings with a colon, an addendum on top divided off by a row of underscores, and
+dozens of spellings for the same section. What opens which section is in
+`vlp_zoo.reports.headings`; what a heading means where it stands is decided here.
+
+Inside findings and impression only a known heading ends the section: titles of the
+examination, organs ("LUNGS:"), NOTE, RECOMMENDATIONS and headings that nobody knows are
+text. Elsewhere a title or an organ opens the findings. What was asked (indication,
+comparison) and how it was done (examination, technique) is never read as what was seen.
 """
 
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from vlp_zoo.reports.blank import is_blank, stated
+from vlp_zoo.reports.headings import SECTION_HEADERS, Heading, find_headings, is_title
+from vlp_zoo.reports.sentences import (
+    clean,
+    one_line,
+    sentence_spans,
+    split_sentences,
+)
 from vlp_zoo.types import Report
 
 __all__ = [
     "SECTION_HEADERS",
     "clean",
     "parse_report",
+    "report_of",
     "sentence_spans",
     "split_sections",
     "split_sentences",
+    "without_blanks",
 ]
 
-SECTION_HEADERS: dict[str, tuple[str, ...]] = {
-    "indication": (
-        "indication",
-        "indications",
-        "clinical indication",
-        "clinical history",
-        "clinical information",
-        "clinical data",
-        "history",
-        "medical history",
-        "reason for exam",
-        "reason for examination",
-        "reason for study",
-        "reason for the exam",
-        "reason",
-        "patient history",
-        "indication and history",
-    ),
-    "comparison": (
-        "comparison",
-        "comparisons",
-        "comparison exam",
-        "comparison study",
-        "comparison studies",
-        "comparison film",
-        "comparison films",
-        "compared to",
-        "prior studies",
-        "reference exam",
-        "reference examination",
-    ),
-    "findings": (
-        "finding",
-        "findings",
-        "finding and impression",
-        "findings and impression",
-        "findings/impression",
-        "findings impression",
-        "impression and findings",
-        "impression/findings",
-        "interpretation",
-        "report",
-        "observations",
-        "chest findings",
-        "chest radiograph",
-        "chest radiographs",
-        "chest",
-        "chest pa and lateral",
-        "chest pa and lat",
-        "chest ap",
-        "chest portable",
-        "chest portable ap",
-        "chest single view",
-        "chest two views",
-        "pa and lateral views of the chest",
-        "pa and lateral chest",
-        "pa and lateral chest radiograph",
-        "pa and lateral chest radiographs",
-        "pa and lateral chest x-ray",
-        "pa and lateral radiographs of the chest",
-        "ap and lateral views of the chest",
-        "ap view of the chest",
-        "ap portable chest",
-        "ap portable chest radiograph",
-        "frontal and lateral views of the chest",
-        "frontal and lateral chest radiographs",
-        "frontal view of the chest",
-        "frontal chest radiograph",
-        "lateral view of the chest",
-        "portable ap chest radiograph",
-        "portable chest",
-        "portable chest radiograph",
-        "portable chest x-ray",
-        "portable upright chest radiograph",
-        "single ap view of the chest",
-        "single frontal view of the chest",
-        "supine ap view of the chest",
-        "upright ap view of the chest",
-        "two views of the chest",
-    ),
-    "impression": (
-        "impression",
-        "impressions",
-        "imp",
-        "conclusion",
-        "conclusions",
-        "opinion",
-        "summary",
-        "impression and recommendation",
-        "impression and recommendations",
-        "impression/recommendation",
-        "conclusion and recommendation",
-        "final impression",
-    ),
-    "other": (
-        "addendum",
-        "examination",
-        "exam",
-        "type of exam",
-        "type of examination",
-        "study",
-        "procedure",
-        "technique",
-        "views",
-        "date",
-        "notification",
-        "recommendation",
-        "recommendations",
-        "recommendation(s)",
-        "wet read",
-        "final report",
-        "final addendum",
-        "preliminary report",
-        "contrast",
-        "dose",
-        "provisional findings impression",
-    ),
-}
-"""Section to the header spellings (lower-case, blanks collapsed) that open it.
-
-A combined header ("FINDINGS AND IMPRESSION:") counts as findings, so that
-`Report.body` never holds the same text twice. ``other`` closes a section.
-"""
-
-_SECTION_OF = {
-    spelling: section
-    for section, spellings in SECTION_HEADERS.items()
-    for spelling in spellings
-}
-
-# A header at the start of a line in any case, or within a line in capitals.
-_HEADER = re.compile(
-    r"(?P<start>^[ \t>*]*)(?P<name>[A-Za-z][A-Za-z0-9 ,/&()'.\-]{1,60}?)[ \t]*:"
-    r"|(?<=[.;:?)\s])(?P<inner>[A-Z][A-Z ,/&()\-]{2,60}[A-Z)])[ \t]*:",
-    re.MULTILINE,
-)
-_BREAK = re.compile(
-    r"^[ \t]*(?:[_=*\-]{5,}|FINAL (?:REPORT|ADDENDUM))[ \t]*$", re.MULTILINE
-)
-_PARAGRAPH = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 _FINAL = ("findings", "impression")
+_PLAIN = str.maketrans(
+    {
+        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\xad"),
+        **dict.fromkeys("\xa0\u2007\u202f\v", " "),
+        **dict.fromkeys("\r\f\x85\u2028\u2029", "\n"),
+    }
+)
+_PARAGRAPHS = re.compile(r"\n[ \t]*+\n\s*+")
+_INK = re.compile(r"\S")
+# Words of somebody who asks; what is seen is told otherwise.
+_ASKS = re.compile(
+    r"\?$|//|\br/o\b|\brule[- ]out\b|\byears?[- ]old\b|\b\d+ ?(?:yo|y/o)\b"
+    r"|\A\W*(?:please|evaluate|eval|assess|exclude|confirm|check|question|concern)\b",
+    re.IGNORECASE,
+)
 
-
-def _spelling(name: str) -> str:
-    name = re.sub(r"\s*/\s*", "/", name.lower().replace("&", " and "))
-    return " ".join(name.replace(",", " ").strip(" .-").split())
-
-
-def _marks(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, section) of each header and divider, in order."""
-    marks = [(m.start(), m.end(), "other") for m in _BREAK.finditer(text)]
-    for match in _HEADER.finditer(text):
-        if match["name"] is not None:
-            section = _SECTION_OF.get(_spelling(match["name"]))
-            # Unknown words in capitals still end the section before them.
-            if section is None and len(match["name"]) > 3 and match["name"].isupper():
-                section = "other"
-            at = match.start("name")
-        else:
-            section, at = _SECTION_OF.get(_spelling(match["inner"])), match.start()
-        if section is not None:
-            marks.append((at, match.end(), section))
-    return sorted(marks)
-
-
-def _last_paragraph(text: str, marks: list[tuple[int, int, str]]) -> str:
-    """The last paragraph that no header opens; "" if there is none."""
-    if not marks:
-        return text
-    starts = {at for at, _, _ in marks}
-    cuts = [0, *(m.end() for m in _PARAGRAPH.finditer(text)), len(text)]
-    for begin, end in reversed(list(pairwise(cuts))):
-        paragraph = text[begin:end]
-        first = begin + len(paragraph) - len(paragraph.lstrip(" \t\n>*"))
-        if first not in starts and len(re.findall(r"[A-Za-z]{2,}", paragraph)) >= 2:
-            return paragraph
-    return ""
+Block = list[tuple[str, str]]
+"""Kind and text of the sections of one part of a report, in order."""
 
 
 def split_sections(text: str) -> Report:
     """Find the sections of a report.
 
-    The last non-empty occurrence of a section wins, so an addendum on top does not
-    hide the report below it. Where neither findings nor impression exist, the last
-    paragraph that no header opens becomes the findings; text without any header is
-    findings as a whole.
+    Sections of the same kind are joined. A line FINAL REPORT, or a rule that a heading
+    follows, begins the report anew: then the last non-empty occurrence of a section
+    wins, so an addendum on top does not hide the report below it.
+
+    Where no heading opens the findings, they are, in this order: text under a title of
+    the examination; paragraphs that no known heading opens; paragraphs that follow
+    those of comparison or technique and, in a report without impression, those of the
+    indication, unless they ask something; and where there is no impression either, the
+    text of an addendum or a wet read. Text without any heading is findings as a whole.
 
     Args:
         text: A report file as found.
 
     Returns:
-        The report; ``text`` unchanged, sections with hard wraps undone.
+        The report; ``text`` unchanged ("" if it says nothing: see
+        `vlp_zoo.reports.blank`), sections with hard wraps undone. Findings and
+        impression are empty where the report only holds what was asked and how the
+        examination was made.
     """
-    marks = _marks(text)
-    sections: dict[str, str] = {}
-    for position, (_, begin, section) in enumerate(marks):
-        end = marks[position + 1][0] if position + 1 < len(marks) else len(text)
-        body = _undo_wraps(text[begin:end])
-        if body:
-            sections[section] = body
-    if not any(name in sections for name in _FINAL):
-        raw = _last_paragraph(text, marks)
-        last = _undo_wraps(raw)
-        sections["findings"] = last
-        # Without a header of its own the paragraph ran on in the section above it.
+    if is_blank(text):
+        return Report("")
+    plain = text.replace("\r\n", "\n").translate(_PLAIN)
+    blocks, headed = _blocks(plain)
+    sections = {
+        name: _last(_joined(block, name) for block in blocks)
+        for name in ("indication", "comparison", "impression")
+    }
+    findings = _last(map(_findings, blocks)) or _last(map(_unheaded, blocks))
+    if not findings:
+        bare = not sections["impression"]
+        kinds = ("comparison", "technique", *(("indication", "other") if bare else ()))
+        findings = _last(_following(block, kinds) for block in blocks)
         for name in ("indication", "comparison"):
-            if last and sections.get(name, "").endswith(last):
-                sections[name] = sections[name][: -len(last)].rstrip()
-    return Report(
-        text=text,
-        indication=sections.get("indication", ""),
-        comparison=sections.get("comparison", ""),
-        findings=sections.get("findings", ""),
-        impression=sections.get("impression", ""),
+            # Without a heading of its own the paragraph ran on in the section above it.
+            if findings and sections[name].endswith(findings):
+                sections[name] = sections[name].removesuffix(findings).rstrip()
+        if bare and not findings:
+            findings = _last(_joined(block, "addendum") for block in blocks)
+    if not headed and not findings:
+        findings = one_line(plain)
+    return Report(text, findings=findings, headed=headed, **sections)
+
+
+def report_of(sections: Mapping[str, str]) -> Report:
+    """A report of sections that are known apart, as tables have them.
+
+    Args:
+        sections: Section to text; what says nothing (`is_blank`) is left out.
+    """
+    known = {name: stated(text) for name, text in sections.items()}
+    lines = (f"{name.upper()}: {text}" for name, text in known.items() if text)
+    return Report("\n".join(lines), headed=True, **known)
+
+
+def without_blanks(report: Report) -> Report:
+    """The report, with "" for the text and the sections that say nothing."""
+    return replace(
+        report,
+        text="" if is_blank(report.text) else report.text,
+        indication="" if is_blank(report.indication) else report.indication,
+        comparison="" if is_blank(report.comparison) else report.comparison,
+        findings="" if is_blank(report.findings) else report.findings,
+        impression="" if is_blank(report.impression) else report.impression,
     )
 
 
@@ -243,111 +133,103 @@ def parse_report(text: str) -> Report:
     return split_sections(text)
 
 
-def _undo_wraps(text: str) -> str:
-    return " ".join(text.split())
-
-
-_BLANKS = re.compile(r"_{2,}|\bX{4,}\b")
-_BEFORE_STOP = re.compile(r"\s+(?=[.,;:!?])")
-_STOPS = re.compile(r"([.,;:!?])(?:\s*[.,;:])+")
-
-
-def clean(text: str, placeholder: str = "", lower: bool = False) -> str:
-    """Collapse white space and replace de-identified spans; numbers are kept.
-
-    Args:
-        text: Any report text.
-        placeholder: What stands for ``___`` (MIMIC-CXR) and ``XXXX`` (Open-i); the
-            empty string removes them with the space in front.
-        lower: Lower-case the result.
-
-    Returns:
-        One line of text.
-    """
-    text = _BLANKS.sub(placeholder, text)
-    text = _BEFORE_STOP.sub("", " ".join(text.split()))
-    text = _STOPS.sub(r"\1", text) if not placeholder else text
-    return text.lower() if lower else text
-
-
-# A stop after one of these ends no sentence.
-_ABBREVIATION = re.compile(
-    r"\b(?:dr|mr|mrs|ms|prof|st|vs|cf|approx|fig|e\.g|i\.e|e\.g\.|resp|a\.m|p\.m|pt"
-    r"|[ap]\.?k\.?a|incl|mod)$",
-    re.IGNORECASE,
-)
-_CANDIDATE = re.compile(
-    r"(?P<gap>\n[ \t]*\n\s*)"
-    r"|(?P<stop>[.!?]+)(?P<after>[\"')\]]*)(?=\s|$|[A-Za-z(])"
-    r"|(?P<item>(?<![\w.,/-])\(?(?P<number>\d{1,2})[.)](?:[.,])?(?=\s*[A-Za-z]))"
-)
-
-
-def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """Character spans of the sentences, without the numbers of an enumeration.
-
-    A stop ends a sentence unless it belongs to a decimal ("3.5 cm") or an
-    abbreviation ("Dr.", "e.g."); a missing space after it is forgiven
-    ("apex.There"). A blank line ends one too, a single line break does not. "2."
-    opens an item where an item 1 came before it, with or without a stop between.
-
-    Args:
-        text: Any report text.
-
-    Returns:
-        (start, end) pairs in order, each non-empty and without outer white space.
-    """
-    spans: list[tuple[int, int]] = []
-    begin, expected = 0, 1
-
-    def close(end: int, following: int) -> None:
-        nonlocal begin
-        piece = text[begin:end]
-        left = begin + len(piece) - len(piece.lstrip())
-        right = begin + len(piece.rstrip())
-        if any(char.isalnum() for char in text[left:right]):
-            spans.append((left, right))
-        begin = following
-
-    for match in _CANDIDATE.finditer(text):
-        if match.start() < begin:
+def _blocks(text: str) -> tuple[list[Block], bool]:
+    """The parts of a report, and whether there is any heading in it."""
+    blocks: list[Block] = [[]]
+    kind, begin, headed = "bare", 0, False
+    headings = list(find_headings(text))
+    for i, heading in enumerate(headings):
+        following = headings[i + 1] if i + 1 < len(headings) else None
+        if heading.kind != "rule":
+            headed |= heading.kind != "unknown" or bool(heading.section)
+        if _is_text(heading, kind):
             continue
-        if match["gap"] is not None:
-            close(match.start(), match.end())
-        elif match["stop"] is not None:
-            if _ends_sentence(text, match.start(), match.end()):
-                close(match.end(), match.end())
+        blocks[-1].append((kind, text[begin : heading.start]))
+        begin = heading.end
+        if heading.kind == "restart":
+            blocks.append([])
+            kind = "bare"
+        elif heading.kind == "rule":
+            underlines = not blocks[-1][-1][1].strip() and kind != "bare"
+            if not underlines and _parts(text, heading, following, kind):
+                blocks.append([])
+                kind = "bare"
+        elif heading.kind in ("organ", "unknown"):
+            kind = "findings" if heading.kind == "organ" else heading.section
+            if heading.kind == "organ" or not kind:
+                kind, begin = kind or "unknown", heading.start
         else:
-            number = int(match["number"])
-            if not text[begin : match.start()].strip() or number == expected > 1:
-                close(match.start(), match.end())
-                expected = number + 1
-            elif re.match(r"\s+[A-Z]", text[match.end() :]):
-                close(match.end(), match.end())
-    close(len(text), len(text))
-    return spans
+            kind = heading.kind
+    blocks[-1].append((kind, text[begin:]))
+    return blocks, headed
 
 
-def _ends_sentence(text: str, start: int, end: int) -> bool:
-    if text[start] != ".":
+def _is_text(heading: Heading, kind: str) -> bool:
+    """Whether a heading is text of the section of that kind that it stands in."""
+    if heading.kind == "title":
+        return kind in (*_FINAL, "addendum")
+    if heading.kind not in ("organ", "unknown"):
+        return False
+    if kind in ("bare", "unknown"):
+        return not heading.section
+    return kind in (*_FINAL, "addendum", "title")
+
+
+def _parts(text: str, rule: Heading, following: Heading | None, kind: str) -> bool:
+    """Whether a rule begins the report anew, and is no mere line between paragraphs."""
+    if kind not in _FINAL:
         return True
-    before, after = text[max(0, start - 8) : start], text[end : end + 2]
-    if _ABBREVIATION.search(before):
-        # "at 5 p.m. The" does end one; "p.m. and" does not.
-        return (
-            before[-2:].lower() == ".m"
-            and re.match(r"\s+[A-Z]", text[end:]) is not None
-        )
-    if after[:1].isalpha():
-        # No space: only between two words, so that "e.g" or "U.S" stay whole.
-        return len(after) == 2 and after.isalpha() and before[-2:].isalpha()
-    return True
+    ink = _INK.search(text, rule.end)
+    if following is None or ink is None or ink.start() < following.start:
+        line = text[rule.end : rule.end + 400].strip().partition("\n")[0]
+        return line.isupper() and is_title(line)
+    return following.kind not in ("organ", "unknown", "rule")
 
 
-def split_sentences(text: str) -> list[str]:
-    """The sentences of a report text, hard wraps undone; see `sentence_spans`.
+def _last(texts: Iterable[str]) -> str:
+    """The last of some texts that says something, on one line; "" if none does."""
+    found = ""
+    for text in texts:
+        found = text if text.strip() else found
+    return one_line(found)
 
-    >>> split_sentences("1. A 3.5 cm mass. 2. No effusion seen by Dr. Who.")
-    ['A 3.5 cm mass.', 'No effusion seen by Dr. Who.']
-    """
-    return [_undo_wraps(text[begin:end]) for begin, end in sentence_spans(text)]
+
+def _joined(block: Block, name: str) -> str:
+    text = "\n\n".join(text for kind, text in block if kind == name)
+    return "" if name in _FINAL and is_blank(text) else text
+
+
+def _findings(block: Block) -> str:
+    """Text under a heading of findings, else under a title of the examination."""
+    return _joined(block, "findings") or "\n\n".join(
+        _told(text) for kind, text in block if kind == "title"
+    )
+
+
+def _unheaded(block: Block) -> str:
+    """Paragraphs that no known heading opens."""
+    parts = [_told(text) for kind, text in block if kind in ("bare", "unknown")]
+    return "\n\n".join(parts)
+
+
+def _following(block: Block, kinds: Sequence[str]) -> str:
+    """Paragraphs behind the first one of the last section that has any."""
+    for kind, text in reversed(block):
+        if kind in kinds:
+            _, *rest = _PARAGRAPHS.split(text.strip())
+            if told := _told("\n\n".join(rest)):
+                return told
+    return ""
+
+
+def _told(text: str) -> str:
+    """The paragraphs that tell something: no titles, no questions, no blanks."""
+    told = []
+    for paragraph in _PARAGRAPHS.split(text):
+        lines = paragraph.strip().split("\n")
+        while lines and lines[0].isupper() and is_title(lines[0]):
+            del lines[0]
+        line = one_line(" ".join(lines))
+        if not (is_blank(line) or is_title(line) or _ASKS.search(line)):
+            told.append(line)
+    return "\n\n".join(told)

@@ -44,6 +44,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +54,8 @@ from vlp_zoo.data.studies import canonical_view
 from vlp_zoo.data.tables import find_one, listing, number, read_table
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.reading import parse_json, read_text
+from vlp_zoo.reports.blank import is_blank
+from vlp_zoo.reports.sections import report_of, split_sections
 from vlp_zoo.types import Report
 
 __all__ = ["CARD", "LABEL_NAMES", "LabelSource", "read"]
@@ -149,17 +152,16 @@ def _report(row: Mapping[Any, Any]) -> Report:
     history = [
         _cell(row, f"section_{name}") for name in ("clinical_history", "history")
     ]
-    return Report(
-        _cell(row, "report"),
-        indication=_line(" ".join(history)),
-        comparison=_line(_cell(row, "section_comparison")),
-        findings=_line(_cell(row, "section_findings")),
-        impression=_line(_cell(row, "section_impression")),
-    )
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
+    sections = {
+        "indication": " ".join(part for part in history if not is_blank(part)),
+        "comparison": _cell(row, "section_comparison"),
+        "findings": _cell(row, "section_findings"),
+        "impression": _cell(row, "section_impression"),
+    }
+    known = report_of({n: " ".join(text.split()) for n, text in sections.items()})
+    whole = split_sections(_cell(row, "report"))
+    # Where the authors' parser found neither, the report's own headings are asked.
+    return replace(known, text=whole.text) if known.body else whole
 
 
 def _view(row: Mapping[Any, Any], stem: str) -> str | None:

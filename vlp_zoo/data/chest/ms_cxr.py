@@ -120,7 +120,7 @@ def read(root: Path) -> Iterator[Record]:
             image=image,
             patient_id=patient,
             study_id=study,
-            text=Report(text),
+            text=Report(text, findings=text),
             split=phrase.split,
             labels=tuple(1.0 if name in said else float("nan") for name in LABEL_NAMES),
             boxes=fitted(phrase.boxes, phrase.size, image),

@@ -41,6 +41,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -51,6 +52,7 @@ from vlp_zoo.data.studies import canonical_view
 from vlp_zoo.data.tables import find_one, listing, read_table
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_bytes, read_json
+from vlp_zoo.reports.sections import report_of
 from vlp_zoo.types import Report
 
 __all__ = ["CARD", "HEADINGS", "LABEL_NAMES", "labels_of", "read"]
@@ -242,12 +244,11 @@ def _r2gen(root: Path) -> Iterator[Record]:
 
 
 def _report(sections: Mapping[str, Any]) -> Report:
-    found = {name: " ".join(sections.get(name, "").split()) for name in SECTIONS}
-    if not (found["findings"] or found["impression"]):
-        # What was asked for is no report of what was seen.
-        return Report("", found["indication"], found["comparison"])
-    text = "\n".join(f"{name.upper()}: {part}" for name, part in found.items() if part)
-    return Report(text, **found)
+    report = report_of(
+        {name: " ".join(sections.get(name, "").split()) for name in SECTIONS}
+    )
+    # What was asked for is no report of what was seen.
+    return report if report.body else replace(report, text="")
 
 
 def _images(root: Path) -> dict[str, Path]:
