@@ -26,7 +26,7 @@ NAMES = ("indication", "comparison", "findings", "impression")
 SEEN = ("findings", "impression")
 SLIPS = {
     "indication": "INDICATON",
-    "comparison": "COMPARISION",
+    "comparison": "CMOPARISON",
     "findings": "FINDNGS",
     "impression": "IMPRESSON",
 }
