@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vlp_zoo.data.records import MaskRef
 from vlp_zoo.errors import DataRejectedError
-from vlp_zoo.pixels import read_levels
+from vlp_zoo.pixels import read_levels, read_mask
 
 __all__ = ["decode_coco_rle", "decode_mask", "decode_relative_rle"]
 
@@ -29,11 +29,15 @@ def decode_mask(mask: MaskRef, height: int, width: int) -> Mask:
         bool (height, width).
 
     Raises:
-        DataRejectedError: If the file is missing or unreadable, or the run lengths do
+        DataRejectedError: If the file is missing, unreadable, not of two values where
+            it has to be, or of other proportions than the image; or the run lengths do
             not fit the frame.
     """
     rows, columns = mask.size or (height, width)
-    if mask.kind == "file":
+    if mask.kind == "file" and mask.two_valued:
+        pixels = read_mask(Path(mask.ref))
+        _check_proportions(mask, pixels.shape, (height, width))
+    elif mask.kind == "file":
         stored = read_levels(Path(mask.ref))
         pixels = (stored >= mask.values[0]) & (stored <= mask.values[1])
     elif mask.kind == "rle_relative":
@@ -49,6 +53,21 @@ def decode_mask(mask: MaskRef, height: int, width: int) -> Mask:
         pixels.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
     )
     return np.asarray(scaled > 0)
+
+
+def _check_proportions(
+    mask: MaskRef, found: tuple[int, ...], image: tuple[int, int]
+) -> None:
+    """A mask that lies on its side would be stretched over the image."""
+    skew = abs(found[0] * image[1] - found[1] * image[0])
+    # Each side may have been rounded by half a pixel when one of them was made smaller.
+    if skew > max(*found, *image):
+        raise DataRejectedError(
+            f"a mask of the proportions of its image ({image[1]} x {image[0]}) in "
+            f"{mask.ref}",
+            f"{found[1]} x {found[0]} pixels",
+            "make the mask at the size of the image, the same way up",
+        )
 
 
 def decode_relative_rle(rle: str, height: int, width: int) -> Mask:

@@ -39,8 +39,9 @@ class PairColumns:
         split: Train, val(id(ate)) or test.
         view: PA, AP, lateral, frontal.
         boxes: JSON list of boxes in pixels of the image.
-        masks: JSON object, the name of each mask to its picture (not black = marked),
-            relative to the table; an empty mask is a picture too.
+        masks: JSON object, the name of each mask to its picture, relative to the
+            table. A picture has two values, of which black is not marked, and is stored
+            without loss; an empty mask is a picture too.
         label_prefix: Start of the names of label columns; the rest names the label.
     """
 
@@ -199,7 +200,13 @@ def _masks(path: Path, table: pd.DataFrame, column: str) -> list[tuple[MaskRef, 
         try:
             files = parse_json(cell) if cell.strip() else {}
             masks = [
-                MaskRef(str(name), "file", path.parent / str(file), (1, 2**16 - 1))
+                MaskRef(
+                    str(name),
+                    "file",
+                    path.parent / str(file),
+                    (1, 2**16 - 1),
+                    two_valued=True,
+                )
                 for name, file in files.items()
             ]
         except (ValueError, AttributeError) as error:

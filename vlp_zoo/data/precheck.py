@@ -42,9 +42,10 @@ class Rejected:
         row: Line in its table, the header being line 1.
         path: The image file.
         reason: One or two words: ``missing``, ``empty``, ``truncated``,
-            ``undecodable``, ``too_large``, ``frames``, ``missing_report``,
-            ``unreadable_report``, ``empty_report``, ``bad_mask``, ``bad_boxes``, ``nan_box``, ``inverted_box``, ``outside_box``,
-            ``duplicate``.
+            ``damaged``, ``undecodable``, ``too_large``, ``frames``, ``not_finite``,
+            ``unsupported`` (all of `vlp_zoo.pixels`), ``missing_report``,
+            ``unreadable_report``, ``empty_report``, ``bad_mask``, ``bad_boxes``, ``nan_box``,
+            ``inverted_box``, ``outside_box``, ``duplicate``.
     """
 
     uid: str

@@ -34,6 +34,8 @@ class MaskRef:
         values: For files: lowest and highest pixel value that belong to the mask.
         size: (height, width) of the frame that ``ref`` is in; None is the image's.
             Where the frames differ, the mask is resized to the image by nearest pixel.
+        two_valued: For files: the picture has two values, and what is not black is
+            marked (`vlp_zoo.pixels.read_mask`); ``values`` is not asked.
     """
 
     name: str
@@ -41,6 +43,8 @@ class MaskRef:
     ref: Any
     values: tuple[int, int] = (1, 255)
     size: tuple[int, int] | None = None
+    # Not in the repr: fingerprints of data sets are made of it, and stay what they were.
+    two_valued: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
