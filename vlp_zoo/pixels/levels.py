@@ -64,7 +64,9 @@ def to_levels(
     if not high > low:
         return np.zeros(values.shape, np.uint8)
     # float64 for what float32 cannot hold: 32-bit integers.
-    wide = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    wide: Values = values.astype(
+        np.float32 if values.dtype.itemsize <= 2 else np.float64
+    )
     scaled = ((wide - low) * (255 / (high - low))).clip(0, 255)
     return np.asarray(np.rint(scaled), np.uint8)
 
