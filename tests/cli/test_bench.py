@@ -208,5 +208,5 @@ def test_exclusive_labels_and_another_table_for_the_test(
     assert task.single_label
     assert not task.ordinal
     assert all(p.startswith("pairs:other") for p in task.splits["test"].patient_ids)
-    with pytest.raises(ConfigError, match="known to neither"):
+    with pytest.raises(ConfigError, match="--split, which would change nothing"):
         build_task(f"pairs:{path}->pairs:{path}", split="official")

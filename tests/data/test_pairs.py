@@ -187,7 +187,7 @@ def test_the_tables_own_split_is_followed(tmp_path: Path) -> None:
     for row, split in zip(
         rows, ["train", "validate", "TEST", "train", "val"], strict=True
     ):
-        row["split"] = split
+        row |= {"split": split, "patient_id": row["study_id"]}
     path = write_table(tmp_path / "split.csv", rows)
     sources = Pairs(str(path)).sources
     uids = {name: [uid[-7:-4] for uid in s.uids] for name, s in sources.items()}

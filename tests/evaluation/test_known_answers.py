@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vlp_zoo.data.catalogue import check_patients, decide_labels
+from vlp_zoo.data.catalogue import decide_labels
 from vlp_zoo.data.masks import decode_coco_rle, decode_relative_rle
-from vlp_zoo.data.records import Record
+from vlp_zoo.data.splits import check_patients
 from vlp_zoo.errors import ConfigError, DataRejectedError, PatientLeakError
 from vlp_zoo.evaluation.box_metrics import (
     COCO_IOUS,
@@ -250,13 +249,10 @@ def test_uncertain_labels_under_each_policy(uncertain: float, expected: float) -
 
 
 def test_a_shared_patient_is_named() -> None:
-    records = [
-        Record(uid=str(i), image=Path(f"{i}.png"), patient_id=patient, study_id=str(i))
-        for i, patient in enumerate(["p1", "p2", "p2", "p3"])
-    ]
-    check_patients("a set", records, ["train", "train", "train", "test"])
+    patients = ["p1", "p2", "p2", "p3"]
+    check_patients("a set", patients, ["train", "train", "train", "test"], "mend it")
     with pytest.raises(PatientLeakError, match="p2"):
-        check_patients("a set", records, ["train", "train", "test", "test"])
+        check_patients("a set", patients, ["train", "train", "test", "test"], "mend it")
 
 
 def test_small_fractions_lie_inside_larger_ones() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from vlp_zoo.cli.tasks import flag
 from vlp_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["build_splits", "main", "run"]
 
 FAIL_ON = ("leak", "twin", "contradiction", "unreadable", "never")
+STUDIES = (400, 100, 200)
+"""Drawn studies per split."""
+
 FOUND = 3
 """Exit code when something was found that --fail-on asks for."""
 
@@ -64,7 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fail-on", choices=FAIL_ON, default="leak")
     parser.add_argument(
         "--label-prefix",
-        default="label_",
         help="pairs: start of the names of label columns (label_)",
     )
     parser.add_argument(
@@ -76,7 +79,6 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         nargs=3,
         metavar=("TRAIN", "VAL", "TEST"),
-        default=(400, 100, 200),
         help="phantom_chest: studies per split (400 100 200)",
     )
     return parser
@@ -101,12 +103,15 @@ def main(argv: list[str]) -> int:
         )
     card = _read_card(options.encoder_card) if options.encoder_card else None
     datasets: dict[str, Splits] = {}
+    _check_read(options)
+    label_prefix = options.label_prefix or "label_"
+    studies = tuple(options.studies or STUDIES)
     for name in dict.fromkeys(options.data):
         datasets[_free_name(_short_name(name), datasets)] = build_splits(
             name,
             split=options.split,
-            label_prefix=options.label_prefix,
-            studies=tuple(options.studies),
+            label_prefix=label_prefix,
+            studies=studies,
         )
     report, audit = run(
         datasets, card=card, crops=not options.no_crops, workers=options.workers
@@ -120,12 +125,24 @@ def main(argv: list[str]) -> int:
     return FOUND if bad else 0
 
 
+def _check_read(options: argparse.Namespace) -> None:
+    """Refuse options of a kind of data that is not among those to be compared."""
+    kinds = {name.partition(":")[0] for name in options.data}
+    for option, kind in (("label_prefix", "pairs"), ("studies", "phantom_chest")):
+        if getattr(options, option) is not None and kind not in kinds:
+            raise ConfigError(
+                f"--data {kind}, which alone reads {flag(option)}",
+                ", ".join(options.data),
+                f"leave {flag(option)} out: it would change nothing",
+            )
+
+
 def build_splits(
     name: str,
     *,
     split: str | None = None,
     label_prefix: str = "label_",
-    studies: tuple[int, ...] = (400, 100, 200),
+    studies: tuple[int, ...] = STUDIES,
 ) -> Splits:
     """The sources of each split of a data set, unusable rows included.
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlp_zoo.cli.bench_options import bench_parser
+from vlp_zoo.cli.bench_options import DATA_OPTIONS, bench_parser
 from vlp_zoo.cli.encoders import (
     encoder_file,
     joints_of,
@@ -18,10 +18,18 @@ from vlp_zoo.cli.encoders import (
     seen_lines,
     sources_of,
 )
-from vlp_zoo.cli.tasks import PHANTOM_STUDIES, TASKS, build_task
+from vlp_zoo.cli.tasks import (
+    PHANTOM_STUDIES,
+    TASKS,
+    build_task,
+    check_options,
+    flag,
+)
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 
 if TYPE_CHECKING:
+    import argparse
+
     from vlp_zoo.evaluation.presets import SuiteTask
     from vlp_zoo.evaluation.results import Result
     from vlp_zoo.evaluation.tasks import Task
@@ -57,29 +65,21 @@ def main(argv: list[str]) -> int:
     from vlp_zoo.evaluation.presets import SuiteTask, read_suite
     from vlp_zoo.evaluation.suite import SuiteError
 
-    settings: dict[str, Any] = {
-        "label_prefix": options.label_prefix,
-        "val_fraction": options.val_fraction,
-        "test_fraction": options.test_fraction,
-        "min_positives": options.min_positives,
-        "split": options.split,
-        "views": options.views,
-        "blank": options.blank,
-        "colour": options.colour,
-        "exclusive": options.exclusive,
-        "ordinal": options.ordinal,
-        "on_error": options.on_error,
-        "image_size": options.image_size,
-    }
-    if options.studies:
-        settings["studies"] = dict(zip(PHANTOM_STUDIES, options.studies, strict=True))
+    given = {k: v for k, v in vars(options).items() if k in DATA_OPTIONS}
+    for name in options.task:
+        check_options([name], given)
+    settings = dict(given)
+    if options.min_positives is not None:
+        settings["min_positives"] = options.min_positives
     wanted = [
         SuiteTask("", name, settings, tuple(options.preset or ["vlp-linear"]))
         for name in dict.fromkeys(options.task)
     ]
+    suites = [task for name in options.suite for task in read_suite(name).tasks]
     roots = _roots(options.root)
-    for name in options.suite:
-        wanted += _located(read_suite(name).tasks, roots, options.on_error)
+    _check_suites(options, suites, roots, given)
+    if suites:
+        wanted += _located(suites, roots, given)
     wanted = [
         replace(
             task,
@@ -267,10 +267,45 @@ def _roots(options: Sequence[str]) -> dict[str, str]:
     return roots
 
 
+def _check_suites(
+    options: argparse.Namespace,
+    tasks: Sequence[SuiteTask],
+    roots: Mapping[str, str],
+    given: Mapping[str, Any],
+) -> None:
+    """Refuse what neither a suite nor a task would read.
+
+    A suite says itself how its data are read and evaluated; where they lie, and what to
+    do about bad files in them, is the caller's.
+    """
+    from vlp_zoo.cli.tasks import DRAWN
+
+    if unused := sorted(set(roots) - {task.data for task in tasks}):
+        raise ConfigError(
+            "data sets of a suite in --root",
+            f"{', '.join(unused)}, which no --suite reads",
+            "leave it out, or give the place with the task: --task NAME:DIR",
+        )
+    if options.task:
+        return
+    ignored = [name for name in given if name != "on_error"]
+    if all(task.data in DRAWN for task in tasks):
+        ignored = list(given)
+    if options.min_positives is not None:
+        ignored.append("min_positives")
+    ignored += ["preset"] if options.preset else []
+    if ignored:
+        raise ConfigError(
+            "options that a suite leaves open",
+            f"{', '.join(map(flag, ignored))}, which would change nothing",
+            "leave them out, or write a suite of your own (vlpzoo info suites)",
+        )
+
+
 def _located(
-    tasks: Sequence[SuiteTask], roots: Mapping[str, str], on_error: str
+    tasks: Sequence[SuiteTask], roots: Mapping[str, str], given: Mapping[str, Any]
 ) -> list[SuiteTask]:
-    """The tasks of a suite whose data are here; the others are named."""
+    """The tasks of suites whose data are here; the others are named."""
     from vlp_zoo.cli.tasks import DRAWN
 
     found = []
@@ -280,7 +315,8 @@ def _located(
         elif task.data in roots or "root" in task.options:
             root = roots.get(task.data, task.options.get("root"))
             place = f"{task.data}:{root}"
-            settings = {"on_error": on_error, **task.options}
+            on_error = {k: v for k, v in given.items() if k == "on_error"}
+            settings = {**on_error, **task.options}
             found.append(replace(task, data=place, options=settings))
         else:
             _note(f"{task.name}: left out: needs --root {task.data}=DIR")

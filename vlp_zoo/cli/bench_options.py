@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vlp_zoo.cli.tasks import PHANTOM_STUDIES, TASKS
 from vlp_zoo.encoders.specs import SPECS
 from vlp_zoo.errors import ConfigError
 
-__all__ = ["bench_parser"]
+__all__ = ["DATA_OPTIONS", "bench_parser"]
+
+DATA_OPTIONS = (
+    *("label_prefix", "val_fraction", "test_fraction", "colour", "exclusive"),
+    *("ordinal", "image_size", "studies", "split", "views", "blank", "on_error"),
+)
+"""Options that only some kinds of data read; absent where they were not given."""
 
 
 def _devices(text: str) -> int | str:
@@ -94,67 +100,84 @@ def bench_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-floors", action="store_true", help="leave out random init and pixels"
     )
-    parser.add_argument(
+    # Without a default: what is not given is left to the kind of data, and what is given
+    # is refused by a kind that does not read it.
+    data = parser.add_argument_group(
+        "data", "each kind of data refuses what it does not read"
+    )
+    unset: Any = argparse.SUPPRESS
+    data.add_argument(
         "--label-prefix",
-        default="label_",
+        default=unset,
         help="pairs: start of the names of label columns (label_)",
     )
     for split in ("val", "test"):
-        parser.add_argument(
+        data.add_argument(
             f"--{split}-fraction",
             type=float,
-            default=0.1,
+            default=unset,
             help=f"pairs without split column: share of {split} patients (0.1); for an "
             "encoder trained on the table, no more than at training",
         )
-    parser.add_argument(
-        "--colour", action="store_true", help="pairs: keep images in colour"
+    data.add_argument(
+        "--colour",
+        action="store_true",
+        default=unset,
+        help="pairs: keep images in colour",
     )
-    parser.add_argument(
+    data.add_argument(
         "--exclusive",
         action="store_true",
+        default=unset,
         help="pairs: each image has exactly one of the labels",
     )
-    parser.add_argument(
+    data.add_argument(
         "--ordinal",
         action="store_true",
+        default=unset,
         help="pairs: as --exclusive, and the labels are grades in the order of columns",
     )
     parser.add_argument(
         "--min-positives",
         type=int,
-        default=10,
         help="labels with fewer test positives or negatives do not count (10)",
     )
-    parser.add_argument(
-        "--image-size", type=int, default=224, help="drawn worlds: side of the images"
+    data.add_argument(
+        "--image-size",
+        type=int,
+        default=unset,
+        help="drawn worlds: side of the images (224)",
     )
-    parser.add_argument(
+    data.add_argument(
         "--studies",
         type=int,
         nargs=3,
+        default=unset,
         metavar=("TRAIN", "VAL", "TEST"),
         help=f"drawn worlds: studies per split {tuple(PHANTOM_STUDIES.values())}",
     )
-    parser.add_argument(
+    data.add_argument(
         "--split",
-        default="canonical",
-        help="NAME:ROOT: rule that splits the data set (canonical)",
+        default=unset,
+        help="NAME:ROOT: rule that splits the data set (canonical; mimic_cxr: official)",
     )
-    parser.add_argument(
-        "--views", nargs="+", help="files: keep these views only, such as PA AP"
+    data.add_argument(
+        "--views",
+        nargs="+",
+        default=unset,
+        help="files: keep these views only, such as PA AP",
     )
-    parser.add_argument(
+    data.add_argument(
         "--blank",
         choices=["nan", "zero"],
-        default="nan",
+        default=unset,
         help="NAME:ROOT: labels left blank are unknown (nan) or absent (zero)",
     )
-    parser.add_argument(
+    data.add_argument(
         "--on-error",
         choices=["raise", "skip"],
-        default="raise",
-        help="stop at files that cannot be read, or list them and go on (raise)",
+        default=unset,
+        help="files: stop at files that cannot be read, or list them and go on (raise)",
     )
     parser.add_argument("--pooling", choices=["global", "mean"], default="global")
     parser.add_argument("--precision", choices=["32", "bf16"], default="32")

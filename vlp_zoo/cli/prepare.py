@@ -143,6 +143,7 @@ def main(argv: list[str]) -> int:
 def _source(name: str, options: argparse.Namespace) -> Callable[[], RawSet]:
     """What does the metadata pass, if it turns out to be needed."""
     from vlp_zoo.cli.names import unknown_name
+    from vlp_zoo.cli.tasks import flag
     from vlp_zoo.data import DATASETS
     from vlp_zoo.errors import ConfigError
 
@@ -150,6 +151,15 @@ def _source(name: str, options: argparse.Namespace) -> Callable[[], RawSet]:
         known = {**DATASETS, "pairs": ""}
         raise unknown_name("data set", name, known, "vlpzoo info datasets lists them")
     option = "path" if name == "pairs" else "root"
+    of_tables = ["path", "image_root", "report_column"]
+    others = ["root"] if name == "pairs" else of_tables
+    if ignored := [other for other in others if getattr(options, other) is not None]:
+        read = of_tables if name == "pairs" else ["root"]
+        raise ConfigError(
+            f"options that prepare {name} reads: {', '.join(map(flag, read))}",
+            f"{', '.join(map(flag, ignored))}, which would change nothing",
+            "leave them out",
+        )
     given = getattr(options, option)
     if given is None and not (options.out / "store.json").is_file():
         raise ConfigError(

@@ -41,7 +41,7 @@ DATAMODULES: dict[str, str] = {
     "phantom_chest": "vlp_zoo.data.datamodules.PhantomChest",
     "phantom_fundus": "vlp_zoo.data.datamodules.PhantomFundus",
     "pairs": "vlp_zoo.data.datamodules.Pairs",
-    "mimic_cxr": "vlp_zoo.data.datamodules.MIMICCXR",
+    "mimic_cxr": "vlp_zoo.data.official.MIMICCXR",
     "own": "vlp_zoo.data.official.Own",
     "prepared": "vlp_zoo.data.datamodules.Prepared",
 }

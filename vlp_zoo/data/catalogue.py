@@ -19,12 +19,11 @@ import numpy.typing as npt
 
 from vlp_zoo.data import DATASETS
 from vlp_zoo.data.records import Card, Record, SplitRule, split_sha256
-from vlp_zoo.data.splits import canonical
-from vlp_zoo.data.studies import FileStudies, matches_view
+from vlp_zoo.data.splits import canonical, check_patients
+from vlp_zoo.data.studies import FileStudies, check_views, matches_view
 from vlp_zoo.errors import (
     ConfigError,
     DatasetNotFoundError,
-    PatientLeakError,
     UnknownNameError,
 )
 
@@ -149,6 +148,7 @@ def load(
             f"images of {card.title} in {root}", "none listed", "download it again"
         )
     splits = split_of(card, records, split)
+    check_views(views, (record.view for record in records))
     kept = [
         i
         for i, record in enumerate(records)
@@ -187,7 +187,12 @@ def split_of(card: Card, records: Sequence[Record], name: str) -> list[str]:
         logger.warning("%s, split %s: %s", card.title, name, issue)
     _check_counts(card, name, rule, records, splits)
     if not rule.legacy and card.patients != "none":
-        check_patients(f"{card.title}, split {name}", records, splits)
+        check_patients(
+            f"{card.title}, split {name}",
+            [record.patient_id for record in records],
+            splits,
+            "use --data.split canonical, or a legacy rule that says so",
+        )
     return splits
 
 
@@ -220,26 +225,6 @@ def _check_counts(
             )
 
 
-def check_patients(what: str, records: Sequence[Record], splits: Sequence[str]) -> None:
-    """Stop where a patient is in two splits.
-
-    Raises:
-        PatientLeakError: Naming some of them.
-    """
-    sides: dict[str, set[str]] = {}
-    for record, split in zip(records, splits, strict=True):
-        if split:
-            sides.setdefault(record.patient_id, set()).add(split)
-    shared = sorted(patient for patient, names in sides.items() if len(names) > 1)
-    if shared:
-        shown = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
-        raise PatientLeakError(
-            f"every patient in one split of {what}",
-            f"{len(shared)} patients in several: {shown}",
-            "use --data.split canonical, or a legacy rule that says so",
-        )
-
-
 def to_studies(
     card: Card,
     records: Sequence[Record],
@@ -268,7 +253,11 @@ def to_studies(
         labels=decide_labels(
             raw, card.label_names, card.uncertain if uncertain is None else uncertain
         ),
-        boxes=[record.boxes for record in records],
+        # MIMIC-CXR once had a reader of its own that left boxes blank: the fingerprint,
+        # and with it every stored result, stays as it was.
+        boxes=None
+        if card.name == "mimic_cxr"
+        else [record.boxes for record in records],
         masks=[record.masks for record in records],
         facts=[record.facts for record in records],
         colour=card.colour,

@@ -9,16 +9,14 @@ from typing import Any, Literal
 
 from vlp_zoo.data.base import OnDisk, PairsDataModule
 from vlp_zoo.data.catalogue import WORDS
-from vlp_zoo.data.chest.mimic_cxr import read_mimic_cxr
-from vlp_zoo.data.pairs import PairColumns, read_pairs
-from vlp_zoo.data.splits import split_patients
-from vlp_zoo.data.store import is_store, open_store
+from vlp_zoo.data.pairs import PairColumns, read_pairs, splits_of
+from vlp_zoo.data.splits import check_patients
+from vlp_zoo.data.store import open_store
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.types import StudySource
 
 __all__ = [
-    "MIMICCXR",
     "Pairs",
     "PairsDataModule",
     "PhantomChest",
@@ -217,62 +215,13 @@ class Pairs(OnDisk):
             need_report=self.has_reports,
             colour=self.colour,
         )
-        by_rule = split_patients(
-            studies.patient_ids,
+        return studies, splits_of(
+            self.path,
+            studies,
+            splits,
             val=self.val_fraction,
             test=self.test_fraction,
             seed=self.split_seed,
-        )
-        return studies, by_rule if splits is None else splits
-
-
-class MIMICCXR(OnDisk):
-    """MIMIC-CXR-JPG 2.x.0 with its reports and the official split.
-
-    Credentialed data from PhysioNet; see `vlp_zoo.data.chest.mimic_cxr`.
-
-    Args:
-        root: Folder with mimic-cxr-2.0.0-metadata.csv.gz and the images, or a store
-            that vlpzoo prepare made of it.
-        reports_root: Folder of the unpacked mimic-cxr-reports.zip; None is root.
-        views: Views to keep; None keeps all.
-        uncertain: What -1 of the label file becomes: nan, one or zero.
-        **kwargs: As of `OnDisk`.
-    """
-
-    def __init__(
-        self,
-        root: str,
-        *,
-        reports_root: str | None = None,
-        views: list[str] | None = ["PA", "AP"],  # noqa: B006  # read only
-        uncertain: Literal["nan", "one", "zero"] = "nan",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.root = Path(root)
-        self.reports_root = Path(reports_root) if reports_root is not None else None
-        self.views = views
-        self.uncertain = uncertain
-
-    def _sources(self) -> dict[str, StudySource]:
-        if is_store(self.root):
-            words = {"one": "one", "zero": "zero"}
-            return Prepared(
-                str(self.root),
-                split="official",
-                views=self.views,
-                uncertain=words.get(self.uncertain, "nan"),
-                on_error=self.on_error,
-            ).sources
-        return super()._sources()
-
-    def _read(self) -> tuple[FileStudies, list[str]]:
-        return read_mimic_cxr(
-            self.root,
-            reports_root=self.reports_root,
-            views=self.views,
-            uncertain=self.uncertain,
         )
 
 
@@ -323,6 +272,14 @@ class Prepared(PairsDataModule):
             views=self.views,
             uncertain=self.policy,
         )
+        rule = studies.description["splits"][self.split]
+        if not rule.get("legacy") and studies.description["patients"] != "none":
+            check_patients(
+                f"{self.root}, split {self.split}",
+                studies.patient_ids,
+                splits,
+                "choose another --data.split, or prepare a table that is split by patient",
+            )
         self.has_reports = "reports" in studies.description["gives"]
         needed = self.need_report and self.has_reports
         without = 0
@@ -347,3 +304,12 @@ class Prepared(PairsDataModule):
             for split, indices in kept.items()
             if indices
         }
+
+
+def __getattr__(name: str) -> Any:
+    # Where it stood once: configs and checkpoints of older runs name it so.
+    if name == "MIMICCXR":
+        from vlp_zoo.data.official import MIMICCXR
+
+        return MIMICCXR
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

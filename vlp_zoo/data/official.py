@@ -13,13 +13,15 @@ from typing import Any, ClassVar
 from vlp_zoo.data import DATASETS
 from vlp_zoo.data.base import OnDisk
 from vlp_zoo.data.catalogue import card_of, load, policy
+from vlp_zoo.data.chest.mimic_cxr import card as mimic_cxr_card
 from vlp_zoo.data.datamodules import Prepared
 from vlp_zoo.data.records import Card
 from vlp_zoo.data.store import is_store
 from vlp_zoo.data.studies import FileStudies
+from vlp_zoo.errors import ConfigError
 from vlp_zoo.types import StudySource
 
-__all__ = ["Official", "Own"]
+__all__ = ["MIMICCXR", "Official", "Own"]
 
 
 class Official(OnDisk):
@@ -54,12 +56,22 @@ class Official(OnDisk):
         self.split = split
         self.views = views
         self.policy = policy(self.card, uncertain, blank)
+        if split != "canonical" and not is_store(self.root):
+            self.card.rule(split)
         self.has_reports = "reports" in self.card.gives
 
     @cached_property
     def card(self) -> Card:
         """What is known of the data set."""
         return card_of(self.dataset)
+
+    @property
+    def legacy(self) -> str:
+        """Why patients may be in two splits; "" where they must not."""
+        rule = self.card.splits.get(self.split)
+        if rule is None or not rule.legacy:
+            return ""
+        return " ".join(rule.issues) or f"the legacy split {self.split}"
 
     def _sources(self) -> dict[str, StudySource]:
         if not is_store(self.root):
@@ -84,6 +96,50 @@ class Official(OnDisk):
         )
 
 
+class MIMICCXR(Official):
+    """MIMIC-CXR-JPG 2.x.0 with its reports and the official split.
+
+    Credentialed data from PhysioNet; see `vlp_zoo.data.chest.mimic_cxr`.
+
+    Args:
+        root: Folder with mimic-cxr-2.0.0-metadata.csv.gz and the images, or a store
+            that vlpzoo prepare made of it.
+        reports_root: Folder of the unpacked mimic-cxr-reports.zip; None is root.
+        split: official (the released split file), or canonical, which differs only in
+            that it gives images a split that the file leaves out.
+        views: Views to keep; None keeps all.
+        uncertain: As of `Official`.
+        **kwargs: As of `Official`.
+    """
+
+    dataset = "mimic_cxr"
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        reports_root: str | None = None,
+        split: str = "official",
+        views: list[str] | None = ["PA", "AP"],  # noqa: B006  # read only
+        uncertain: str = "nan",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, split=split, views=views, uncertain=uncertain, **kwargs)
+        if reports_root is not None and is_store(self.root):
+            raise ConfigError(
+                "--data.reports_root beside a folder in the official layout",
+                f"{root}, a store that holds its reports",
+                "leave --data.reports_root out",
+            )
+        self.reports_root = Path(reports_root) if reports_root is not None else None
+
+    def _read(self) -> tuple[FileStudies, list[str]]:
+        self.card = mimic_cxr_card(
+            "chexpert", reports_root=self.reports_root, need_reports=self.has_reports
+        )
+        return super()._read()
+
+
 class Own(Official):
     """A data set of one's own, read by a Python file that defines its ``CARD``.
 
@@ -105,6 +161,8 @@ class Own(Official):
 
 
 def __getattr__(name: str) -> type[Official]:
+    if name == MIMICCXR.dataset:
+        return MIMICCXR
     if name not in DATASETS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     made = type(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,8 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.data.records import MaskRef
-from vlp_zoo.data.splits import canonical_split
-from vlp_zoo.data.studies import FileStudies, canonical_view, matches_view
+from vlp_zoo.data.splits import canonical_split, check_patients, split_patients
+from vlp_zoo.data.studies import (
+    FileStudies,
+    canonical_view,
+    check_views,
+    matches_view,
+)
 from vlp_zoo.data.tables import read_table
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.reading import parse_json
@@ -22,7 +28,7 @@ from vlp_zoo.types import Report
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PairColumns", "read_pairs"]
+__all__ = ["PairColumns", "read_pairs", "splits_of"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ def read_pairs(
     known_views = [canonical_view(view) for view in found]
     keep = np.ones(len(table), dtype=bool)
     if views is not None:
+        check_views(views, known_views)
         keep = np.array([matches_view(v, views) for v in known_views], dtype=bool)
     rows = [int(i) + 2 for i in np.nonzero(keep)[0]]
     known_views = [v for v, kept in zip(known_views, keep, strict=True) if kept]
@@ -127,6 +134,59 @@ def read_pairs(
         colour=colour,
     )
     return studies, _splits(path, table, columns.split)
+
+
+def splits_of(
+    path: Path,
+    studies: FileStudies,
+    released: Sequence[str] | None,
+    *,
+    val: float = 0.1,
+    test: float = 0.1,
+    seed: int = 0,
+) -> list[str]:
+    """The split of each row: the table's own, else one by the hash of the patient.
+
+    Args:
+        path: The table, for messages.
+        studies: Its rows.
+        released: What `read_pairs` found in the split column; None where there is none.
+        val: Share of patients to validate on, without a split column.
+        test: As above, to test on.
+        seed: Of that split.
+
+    Raises:
+        PatientLeakError: If a patient is on two sides.
+        ConfigError: If nothing is there to train on, or shares are given that a split
+            column would overrule.
+    """
+    drawn = split_patients(studies.patient_ids, val=val, test=test, seed=seed)
+    if released is not None:
+        counts = Counter(released)
+        if "train" not in counts:
+            raise ConfigError(
+                f"rows for training in the split column of {path}",
+                ", ".join(f"{name} {count}" for name, count in sorted(counts.items())),
+                "name some rows train, or drop the column to let the hash of the "
+                "patient id decide",
+            )
+        if (val, test, seed) != (0.1, 0.1, 0):
+            raise ConfigError(
+                f"a table without a split column for the shares val {val}, test {test}, "
+                f"seed {seed}",
+                f"{path} says itself how it is split",
+                "leave the shares out, or set --data.split_column to a name that the "
+                "table does not have",
+            )
+    splits = drawn if released is None else list(released)
+    check_patients(
+        str(path),
+        studies.patient_ids,
+        splits,
+        "split by patient and spell each patient in one way, or drop the split column to "
+        "let the hash of the patient id decide",
+    )
+    return splits
 
 
 def _check_columns(

@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 
 from vlp_zoo.data.catalogue import split_of
-from vlp_zoo.data.pairs import PairColumns, read_pairs
+from vlp_zoo.data.pairs import PairColumns, read_pairs, splits_of
 from vlp_zoo.data.records import Card, Record, split_sha256
-from vlp_zoo.data.splits import split_patients
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import DatasetNotFoundError, StoreError, VLPZooError
 from vlp_zoo.types import Report
@@ -131,15 +130,14 @@ def scan_pairs(
         split_seed: Of that split.
     """
     studies, released = read_pairs(path, columns, image_root=image_root)
-    drawn = split_patients(
-        studies.patient_ids, val=val_fraction, test=test_fraction, seed=split_seed
+    splits = splits_of(
+        path, studies, released, val=val_fraction, test=test_fraction, seed=split_seed
     )
     root = image_root if image_root is not None else path.parent
     rule = {
         "level": "patient",
         "source": "patient hash" if released is None else path.name,
     }
-    splits = drawn if released is None else released
     texts = [text if isinstance(text, str) else repr(text) for text in studies.texts]
     digest = hashlib.sha256(
         repr((studies.fingerprint, splits, texts)).encode("utf-8", "replace")

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from vlp_zoo.data.records import Record
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError, PatientLeakError
 
 __all__ = [
     "canonical",
     "canonical_split",
+    "check_patients",
     "patient_fraction",
     "released_split",
     "split_patients",
@@ -45,6 +46,41 @@ def patient_fraction(patient_id: str, seed: int) -> float:
     """
     digest = hashlib.sha256(f"{seed}:{patient_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def check_patients(
+    what: str, patient_ids: Sequence[str], splits: Sequence[str], do_this: str
+) -> None:
+    """Stop where a patient is in two splits, whatever runs on them.
+
+    Ids that differ in capitals or blanks alone are taken for one patient here: the same
+    person spelt twice is a leak that nobody would see.
+
+    Args:
+        what: Data set and split, for the message.
+        patient_ids: One per row.
+        splits: One per row; "" is in none.
+        do_this: The way out.
+
+    Raises:
+        PatientLeakError: Naming some of them.
+    """
+    sides: dict[str, set[str]] = {}
+    spelt: dict[str, set[str]] = {}
+    for patient, split in zip(patient_ids, splits, strict=True):
+        if split:
+            key = " ".join(patient.casefold().split())
+            sides.setdefault(key, set()).add(split)
+            spelt.setdefault(key, set()).add(patient)
+    shared = sorted(key for key, names in sides.items() if len(names) > 1)
+    if shared:
+        shown = [" = ".join(sorted(spelt[key])) for key in shared[:5]]
+        more = ", ..." if len(shared) > 5 else ""
+        raise PatientLeakError(
+            f"every patient in one split of {what}",
+            f"{len(shared)} patients in several: {', '.join(shown)}{more}",
+            do_this,
+        )
 
 
 def split_patients(

@@ -38,7 +38,7 @@ from vlp_zoo.data.masks import decode_mask
 from vlp_zoo.data.prepare_slice import scaled
 from vlp_zoo.data.records import MaskRef
 from vlp_zoo.data.store_index import INDEX, Index
-from vlp_zoo.data.studies import matches_view
+from vlp_zoo.data.studies import check_views, matches_view
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError, StoreError
 from vlp_zoo.pixels import read_grey, read_rgb
 from vlp_zoo.reports.sections import without_blanks
@@ -375,6 +375,7 @@ def open_store(
         logger.warning("%s, split %s: %s", everything.name, split, issue)
     splits = everything.column(f"split_{split}")
     found = everything.views
+    check_views(views, found)
     kept = [
         i
         for i, name in enumerate(splits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,13 @@ from vlp_zoo.reading import read_text
 from vlp_zoo.reports.sections import parse_report, without_blanks
 from vlp_zoo.types import Box, Report, Study
 
-__all__ = ["FileStudies", "canonical_view", "matches_view", "parse_boxes"]
+__all__ = [
+    "FileStudies",
+    "canonical_view",
+    "check_views",
+    "matches_view",
+    "parse_boxes",
+]
 
 VIEWS = {
     "pa": "PA",
@@ -49,6 +55,27 @@ def matches_view(view: str | None, wanted: Sequence[str]) -> bool:
     """Whether a view is among the wanted; "FRONTAL" stands for PA and AP too."""
     names = {canonical_view(name) for name in wanted}
     return view in names or ("FRONTAL" in names and view in FRONTAL)
+
+
+def check_views(wanted: Sequence[str] | None, present: Iterable[str | None]) -> None:
+    """Refuse a view that is neither known nor there: it would keep nothing.
+
+    Args:
+        wanted: As given; None wants all.
+        present: Those of all images.
+
+    Raises:
+        ConfigError: Naming the view and what there is.
+    """
+    found = {view for view in present if view is not None}
+    known = {*VIEWS.values(), *FRONTAL, *found}
+    odd = [name for name in wanted or [] if canonical_view(name) not in known]
+    if odd:
+        raise ConfigError(
+            f"views among {', '.join(sorted(known))}",
+            ", ".join(map(repr, odd)),
+            "correct --views (--data.views)",
+        )
 
 
 class FileStudies:

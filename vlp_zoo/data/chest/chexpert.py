@@ -55,7 +55,7 @@ import numpy as np
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical, canonical_split, released_split
 from vlp_zoo.data.studies import canonical_view
-from vlp_zoo.data.tables import find_one, listing, number, read_table
+from vlp_zoo.data.tables import find_one, listing, number, read_table, stated
 from vlp_zoo.errors import DatasetNotFoundError
 
 __all__ = ["CARD", "LABEL_NAMES", "Folders", "card", "read", "read_labels"]
@@ -214,7 +214,10 @@ def read_labels(
     for line, row in enumerate(table.to_dict("records"), 2):
         split, stem = _located(str(row["Path"]), path, line)
         patient, study, _ = stem.split("/")
-        values = [number(str(row.get(name, ""))) for name in LABEL_NAMES]
+        values = [
+            stated(str(row.get(name, "")), f"{name}, line {line} of {path}")
+            for name in LABEL_NAMES
+        ]
         age = number(str(row.get("Age", "")))
         sex = str(row.get("Sex", "")).strip()
         yield Record(

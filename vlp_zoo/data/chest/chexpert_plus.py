@@ -51,7 +51,7 @@ from typing import Any, Literal
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical_split
 from vlp_zoo.data.studies import canonical_view
-from vlp_zoo.data.tables import find_one, listing, number, read_table
+from vlp_zoo.data.tables import check_join, find_one, listing, number, read_table
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.reading import parse_json, read_text
 from vlp_zoo.reports.blank import is_blank
@@ -112,6 +112,8 @@ def read(root: Path, *, label_source: LabelSource = "impression") -> Iterator[Re
     stems = [_stem(str(row["path_to_image"])) for row in rows]
     base, suffix = _images(root, stems)
     labels = _labels(root, label_source)
+    if labels:
+        check_join(stems, labels, "labels of images", f"{label_source}_fixed.json")
     unknown = (float("nan"),) * len(LABEL_NAMES)
     for line, (row, stem) in enumerate(zip(rows, stems, strict=True), 2):
         # train/patient00001/study1/view1_frontal

@@ -16,8 +16,7 @@ Layout (release 2.1.0 kept the file names of 2.0.0)::
 The root may also be the folder that holds ``mimic-cxr-jpg`` and ``mimic-cxr`` side by
 side, with or without folders for the versions in them.
 
-`read` gives all views and raw labels (-1 is uncertain, NaN not mentioned) for the card;
-`read_mimic_cxr` is what ``--data mimic_cxr`` uses. Labels come from CheXpert's labeller,
+`read` gives all views and raw labels (-1 is uncertain, NaN not mentioned). Labels come from CheXpert's labeller,
 from NegBio's, or from the radiologist who read 687 examinations of the test set, where
 "Airspace Opacity" is "Lung Opacity" and all other examinations are unknown.
 
@@ -37,10 +36,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.data.catalogue import load, policy
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical_split
-from vlp_zoo.data.studies import FileStudies, canonical_view, matches_view
-from vlp_zoo.data.tables import read_table
+from vlp_zoo.data.studies import FileStudies, canonical_view
+from vlp_zoo.data.tables import check_join, listing, read_table, stated
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -81,7 +81,6 @@ TABLES = {
 }
 SOURCES = ("chexpert", "negbio", "radiologist")
 
-UNCERTAIN = {"nan": np.nan, "one": 1.0, "zero": 0.0}
 PROBED = 500
 """Rows whose files are looked for to find out how the folders are laid out."""
 
@@ -93,71 +92,26 @@ def read_mimic_cxr(
     views: Sequence[str] | None = ("PA", "AP"),
     uncertain: str = "nan",
 ) -> tuple[FileStudies, list[str]]:
-    """Read the official tables.
-
-    Tables may be ``.csv.gz`` or ``.csv``, the folder ``files`` may be there or not,
-    and images may have been re-encoded as PNG.
+    """What ``--data mimic_cxr`` reads by default: the official split, with reports.
 
     Args:
-        root: Folder with ``mimic-cxr-2.0.0-metadata.csv.gz`` and the images.
-        reports_root: Folder with the reports; None = ``root``.
-        views: Keep only these, by ViewPosition or else by ViewCodeSequence; None
-            keeps all.
-        uncertain: What the labeller's -1 becomes: "nan", "one" or "zero".
+        root: As of `read`.
+        reports_root: As of `read`.
+        views: Keep only these; None keeps all.
+        uncertain: What the labeller's -1 becomes, as of `vlp_zoo.data.catalogue.policy`.
 
     Returns:
-        All images with ``dicom_id`` as uid, and the official split of each.
+        The images that the split file lists, with ``dicom_id`` as uid, and the split of
+        each.
 
     Raises:
         DatasetNotFoundError: If tables, images or reports are not there.
         ConfigError: If ``uncertain`` is another word.
+        PatientLeakError: If the split file puts a patient on two sides.
     """
-    if uncertain not in UNCERTAIN:
-        raise ConfigError(
-            "nan, one or zero in --data.uncertain",
-            repr(uncertain),
-            "choose one of the three",
-        )
-    metadata = _table(root, "metadata", ["dicom_id", "subject_id", "study_id"])
-    split_of = _table(root, "split", ["dicom_id", "split"])
-    splits = dict(zip(split_of["dicom_id"], split_of["split"], strict=True))
-    names = [canonical_split(splits.get(d, "")) for d in metadata["dicom_id"]]
-    found_views = _views(metadata)
-    kept = [
-        i
-        for i, (name, view) in enumerate(zip(names, found_views, strict=True))
-        if name is not None and (views is None or matches_view(view, views))
-    ]
-    if not kept:
-        raise DatasetNotFoundError(
-            f"images with a split and a view among {views} in the tables of {root}",
-            f"views {sorted({str(view) for view in found_views})}",
-            "correct --data.views",
-        )
-    rows = metadata.iloc[kept]
-    subjects, studies = list(rows["subject_id"]), list(rows["study_id"])
-    dicoms = list(rows["dicom_id"])
-
-    patients = [f"p{s[:2]}/p{s}" for s in subjects]
-    folders = [f"{p}/s{s}" for p, s in zip(patients, studies, strict=True)]
-    stems = [f"{folder}/{dicom}" for folder, dicom in zip(folders, dicoms, strict=True)]
-    images_base, suffix = _images(root, stems)
-    reports_base = _reports(reports_root or root, folders)
-    label_names, labels = _labels(root, studies)
-    labels[labels == -1] = UNCERTAIN[uncertain]
-    source = FileStudies(
-        "MIMIC-CXR",
-        uids=dicoms,
-        patient_ids=subjects,
-        study_ids=studies,
-        images=[images_base / f"{stem}{suffix}" for stem in stems],
-        texts=[reports_base / f"{folder}.txt" for folder in folders],
-        rows=[i + 2 for i in kept],
-        views=[found_views[i] for i in kept],
-        label_names=label_names,
-        labels=labels,
-    )
-    return source, [name for i in kept if (name := names[i]) is not None]
+    found = card("chexpert", reports_root=reports_root, need_reports=True)
+    labels = policy(found, uncertain, "nan")
+    return load(found, root, split="official", views=views, uncertain=labels)
 
 
 def read(
@@ -165,6 +119,7 @@ def read(
     *,
     reports_root: Path | None = None,
     label_source: LabelSource = "chexpert",
+    need_reports: bool = False,
 ) -> Iterator[Record]:
     """Records of all images in the order of the metadata, lateral views included.
 
@@ -172,13 +127,16 @@ def read(
         root: Folder with ``mimic-cxr-2.0.0-metadata.csv.gz`` and the images, or the
             folder that holds ``mimic-cxr-jpg``.
         reports_root: Folder with the reports; None = the root, or ``mimic-cxr`` in it
-            or beside it. Without reports, labels and images are still read.
+            or beside it.
         label_source: ``"chexpert"`` and ``"negbio"`` are labellers, ``"radiologist"``
             labelled a part of the test set by hand.
+        need_reports: False still reads labels and images where there is no report.
 
     Raises:
         DatasetNotFoundError: If tables or images are not there, or the label file of a
-            source other than CheXpert's, or reports where ``reports_root`` says.
+            source other than CheXpert's, or reports where they are needed or where
+            ``reports_root`` says; or if two tables have no image or no examination in
+            common.
         ConfigError: If ``label_source`` is another word.
     """
     _check_source(label_source)
@@ -188,6 +146,11 @@ def read(
     splits = dict(zip(released["dicom_id"], released["split"], strict=True))
     subjects, studies = list(metadata["subject_id"]), list(metadata["study_id"])
     dicoms = list(metadata["dicom_id"])
+    if not dicoms:
+        raise DatasetNotFoundError(
+            f"images in {TABLES['metadata']}", "headings alone", "download it again"
+        )
+    check_join(dicoms, splits, "splits of images", TABLES["split"])
     folders = [
         f"p{subject[:2]}/p{subject}/s{study}"
         for subject, study in zip(subjects, studies, strict=True)
@@ -195,15 +158,9 @@ def read(
     stems = [f"{folder}/{dicom}" for folder, dicom in zip(folders, dicoms, strict=True)]
     base, suffix = _images(root, stems)
     reports = _reports_of(reports_root, (root, parent), folders)
-    if label_source != "chexpert":
-        # Who names a source wants its labels: here a missing file is an error.
-        _table(root, label_source, ["study_id"])
-    names, values = _labels(root, studies, label_source)
-    if not names:
-        logger.warning(
-            "MIMIC-CXR: no %s in %s, all labels are unknown", TABLES[label_source], root
-        )
-        values = np.full((len(studies), len(LABEL_NAMES)), np.nan, np.float32)
+    if reports is None and need_reports:
+        raise _no_reports(root, folders)
+    values = _labels(root, studies, label_source)
     for i, (view, folder) in enumerate(zip(_views(metadata), folders, strict=True)):
         yield Record(
             uid=dicoms[i],
@@ -212,23 +169,35 @@ def read(
             study_id=studies[i],
             text="" if reports is None else reports / f"{folder}.txt",
             view=view,
-            split=canonical_split(splits.get(dicoms[i], "")) or "",
+            split=_split(splits.get(dicoms[i], "")),
             labels=tuple(values[i].tolist()),
             row=i + 2,
             facts={"label_source": label_source},
         )
 
 
-def card(label_source: LabelSource, *, reports_root: Path | None = None) -> Card:
+def card(
+    label_source: LabelSource,
+    *,
+    reports_root: Path | None = None,
+    need_reports: bool = False,
+) -> Card:
     """The card of the data set with labels of another source.
 
     Args:
         label_source: As of `read`.
         reports_root: As of `read`.
+        need_reports: As of `read`.
     """
     _check_source(label_source)
     return replace(
-        CARD, read=partial(read, label_source=label_source, reports_root=reports_root)
+        CARD,
+        read=partial(
+            read,
+            label_source=label_source,
+            reports_root=reports_root,
+            need_reports=need_reports,
+        ),
     )
 
 
@@ -255,7 +224,10 @@ def _reports_of(
     given: Path | None, roots: Sequence[Path], folders: list[str]
 ) -> Path | None:
     if given is not None:
-        return _reports(given, folders)
+        found = _reports_base(given, folders)
+        if found is None:
+            raise _no_reports(given, folders)
+        return found
     places = list(dict.fromkeys(roots))
     for root in roots:
         # Beside the images, or beside the folder of their version.
@@ -272,13 +244,25 @@ def _reports_of(
     return None
 
 
+def _split(name: str) -> str:
+    """As released; an image that the file leaves out is in no split."""
+    split = canonical_split(name)
+    if split is None and name.strip():
+        raise DatasetNotFoundError(
+            f"train, validate or test in {TABLES['split']}",
+            repr(name),
+            "download the file again",
+        )
+    return split or ""
+
+
 def _table(root: Path, kind: str, columns: list[str]) -> pd.DataFrame:
     stem = TABLES[kind]
     path = _found(root, kind)
     if path is None:
         raise DatasetNotFoundError(
             f"{stem}.gz or {stem} in --data.root {root}",
-            f"{_listing(root)}",
+            listing(root),
             "give the folder of MIMIC-CXR-JPG 2.x.0 that holds the csv files",
         )
     return read_table(path, columns, ids=["dicom_id", "subject_id", "study_id"])
@@ -287,13 +271,6 @@ def _table(root: Path, kind: str, columns: list[str]) -> pd.DataFrame:
 def _found(root: Path, kind: str) -> Path | None:
     stem = TABLES[kind]
     return next((p for p in (root / f"{stem}.gz", root / stem) if p.is_file()), None)
-
-
-def _listing(folder: Path) -> str:
-    if not folder.is_dir():
-        return "no such folder"
-    names = sorted(path.name for path in folder.iterdir())
-    return f"{len(names)} entries: {', '.join(names[:8])}"
 
 
 def _views(metadata: pd.DataFrame) -> list[str | None]:
@@ -314,7 +291,7 @@ def _images(root: Path, stems: list[str]) -> tuple[Path, str]:
     raise DatasetNotFoundError(
         f"images such as files/{stems[0]}.jpg below --data.root {root}",
         f"none of the first {min(PROBED, len(stems))}, with or without the folder "
-        f"files, as .jpg or .png; in the root {_listing(root)}",
+        f"files, as .jpg or .png; in the root {listing(root)}",
         "give the folder that holds files/p10, files/p11, ...",
     )
 
@@ -327,26 +304,24 @@ def _reports_base(root: Path, folders: list[str]) -> Path | None:
     return None
 
 
-def _reports(root: Path, folders: list[str]) -> Path:
-    base = _reports_base(root, folders)
-    if base is not None:
-        return base
-    raise DatasetNotFoundError(
+def _no_reports(root: Path, folders: list[str]) -> DatasetNotFoundError:
+    return DatasetNotFoundError(
         f"reports such as files/{folders[0]}.txt below {root}",
-        f"none of the first {min(PROBED, len(folders))}; there {_listing(root)}",
+        f"none of the first {min(PROBED, len(folders))}; there {listing(root)}",
         "unpack mimic-cxr-reports.zip of MIMIC-CXR and give its folder with "
         "--data.reports_root",
     )
 
 
-def _labels(
-    root: Path, studies: list[str], source: str = "chexpert"
-) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
-    import pandas as pd
-
-    # Labels are no part of pre-training: without the file there are none.
-    if _found(root, source) is None:
-        return (), np.empty((len(studies), 0), np.float32)
+def _labels(root: Path, studies: list[str], source: str) -> npt.NDArray[np.float32]:
+    """(N, 14) as released; NaN where a label, an examination or CheXpert's file is not."""
+    unknown = np.full((1, len(LABEL_NAMES)), np.nan, np.float32)
+    # Who names a source wants its labels: a missing file is an error then.
+    if source == "chexpert" and _found(root, source) is None:
+        logger.warning(
+            "MIMIC-CXR: no %s in %s, all labels are unknown", TABLES[source], root
+        )
+        return unknown.repeat(len(studies), axis=0)
     table = _table(root, source, ["study_id"]).rename(columns=RENAMED)
     missing = [name for name in LABEL_NAMES if name not in table]
     if missing:
@@ -355,12 +330,18 @@ def _labels(
             f"columns {', '.join(map(str, table.columns))}",
             "download the file again",
         )
-    numbers = table[list(LABEL_NAMES)].apply(pd.to_numeric, errors="coerce")
-    values = numbers.to_numpy(np.float32, copy=True)
+    columns = []
+    for name in LABEL_NAMES:
+        where = f"{name} of {TABLES[source]}"
+        known = {cell: stated(cell, where) for cell in set(table[name])}
+        columns.append([known[cell] for cell in table[name]])
     # The row after the last stands for examinations that the labeller left out.
-    values = np.vstack([values, np.full((1, len(LABEL_NAMES)), np.nan, np.float32)])
+    values = np.vstack([np.array(columns, np.float32).T, unknown])
     line = {study: i for i, study in enumerate(table["study_id"])}
-    return LABEL_NAMES, values[[line.get(study, -1) for study in studies]]
+    # A radiologist read a part of the test set only.
+    whole = source != "radiologist"
+    check_join(studies, line, "labels of studies", TABLES[source], whole=whole)
+    return values[[line.get(study, -1) for study in studies]]
 
 
 def _official(records: Sequence[Record]) -> list[str]:

@@ -31,7 +31,7 @@ from pathlib import Path
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical
 from vlp_zoo.data.studies import canonical_view
-from vlp_zoo.data.tables import find_one, number, read_table
+from vlp_zoo.data.tables import check_join, find_one, number, read_table
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_text
 from vlp_zoo.types import Box
@@ -77,18 +77,23 @@ def read(root: Path) -> Iterator[Record]:
         ["Data_Entry_2017_v2020.csv", "Data_Entry_2017*.csv", "Data_Entry*.csv"],
         "the label table of ChestX-ray14",
     )
-    table = read_table(path, ["Image Index", "Finding Labels", "Patient ID"])
+    table = read_table(
+        path, ["Image Index", "Finding Labels", "Patient ID"], ids=["Patient ID"]
+    )
     images = _images(root)
     boxes = _boxes(root)
     released = _released(root)
+    if released:
+        names = [name.strip() for name in table["Image Index"]]
+        check_join(names, released, "splits of images", "the released lists")
     for line, row in enumerate(table.to_dict("records"), 2):
         name = str(row["Image Index"]).strip()
         found = {finding.strip() for finding in str(row["Finding Labels"]).split("|")}
-        strange = found - {*LABEL_NAMES, "No Finding", "Pleural Thickening", ""}
+        strange = found - {*LABEL_NAMES, "No Finding", "Pleural Thickening"}
         if strange:
             raise DatasetNotFoundError(
                 f"findings of ChestX-ray14 in line {line} of {path}",
-                ", ".join(sorted(strange)),
+                repr(row["Finding Labels"]),
                 "download the official table again",
             )
         # Some copies of the table write the underscore as a blank.
@@ -97,7 +102,7 @@ def read(root: Path) -> Iterator[Record]:
             for finding in found
         }
         age = number(str(row.get("Patient Age", "")).strip("Y"))
-        patient = str(row["Patient ID"]).strip()
+        patient = str(row["Patient ID"])
         yield Record(
             uid=name,
             # An image that is nowhere is named where it would be, and is rejected there.

@@ -184,14 +184,14 @@ def _collection(root: Path, folder: Path) -> Iterator[Record]:
 
 
 def _kaggle(root: Path, path: Path) -> Iterator[Record]:
-    table = read_table(path, ["uid", "MeSH", *SECTIONS])
-    reports = {str(row["uid"]).strip(): row for row in table.to_dict("records")}
+    table = read_table(path, ["uid", "MeSH", *SECTIONS], ids=["uid"])
+    reports = {str(row["uid"]): row for row in table.to_dict("records")}
     names = ["indiana_projections.csv*", "Indiana_projections.csv*"]
     lists = find_one(root, names, "the images of Open-i's reports")
-    projections = read_table(lists, ["uid", "filename", "projection"])
+    projections = read_table(lists, ["uid", "filename", "projection"], ids=["uid"])
     images = _images(root)
     for line, row in enumerate(projections.to_dict("records"), 2):
-        study, name = str(row["uid"]).strip(), str(row["filename"]).strip()
+        study, name = str(row["uid"]), str(row["filename"]).strip()
         if study not in reports:
             raise DatasetNotFoundError(
                 f"the report {study} of line {line} of {lists} in {path}",

@@ -123,7 +123,11 @@ def read(root: Path) -> Iterator[Record]:
         "the label table of PadChest",
     )
     columns = ["ImageID", "ImageDir", "StudyID", "PatientID", "Projection"]
-    table = read_table(path, [*columns, "Report", "MethodLabel", "Labels"])
+    table = read_table(
+        path,
+        [*columns, "Report", "MethodLabel", "Labels"],
+        ids=["StudyID", "PatientID", "ImageDir"],
+    )
     rows = table.to_dict("records")
     base, numbered = _images(root, rows)
     for line, row in enumerate(rows, 2):
@@ -159,8 +163,7 @@ def _cell(row: dict[Any, Any], name: str) -> str:
 
 
 def _folder(row: dict[Any, Any]) -> str:
-    # A column that was read as numbers and written again has "14.0".
-    return _cell(row, "ImageDir").removesuffix(".0")
+    return _cell(row, "ImageDir")
 
 
 def _list(row: dict[Any, Any], name: str, path: Path, line: int) -> tuple[str, ...]:

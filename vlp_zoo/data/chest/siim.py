@@ -44,7 +44,7 @@ from pathlib import Path
 from vlp_zoo.data.chest.radiographs import files_by_stem, two_step_split
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.splits import released_split
-from vlp_zoo.data.tables import find_one, listing, number, read_table
+from vlp_zoo.data.tables import find_one, listing, read_table, stated
 from vlp_zoo.errors import DatasetNotFoundError
 
 __all__ = ["CARD", "read"]
@@ -136,7 +136,7 @@ def _repack(root: Path) -> Iterator[Record]:
                 patient_id=uid,
                 study_id=uid,
                 split=split,
-                labels=(number(str(row["has_pneumo"])),),
+                labels=(stated(str(row["has_pneumo"]), f"line {line} of {path}"),),
                 masks=(MaskRef(LABEL, "file", mask, IN_MASK),),
                 row=line,
                 facts={"file": name},

@@ -42,7 +42,7 @@ from typing import Any
 
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical, canonical_split
-from vlp_zoo.data.tables import listing, read_table
+from vlp_zoo.data.tables import check_join, listing, read_table
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_json
 from vlp_zoo.types import Box
@@ -119,6 +119,7 @@ def _release(root: Path, split: str) -> Iterator[Record]:
         x, y, w, h = (float(value) for value in entry["bbox"])
         box = Box(categories[entry["category_id"]], (x, y, x + w, y + h), "lesion")
         boxes.setdefault(entry["image_id"], []).append(box)
+    check_join(boxes, {image["id"] for image in content["images"]}, "images", path)
     for row, image in enumerate(content["images"], 1):
         name = str(image["file_name"]).replace("\\", "/")
         folder = name.split("/")[0]

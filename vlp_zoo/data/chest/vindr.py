@@ -46,7 +46,7 @@ from typing import Literal
 
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical
-from vlp_zoo.data.tables import find_one, number, read_table
+from vlp_zoo.data.tables import find_one, number, read_table, stated
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.types import Box
 
@@ -225,7 +225,7 @@ def _physionet(base: Path) -> dict[str, _Image]:
             reader = str(row.get("rad_id", "consensus")).strip()
             image.readers.add(reader)
             for name in LABEL_NAMES:
-                if number(str(row[name])) == 1:
+                if stated(str(row[name]), f"{name}, line {line} of {path}") == 1:
                     image.says(reader, name)
         boxes = find_one(base, [f"annotations_{split}.csv*"], "boxes of VinDr-CXR")
         for uid, found in _boxes(boxes, LABEL_NAMES).items():

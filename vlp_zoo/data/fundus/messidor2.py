@@ -33,7 +33,7 @@ from pathlib import Path
 
 from vlp_zoo.data.fundus.photographs import GRADES, Photographs, bare, one_hot
 from vlp_zoo.data.records import Card, Record
-from vlp_zoo.data.tables import find_one, number, read_table
+from vlp_zoo.data.tables import check_join, find_one, number, read_table
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_text
 
@@ -74,6 +74,9 @@ def read(root: Path) -> Iterator[Record]:
         )
     images = Photographs(root / folder for folder in FOLDERS)
     pairs = _pairs(root)
+    if pairs:
+        eyes = [bare(str(name)).lower() for name in table[image_column]]
+        check_join(eyes, pairs, "the examinations of images", "messidor-2.csv")
     for line, row in enumerate(table.to_dict("records"), 2):
         name, grade = str(row[image_column]).strip(), str(row[grade_column])
         uid = bare(name)

@@ -28,7 +28,7 @@ from pathlib import Path
 from vlp_zoo.data.fundus.photographs import Photographs, bare
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import released_split
-from vlp_zoo.data.tables import number, read_table
+from vlp_zoo.data.tables import read_table, stated
 
 __all__ = ["CARD", "LABEL_NAMES", "read"]
 
@@ -77,7 +77,10 @@ def read(root: Path) -> Iterator[Record]:
                 patient_id=uid,
                 study_id=uid,
                 split=split,
-                labels=tuple(number(str(row[name])) for name in LABEL_NAMES),
+                labels=tuple(
+                    stated(str(row[name]), f"{name}, line {line} of {root / file}")
+                    for name in LABEL_NAMES
+                ),
                 row=line,
                 facts={"source": _source(uid)},
             )
