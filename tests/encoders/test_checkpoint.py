@@ -15,7 +15,7 @@ from vlp_zoo.encoders.checkpoint import (
     save_encoder,
 )
 from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.errors import EncoderLoadError
+from vlp_zoo.errors import EncoderLoadError, VLPZooError
 
 
 def small() -> ImageEncoder:
@@ -97,3 +97,33 @@ def test_random_encoders_hang_on_their_seed(tmp_path: Path) -> None:
         encoder_sha256(load_encoder(f"random:{path}", seed=seed)) for seed in (1, 1, 2)
     )
     assert one == two != other
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pretrained": True},
+        {"checkpoint_path": "somewhere.pth"},
+        {"pretrained_cfg": {"url": "file:///x"}},
+        {"model_name": "hf-hub:owner/name"},
+        {"model_name": "local-dir:somewhere"},
+        {"no_such_argument": 1},
+    ],
+)
+def test_a_card_never_loads_anything(
+    change: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_encoder(tmp_path / "encoder.safetensors", small(), {})
+    card = json.loads(card_path(path).read_text())
+    card["spec"]["timm"] |= change
+    card_path(path).write_text(json.dumps(card))
+
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("asked the hub or the network")
+
+    monkeypatch.setattr("timm.models._hub.load_state_dict_from_hf", asked)
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", asked)
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", asked)
+    for spec in (str(path), f"random:{path}"):
+        with pytest.raises(VLPZooError):
+            load_encoder(spec)

@@ -180,6 +180,10 @@ class VLPZooCLI(LightningCLI):
         kwargs: dict[str, Any] = super()._prepare_subcommand_kwargs(subcommand)
         if kwargs.get("weights_only") is None:
             kwargs["weights_only"] = True
+        place = kwargs.get("ckpt_path")
+        if place is not None and Path(place).is_file():
+            # Known from the start, so that vocabulary and text model come from there.
+            self.trainer.ckpt_path = kwargs.pop("ckpt_path")
         return kwargs
 
     def _asked(self, option: str) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from vlp_zoo.data import DATAMODULES
 from vlp_zoo.errors import ConfigError, UnknownNameError
 from vlp_zoo.files import configs_folder
-from vlp_zoo.methods import METHODS
+from vlp_zoo.methods import METHODS, known_methods
 
 __all__ = [
     "Plan",
@@ -60,6 +60,8 @@ def unknown_name(
 
 def known(option: str) -> dict[str, str]:
     """Names for ``--model`` or ``--data``, plug-ins of other packages included."""
+    if option == "model":
+        return known_methods()
     _, built_in, group = KINDS[option]
     plugins = {
         entry.name: entry.value.replace(":", ".") for entry in entry_points(group=group)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.text_cache import CACHE_FORMAT, FrozenText
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
@@ -197,25 +198,33 @@ def _terms(text: str) -> list[str]:
 
 
 class BertText(FrozenText):
-    """First token of a pretrained BERT's last layer.
+    """First token of the last layer of a pretrained BERT, RoBERTa, MPNet or the like.
 
     Args:
         name: Folder or hub name.
         max_tokens: Longer texts are cut; at most what the model was made for.
         batch_size: Texts at a time.
+        parts: Encoder and tokenizer of that name, where they are there already.
 
     Raises:
-        EncoderLoadError: If there is no such BERT.
+        EncoderLoadError: If there is no such text encoder.
         TokenizerError: If there is no tokenizer with it.
     """
 
-    def __init__(self, name: str, max_tokens: int = 256, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        name: str,
+        max_tokens: int = 256,
+        batch_size: int = 32,
+        parts: tuple[TextEncoder, ReportTokenizer] | None = None,
+    ) -> None:
         super().__init__()
         self.name = name
-        self.tokenizer = ReportTokenizer.load(name)
-        self.encoder = TextEncoder(
-            self.tokenizer.vocab_size, pad_id=self.tokenizer.pad_id, name=name
-        )
+        if parts is None:
+            tokenizer = ReportTokenizer.load(name, any_kind=True)
+            size, pad = tokenizer.vocab_size, tokenizer.pad_id
+            parts = TextEncoder(size, pad_id=pad, name=name), tokenizer
+        self.encoder, self.tokenizer = parts
         self.encoder.requires_grad_(False).eval()
         self.width = self.encoder.width
         self.max_tokens = min(max_tokens, self.encoder.max_positions)
@@ -227,6 +236,18 @@ class BertText(FrozenText):
             digest.update(key.encode())
             digest.update(tensor.contiguous().numpy().tobytes())
         self.fingerprint = digest.hexdigest()
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Rebuilt from `state` alone, or in older checkpoints from the model's name."""
+        if "weights" not in state:
+            return cls(state["name"], state["max_tokens"])
+        encoder = TextEncoder.from_spec(state["encoder"])
+        check_keys(encoder.state_dict(), state["weights"], "the stored text model")
+        encoder.load_state_dict(state["weights"])
+        tokenizer = ReportTokenizer.from_json(state["tokenizer_json"])
+        parts = (encoder, tokenizer)
+        return cls(state["name"], state["max_tokens"], parts=parts)
 
     def to(self, device: torch.device | str) -> Self:
         """Move the network."""
@@ -269,12 +290,16 @@ class BertText(FrozenText):
             yield part
 
     def state(self) -> dict[str, Any]:
-        """The name; a checkpoint does not repeat the weights."""
+        """All of it: a checkpoint outlives the folder that the model came from."""
+        weights = self.encoder.state_dict()
         return {
             "kind": "bert",
             "name": self.name,
             "max_tokens": self.max_tokens,
             "fingerprint": self.fingerprint,
+            "encoder": self.encoder.spec,
+            "tokenizer_json": self.tokenizer.to_json(),
+            "weights": {key: tensor.cpu() for key, tensor in weights.items()},
         }
 
 
@@ -324,11 +349,12 @@ def frozen_text_from_state(state: Mapping[str, Any]) -> FrozenText:
     """The encoder that a checkpoint was trained with, from `FrozenText.state`.
 
     Raises:
-        EncoderLoadError: If a BERT of that name has other weights by now.
+        EncoderLoadError: If it is not what its fingerprint says: a checkpoint of an
+            older release names a text model, which may have other weights by now.
     """
     if state["kind"] == "corpus":
         return CorpusText(state["terms"], state["weights"], state["components"])
-    found = BertText(state["name"], state["max_tokens"])
+    found = BertText.from_state(state)
     if found.fingerprint != state["fingerprint"]:
         raise EncoderLoadError(
             f"the text model {state['name']} that the checkpoint was trained with",

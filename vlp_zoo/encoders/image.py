@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.encoders.layouts import GREY_MEAN, GREY_STD
-from vlp_zoo.encoders.timm_names import IMAGE_PRESETS, check_name
+from vlp_zoo.encoders.timm_names import IMAGE_PRESETS, check_name, refuse_loading
 from vlp_zoo.encoders.timm_shapes import as_map, fitted, measure, tokens_of
 from vlp_zoo.errors import ConfigError, EncoderLoadError
 
@@ -201,6 +201,7 @@ class ImageEncoder(nn.Module):
             **more_timm_arguments,
         }
         check_name(arguments["model_name"])
+        refuse_loading(arguments)
         arguments, size, self.pooling = fitted(arguments, image_size, pooling)
         if drop_path:
             arguments["drop_path_rate"] = drop_path
@@ -235,8 +236,11 @@ class ImageEncoder(nn.Module):
     def from_spec(cls, spec: Mapping[str, Any]) -> ImageEncoder:
         """Rebuild an encoder, randomly initialised, from ``.spec``.
 
+        Nothing is downloaded or read, whatever the spec says.
+
         Raises:
-            EncoderLoadError: If the spec lacks an entry.
+            EncoderLoadError: If the spec lacks an entry, or timm cannot build it.
+            ConfigError: If it names files or downloads.
         """
         try:
             arguments = dict(spec["timm"])
@@ -249,7 +253,14 @@ class ImageEncoder(nn.Module):
                 "export the encoder again",
             ) from error
         arguments.pop("global_pool", None)
-        return cls(name, **rest, **arguments)
+        try:
+            return cls(name, **rest, timm_arguments=arguments)
+        except (TypeError, ValueError, AttributeError, AssertionError) as error:
+            raise EncoderLoadError(
+                "a network that timm can build from the spec",
+                f"{spec!r} ({error!r})"[:400],
+                "export the encoder again",
+            ) from error
 
     @property
     def preprocessing(self) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """TextEncoder: a BERT, from scratch or pretrained, behind the common output type.
 
-The transformers model sits in ``.bert`` untouched, without pooler. Its two halves,
+The transformers model sits in ``.bert`` untouched, without pooler. A BERT's two halves,
 `TextEncoder.embeddings` and `TextEncoder.layers`, can be called one by one, so that a
-method may work on the embeddings before the layers see them.
+method may work on the embeddings before the layers see them. Other pretrained encoders
+of text (RoBERTa, MPNet, DistilBERT, ModernBERT, ...) are read as wholes.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from vlp_zoo.encoders.hub import one_line
 from vlp_zoo.encoders.image import EncoderOutput
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import ConfigError, EncoderLoadError, TokenizerError
 
 if TYPE_CHECKING:
-    from transformers import BertConfig, BertModel
+    from transformers import BertConfig, BertModel, PreTrainedModel
 
 __all__ = ["TextEncoder"]
 
@@ -53,9 +55,9 @@ class TextEncoder(nn.Module):
         max_positions: Longest text in tokens.
         dropout: Rate on hidden states and on attention.
         pad_id: Id of [PAD]; its embedding starts at zero and stays there.
-        name: Folder or hub name of a pretrained BERT. Its own sizes and dropout
-            replace the arguments above, except ``vocab_size`` and ``pad_id``, which
-            must agree with it.
+        name: Folder or hub name of a pretrained BERT, or of another text encoder that
+            transformers knows. Its own sizes and dropout replace the arguments above,
+            except ``vocab_size`` and ``pad_id``, which must agree with it.
         pooling: ``"cls"`` pools by the first token, ``"mean"`` by the mean of the
             valid ones.
 
@@ -86,8 +88,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         if name is not None:
             bert = _load(name)
-            found = bert.config
-            _agree(vocab_size, pad_id, found.vocab_size, found.pad_token_id, name)
+            _agree(vocab_size, pad_id, bert.config, name)
         else:
             settings = {
                 "vocab_size": vocab_size,
@@ -103,22 +104,23 @@ class TextEncoder(nn.Module):
             bert = _build(settings)
         self._install(bert, pooling)
 
-    def _install(self, bert: BertModel, pooling: str) -> None:
+    def _install(self, bert: PreTrainedModel, pooling: str) -> None:
         if pooling not in POOLINGS:
             raise ConfigError(
                 f"a pooling among {', '.join(POOLINGS)}", f"{pooling!r}", "pick one"
             )
-        config = bert.config
-        self.bert = bert
+        config: Any = bert.config
+        self.bert: Any = bert
         self.pooling = pooling
         self.width = int(config.hidden_size)
         self.vocab_size = int(config.vocab_size)
         self.pad_id = int(config.pad_token_id or 0)
-        self.max_positions = int(config.max_position_embeddings)
-        self.spec: dict[str, Any] = {
-            "bert": {key: getattr(config, key) for key in CONFIG_KEYS},
-            "pooling": pooling,
-        }
+        self.max_positions = _positions(bert)
+        self.spec: dict[str, Any] = {"pooling": pooling}
+        if config.model_type == "bert":
+            self.spec["bert"] = {key: getattr(config, key) for key in CONFIG_KEYS}
+        else:
+            self.spec["transformers"] = _plain(config)
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> TextEncoder:
@@ -128,8 +130,11 @@ class TextEncoder(nn.Module):
             EncoderLoadError: If the spec lacks an entry.
         """
         try:
-            bert = {key: spec["bert"][key] for key in CONFIG_KEYS}
             pooling = spec["pooling"]
+            if "transformers" in spec:
+                bert = _build_other(spec["transformers"])
+            else:
+                bert = _build({key: spec["bert"][key] for key in CONFIG_KEYS})
         except (KeyError, TypeError) as error:
             raise EncoderLoadError(
                 "a text encoder spec with bert and pooling",
@@ -138,7 +143,7 @@ class TextEncoder(nn.Module):
             ) from error
         encoder = cls.__new__(cls)
         nn.Module.__init__(encoder)
-        encoder._install(_build(bert), pooling)
+        encoder._install(bert, pooling)
         return encoder
 
     def check_tokenizer(self, tokenizer: ReportTokenizer) -> None:
@@ -148,12 +153,23 @@ class TextEncoder(nn.Module):
             TokenizerError: If vocabulary size or padding id differ.
         """
         _agree(
-            tokenizer.vocab_size,
-            tokenizer.pad_id,
-            self.vocab_size,
-            self.pad_id,
-            "the text encoder",
+            tokenizer.vocab_size, tokenizer.pad_id, self.bert.config, "the text encoder"
         )
+
+    def require_bert(self) -> None:
+        """Refuse a text encoder whose halves cannot be called one by one.
+
+        Raises:
+            ConfigError: If it is no BERT.
+        """
+        kind = self.bert.config.model_type
+        if kind != "bert":
+            raise ConfigError(
+                "a text encoder of type bert, whose embeddings and layers are called "
+                "one by one",
+                f"a model of type {kind}",
+                "choose a BERT as text model",
+            )
 
     def embeddings(self, input_ids: Tensor) -> Tensor:
         """Word, position and segment embeddings, normalised, with dropout.
@@ -165,16 +181,20 @@ class TextEncoder(nn.Module):
             (B, T, D).
 
         Raises:
-            ConfigError: If the texts are too long.
+            ConfigError: If the texts are too long, or if it is no BERT.
         """
+        self.require_bert()
+        self._check_length(input_ids)
+        hidden: Tensor = self.bert.embeddings(input_ids)
+        return hidden
+
+    def _check_length(self, input_ids: Tensor) -> None:
         if input_ids.shape[1] > self.max_positions:
             raise ConfigError(
                 f"texts of at most {self.max_positions} tokens",
                 f"{input_ids.shape[1]} tokens",
                 "lower the text length, or raise the encoder's max_positions",
             )
-        hidden: Tensor = self.bert.embeddings(input_ids)
-        return hidden
 
     def layers(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
         """The transformer layers.
@@ -204,7 +224,13 @@ class TextEncoder(nn.Module):
             pooled (B, D); tokens (B, T, D), special and padded positions included;
             grid (1, T); no levels.
         """
-        tokens = self.layers(self.embeddings(input_ids), attention_mask)
+        if "bert" in self.spec:
+            tokens = self.layers(self.embeddings(input_ids), attention_mask)
+        else:
+            self._check_length(input_ids)
+            tokens = self.bert(
+                input_ids=input_ids, attention_mask=attention_mask.long()
+            ).last_hidden_state
         if self.pooling == "cls":
             pooled = tokens[:, 0]
         else:
@@ -229,44 +255,96 @@ def _build(settings: Mapping[str, Any]) -> BertModel:
     return BertModel(config, add_pooling_layer=False)
 
 
-def _load(name: str) -> BertModel:
-    from transformers import AutoConfig, BertModel
+def _plain(config: Any) -> dict[str, Any]:
+    """What rebuilds a model of transformers, without names of code to be run."""
+    kept = config.to_dict()
+    for key in ("auto_map", "_name_or_path", "transformers_version", "dtype"):
+        kept.pop(key, None)
+    return dict(kept)
+
+
+def _build_other(settings: Mapping[str, Any]) -> PreTrainedModel:
+    from transformers import AutoConfig, AutoModel
+
+    arguments = dict(settings)
+    kind = str(arguments.pop("model_type"))
+    config = AutoConfig.for_model(kind, **arguments)
+    factory: Any = AutoModel
+    made: PreTrainedModel = factory.from_config(config, dtype=torch.float32)
+    _remove_pooler(made)
+    made.train()
+    return made
+
+
+def _remove_pooler(model: PreTrainedModel) -> None:
+    # Not asked, often not in the file, and idle weights stop distributed training.
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # type: ignore[assignment]
+
+
+def _positions(model: Any) -> int:
+    """Longest text in tokens; RoBERTa's kind counts positions from behind its [PAD]."""
+    longest = int(getattr(model.config, "max_position_embeddings", 0) or 512)
+    tables = (
+        part
+        for name, part in model.named_modules()
+        if name.endswith("position_embeddings")
+    )
+    first = next((getattr(part, "padding_idx", None) for part in tables), None)
+    return longest if first is None else longest - first - 1
+
+
+def _load(name: str) -> PreTrainedModel:
+    """A pretrained text encoder, in training mode, without pooler."""
+    from transformers import AutoConfig, AutoModel, BertModel
 
     try:
         config = AutoConfig.from_pretrained(name)
-        if config.model_type != "bert":
-            raise EncoderLoadError(
-                f"a BERT at {name}",
-                f"a {config.model_type} model",
-                "choose a model of type bert",
-            )
-        loaded: Any = BertModel.from_pretrained(
+        bert = config.model_type == "bert"
+        factory: Any = BertModel if bert else AutoModel
+        extra = (
+            {"add_pooling_layer": False, "attn_implementation": "sdpa"} if bert else {}
+        )
+        loaded: Any = factory.from_pretrained(
             name,
             config=config,
-            add_pooling_layer=False,
-            attn_implementation="sdpa",
             dtype=torch.float32,
             output_loading_info=True,
+            **extra,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise EncoderLoadError(
-            f"a pretrained BERT at {name}",
-            f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            f"a pretrained text encoder at {name}",
+            one_line(error),
             "give a folder with config.json and weights, or a hub name while on line",
         ) from error
-    model: BertModel = loaded[0]
-    missing = sorted(loaded[1]["missing_keys"])
+    model: PreTrainedModel = loaded[0]
+    _remove_pooler(model)
+    missing = sorted(
+        key for key in loaded[1]["missing_keys"] if not key.startswith("pooler.")
+    )
     if missing:
         raise EncoderLoadError(
-            f"all weights of a BERT at {name}",
+            f"all weights of a {config.model_type} at {name}",
             f"{len(missing)} missing ({', '.join(missing[:5])})",
             "check that the folder holds the weights of its config.json",
         )
+    if not hasattr(config, "hidden_size") or getattr(config, "is_decoder", False):
+        raise EncoderLoadError(
+            f"an encoder of text at {name}",
+            f"a {config.model_type} model",
+            "choose a model such as a BERT, RoBERTa, MPNet, DistilBERT or ModernBERT",
+        )
+    # from_pretrained returns it in evaluation mode, without dropout.
+    model.train()
     return model
 
 
-def _agree(vocab_size: int, pad_id: int, size: int, pad: int | None, who: str) -> None:
-    if (vocab_size, pad_id) != (size, pad):
+def _agree(vocab_size: int, pad_id: int, config: Any, who: str) -> None:
+    size, pad = int(config.vocab_size), config.pad_token_id
+    # Others than BERT round their table up, so that some of its rows are no tokens.
+    fits = vocab_size == size if config.model_type == "bert" else vocab_size <= size
+    if not fits or pad not in (None, pad_id):
         raise TokenizerError(
             f"a tokenizer with {size} tokens and [PAD] = {pad}, as {who} has",
             f"{vocab_size} tokens and [PAD] = {pad_id}",

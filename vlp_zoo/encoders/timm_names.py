@@ -12,7 +12,7 @@ from torch import nn
 
 from vlp_zoo.errors import ConfigError, UnknownNameError
 
-__all__ = ["IMAGE_PRESETS", "check_name", "check_size", "usual_size"]
+__all__ = ["IMAGE_PRESETS", "check_name", "check_size", "refuse_loading", "usual_size"]
 
 IMAGE_PRESETS: dict[str, dict[str, Any]] = {
     "micro": {
@@ -44,7 +44,8 @@ def check_name(name: str) -> None:
     Raises:
         UnknownNameError: With the nearest names.
     """
-    if timm.is_model(name.partition(".")[0]):
+    # A name with a colon is a place on disk or on the hub, which timm would read.
+    if ":" not in name and timm.is_model(name.partition(".")[0]):
         return
     names = [*IMAGE_PRESETS, *timm.list_models()]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
@@ -53,6 +54,30 @@ def check_name(name: str) -> None:
         f"presets {', '.join(IMAGE_PRESETS)} and {len(names)} names of timm",
         f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()",
     )
+
+
+LOADING = frozenset(
+    {
+        *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_tag"),
+        *("checkpoint_path", "cache_dir", "model_name_or_path"),
+    }
+)
+"""Arguments of timm that read files or download."""
+
+
+def refuse_loading(arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments that would load weights: those are named by an encoder's spec.
+
+    Raises:
+        ConfigError: With the names of such arguments.
+    """
+    found = sorted(LOADING & arguments.keys())
+    if found:
+        raise ConfigError(
+            "arguments that say how a network is built",
+            f"{', '.join(found)}, which say what is loaded",
+            "leave them out, and name weights as in vlpzoo info encoders",
+        )
 
 
 def usual_size(name: str, network: nn.Module) -> int:

@@ -32,6 +32,7 @@ class Shapes:
         width: D of pooled features and tokens.
         grid: Rows and columns of the tokens.
         channels: Of each level, fine to coarse.
+        sides: Rows and columns of each level.
         tokens: Which output the tokens are: the last ``"level"``; the ``"final"`` map,
             which some networks widen after their last level; or the final map with the
             hidden layers of the ``"head"`` applied at each place.
@@ -40,6 +41,7 @@ class Shapes:
     width: int
     grid: tuple[int, int]
     channels: tuple[int, ...]
+    sides: tuple[tuple[int, int], ...]
     tokens: Literal["level", "final", "head"]
 
 
@@ -91,6 +93,7 @@ def measure(network: nn.Module, size: int) -> Shapes:
         final, levels, pooled = _outputs(network, size, "cpu")
     width = int(pooled.shape[1])
     channels = tuple(int(level.shape[1]) for level in levels)
+    sides = tuple((int(x.shape[-2]), int(x.shape[-1])) for x in levels)
     last = levels[-1]
     tokens: Literal["level", "final", "head"] = "level"
     if channels[-1] != width:
@@ -104,7 +107,7 @@ def measure(network: nn.Module, size: int) -> Shapes:
         last = as_map(network, final)
         tokens = "final" if last.shape[1] == width else "head"
     grid = (int(last.shape[-2]), int(last.shape[-1]))
-    return Shapes(width, grid, channels, tokens)
+    return Shapes(width, grid, channels, sides, tokens)
 
 
 def as_map(network: nn.Module, final: Tensor) -> Tensor:

@@ -37,6 +37,12 @@ Mask = npt.NDArray[np.bool_]
 MIN_VOCABULARY = 40
 """Fewer tokens than this mean that a vocabulary file was not read at all."""
 
+PARTS = ("pad", "unk", "cls", "mask", "sep")
+"""What the special tokens are for, in the order of `SPECIALS`."""
+
+ROLES = "special_tokens"
+"""Entry beside those of a ``tokenizer.json``: which tokens play these parts."""
+
 CACHE_FORMAT = 1
 logger = logging.getLogger(__name__)
 
@@ -49,7 +55,9 @@ class ReportTokenizer:
 
     Args:
         spec: A ``tokenizer.json`` as a dict. Truncation, padding and post-processing
-            are dropped: `encode` does them, the same way for every vocabulary.
+            are dropped: `encode` does them, the same way for every vocabulary. A
+            vocabulary that is no WordPiece, or whose special tokens have other names,
+            says under `ROLES` which tokens play their parts.
         origin: Where the vocabulary comes from, for error messages.
 
     Attributes:
@@ -69,13 +77,15 @@ class ReportTokenizer:
 
     def __init__(self, spec: dict[str, Any], *, origin: str = "a dict") -> None:
         kind = spec.get("model", {}).get("type")
-        if kind != "WordPiece":
+        roles = spec.get(ROLES)
+        if kind != "WordPiece" and roles is None:
             raise TokenizerError(
                 f"a WordPiece vocabulary in {origin}",
                 f"a {kind or 'missing'} model",
                 "use a BERT-style tokenizer, or leave it out to train one",
             )
         spec = {**spec, "truncation": None, "padding": None, "post_processor": None}
+        spec.pop(ROLES, None)
         try:
             self._tokenizer = Tokenizer.from_str(json.dumps(spec))
         except Exception as error:  # the Rust side raises bare Exception
@@ -86,13 +96,16 @@ class ReportTokenizer:
             ) from error
         self._tokenizer.encode_special_tokens = True
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
-        _check(vocabulary, origin)
+        names = tuple(roles or SPECIALS)
+        _check(vocabulary, names, origin)
+        self._roles = None if names == SPECIALS and kind == "WordPiece" else names
+        self.word_piece = kind == "WordPiece"
         self.tokens: list[str] = [""] * (max(vocabulary.values()) + 1)
         for token, index in vocabulary.items():
             self.tokens[index] = token
         self.vocab_size = len(self.tokens)
         self.pad_id, self.unk_id, self.cls_id, self.mask_id, self.sep_id = (
-            vocabulary[token] for token in SPECIALS
+            vocabulary[token] for token in names
         )
         prefix = spec["model"].get("continuing_subword_prefix") or PREFIX
         self.continuation: Mask = np.array([t.startswith(prefix) for t in self.tokens])
@@ -100,8 +113,12 @@ class ReportTokenizer:
         self._vocabulary = vocabulary
 
     @classmethod
-    def load(cls, name: str | Path) -> Self:
+    def load(cls, name: str | Path, any_kind: bool = False) -> Self:
         """`from_file` for a file, `from_pretrained` for a folder or a hub name.
+
+        Args:
+            name: The file, folder or hub name.
+            any_kind: See `from_pretrained`.
 
         Raises:
             TokenizerError: As those two.
@@ -110,7 +127,7 @@ class ReportTokenizer:
         named_as_file = path.suffix in {".json", ".txt"} and not path.is_dir()
         if path.is_file() or named_as_file:
             return cls.from_file(path)
-        return cls.from_pretrained(name)
+        return cls.from_pretrained(name, any_kind)
 
     @classmethod
     def from_json(cls, text: str, *, origin: str = "stored text") -> Self:
@@ -167,27 +184,41 @@ class ReportTokenizer:
         return cls(word_piece(vocabulary), origin=str(path))
 
     @classmethod
-    def from_pretrained(cls, name: str | Path) -> Self:
-        """The tokenizer of a BERT-style model.
+    def from_pretrained(cls, name: str | Path, any_kind: bool = False) -> Self:
+        """The tokenizer of a pretrained text encoder.
 
         Args:
             name: A folder with tokenizer files, or a hub name (cached or on line).
+            any_kind: Take vocabularies other than BERT's too (RoBERTa's byte pairs,
+                MPNet's special tokens, ...), which a text encoder of that kind reads.
 
         Raises:
-            TokenizerError: If nothing can be loaded or it is not WordPiece.
+            TokenizerError: If nothing can be loaded, it is not of a kind that is
+                wanted, or it lacks a special token.
         """
         from transformers import AutoTokenizer
 
         try:
             loaded = AutoTokenizer.from_pretrained(str(name))
-            text = loaded.backend_tokenizer.to_str()
+            spec = json.loads(loaded.backend_tokenizer.to_str())
+            found = tuple(getattr(loaded, f"{role}_token") for role in PARTS)
         except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
             raise TokenizerError(
-                f"a BERT-style tokenizer at {name}",
+                f"a tokenizer at {name}",
                 f"{type(error).__name__}: {str(error).splitlines()[0]}",
                 "give a folder with tokenizer.json, or a hub name while on line",
             ) from error
-        return cls.from_json(text, origin=str(name))
+        lacking = [role for role, token in zip(PARTS, found, strict=True) if not token]
+        if any_kind and lacking:
+            raise TokenizerError(
+                f"a tokenizer with special tokens {', '.join(PARTS)} at {name}",
+                f"none for {', '.join(lacking)}",
+                "choose a text encoder such as a BERT, RoBERTa, MPNet or ModernBERT",
+            )
+        plain = spec.get("model", {}).get("type") == "WordPiece" and found == SPECIALS
+        if any_kind and not plain:
+            spec[ROLES] = list(found)
+        return cls(spec, origin=str(name))
 
     @classmethod
     def train(cls, corpus: Iterable[str], vocab_size: int = 30_000) -> Self:
@@ -244,7 +275,10 @@ class ReportTokenizer:
 
     def to_json(self) -> str:
         """Everything needed to rebuild this tokenizer with `from_json`."""
-        return self._tokenizer.to_str()
+        text = self._tokenizer.to_str()
+        if self._roles is None:
+            return text
+        return json.dumps({**json.loads(text), ROLES: list(self._roles)})
 
     @cached_property
     def fingerprint(self) -> str:
@@ -312,6 +346,9 @@ class ReportTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Words of the ids, pieces joined, padding left out."""
+        if not self.word_piece:
+            kept = [int(i) for i in ids if int(i) != self.pad_id]
+            return str(self._tokenizer.decode(kept, skip_special_tokens=False))
         words: list[str] = []
         for index in map(int, ids):
             if index == self.pad_id:
@@ -350,11 +387,11 @@ class ReportTokenizer:
         return type(self).from_json, (self.to_json(),)
 
 
-def _check(vocabulary: dict[str, int], origin: str) -> None:
-    missing = [token for token in SPECIALS if token not in vocabulary]
+def _check(vocabulary: dict[str, int], names: Sequence[str], origin: str) -> None:
+    missing = [token for token in names if token not in vocabulary]
     if missing:
         raise TokenizerError(
-            f"the special tokens {', '.join(SPECIALS)} in {origin}",
+            f"the special tokens {', '.join(names)} in {origin}",
             f"a vocabulary of {len(vocabulary)} without {', '.join(missing)}",
             "use a BERT-style vocabulary, or leave it out to train one",
         )

@@ -5,7 +5,9 @@ paths, so that listing methods imports nothing heavy. A third-party package adds
 own by the entry-point group ``vlp_zoo.methods``.
 """
 
-__all__ = ["METHODS"]
+from importlib.metadata import entry_points
+
+__all__ = ["METHODS", "known_methods"]
 
 METHODS: dict[str, str] = {
     "asg": "vlp_zoo.methods.asg.ASG",
@@ -15,3 +17,9 @@ METHODS: dict[str, str] = {
     "mae": "vlp_zoo.methods.mae.MAE",
     "place": "vlp_zoo.methods.place.PLACE",
 }
+
+
+def known_methods() -> dict[str, str]:
+    """Name to class path of all methods: those of other installed packages too."""
+    found = entry_points(group="vlp_zoo.methods")
+    return {**{entry.name: entry.value.replace(":", ".") for entry in found}, **METHODS}

@@ -296,9 +296,7 @@ def local_shape(encoder: ImageEncoder) -> tuple[tuple[int, int], int]:
     """Grid and width of the local image features."""
     if encoder.is_vit:
         return encoder.grid, encoder.width
-    stage: Any = encoder.timm.feature_info[-2]  # type: ignore[index]
-    side = -(-encoder.image_size // stage["reduction"])
-    return (side, side), int(stage["num_chs"])
+    return encoder.shapes.sides[-2], encoder.shapes.channels[-2]
 
 
 def local_features(encoder: ImageEncoder, encoded: EncoderOutput) -> Tensor:

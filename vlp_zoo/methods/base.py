@@ -9,6 +9,7 @@ seeding, logging, and the alarms (missing field, non-finite loss, collapse).
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,11 +26,23 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.errors import BatchFieldError, ConfigError, NonFiniteLossError
+from vlp_zoo.errors import (
+    BatchFieldError,
+    ConfigError,
+    NonFiniteLossError,
+    UnknownNameError,
+)
+from vlp_zoo.methods import known_methods
 from vlp_zoo.methods.needs import check_batch_size, check_precision
 from vlp_zoo.types import Transform
 
-__all__ = ["VLPModule", "load_method", "parameter_groups", "warmup_cosine"]
+__all__ = [
+    "VLPModule",
+    "load_method",
+    "method_class",
+    "parameter_groups",
+    "warmup_cosine",
+]
 
 BatchT = TypeVar("BatchT", bound=Mapping[str, Any])
 
@@ -218,9 +231,30 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         if self.tokenizer is None:
             self._use_tokenizer(self._find_tokenizer())
 
+    def continued(self, *options: str) -> Mapping[str, Any] | None:
+        """The checkpoint that this run continues or looks at.
+
+        Args:
+            options: Hyper-parameters that must be what they were there.
+
+        Returns:
+            None where there is none, or an option was changed.
+        """
+        place = getattr(self._trainer, "ckpt_path", None)
+        if place is None or not Path(place).is_file():
+            return None
+        # Mapped: only what is asked for is read.
+        file = torch.load(place, map_location="cpu", weights_only=True, mmap=True)
+        then = file.get("hyper_parameters", {})
+        same = all(then.get(name) == self.hparams.get(name) for name in options)
+        return file if same else None
+
     def _find_tokenizer(self) -> ReportTokenizer:
         if self.tokenizer_name != "corpus":
-            return ReportTokenizer.load(self.tokenizer_name)
+            stored = self.continued("tokenizer", "text_model") or {}
+            if "tokenizer_json" in stored:
+                return ReportTokenizer.from_json(stored["tokenizer_json"])
+            return self.load_tokenizer(self.tokenizer_name)
         data = getattr(self.trainer, "datamodule", None)
         if data is None or not hasattr(data, "corpus"):
             raise ConfigError(
@@ -231,6 +265,10 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         return ReportTokenizer.for_corpus(
             data.corpus, data.corpus_fingerprint, self.vocab_size
         )
+
+    def load_tokenizer(self, name: str) -> ReportTokenizer:
+        """The tokenizer of that name: a WordPiece vocabulary."""
+        return ReportTokenizer.load(name)
 
     def _use_tokenizer(self, tokenizer: ReportTokenizer) -> None:
         self.tokenizer = tokenizer
@@ -395,8 +433,36 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         }
 
 
+def method_class(class_path: str) -> type[VLPModule[Any]]:
+    """The class that a checkpoint names, if it is one of the installed methods.
+
+    A file never decides what is imported: its name only chooses among `METHODS` and
+    the entry points of other packages.
+
+    Args:
+        class_path: Module and class.
+
+    Raises:
+        UnknownNameError: If no installed method has that class.
+    """
+    known = known_methods()
+    last = class_path.rpartition(".")[2]
+    for path in known.values():
+        module_name, _, name = path.rpartition(".")
+        if name == last:
+            found = getattr(importlib.import_module(module_name), name)
+            if class_path in (path, f"{found.__module__}.{found.__qualname__}"):
+                return found  # type: ignore[no-any-return]
+    raise UnknownNameError(
+        f"the method {class_path} that wrote the checkpoint",
+        f"the installed methods are {', '.join(known)}",
+        "install the package that has it, with an entry point in the group "
+        "vlp_zoo.methods",
+    )
+
+
 def load_method(path: str | Path) -> VLPModule[Any]:
-    """Reload any method from its checkpoint, whichever class wrote it.
+    """Reload any installed method from its checkpoint, whichever class wrote it.
 
     Args:
         path: A ``.ckpt`` file written by ``vlpzoo fit``.
@@ -406,6 +472,7 @@ def load_method(path: str | Path) -> VLPModule[Any]:
 
     Raises:
         ConfigError: If the file does not say which class wrote it.
+        UnknownNameError: If no installed method has that class.
     """
     file = torch.load(path, map_location="cpu", weights_only=True)
     class_path = file.get("method_class")
@@ -415,15 +482,11 @@ def load_method(path: str | Path) -> VLPModule[Any]:
             "a checkpoint without one",
             "use a checkpoint that vlpzoo fit wrote",
         )
-    module_name, class_name = class_path.rsplit(".", 1)
-    method = getattr(importlib.import_module(module_name), class_name)
-    # Lightning builds the networks before it hands over the vocabulary, whose size may
-    # be smaller than what was asked for.
-    stored = file.get("tokenizer_json")
-    given: dict[str, Any] = {}
-    if stored is not None:
-        given["vocab_size"] = ReportTokenizer.from_json(stored).vocab_size
-    module: VLPModule[Any] = method.load_from_checkpoint(
-        path, map_location="cpu", **given
-    )
+    method: Any = method_class(str(class_path))
+    takes = inspect.signature(method).parameters
+    stored = file["hyper_parameters"]
+    module: VLPModule[Any] = method(**{k: v for k, v in stored.items() if k in takes})
+    # Before the networks are built: vocabulary and text model come from the file.
+    module.on_load_checkpoint(file)
+    module.load_state_dict(file["state_dict"])
     return module.eval()

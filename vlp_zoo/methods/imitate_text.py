@@ -40,6 +40,8 @@ class FrozenTextMethod(VLPModule[BatchT]):
     def setup(self, stage: str) -> None:
         """Load or learn the frozen text encoder; there is no tokenizer of our own."""
         if self.frozen_text is None:
+            self.frozen_text = self._stored_text()
+        if self.frozen_text is None:
             data: Any = getattr(self.trainer, "datamodule", None)
             self.frozen_text = load_frozen_text(
                 self.text_model,
@@ -49,12 +51,19 @@ class FrozenTextMethod(VLPModule[BatchT]):
                 self.max_tokens,
             )
 
-    def find_text_width(self) -> int:
-        """F of the features, for `build`.
+    def _stored_text(self) -> FrozenText | None:
+        """The text model in the checkpoint that the run continues.
 
-        Lightning builds the networks before it hands over a checkpoint, which then
-        brings features learnt from a corpus; a BERT can be loaded now.
+        Features of a corpus are learnt again, to see that the data are the same.
         """
+        stored = self.continued("text_model", "max_tokens")
+        if stored is None or self.text_model == "corpus":
+            return None
+        state = stored["frozen_text"]
+        return frozen_text_from_state(state) if "weights" in state else None
+
+    def find_text_width(self) -> int:
+        """F of the features, for `build`, which may come before `setup`."""
         if self.frozen_text is None and self.text_model == "corpus":
             return self.text_width
         if self.frozen_text is None:

@@ -132,7 +132,9 @@ class ReportTokens:
         ids[0], end = self.tokenizer.cls_id, 1
         for sentence in split_sentences(text):
             for part in re.split(r"(?<=;)", sentence):
-                pieces = self.tokenizer.pieces(part)[: self.max_tokens - end]
+                # Some vocabularies have other tokens for words behind a space.
+                words = part if end == 1 else f" {part.lstrip()}"
+                pieces = self.tokenizer.pieces(words)[: self.max_tokens - end]
                 ids[end : end + len(pieces)] = pieces
                 # A repeated sentence is one observation; all its tokens count.
                 spans[end : end + len(pieces)] = numbers.get(text_key(part), -1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -142,6 +142,8 @@ class PairedTowers(VLPModule[BatchT]):
     image_head: nn.Module
     text_head: nn.Module
     frozen_text: FrozenText | None = None
+    text_spec: Mapping[str, Any] | None = None
+    """Of the text tower in a checkpoint, which then brings its weights."""
 
     def set_towers(
         self,
@@ -188,6 +190,8 @@ class PairedTowers(VLPModule[BatchT]):
     def setup(self, stage: str) -> None:
         """Fix the tokenizer, and the text features where they are wanted."""
         super().setup(stage)
+        stored = self.continued("text_model") or {}
+        self.text_spec = stored.get("text_encoder")
         if self.text_model == CORPUS and self.frozen_text is None:
             data: Any = getattr(self.trainer, "datamodule", None)
             self.frozen_text = load_frozen_text(
@@ -202,31 +206,42 @@ class PairedTowers(VLPModule[BatchT]):
         super().on_save_checkpoint(checkpoint)
         if self.frozen_text is not None:
             checkpoint["frozen_text"] = self.frozen_text.state()
+        tower = getattr(self, "text_tower", None)
+        if isinstance(tower, TextTower):
+            checkpoint["text_encoder"] = tower.encoder.spec
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them; Lightning may have built the networks before."""
         stored = checkpoint.get("frozen_text")
         if stored is not None:
             self.frozen_text = frozen_text_from_state(stored)
+        self.text_spec = checkpoint.get("text_encoder")
         super().on_load_checkpoint(checkpoint)
         tower = getattr(self, "text_tower", None)
         if isinstance(tower, FrozenTower):
             tower.frozen = self.frozen_text
 
+    def load_tokenizer(self, name: str) -> ReportTokenizer:
+        """The tokenizer of that name; a pretrained text tower may bring any kind."""
+        return ReportTokenizer.load(name, any_kind=self.text_model == name)
+
     def _text_encoder(self) -> TextEncoder:
         sizes = self.text_sizes
-        encoder = TextEncoder(
-            self.vocab_size,
-            sizes.width,
-            sizes.depth,
-            sizes.heads,
-            sizes.ffn,
-            max_positions=self.max_tokens,
-            dropout=sizes.dropout,
-            pad_id=0 if self.tokenizer is None else self.tokenizer.pad_id,
-            name=self.text_model,
-            pooling="mean",
-        )
+        if self.text_model is not None and self.text_spec is not None:
+            encoder = TextEncoder.from_spec(self.text_spec)
+        else:
+            encoder = TextEncoder(
+                self.vocab_size,
+                sizes.width,
+                sizes.depth,
+                sizes.heads,
+                sizes.ffn,
+                max_positions=self.max_tokens,
+                dropout=sizes.dropout,
+                pad_id=0 if self.tokenizer is None else self.tokenizer.pad_id,
+                name=self.text_model,
+                pooling="mean",
+            )
         if self.tokenizer is not None:
             encoder.check_tokenizer(self.tokenizer)
         return encoder

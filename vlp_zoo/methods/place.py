@@ -51,7 +51,6 @@ Not built: query tokens inside the image encoder, T-PORs from text queries, mask
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -135,10 +134,8 @@ class PLACE(PLACEOptions):
         encoder = self.image_encoder
         if encoder.is_vit:
             return encoder.grid, encoder.width
-        network: Any = encoder.timm
-        level = network.feature_info[self.feature_level]
-        side = math.ceil(encoder.image_size / int(level["reduction"]))
-        return (side, side), int(level["num_chs"])
+        shapes, level = encoder.shapes, self.feature_level
+        return shapes.sides[level], shapes.channels[level]
 
     def patches(self, found: EncoderOutput) -> Tensor:
         """Patch tokens (B, P, D) of the feature level."""
