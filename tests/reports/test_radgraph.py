@@ -100,9 +100,86 @@ def test_a_sentence_without_observations_states_nothing(tmp_path: Path) -> None:
     )
 
 
+XL = {
+    "ANAT-DP": "Anatomy::definitely present",
+    "OBS-DP": "Observation::definitely present",
+    "OBS-DA": "Observation::definitely absent",
+    "OBS-U": "Observation::uncertain",
+}
+
+
+def by_tokens() -> dict[str, Any]:
+    """The report as RadGraph-XL publishes it."""
+    spans = {name: (e["start_ix"], e["end_ix"]) for name, e in ENTITIES.items()}
+    ner = [[*spans[name], XL[e["label"]]] for name, e in ENTITIES.items()]
+    relations = [
+        [*spans[name], *spans[other], kind]
+        for name, entity in ENTITIES.items()
+        for kind, other in entity["relations"]
+    ]
+    words = TEXT.split()
+    halves = [words[:5], words[5:]]
+    return {"doc_key": "a", "sentences": halves, "ner": [ner], "relations": [relations]}
+
+
+@pytest.mark.parametrize("form", ["names", "list", "one line", "lines"])
+def test_the_forms_of_radgraph_xl_say_the_same(tmp_path: Path, form: str) -> None:
+    old = {"text": TEXT, "entities": ENTITIES}
+    path = write(tmp_path, {"s1": old})
+    read = read_radgraph(path)
+    expected = [read(sentence) for sentence in SENTENCES]
+    new = {n: {**e, "label": XL[e["label"]]} for n, e in ENTITIES.items()}
+    if form == "names":
+        write(tmp_path, {"s1": {"text": TEXT, "entities": new}})
+    elif form == "list":
+        write(tmp_path, [old])
+    else:
+        line = json.dumps(by_tokens()) + "\n"
+        path.write_text(line * (1 if form == "one line" else 2))
+    again = read_radgraph(path)
+    assert [again(sentence) for sentence in SENTENCES] == expected
+    assert all(expected)
+
+
+def test_measurements_state_nothing_by_themselves(tmp_path: Path) -> None:
+    entities = {
+        "1": entity("3 cm", "Observation::measurement::definitely present", 0),
+        "2": entity("nodule", XL["OBS-DP"], 2),
+    }
+    entities["1"]["relations"] = [["modify", "2"]]
+    read = read_radgraph(
+        write(tmp_path, {"s": {"text": "3 cm nodule .", "entities": entities}})
+    )
+    assert [(s.tag, s.existence) for s in read("3 cm nodule.")] == [
+        ("nodule", "present")
+    ]
+
+
+def test_unknown_names_are_refused_with_the_file(tmp_path: Path) -> None:
+    said = {"1": entity("effusion", "OBS-DP", 1), "2": entity("new", "CHAN-CON-AP", 0)}
+    path = write(tmp_path, {"s1": {"text": "New effusion .", "entities": said}})
+    with pytest.raises(DatasetNotFoundError, match=r"CHAN-CON-AP") as refused:
+        read_radgraph(path)
+    assert str(path) in str(refused.value)
+    assert "OBS-DP" in str(refused.value)
+
+
+def test_observations_that_no_table_knows_are_left_to_the_rules(tmp_path: Path) -> None:
+    said = {"1": entity("There", "OBS-DP", 0)}
+    report = {"text": "There is cardiomegaly .", "entities": said}
+    read = read_radgraph(write(tmp_path, {"s1": report}))
+    assert read("There is cardiomegaly.") == statements("There is cardiomegaly.") != ()
+
+
 @pytest.mark.parametrize(
     "content",
-    [[], {"s1": {"entities": {}}}, {"s1": {"text": "A .", "entities": {"1": {}}}}],
+    [
+        [],
+        {},
+        [{"sentences": [["a b"]], "ner": [[]]}],
+        {"s1": {"entities": {}}},
+        {"s1": {"text": "A .", "entities": {"1": {}}}},
+    ],
 )
 def test_another_file_is_refused(tmp_path: Path, content: Any) -> None:
     with pytest.raises(DatasetNotFoundError, match="RadGraph"):

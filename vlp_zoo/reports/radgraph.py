@@ -27,15 +27,21 @@ Its file is JSON, one entry a report::
         }
     }
 
+The names of RadGraph-XL (Delbrouck et al., Findings of ACL 2024) are read as well
+(``Observation::definitely present``), and so are lists of reports and the lines of JSON
+in which that set is published: ``sentences`` of tokens, ``ner`` with first token, last
+token and label, ``relations`` with two spans and a name.
+
 What is stated and whether it is present comes from there; the words of an observation,
 its modifiers and its anatomy are then looked up in our tables (`tags`, `anatomy`), which
-know the 40 tags and 29 regions.
+know the 40 tags and 29 regions. A sentence whose observations none of our tables knows is
+read by rule.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +58,20 @@ EXISTENCE: dict[str, Status] = {
     "OBS-DP": "present",
     "OBS-DA": "absent",
     "OBS-U": "uncertain",
+    "OBSERVATION::DEFINITELY PRESENT": "present",
+    "OBSERVATION::DEFINITELY ABSENT": "absent",
+    "OBSERVATION::UNCERTAIN": "uncertain",
 }
+"""Labels of what is stated."""
+PLACES = frozenset({"ANAT-DP", "ANAT-DA", "ANAT-U"}) | frozenset(
+    f"{kind}::{sure}"
+    for kind in ("ANATOMY", "ANATOMY::MEASUREMENT", "OBSERVATION::MEASUREMENT")
+    for sure in ("DEFINITELY PRESENT", "DEFINITELY ABSENT", "UNCERTAIN")
+)
+"""Labels of where it is, and of sizes and counts: they state nothing by themselves."""
+
+
+Entity = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -78,30 +97,80 @@ def read_radgraph(path: Path) -> RadGraphStatements:
     """Read a file of RadGraph's annotations.
 
     Args:
-        path: JSON as above; ``entities`` may also lie below ``labeler_1``, as in the
-            test split of the published data.
+        path: JSON as above, or lines of JSON; ``entities`` may also lie below
+            ``labeler_1``, as in the test split of the published data.
 
     Raises:
-        DatasetNotFoundError: If the file is missing or of another form.
+        DatasetNotFoundError: If the file is missing, of another form, without any
+            report, or names entities in a way that is not known.
     """
+    known: dict[str, tuple[Statement, ...]] = {}
+    strange: set[str] = set()
     try:
-        reports = parse_json(read_text(path))
-        known: dict[str, tuple[Statement, ...]] = {}
-        for report in reports.values():
-            first = report.get("labeler_1", report)
-            for key, found in _sentences(report["text"], first["entities"]):
+        reports = list(_reports(read_text(path, "RadGraph annotations")))
+        for text, entities in reports:
+            strange |= {str(e["label"]) for e in entities.values()}
+            for key, found in _sentences(text, entities):
                 known.setdefault(key, found)
-    except FileNotFoundError as error:
-        raise DatasetNotFoundError(
-            f"RadGraph annotations in {path}", "no such file", "check --model.radgraph"
-        ) from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DatasetNotFoundError(
             f"RadGraph annotations in {path}: reports with 'text' and 'entities'",
             f"{type(error).__name__}: {error}",
             "give the JSON file that RadGraph wrote",
         ) from error
+    strange = {label for label in strange if not _is_known(label)}
+    if strange or not reports:
+        raise DatasetNotFoundError(
+            f"entities named {', '.join((*EXISTENCE, 'ANAT-DP'))} in {path}",
+            f"also {', '.join(sorted(strange)[:8])}" if strange else "no report at all",
+            "rename them, or give the file that RadGraph or RadGraph-XL wrote",
+        )
     return RadGraphStatements(known)
+
+
+def _is_known(label: str) -> bool:
+    return label.upper() in EXISTENCE or label.upper() in PLACES
+
+
+def _existence(entity: Entity) -> Status | None:
+    return EXISTENCE.get(str(entity["label"]).upper())
+
+
+def _reports(text: str) -> Iterator[tuple[str, Mapping[str, Entity]]]:
+    """Text and entities of each report of a file of any of the three forms."""
+    try:
+        content = parse_json(text)
+    except ValueError:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) < 2:
+            raise
+        content = [parse_json(line) for line in lines]
+    if isinstance(content, dict) and "sentences" in content:
+        content = [content]
+    for report in content.values() if isinstance(content, dict) else content:
+        if "sentences" in report:
+            yield _from_tokens(report)
+        else:
+            first = report.get("labeler_1", report)
+            yield report["text"], first["entities"]
+
+
+def _from_tokens(report: Mapping[str, Any]) -> tuple[str, dict[str, Entity]]:
+    """Text and entities of a report given as tokens, whose places count through it."""
+    tokens = [str(token) for sentence in report["sentences"] for token in sentence]
+    if any(len(token.split()) != 1 for token in tokens):
+        raise ValueError("tokens with blanks in them")
+    entities: dict[str, Entity] = {}
+    for group in report.get("ner", report.get("predicted_ner", ())):
+        for first, last, label, *_ in group:
+            words = " ".join(tokens[first : last + 1])
+            span = {"start_ix": first, "end_ix": last}
+            entities[f"{first}-{last}"] = {"tokens": words, "label": label, **span}
+            entities[f"{first}-{last}"]["relations"] = []
+    for group in report.get("relations", report.get("predicted_relations", ())):
+        for first, last, other, end, kind, *_ in group:
+            entities[f"{first}-{last}"]["relations"].append([kind, f"{other}-{end}"])
+    return " ".join(tokens), entities
 
 
 def _key(text: str) -> str:
@@ -109,21 +178,25 @@ def _key(text: str) -> str:
 
 
 def _sentences(
-    text: str, entities: Mapping[str, Mapping[str, Any]]
+    text: str, entities: Mapping[str, Entity]
 ) -> list[tuple[str, tuple[Statement, ...]]]:
     """Words and statements of each sentence of a report."""
     starts = [match.start() for match in re.finditer(r"\S+", text)]
     spans = sentence_spans(text)
     found: list[list[tuple[int, Statement]]] = [[] for _ in spans]
+    unread = set()
     for name, entity in entities.items():
-        existence = EXISTENCE.get(entity["label"])
+        existence = _existence(entity)
         if existence is None or _only_modifies(name, entities):
             continue
         place = starts[int(entity["start_ix"])]
         index = next((i for i, (a, b) in enumerate(spans) if a <= place < b), None)
         if index is None:
             continue
-        for one in statements(_phrase(name, entities)):
+        looked_up = statements(_phrase(name, entities))
+        if not looked_up:
+            unread.add(index)
+        for one in looked_up:
             if one.existence == "absent":
                 # "Lungs clear": what is present denies findings. Not clear says little.
                 if existence != "present":
@@ -138,19 +211,20 @@ def _sentences(
             _key(text[a:b]),
             tuple(one for _, one in sorted(said, key=lambda pair: pair[0])),
         )
-        for (a, b), said in zip(spans, found, strict=True)
+        for index, ((a, b), said) in enumerate(zip(spans, found, strict=True))
+        if said or index not in unread
     ]
 
 
-def _only_modifies(name: str, entities: Mapping[str, Mapping[str, Any]]) -> bool:
+def _only_modifies(name: str, entities: Mapping[str, Entity]) -> bool:
     """Whether an entity describes another observation ("small"), and is none itself."""
     return any(
-        kind == "modify" and entities[other]["label"] in EXISTENCE
+        kind == "modify" and _existence(entities[other]) is not None
         for kind, other in entities[name]["relations"]
     )
 
 
-def _phrase(name: str, entities: Mapping[str, Mapping[str, Any]]) -> str:
+def _phrase(name: str, entities: Mapping[str, Entity]) -> str:
     """Words of an observation, what modifies it, and where it is, in the text's order."""
     places = {o for kind, o in entities[name]["relations"] if kind == "located_at"}
     parts = {name, *places}
