@@ -107,6 +107,9 @@ class Job:
             flags["data"] = "pairs"
             data = {"path": real, "views": "[FRONTAL]", "keep_studies": 4000}
             data |= {f"{split}_fraction": f for split, f in REAL_SPLIT.items()}
+            if self.method == "asg":
+                # The table has no boxes: said, since ASG asks where they come from.
+                flags["model.region_atlas"] = "phantom"
         data |= {"batch_size": self.budget.batch_size, "num_workers": 1}
         # The order of patients and every draw follow the seed as well.
         data["seed"] = self.seed

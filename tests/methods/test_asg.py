@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import roi_align
@@ -23,6 +24,7 @@ from tests.methods.paired import (
     total,
     train_on,
 )
+from vlp_zoo.cli import main
 from vlp_zoo.encoders.checkpoint import save_encoder
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
@@ -66,6 +68,7 @@ TINY: dict[str, Any] = {
     "tag_heads": 2,
     "tag_ffn": 24,
     "tag_dropout": 0.0,
+    "region_atlas": "phantom",
 }
 OFFICIAL: dict[str, Any] = {
     "official_roi_index": True,
@@ -467,6 +470,63 @@ def test_the_atlas_serves_images_without_boxes(tmp_path: Path) -> None:
     path.write_text(json.dumps({"boxes": {"left lung": [1, 2]}}))
     with pytest.raises(DatasetNotFoundError, match="atlas"):
         ASG(region_atlas=str(path))
+
+
+def fit_pairs(folder: Path, *words: str, boxes: str = "") -> int:
+    rng = np.random.default_rng(0)
+    rows = ["image,findings,split,boxes"]
+    for i in range(6):
+        pixels = rng.integers(0, 256, (40, 40), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        rows.append(f'{i}.png,{REPORTS[i]},{"val" if i > 3 else "train"},"{boxes}"')
+    (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
+    command = ["fit", "--config=demo/asg", "--data=pairs", f"--out={folder / 'out'}"]
+    command += [f"--data.path={folder / 'pairs.csv'}", "--data.batch_size=2"]
+    command += ["--trainer.max_epochs=1", "--data.num_workers=0", "--evaluate=[]"]
+    return main([*command, "--trainer.accelerator=cpu", *words])
+
+
+def card_of(folder: Path) -> dict[str, Any]:
+    (card,) = folder.rglob("encoder.json")
+    content: dict[str, Any] = json.loads(card.read_text())
+    return content
+
+
+def test_other_data_without_boxes_are_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit_pairs(tmp_path) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    for way in (
+        "'boxes' column",
+        "--model.scene_graphs DIR",
+        "--model.region_atlas FILE",
+    ):
+        assert way in said
+    assert "--model.region_atlas phantom" in said
+    assert not list(tmp_path.rglob("*.ckpt"))
+    assert fit_pairs(tmp_path, "--model.arsa_weight=0") == 0
+    assert "regions" not in card_of(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["study", "file", "phantom"])
+def test_the_card_says_where_the_regions_came_from(tmp_path: Path, source: str) -> None:
+    words, boxes = [], ""
+    expected: dict[str, Any] = dict.fromkeys(("scene_graphs", "study", "none"), 0.0)
+    if source == "study":
+        boxes = "[{'name': 'left lung', 'xyxy': [1, 2, 30, 31]}]".replace("'", '""')
+    elif source == "file":
+        RegionAtlas({"left lung": (0.5, 0.1, 0.9, 0.9)}, "mine").save(
+            tmp_path / "a.json"
+        )
+        words = [f"--model.region_atlas={tmp_path / 'a.json'}"]
+    else:
+        words = ["--model.region_atlas=phantom"]
+    assert fit_pairs(tmp_path, *words, boxes=boxes) == 0
+    origin = {"study": None, "file": "mine", "phantom": "phantom_chest"}[source]
+    expected |= {"atlas": 0.0, "looked_at": 4, "atlas_origin": origin}
+    expected["study" if source == "study" else "atlas"] = 1.0
+    assert card_of(tmp_path)["regions"] == expected
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ class ExportEncoder(Callback):
         average = next((c for c in run.callbacks if isinstance(c, EMAWeights)), None)
         source: Any = module if average is None else average.averaged(module)
         data = run.datamodule
+        facts: dict[str, Any] = getattr(module, "card_facts", dict)()
         card = {
             "method": type(module).__name__.lower(),
             "hyper_parameters": _plain(dict(module.hparams)),
@@ -56,6 +57,7 @@ class ExportEncoder(Callback):
             "steps": trainer.global_step,
             "seed": module.seed,
             "averaged": average is not None,
+            **facts,
             "compute": {
                 "device": _device_name(module.device),
                 "processes": trainer.world_size,

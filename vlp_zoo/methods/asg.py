@@ -44,13 +44,14 @@ encoder has no dropout (its switch is off in the released set-up as well) and no
 embedding; tag features are computed once; where patches and tags differ in width the
 patches are projected (the released CNN path cannot run); a CNN's local features are its
 third stage at native resolution. **Regions, sentences and tags** come from our rules
-(`vlp_zoo.reports.triplets`) or RadGraph's annotations (``radgraph``), boxes from the study, from scene graphs, else from a
-statistical atlas (`vlp_zoo.reports.regions`): the authors' own were never released.
+(`vlp_zoo.reports.triplets`) or RadGraph's annotations (``radgraph``), boxes from the study, from scene graphs, or from a
+statistical atlas that is named (`vlp_zoo.reports.regions`): the authors' own were never released.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,6 +63,7 @@ from torch.nn import functional
 from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.text import TextEncoder
+from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.methods.asg_losses import (
     external_loss,
@@ -96,6 +98,7 @@ from vlp_zoo.methods.asg_transform import (
 )
 from vlp_zoo.modules import bert_layers
 from vlp_zoo.reports.radgraph import read_radgraph
+from vlp_zoo.reports.regions import RegionAtlas
 from vlp_zoo.reports.triplets import Reader, statements
 
 __all__ = ["ASG", "ASGBatch"]
@@ -119,11 +122,50 @@ class ASG(ASGOptions[ASGBatch]):
     tag_features: Tensor  # (K, F), frozen
 
     def setup(self, stage: str) -> None:
-        """Fix the tokenizer, and compute the tag features once."""
+        """Find the regions, fix the tokenizer, compute the tag features once."""
+        if self.weights["arsa"] and stage != "predict":
+            self._find_regions()
         super().setup(stage)
         if self.weights["irl"] and self.known_tags is None:
             data = getattr(self.trainer, "datamodule", None)
             self.known_tags = tag_queries(self.tag_text, data, self.tag_width)
+
+    def _find_regions(self) -> None:
+        """Settle where boxes come from, before anything is trained.
+
+        Raises:
+            ConfigError: If no study would have a region.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        source = getattr(data, "sources", {}).get("train")
+        if source is None:
+            return
+        names = list(getattr(data, "pretraining_sources", []))
+        drawn = bool(names) and all(name.startswith("phantom") for name in names)
+        if self.packaged_atlas:
+            atlas = RegionAtlas.phantom() if drawn else None
+            self.region_boxes = replace(self.region_boxes, atlas=atlas)
+        self.region_shares = self.region_boxes.shares(source)
+        # Eyes are drawn too; nothing is said of a chest there.
+        if self.region_shares["none"] == 1 and not drawn:
+            raise ConfigError(
+                "boxes of anatomical regions to align with sentences",
+                f"none in the {self.region_shares['looked_at']:,} training studies of "
+                f"{', '.join(names) or source.name} that were looked at, and no atlas",
+                "give boxes (a 'boxes' column, or Chest ImaGenome's with "
+                "--model.scene_graphs DIR); or an atlas that RegionAtlas.fit made of real "
+                "boxes (--model.region_atlas FILE); or take the atlas of drawn chests "
+                "knowingly (--model.region_atlas phantom); or train without regions "
+                "(--model.arsa_weight 0)",
+            )
+
+    def card_facts(self) -> dict[str, Any]:
+        """Where the boxes of the regions came from, and for which share of studies."""
+        if not self.region_shares:
+            return {}
+        atlas = self.region_boxes.atlas
+        origin = None if atlas is None else atlas.origin
+        return {"regions": {**self.region_shares, "atlas_origin": origin}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the tag features from the file: their source is not needed again."""

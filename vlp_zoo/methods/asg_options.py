@@ -49,8 +49,9 @@ class ASGOptions(VLPModule[BatchT]):
         max_regions: Region slots R.
         region_source: ``"auto"``: boxes of the study, the atlas for regions it lacks;
             ``"study"``: its own only.
-        region_atlas: ``"phantom"`` (fitted on drawn chests) or a JSON file written by
-            `vlp_zoo.reports.regions.RegionAtlas.save`.
+        region_atlas: A JSON file written by `vlp_zoo.reports.regions.RegionAtlas.save`,
+            or ``"phantom"``, the packaged one, which was fitted on drawn chests. None
+            takes the packaged one for drawn data and no atlas for other data.
         scene_graphs: Folder of Chest ImaGenome ``UID_SceneGraph.json`` files, which
             come before the study's own boxes.
         radgraph: JSON file of RadGraph's annotations, which come before our rules
@@ -101,7 +102,7 @@ class ASGOptions(VLPModule[BatchT]):
         erl_weight: float = 1.0,
         max_regions: int = 29,
         region_source: str = "auto",
-        region_atlas: str = "phantom",
+        region_atlas: str | None = None,
         scene_graphs: str | None = None,
         radgraph: str | None = None,
         official_roi_index: bool = False,
@@ -144,6 +145,8 @@ class ASGOptions(VLPModule[BatchT]):
         self.weights = check_weights(ira_weight, arsa_weight, irl_weight, erl_weight)
         self.max_regions = max_regions
         self.region_boxes = RegionBoxes.open(region_source, region_atlas, scene_graphs)
+        self.packaged_atlas = region_source == "auto" and region_atlas is None
+        self.region_shares: dict[str, float] = {}
         self.radgraph = radgraph
         self.official_roi_index = official_roi_index
         self.official_positions = official_positions

@@ -175,6 +175,10 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         """What the workers run on a study: augment, tokenize, mark spans."""
         raise NotImplementedError
 
+    def card_facts(self) -> dict[str, Any]:
+        """What the card of the exported encoder says about this run of the method."""
+        return {}
+
     def pictures(self, batch: BatchT) -> dict[str, Tensor | str]:
         """Images ((3, H, W) in 0..1) and texts that explain the method on a batch."""
         return {}
