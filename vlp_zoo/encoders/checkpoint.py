@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from vlp_zoo import __version__
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.specs import forms, split_spec
+from vlp_zoo.encoders.timm_files import LOCAL, load_folder, load_named
 from vlp_zoo.errors import EncoderLoadError
 from vlp_zoo.files import write_whole
 
@@ -218,6 +219,11 @@ def load_encoder(spec: str, seed: int = 0) -> ImageEncoder:
                 encoder = ImageEncoder.from_spec(read_card(Path(rest))["spec"])
             else:
                 encoder = ImageEncoder(rest)
+    elif kind == "timm" and rest.startswith(LOCAL):
+        encoder = load_folder(Path(rest.removeprefix(LOCAL)))
+    elif kind == "timm" and "@" in rest:
+        name, _, path = rest.partition("@")
+        encoder = load_named(name, Path(path))
     elif kind == "timm":
         _require_timm(rest)
         encoder = ImageEncoder(rest, pretrained=True)

@@ -8,12 +8,20 @@ to leave out, or an error with counts and names.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.layouts import LAYOUTS, Layout
+from vlp_zoo.encoders.official_networks import (
+    FAMILIES,
+    VIT_HEADS,
+    dinov2_names,
+    refuse_family,
+)
 from vlp_zoo.encoders.weight_files import bare, read_checkpoint
 from vlp_zoo.errors import EncoderLoadError, UnknownNameError
 
@@ -26,9 +34,6 @@ __all__ = [
     "load_official",
     "read_checkpoint",
 ]
-
-VIT_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
-"""Width to attention heads, which no weight reveals; other widths: 64 per head."""
 
 
 def layout_of(name: str) -> Layout:
@@ -65,13 +70,15 @@ def image_state(layout: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name.startswith(known.dropped) or inner.startswith(known.dropped):
             continue
         found[inner if name.startswith(known.prefix) else name] = tensor
-    marks = {"patch_embed.proj.weight", "pos_embed"}
+    marks: AbstractSet[str] = {"patch_embed.proj.weight", "pos_embed"}
     if known.resnet:
-        marks = {"conv1.weight", "layer1.0.conv3.weight", "layer4.0.conv3.weight"}
+        marks = {"conv1.weight", "layer1.0.conv2.weight", "layer4.0.conv2.weight"}
+    elif known.family in FAMILIES:
+        marks = FAMILIES[known.family][0]
     if not marks <= found.keys():
-        kind = "ResNet" if known.resnet else "ViT"
+        kind = "ResNet" if known.resnet else known.family
         raise EncoderLoadError(
-            f"a {kind} under {known.prefix or 'the root'!r} ({known.line})",
+            f"a network of kind {kind} under {known.prefix or 'the root'!r} ({known.line})",
             f"{len(state)} tensors such as {', '.join(list(state)[:5])}",
             f"name another layout: {', '.join(LAYOUTS)}",
         )
@@ -102,9 +109,30 @@ def load_official(layout: str, path: Path) -> ImageEncoder:
             "give it to vlpzoo bench",
         )
     state = image_state(layout, read_checkpoint(path, known.part))
-    encoder = (_resnet if known.resnet else _vit)(layout, state, origin)
+    if known.family in FAMILIES and not known.resnet:
+        encoder, state = _other(layout, state, origin)
+    else:
+        state = state if known.resnet else dinov2_names(state)
+        encoder = (_resnet if known.resnet else _vit)(layout, state, origin)
     encoder.load_weights({k: v.float() for k, v in state.items()}, origin)
     return encoder
+
+
+def _other(
+    layout: str, state: Mapping[str, Tensor], origin: str
+) -> tuple[ImageEncoder, dict[str, Tensor]]:
+    """A network of `FAMILIES`, and its weights under timm's names."""
+    known = layout_of(layout)
+    try:
+        found, arguments = FAMILIES[known.family][1](state)
+    except (KeyError, IndexError, RuntimeError) as error:
+        raise refuse_family(known.family, error, origin) from error
+    name = arguments.pop("name")
+    size = arguments.pop("image_size", known.image_size)
+    made = ImageEncoder(
+        name, size, mean=known.mean, std=known.std, timm_arguments=arguments
+    )
+    return made, found
 
 
 def _resnet(layout: str, state: Mapping[str, Tensor], origin: str) -> ImageEncoder:
@@ -112,13 +140,16 @@ def _resnet(layout: str, state: Mapping[str, Tensor], origin: str) -> ImageEncod
     known = layout_of(layout)
     blocks = {tuple(key.split(".")[:2]) for key in state if key.startswith("layer")}
     depths = [sum(stage == f"layer{i}" for stage, _ in blocks) for i in (1, 2, 3, 4)]
+    deep = "layer1.0.conv3.weight" in state
+    sizes: dict[str, Any] = {"layers": depths}
+    if deep:
+        sizes["base_width"] = len(state["layer1.0.conv1.weight"])
     return ImageEncoder(
-        "resnet50",
+        "resnet50" if deep else "resnet18",
         known.image_size,
         mean=known.mean,
         std=known.std,
-        layers=depths,
-        base_width=len(state["layer1.0.conv1.weight"]),
+        timm_arguments=sizes,
     )
 
 
@@ -148,6 +179,7 @@ def _vit(layout: str, state: Mapping[str, Tensor], origin: str) -> ImageEncoder:
         num_heads=VIT_HEADS.get(width, max(width // 64, 1)),
         fc_norm=pooled,
         final_norm=known.norm != "none",
+        init_values=1e-5 if "blocks.0.ls1.gamma" in state else None,
     )
 
 

@@ -22,7 +22,7 @@ from torch.nn import functional
 from vlp_zoo.encoders.layouts import GREY_MEAN, GREY_STD
 from vlp_zoo.encoders.timm_names import IMAGE_PRESETS, check_name, refuse_loading
 from vlp_zoo.encoders.timm_shapes import as_map, fitted, measure, tokens_of
-from vlp_zoo.errors import ConfigError, EncoderLoadError
+from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
 
 __all__ = [
     "IMAGE_PRESETS",
@@ -255,6 +255,8 @@ class ImageEncoder(nn.Module):
         arguments.pop("global_pool", None)
         try:
             return cls(name, **rest, timm_arguments=arguments)
+        except VLPZooError:
+            raise
         except (TypeError, ValueError, AttributeError, AssertionError) as error:
             raise EncoderLoadError(
                 "a network that timm can build from the spec",

@@ -29,7 +29,8 @@ class Layout:
         mean: Mean of pixels in 0..1 that the weights were trained with.
         std: Their deviation.
         norm: Where the final LayerNorm sits: ``"tokens"``, ``"pooled"`` or ``"none"``.
-        resnet: Whether the encoder is a ResNet with bottlenecks; else a ViT.
+        resnet: Whether the encoder is a ResNet; else see ``family``.
+        family: ``"vit"``, or one of `vlp_zoo.encoders.official_networks.FAMILIES`.
         pooling: ``"token"`` for methods that pool a ViT by its class token.
         image_size: Side that a ResNet was trained at; a ViT's is in its weights.
         part: Name of the state dict in files that hold several.
@@ -44,6 +45,7 @@ class Layout:
     std: tuple[float, ...] = (GREY_STD,) * 3
     norm: str = "tokens"
     resnet: bool = False
+    family: str = "vit"
     pooling: str = "mean"
     image_size: int = 224
     part: str = ""
@@ -246,6 +248,86 @@ LAYOUTS: dict[str, Layout] = {
         resnet=True,
         **IMAGENET,
         **MIMIC,
+    ),
+    # kakaobrain/cxr-clip @ fd9fac5: cxrclip/model/clip.py and modules/image_encoder.py,
+    # where torchvision's ResNet loses its fc; Normalize in cxrclip/data/data_utils.py.
+    # Its Swin is transformers' under image_encoder.image_encoder. and is not read here.
+    "cxrclip": Layout(
+        "CXR-CLIP pre-training checkpoint, ResNet-50",
+        prefix="image_encoder.resnet.",
+        dropped=(
+            "text_encoder.",
+            "text_projection.",
+            "image_projection.",
+            "logit_scale",
+        ),
+        resnet=True,
+        sources=("mimic_cxr",),
+        **HALF,
+    ),
+    # laihaoran/CARZero @ 3056bb0: CARZero/CARZero.py takes what follows "CARZero." of a
+    # Lightning checkpoint; models/mrm_pretrain_model.py has the ViT, pooled by the mean
+    # of its patches. Mean and deviation (norm CXR_MAE) are MRM's; they could not be read
+    # in its builder.
+    "carzero": Layout(
+        "CARZero checkpoint, ViT",
+        prefix="CARZero.img_encoder.model.",
+        dropped=(
+            "CARZero.text_encoder.",
+            "CARZero.fusion_module.",
+            "CARZero.multi_modal_vision_proj.",
+            "CARZero.multi_modal_language_proj.",
+        ),
+        mean=(0.4978,) * 3,
+        std=(0.2449,) * 3,
+        **MIMIC,
+    ),
+    # mlmed/torchxrayvision @ 3a10ce3 (Apache-2.0): models.py. Released files are whole
+    # pickled modules, which are refused; save their state_dict() first. Pixels run from
+    # -1024 to 1024, one channel.
+    "xrv": Layout(
+        "torchxrayvision DenseNet, its state_dict()",
+        dropped=("classifier.", "op_threshs"),
+        family="densenet",
+        mean=(0.5,) * 3,
+        std=(1 / 2048,) * 3,
+    ),
+    # jlianglab/Ark @ 0207467: Ark_Plus/Pretraining/models.py and trainer.py; the teacher
+    # is what is released for use. Mean and deviation could not be read there: ImageNet's,
+    # as of the weights it starts from.
+    "arkplus": Layout(
+        "Ark or Ark+ checkpoint, Swin: its teacher",
+        dropped=("head.", "omni_heads.", "projector."),
+        family="swin",
+        part="teacher",
+        **IMAGENET,
+    ),
+    # hustvl/EVA-X @ c65f047 (MIT): eva_x.py; mean and deviation from
+    # classification/utils/datasets.py.
+    "evax": Layout(
+        "EVA-X pre-training checkpoint, tiny, small or base",
+        dropped=("mask_token", "lm_head."),
+        family="eva",
+        mean=(0.49185243,) * 3,
+        std=(0.28509309,) * 3,
+    ),
+    # rmaphoh/RETFound: main_finetune.py takes "teacher" and drops "backbone."; the ViT is
+    # facebookresearch/dinov2's. Names of the two heads are those of DINOv2's training.
+    # Weights of DINOv3 have timm's own door: timm:vit_large_patch16_dinov3@FILE.
+    "retfound_dinov2": Layout(
+        "RETFound-DINOv2 checkpoint, ViT: its teacher, or the backbone alone",
+        prefix="backbone.",
+        dropped=("dino_head.", "ibot_head.", "mask_token", "head."),
+        pooling="token",
+        part="teacher",
+        **IMAGENET,
+    ),
+    # pytorch/vision: torchvision/models/resnet.py; mean and deviation of its weights.
+    "torchvision": Layout(
+        "torchvision ResNet, or any ResNet under its names",
+        dropped=("fc.",),
+        resnet=True,
+        **IMAGENET,
     ),
     "timm": Layout("plain timm ViT", dropped=("head.",), pooling="token", **IMAGENET),
 }

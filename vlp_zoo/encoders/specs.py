@@ -7,6 +7,8 @@ __all__ = ["SPECS", "forms", "split_spec"]
 SPECS: dict[str, str] = {
     "FILE.safetensors": "an encoder file of this package, its card NAME.json beside it",
     "timm:NAME": "a timm model with timm's pretrained weights",
+    "timm:NAME@FILE": "a timm model with the weights of a file, classifier left out",
+    "timm:local-dir:DIR": "a folder that timm or vlpzoo export wrote",
     "random:NAME": "random weights: a timm name, micro, tiny, small, base, tiny_resnet, "
     "or FILE.safetensors for the architecture of a file",
     "official:LAYOUT:FILE": "a checkpoint of a released code base",
@@ -15,7 +17,7 @@ SPECS: dict[str, str] = {
     "open_clip:NAME[/PRETRAINED]": "the image tower of an open_clip model; NAME may be "
     "hf-hub:REPO",
 }
-"""Form to what it is. Only the first four are built around a timm network."""
+"""Form to what it is. Only those before hf: are built around a timm network."""
 
 
 def forms() -> str:

@@ -25,7 +25,7 @@ from vlp_zoo.errors import EncoderLoadError
 
 __all__ = ["bare", "carriers_allowed", "read_checkpoint", "unwrapped"]
 
-NESTS = ("model", "state_dict", "model_state_dict", "model_state", "network", "net")
+NESTS = ("model", "state_dict", "model_state_dict", "network", "net", "module")
 """Names under which files keep a state dict, possibly one inside another."""
 
 LEADING = ("module.", "model.")
