@@ -61,10 +61,15 @@ else:
     value = float(Path(flags["encoder"]).read_text())
     row = dict.fromkeys(ROW)
     row |= {"role": "encoder", "task": "toy", "protocol": "p", "fraction": 1.0}
-    row |= {"metric": "macro_auroc", "value": value, "schema": 1, "seed": 0}
+    row |= {"schema": 1, "seed": 0}
     row |= {"key": "k", "encoder": "e", "encoder_sha256": "s", "settings": {}}
+    # On test patients everything turns out the other way round.
+    rows = [
+        row | {"metric": "macro_auroc", "value": 1 - value, "split": "test"},
+        row | {"metric": "val_macro_auroc", "value": value, "split": "val"},
+    ]
     out.mkdir(exist_ok=True)
-    (out / "results.jsonl").write_text(json.dumps(row) + "\\n")
+    (out / "results.jsonl").write_text("\\n".join(map(json.dumps, rows)) + "\\n")
 """
 ROW = [name for name in Result.__dataclass_fields__ if name != "cases"]
 
@@ -211,6 +216,8 @@ def test_options_are_changed_and_left_out(write: Write) -> None:
         ({"evaluate": None, "objective": {"metric": "macro_auprc"}}, "add evaluate"),
         ({"objective": {"metrik": "a"}}, "metrik"),
         ({"objective": {"logged": "a", "take": "best"}}, "best"),
+        ({"objective": {"logged": "a", "split": "test"}}, "either logged"),
+        ({"objective": {"split": "train"}}, "train"),
         ({"grid": {"x": [1]}, "search": {"parameters": {"y": {}}}}, "either a grid"),
         ({"command": "bench"}, "move it to options"),
         ({"program": "python"}, "list of words"),
@@ -487,6 +494,51 @@ def test_a_search_is_seeded_and_goes_on_without_repeating(
     assert "begun with" in capsys.readouterr().err
 
 
+def test_a_search_chooses_by_validation_patients(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The stand-in's test values fall where its validation values rise.
+    search = {"parameters": {"x": {"low": 0, "high": 1}}, "sampler": "random"}
+    path = write(search={**search, "trials": 3})
+    assert run(path) == 0
+    table = path.parent / "out" / "toy" / "table.md"
+    parts = list(csv.DictReader(table.with_suffix(".csv").open()))
+    assert {row["split"] for row in parts} == {"val"}
+    best = max(parts, key=lambda row: float(row["x"]))["variant"]
+    assert f"Best of 3: {best} " in table.read_text()
+    assert ", by macro_auroc of the validation split." in table.read_text()
+    assert "## macro_auroc of the validation split: toy, p" in table.read_text()
+    assert "optimistic" not in capsys.readouterr().err
+    # Values of two kinds never share a search.
+    by_test = {"split": "test"}
+    assert run(write(search={**search, "trials": 4}, objective=by_test)) == 1
+    assert "begun by macro_auroc of the validation split" in capsys.readouterr().err
+    # By test patients only where that is said, and then it is said back.
+    other = write(search={**search, "trials": 3}, objective=by_test, name="test")
+    assert run(other) == 0
+    assert "chosen by macro_auroc of the test split" in capsys.readouterr().err
+    text = (path.parent / "out" / "test" / "table.md").read_text()
+    assert "Note: chosen by macro_auroc of the test split" in text
+    assert f"Best of 3: {best} " not in text
+
+
+def test_runs_without_validation_rows_are_not_judged_by_test_rows(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(grid={"x": [0, 1]})
+    assert run(path) == 0
+    for file in (path.parent / "out" / "toy").glob("*/bench/results.jsonl"):
+        # As it was written before rows named their split.
+        row = json.loads(file.read_text().splitlines()[0])
+        del row["split"]
+        file.write_text(json.dumps(row) + "\n")
+        (file.parent.parent / "result.json").unlink()
+    capsys.readouterr()
+    assert run(path) == 1
+    assert "macro_auroc of the validation split" in capsys.readouterr().err
+    assert run(write(grid={"x": [0, 1]}, objective={"split": "test"})) == 0
+
+
 def test_a_killed_search_finishes_its_open_trial(write: Write) -> None:
     search = {"parameters": {"x": {"low": 0, "high": 1}}, "trials": 2}
     path = write(search=search, options={"wait": True})
@@ -528,6 +580,7 @@ def row_of(cases: Cases, seed: int, value: float, encoder: str) -> Result:
     fields |= {"role": "encoder", "task": "t", "protocol": "p", "fraction": 0.1}
     fields |= {"seed": seed, "metric": "macro_auroc", "value": value, "undefined": {}}
     fields |= {"settings": {"replicates": 200}, "schema": 1, "cases": cases}
+    fields |= {"split": "test"}
     return Result(**fields)
 
 
@@ -552,7 +605,9 @@ def test_differences_are_paired_over_seeds_draws_and_patients(write: Write) -> N
                 store.add([row_of(cases, draw, 0.5, name)])
     # Another objective: the numbers are read anew, nothing is run again.
     count = len(calls(path))
-    changed = write(grid={"x": [0, 1]}, seeds=[0, 1], objective={"fraction": 0.1})
+    changed = write(
+        grid={"x": [0, 1]}, seeds=[0, 1], objective={"fraction": 0.1, "split": "test"}
+    )
     assert run(changed) == 0
     assert len(calls(path)) == count
     base, line = summarise(read_sweep(changed), out)

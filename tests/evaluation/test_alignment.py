@@ -151,6 +151,9 @@ def test_how_ties_count_keeps_older_rows_apart() -> None:
     assert settings["ties"] == "mean over orders"
     # Every case has its share, so that a board can be made again from predictions.
     outcome = measured(Retrieve(replicates=0))
+    (chosen_by,) = (m for m in outcome.measures if m.split == "val")
+    assert chosen_by.metric == "val_i2t_recall@10"
+    assert chosen_by.details["chance"] < chosen_by.value <= 1
     for metric in ("i2t_recall@10", "t2i_recall@1", "i2t_mrr"):
         mean = float(outcome.cases.columns[metric].mean())
         assert values(outcome)[metric] == pytest.approx(mean)

@@ -121,6 +121,7 @@ def test_grades_are_one_decision(protocol: Protocol) -> None:
     assert head.low is not None
     assert head.low <= head.value <= (head.high or 0)
     assert any(name.startswith("quadratic_kappa") for name in values(outcome))
+    assert 0.6 < values(outcome)[f"val_{head.metric}"] <= 1
     scores = outcome.cases.scores
     np.testing.assert_allclose(scores.sum(1), 1)
     assert set(head.per_label) == {"none", "mild", "severe"}

@@ -134,6 +134,7 @@ def test_it_learns_bright_squares(learnt: Outcome) -> None:
     assert found["froc_mean_sensitivity"] > 0.8
     assert found["rsna_score"] > 0.3
     assert "legacy_mgca_map" in found
+    assert found["val_box_ap"] == learnt.details["validation_score"]
     head = learnt.measures[0]
     assert head.low is not None
     assert head.high is not None

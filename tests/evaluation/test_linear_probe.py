@@ -112,6 +112,21 @@ def test_one_c_is_chosen_on_validation() -> None:
     assert probe.fit.c == LinearProbe().c_grid[best]
 
 
+def test_the_validation_headline_is_a_row_of_its_own() -> None:
+    task = block_task(60)
+    features = _features(task, 3.0)
+    results = score(features, task, LinearProbe(replicates=20), 0)
+    (row,) = (result for result in results if result.split == "val")
+    assert row.metric == "val_macro_auroc"
+    assert row.value == max(results[0].details["validation_macro_auroc"])
+    assert row.n == len(task.splits["val"]) != results[0].n
+    # Its cases are none of the stored ones, from which others would make it again.
+    assert row.cases is None
+    assert (row.low, row.high) == (None, None)
+    assert Result.from_json(row.to_json()).split == "val"
+    assert results[0].split == "test"
+
+
 def test_columns_that_do_not_vary_in_training_are_ignored() -> None:
     task = block_task()
     features = _features(task, 1.0)

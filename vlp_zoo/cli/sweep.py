@@ -198,12 +198,17 @@ def _print_plan(sweep: Sweep, out: Path) -> None:
     runs = sweep.runs(out)
     if sweep.search is not None:
         plan = sweep.search
-        print(f"{plan.trials} trials, {plan.direction} {sweep.objective}; ranges:")
+        print(
+            f"{plan.trials} trials, {plan.direction} {sweep.objective.described}; ranges:"
+        )
+        if warned := sweep.objective.warning:
+            print(warned)
         for flag, given in plan.parameters.items():
             print(f"  --{flag}: {given}")
         print("each runs, with draws in place of the ranges:")
     else:
         print(f"{len(runs)} runs below {out / sweep.name}:")
+        print(f"judged by {sweep.objective.described}")
     for run in runs:
         print(f"{run.name}: {state_of(run)}, {run.folder.name}")
         program = run.order.program or ["vlpzoo"]
@@ -216,6 +221,8 @@ def _run(sweep: Sweep, out: Path, executor: Executor) -> int:
     from vlp_zoo.sweeps.engine import carry_out, write_summary
 
     folder = out / sweep.name
+    said = sweep.objective.warning if sweep.search is not None else None
+    print(said or f"judged by {sweep.objective.described}", file=sys.stderr)
     with _Live(sweep, out) as live, _ended_politely():
         try:
             report = carry_out(sweep, out, executor, live)

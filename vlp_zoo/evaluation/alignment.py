@@ -29,7 +29,9 @@ from vlp_zoo.evaluation.prompts import Prompts, plain, read_prompts
 from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome, Protocol
 from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.retrieval import (
+    chance_recall,
     cosines,
+    first_places,
     precision_at,
     relevant_pairs,
     retrieve,
@@ -258,26 +260,13 @@ class Retrieve(Protocol):
         """Rank the whole test pool, both ways."""
         joint = _joint(candidate)
         test = task.splits["test"]
-        texts = [report.body for report in test.reports()]
-        asked = [i for i, text in enumerate(texts) if not is_blank(text)]
-        if self.match == "class":
-            # Without a finding there is nothing to have in common.
-            asked = [i for i in asked if (test.labels[i] == 1).any()]
+        asked, images, texts, right = self._pool(joint, task, extraction, "test")
         if len(asked) < 2:
             raise ConfigError(
                 f"test reports in {task.name}",
                 f"{len(asked)} that say something",
                 "evaluate retrieval on a data set with reports",
             )
-        texts = [texts[i] for i in asked]
-        images = _images(joint, task, extraction, "test")[asked]
-        right = self._right(task, asked, texts)
-        if self.merge_texts:
-            pool = list(dict.fromkeys(texts))
-            place = {text: i for i, text in enumerate(pool)}
-            right = np.zeros((len(texts), len(pool)), np.bool_)
-            right[np.arange(len(texts)), [place[text] for text in texts]] = True
-            texts = pool
         reports = extraction.texts(joint, texts).astype(np.float64)
         patients = [test.patient_ids[i] for i in asked]
         ways = [("i2t", images, reports), ("t2i", reports, images)]
@@ -323,6 +312,7 @@ class Retrieve(Protocol):
                 *self._precisions(shares, float(right.mean()), patients, seed),
                 *measures,
             ]
+        measures += self._validation(joint, task, extraction, measures[0].metric)
         if self.legacy_batch:
             for k in self.at:
                 hit, share = legacy_batch_hits(scores, right, k, self.legacy_batch)
@@ -341,15 +331,46 @@ class Retrieve(Protocol):
         details = {"pool": len(texts), "left_out": len(test) - len(asked)}
         return Outcome(measures, cases, details=details)
 
-    def _right(
-        self, task: Task, asked: Sequence[int], texts: Sequence[str]
-    ) -> npt.NDArray[np.bool_]:
-        test = task.splits["test"]
+    def _pool(
+        self, joint: JointEncoder, task: Task, extraction: Extraction, split: str
+    ) -> tuple[list[int], Array, list[str], npt.NDArray[np.bool_]]:
+        """Cases that ask, their images, the texts to rank, and which are right."""
+        source = task.splits[split]
+        texts = [report.body for report in source.reports()]
+        asked = [i for i, text in enumerate(texts) if not is_blank(text)]
         if self.match == "class":
-            positive = (test.labels[list(asked)] == 1).astype(np.float32)
-            return np.asarray(positive @ positive.T > 0)
-        study = getattr(test, "study_ids", test.uids)
-        return relevant_pairs([study[i] for i in asked], texts)
+            # Without a finding there is nothing to have in common.
+            asked = [i for i in asked if (source.labels[i] == 1).any()]
+        texts = [texts[i] for i in asked]
+        images = _images(joint, task, extraction, split)[asked]
+        if self.match == "class":
+            positive = (source.labels[asked] == 1).astype(np.float32)
+            return asked, images, texts, np.asarray(positive @ positive.T > 0)
+        if self.merge_texts:
+            pool = list(dict.fromkeys(texts))
+            place = {text: i for i, text in enumerate(pool)}
+            right = np.zeros((len(texts), len(pool)), np.bool_)
+            right[np.arange(len(texts)), [place[text] for text in texts]] = True
+            return asked, images, pool, right
+        study = getattr(source, "study_ids", source.uids)
+        return asked, images, texts, relevant_pairs([study[i] for i in asked], texts)
+
+    def _validation(
+        self, joint: JointEncoder, task: Task, extraction: Extraction, headline: str
+    ) -> list[Measure]:
+        """The headline on the validation split; none without reports there."""
+        asked, images, texts, right = self._pool(joint, task, extraction, "val")
+        if len(asked) < 2:
+            return []
+        scores = cosines(images, extraction.texts(joint, texts).astype(np.float64))
+        if self.match == "class":
+            shares = precision_at(scores, right, self.at[:1])[:, 0]
+        else:
+            shares = first_places(scores, right).within(max(self.at))
+        value, chance = float(shares.mean()), chance_recall(right, max(self.at))
+        if self.match == "class":
+            chance = float(right.mean())
+        return [Measure.validation(headline, value, chance=chance, pool=len(texts))]
 
     def _precisions(
         self, shares: Array, chance: float, patients: Sequence[str], seed: int

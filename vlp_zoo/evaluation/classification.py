@@ -88,8 +88,8 @@ def scored(
         undefined: Labels that could not be learnt; those that the test split cannot
             judge are added.
         details: Stored with every measure.
-        validation: (M, K) scores of the validation cases, for thresholds and
-            temperatures.
+        validation: (M, K) scores of the validation cases, for thresholds,
+            temperatures, and a headline that others may choose by.
         probabilities: Whether scores are probabilities, which can be calibrated.
     """
     test = task.splits["test"]
@@ -134,6 +134,17 @@ def scored(
             replicates=protocol.replicates,
             seed=seed,
         )
+    judged = [k for k, label in enumerate(task.label_names) if label not in missing]
+    if task.single_label:
+        judged = list(range(len(task.label_names)))
+    measures.append(
+        Measure.validation(
+            headline_of(task),
+            selection_value(
+                task.single_label, val_labels[:, judged], validation[:, judged]
+            ),
+        )
+    )
     sliced, notes = slice_measures(
         cases,
         headline_of(task),

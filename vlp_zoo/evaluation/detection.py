@@ -14,7 +14,7 @@ only whether something is there. `vlp_zoo.evaluation.box_cases` says what is sto
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -193,7 +193,10 @@ class Detect(Protocol):
         found = predict(learner, test, extraction)
         learner.to("cpu")
         cases = cases_of(found, test, learner.classes)
-        return self._scored(cases, task, learner.classes, limit, seed, details)
+        outcome = self._scored(cases, task, learner.classes, limit, seed, details)
+        best = max(details["validation_by_learning_rate"].values())
+        chosen_by = Measure.validation(next(iter(AVERAGED)), best)
+        return replace(outcome, measures=[*outcome.measures, chosen_by])
 
     def difference(
         self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int

@@ -21,6 +21,7 @@ from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.classes import (
     HEADLINE,
     class_statistic,
+    class_value,
     decision_statistic,
     per_class,
     predicted_of,
@@ -32,7 +33,7 @@ from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome, Protocol
 from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.softmax import softmax
 from vlp_zoo.evaluation.statistics import Interval, Statistic, hierarchical_interval
-from vlp_zoo.evaluation.tasks import Task
+from vlp_zoo.evaluation.tasks import SPLITS, Task
 
 __all__ = ["FewShot", "draw_shots"]
 
@@ -91,17 +92,16 @@ class FewShot(Protocol):
         self, candidate: Candidate, task: Task, seed: int, extraction: Extraction
     ) -> Outcome:
         """Fit every draw of every number of shots, then score the test split."""
-        splits = ("train", "test")
-        train, test = (
+        train, val, test = (
             extraction.get(candidate.module, task.splits[s]).astype(np.float64)
-            for s in splits
+            for s in SPLITS
         )
         labels, patients = (
             task.splits["train"].labels,
             task.splits["train"].patient_ids,
         )
         mean, scale = standardisation(train, self.standardise)
-        train, test = (train - mean) * scale, (test - mean) * scale
+        train, val, test = ((each - mean) * scale for each in (train, val, test))
         truth = truth_of(task.splits["test"].labels)
         order = draw_shots(labels, patients, self.draws, seed)
         measures: list[Measure] = []
@@ -117,6 +117,19 @@ class FewShot(Protocol):
             if shots == max(self.shots):
                 scores = np.mean(drawn, axis=0)
             measures += self._measures(shots, drawn, truth, task, seed)
+        most = max(self.shots)
+        named = task.splits["val"].labels
+        judged = [
+            class_value(
+                HEADLINE,
+                named,
+                self._scores(train, labels, val, [each[:most] for each in draw]),
+            )
+            for draw in order
+        ]
+        measures.append(
+            Measure.validation(f"{HEADLINE}@{most}", float(np.mean(judged)), shots=most)
+        )
         fewest = {
             name: len(order[0][k])
             for k, name in enumerate(task.label_names)

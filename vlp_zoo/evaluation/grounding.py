@@ -27,6 +27,7 @@ from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.grounding_metrics import (
     IOU_THRESHOLDS,
     best_threshold,
+    contrast_to_noise,
     finding_columns,
     ground,
     pointing_hit,
@@ -34,6 +35,7 @@ from vlp_zoo.evaluation.grounding_metrics import (
 )
 from vlp_zoo.evaluation.guard import learning
 from vlp_zoo.evaluation.joint import JointEncoder
+from vlp_zoo.evaluation.metrics import macro
 from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome, Protocol
 from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.similarity_maps import (
@@ -132,7 +134,7 @@ class Ground(Protocol):
         # `refusal` has seen to it that there is one.
         assert joint is not None
         with learning(self.name):
-            threshold = self._tuned(joint, task.splits["val"], extraction)
+            threshold, judged = self._tuned(joint, task.splits["val"], extraction)
         test = task.splits["test"]
         phrases = self._looked_for(test)
         if not phrases:
@@ -168,7 +170,8 @@ class Ground(Protocol):
             columns,
         )
         details = {"threshold": threshold, "phrases": len(phrases)}
-        return self._scored(cases, task, seed, details)
+        outcome = self._scored(cases, task, seed, details)
+        return replace(outcome, measures=[*outcome.measures, *judged])
 
     def difference(
         self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int
@@ -245,21 +248,25 @@ class Ground(Protocol):
 
     def _tuned(
         self, joint: JointEncoder, val: StudySource, extraction: Extraction
-    ) -> float | None:
-        """Threshold with the best IoU on validation; None without boxes there."""
+    ) -> tuple[float | None, list[Measure]]:
+        """Threshold with the best IoU, and the headline; nothing without boxes."""
         phrases = self._looked_for(val)
         if not phrases:
-            return None
-        ious = np.stack(
-            [
-                threshold_ious(similarity, inside, TRIED)
-                for similarity, inside in similarity_maps(
-                    joint, val, phrases, self.longest_side, extraction
-                )
-            ]
-        )
+            return None, []
+        tried, signed = [], []
+        for similarity, inside in similarity_maps(
+            joint, val, phrases, self.longest_side, extraction
+        ):
+            tried.append(threshold_ious(similarity, inside, TRIED))
+            signed.append(contrast_to_noise(similarity, inside))
+        ious = np.stack(tried)
+        columns, _ = finding_columns(np.array(signed), [p.finding for p in phrases])
+        once = np.ones((len(phrases), 1), np.float32)
+        value = float(macro(case_means(columns)(once))[0])
+        judged = [Measure.validation(self.headline, value)]
         # Boxes thinner than a pixel of the frame mark none.
-        return None if np.isnan(ious).all() else best_threshold(ious, TRIED)
+        none = bool(np.isnan(ious).all())
+        return None if none else best_threshold(ious, TRIED), judged
 
 
 def _judged(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["metric_title"]
+__all__ = ["metric_title", "on_validation"]
 
 CAPITALS = frozenset(
     (
@@ -22,6 +22,16 @@ SPELT = {
     "rouge": "ROUGE",
     "rsna": "RSNA",
 }
+
+
+def on_validation(metric: str) -> str:
+    """The name under which a headline of the validation split is stored.
+
+    Example:
+        >>> on_validation("macro_auroc")
+        'val_macro_auroc'
+    """
+    return f"val_{metric}"
 
 
 def metric_title(metric: str) -> str:

@@ -28,6 +28,7 @@ from vlp_zoo.encoders.checkpoint import provenance
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.joint import JointEncoder
+from vlp_zoo.evaluation.metric_names import on_validation
 from vlp_zoo.evaluation.results import Cases, Result, result_key
 from vlp_zoo.evaluation.statistics import (
     Interval,
@@ -67,7 +68,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Measure:
-    """One number on the test split.
+    """One number, on the test split unless it says otherwise.
 
     Attributes:
         metric: ``"macro_auroc"``, ``"dice_positive"``, ...
@@ -76,6 +77,7 @@ class Measure:
         high: Upper bound.
         per_label: Value per label; None where undefined.
         details: What belongs to this number alone.
+        split: That was scored.
     """
 
     metric: str
@@ -84,6 +86,20 @@ class Measure:
     high: float | None = None
     per_label: Mapping[str, float | None] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    split: str = "test"
+
+    @classmethod
+    def validation(cls, metric: str, value: float, **details: Any) -> Measure:
+        """The headline on validation cases: what a search may choose by.
+
+        Whatever the protocol chose on the same cases flatters it, and all alike.
+
+        Args:
+            metric: As it is called on the test split.
+            value: NaN where it is undefined.
+            **details: What belongs to this number alone.
+        """
+        return cls(on_validation(metric), value, details=details, split="val")
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,7 @@ class Outcome:
     """What a protocol found.
 
     Attributes:
-        measures: The headline first.
+        measures: The headline first; that of the validation split is among them.
         cases: One row per test case, for intervals and paired tests.
         n_train: Training cases used.
         undefined: Labels left out of every mean, each with the reason.
@@ -271,7 +287,8 @@ class Protocol(ABC):
         """`measure`, with everything needed to judge and to repeat it.
 
         Returns:
-            One row per measure, the headline first; all carry the test cases.
+            One row per measure, the headline first; those of the test split carry its
+            cases.
         """
         started = time.monotonic()
         outcome = self.measure(candidate, task, seed, extraction)
@@ -287,7 +304,7 @@ class Protocol(ABC):
         seconds: float = 0.0,
     ) -> list[Result]:
         """An outcome as rows of the results, the headline first."""
-        subject, test = candidate.subject, task.splits["test"]
+        subject = candidate.subject
         made = provenance()
         seen = [asdict(found) for found in candidate.seen(task)]
         shared: dict[str, Any] = {"contamination": seen} if seen else {}
@@ -306,12 +323,13 @@ class Protocol(ABC):
                 settings=self.settings(subject, task),
                 fraction=self.fraction,
                 seed=seed,
-                n=len(test),
-                n_patients=len(set(test.patient_ids)),
+                n=len(task.splits[measure.split]),
+                n_patients=len(set(task.splits[measure.split].patient_ids)),
+                split=measure.split,
                 n_train=outcome.n_train,
                 undefined=dict(outcome.undefined),
                 device=subject.device,
-                cases=outcome.cases,
+                cases=outcome.cases if measure.split == "test" else None,
                 metric=measure.metric,
                 value=measure.value,
                 low=measure.low,

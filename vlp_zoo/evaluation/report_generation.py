@@ -29,6 +29,7 @@ from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.learner import Plan, Predictions, predict
 from vlp_zoo.evaluation.protocol import (
     Candidate,
+    Measure,
     Outcome,
     Protocol,
     training_cases,
@@ -240,6 +241,10 @@ class WriteReport(Protocol):
         }
         return replace(
             outcome,
+            measures=[
+                *outcome.measures,
+                Measure.validation(self.select, fitted.best_score, beams=1),
+            ],
             n_train=len(train),
             details={
                 **outcome.details,

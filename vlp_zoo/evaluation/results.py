@@ -72,8 +72,8 @@ class Result:
         high: Upper bound.
         baseline: For a difference, SHA-256 of the encoder that is subtracted.
         baseline_name: Its name.
-        n: Test cases.
-        n_patients: Test patients.
+        n: Cases of the split.
+        n_patients: Their patients.
         n_train: Training cases used.
         per_label: Value per label; None where undefined.
         undefined: Labels left out of the mean, with the reason.
@@ -86,6 +86,7 @@ class Result:
         source: ``"measured"``; reported numbers never enter this file.
         predictions: Parquet file, relative to the folder of the results.
         schema: Version of this row.
+        split: That the value is of; only rows of ``"test"`` have predictions.
     """
 
     key: str
@@ -119,6 +120,7 @@ class Result:
     source: str = "measured"
     predictions: str | None = None
     schema: int = SCHEMA
+    split: str = "test"
     cases: Cases | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> str:

@@ -13,7 +13,7 @@ floor ``pixels`` gets the same decoder on the image itself, 32 x 32 pixels large
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -214,6 +214,7 @@ class Segment(Protocol):
             "training_cases_not_annotated": len(chosen) - len(train),
         }
         learner: Masked
+        chosen_by: list[Measure] = []
         if hasattr(candidate.module, "constant_features"):
             learner = AlwaysEmpty(rule, 32)
         else:
@@ -231,6 +232,7 @@ class Segment(Protocol):
                 ),
                 **fitted.details(),
             }
+            chosen_by = [Measure.validation(self.select, fitted.best_score)]
         learner.ranking = True
         found = predict(learner, task.splits["test"], extraction)
         missing = {
@@ -238,7 +240,8 @@ class Segment(Protocol):
             for name, count in zip(rule.structures, seen, strict=True)
             if not count
         }
-        return self._scored(found, task, rule, seed, len(train), missing, details)
+        outcome = self._scored(found, task, rule, seed, len(train), missing, details)
+        return replace(outcome, measures=[*outcome.measures, *chosen_by])
 
     def difference(
         self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int

@@ -99,7 +99,8 @@ def write_summary(
     named = sweep.variants() if variants is None else list(variants)
     baseline = sweep.baseline or (named[0].name if named else None)
     baseline = None if sweep.search else baseline
-    write_whole(folder / "table.csv", as_csv(lines, baseline))
+    split = "" if sweep.objective.logged else sweep.objective.split
+    write_whole(folder / "table.csv", as_csv(lines, baseline, split))
     write_whole(folder / "table.md", as_markdown(sweep, lines, _best(sweep, lines)))
     if lines:
         from vlp_zoo.sweeps.plot import draw

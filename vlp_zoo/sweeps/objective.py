@@ -1,7 +1,9 @@
 """Which number a finished run is judged by, and where it is read.
 
-Numbers of the closing evaluation come from its ``results.jsonl``, with the test cases
-behind them; logged ones (losses) from TensorBoard's files.
+Numbers of the closing evaluation come from its ``results.jsonl``, logged ones (losses)
+from TensorBoard's files. Runs are judged on the validation split, so that nothing is
+chosen by test cases; ``split: test`` is for tables from which nothing is chosen, and has
+the test cases behind its numbers.
 """
 
 from __future__ import annotations
@@ -12,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.evaluation.metric_names import on_validation
 
 __all__ = ["Measure", "Objective"]
 
 TAKES = ("last", "min", "max")
+SPLITS = {"val": "validation", "test": "test"}
+OF_ROWS = ("metric", "split", "task", "fraction", "protocol")
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Measure:
     Attributes:
         group: What was measured; numbers of different groups never share a mean.
         value: Mean over the rows of the group (draws of labelled patients).
-        low: Lower bound over test patients, where there is one row.
+        low: Lower bound over test patients, where there is one row of theirs.
         high: Upper bound.
         rows: How many rows were averaged.
     """
@@ -42,7 +47,8 @@ class Objective:
     """Where to look. Either ``logged``, or rows of the evaluation.
 
     Attributes:
-        metric: Of the rows.
+        metric: Of the rows, as it is called on the test split.
+        split: ``"val"``, or ``"test"``, by which nothing should be chosen.
         task: Name of the task, as results have it; None for any.
         fraction: Share of labels; None for any.
         protocol: Preset; None for any.
@@ -51,6 +57,7 @@ class Objective:
     """
 
     metric: str = "macro_auroc"
+    split: str = "val"
     task: str | None = None
     fraction: float | None = None
     protocol: str | None = None
@@ -75,6 +82,19 @@ class Objective:
                 f"objective: {', '.join(known)}", ", ".join(odd), "rename it"
             )
         found = cls(**section)
+        unread = [key for key in OF_ROWS if key in section]
+        if found.logged is not None and unread:
+            raise ConfigError(
+                "objective: either logged, or rows of the evaluation",
+                f"logged and {', '.join(unread)}",
+                "leave one of them out",
+            )
+        if found.split not in SPLITS:
+            raise ConfigError(
+                f"objective: split among {', '.join(SPLITS)}",
+                repr(found.split),
+                "pick one",
+            )
         if found.take not in TAKES:
             raise ConfigError(
                 f"objective: take among {', '.join(TAKES)}",
@@ -89,6 +109,28 @@ class Objective:
             )
         return found
 
+    @property
+    def described(self) -> str:
+        """What is read, and of which split.
+
+        Example:
+            >>> Objective().described
+            'macro_auroc of the validation split'
+        """
+        if self.logged is not None:
+            return f"{self.logged} ({self.take})"
+        return f"{self.metric} of the {SPLITS[self.split]} split"
+
+    @property
+    def warning(self) -> str | None:
+        """What to say before anything is chosen by this; None if nothing."""
+        if self.logged is not None or self.split != "test":
+            return None
+        return (
+            f"chosen by {self.described}, as objective: {{split: test}} asks: the best "
+            "value is optimistic, report one of other patients"
+        )
+
     def measure(self, folder: Path) -> list[Measure]:
         """The numbers of a run, one per task, protocol and label fraction.
 
@@ -100,7 +142,7 @@ class Objective:
         """
         if self.logged is not None:
             return [self._logged(folder, self.logged)]
-        measures = []
+        measures: list[Measure] = []
         for group, rows in self.rows(folder).items():
             values = [row.value for row in rows]
             one = rows[0] if len(rows) == 1 else None
@@ -115,9 +157,12 @@ class Objective:
             )
         if not measures:
             raise DatasetNotFoundError(
-                f"defined results of {self} in {folder / 'bench' / 'results.jsonl'}",
-                "none",
-                "check metric, task, fraction and protocol under objective:",
+                f"defined results of {self.described} in "
+                f"{folder / 'bench' / 'results.jsonl'}",
+                self._there(folder),
+                "check metric, task, fraction and protocol under objective:; runs that "
+                "were evaluated before validation rows were written have test rows "
+                "alone: give the sweep another name, or objective: {split: test}",
             )
         return measures
 
@@ -139,9 +184,19 @@ class Objective:
             groups.setdefault(group, []).append(row)
         return groups
 
+    @property
+    def _stored(self) -> str:
+        return self.metric if self.split == "test" else on_validation(self.metric)
+
+    def _there(self, folder: Path) -> str:
+        from vlp_zoo.evaluation.results import ResultStore
+
+        found = {r.metric for r in ResultStore(folder / "bench").read() if r.value}
+        return f"rows of {', '.join(sorted(found)[:12])}" if found else "no rows"
+
     def _fits(self, row: Any) -> bool:
         return (
-            row.metric == self.metric
+            row.metric == self._stored
             and self.task in (None, row.task)
             and self.fraction in (None, row.fraction)
             and self.protocol in (None, row.protocol)

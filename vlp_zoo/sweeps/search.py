@@ -9,12 +9,13 @@ each other, so ``--jobs`` changes which ones are drawn.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlp_zoo.errors import ConfigError, DependencyNotFoundError
 from vlp_zoo.sweeps.executors import Executor, Reporter
+from vlp_zoo.sweeps.objective import Objective
 from vlp_zoo.sweeps.plan import Run, Sweep, Variant
 from vlp_zoo.sweeps.ranges import Search
 from vlp_zoo.sweeps.runs import Outcome, held, prepare, read_record, state_of
@@ -77,6 +78,7 @@ def search(
                 "wait for it, or choose another --out",
             )
         study = _study(plan, folder, sweep.name)
+        _one_objective(study, sweep.objective, sweep.name)
         seen = study.get_trials(deepcopy=False)
         for trial in seen:
             for run in state.runs_of(trial):
@@ -137,6 +139,27 @@ def _study(plan: Search, folder: Path, name: str) -> optuna.Study:
             "choose another name:",
         )
     return study
+
+
+def _one_objective(study: optuna.Study, objective: Objective, name: str) -> None:
+    """Trials that were judged in different ways do not choose the next ones together.
+
+    Raises:
+        ConfigError: If earlier trials had another objective.
+    """
+    given = asdict(objective)
+    before = study.user_attrs.get("objective")
+    if before is None and study.get_trials(deepcopy=False):
+        # Searches of versions that knew of test rows alone.
+        before = {**given, "split": "test"}
+    if before is not None and before != given:
+        raise ConfigError(
+            f"a search that was begun by {Objective(**before).described}",
+            objective.described,
+            f"choose another name than {name}, or name the old objective (split: "
+            f"{before['split']})",
+        )
+    study.set_user_attr("objective", given)
 
 
 def _batch(study: optuna.Study, plan: Search, width: int, seeds: int) -> list[int]:

@@ -169,7 +169,11 @@ def _paired(
     """
     from vlp_zoo.evaluation.metrics import METRICS
 
-    if objective.logged is not None or objective.metric not in METRICS:
+    if (
+        objective.logged is not None
+        or objective.split != "test"
+        or objective.metric not in METRICS
+    ):
         return None
     import numpy as np
 
@@ -229,19 +233,20 @@ def _cases(
     )
 
 
-def as_csv(lines: Sequence[Line], baseline: str | None) -> str:
+def as_csv(lines: Sequence[Line], baseline: str | None, split: str = "") -> str:
     """One row per line, with everything in it.
 
     Args:
         lines: As `summarise` returns them.
         baseline: Its name, for the column that says what was subtracted.
+        split: Of the numbers; empty where they were logged.
     """
     axes = list(dict.fromkeys(axis for line in lines for axis in line.axes))
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(
         [
-            *("variant", *axes, "measured", "runs", "wanted", "mean", "sd"),
+            *("variant", *axes, "measured", "split", "runs", "wanted", "mean", "sd"),
             *("low", "high", "baseline", "difference", "difference_low"),
             *("difference_high", "paired_seeds", "seconds", "values"),
         ]
@@ -253,6 +258,7 @@ def as_csv(lines: Sequence[Line], baseline: str | None) -> str:
                 line.variant,
                 *(_cell(line.axes.get(axis)) for axis in axes),
                 line.group,
+                split,
                 len(line.values),
                 line.wanted,
                 *map(_exact, (line.mean, line.spread, line.low, line.high)),
@@ -276,10 +282,13 @@ def as_markdown(sweep: Sweep, lines: Sequence[Line], best: str | None = None) ->
     """
     text = [f"# {sweep.name}", ""]
     if best is not None:
-        text += [f"Best of {len({line.variant for line in lines})}: {best}.", ""]
+        count = len({line.variant for line in lines})
+        by = sweep.objective.described
+        text += [f"Best of {count}: {best}, by {by}.", ""]
+        text += [f"Note: {warned}.", ""] if (warned := sweep.objective.warning) else []
     for group in dict.fromkeys(line.group for line in lines):
         mine = [line for line in lines if line.group == group]
-        what = sweep.objective.logged or sweep.objective.metric
+        what = sweep.objective.logged or sweep.objective.described
         text += [f"## {what}: {group}" if what not in group else f"## {group}", ""]
         text += _table(sweep, mine)
         text.append("")
