@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import require_shared
 from vlp_zoo.cli import main as vlpzoo
@@ -46,6 +48,55 @@ def test_the_command_reports_agreement(capsys: pytest.CaptureFixture[str]) -> No
     summary = json.loads(out[-1])
     assert summary["ok"]
     assert summary["losses"]["mlm"]["relative_error"] < 1e-5
+
+
+def bent(name: str, to: Path, **changes: Any) -> Path:
+    """A copy of a fixture with other tensors."""
+    shutil.copytree(fixture(name), to)
+    file = to / "tensors.safetensors"
+    tensors = load_file(file)
+    file.unlink()
+    save_file({**tensors, **changes}, file)
+    return to
+
+
+def test_recorded_token_types_and_the_recorded_window_decide(tmp_path: Path) -> None:
+    types = load_file(fixture("public_a") / "tensors.safetensors")["in.type_ids"]
+    other = bent("public_a", tmp_path / "types", **{"in.type_ids": types + 1})
+    assert "loss.mlm" in {row.quantity for row in replay_fixture(other) if not row.ok}
+    narrow = tmp_path / "window"
+    shutil.copytree(fixture("public_a"), narrow)
+    meta = json.loads((narrow / "meta.json").read_text())
+    meta["super_window_patches"] -= 2
+    (narrow / "meta.json").chmod(0o644)
+    (narrow / "meta.json").write_text(json.dumps(meta))
+    failed = {
+        row.quantity.partition(" ")[0] for row in replay_fixture(narrow) if not row.ok
+    }
+    assert {"loss.res", "mid.super_pixel_mask"} <= failed
+    assert "loss.mim" not in failed
+
+
+def test_an_input_that_is_not_replayed_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = bent("public_a", tmp_path / "more", **{"in.age": torch.ones(3)})
+    assert vlpzoo(["parity", "ecamp", "--fixture", str(folder)]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out[-2] == "inputs replayed: 21 of 22; not replayed: in.age"
+    assert not json.loads(out[-1])["ok"]
+
+
+def test_weights_of_a_text_are_compared_relatively(tmp_path: Path) -> None:
+    shutil.copy(fixture("mimic_wordpiece.json"), tmp_path)
+    weights = load_file(fixture("text_public") / "tensors.safetensors")["weights"]
+    least = weights[weights > 0].min()
+    # Less than 1e-6 in all, and more than that of the value.
+    shifted = torch.where(weights == least, weights * (1 + 5e-6), weights)
+    assert 0 < float((shifted - weights).abs().max()) < 1e-6
+    folder = bent("text_public", tmp_path / "text", weights=shifted)
+    rows = [row for row in replay_fixture(folder) if not row.ok]
+    assert [row.quantity.partition(" ")[0] for row in rows] == ["text.weights"]
 
 
 def test_a_wrong_number_fails(

@@ -27,13 +27,14 @@ def main(argv: list[str]) -> int:
         argv: Options of the sub-command.
 
     Returns:
-        0 if every quantity agrees, 1 otherwise.
+        0 if every quantity agrees and every input was replayed, 1 otherwise.
     """
     parser = argparse.ArgumentParser(
         prog="vlpzoo parity",
         description="Replay recorded runs of a method's official code: same weights, "
         "inputs and draws. Exit code 0 if losses, intermediates, gradients and "
-        "optimiser steps agree.",
+        "optimiser steps agree, and every recorded input was replayed or is known to "
+        "decide none of them.",
     )
     parser.add_argument("method", choices=METHODS)
     parser.add_argument(
@@ -59,6 +60,8 @@ def main(argv: list[str]) -> int:
 
     import torch
 
+    from vlp_zoo.methods.comparison import INPUTS
+
     replay = import_module(f"vlp_zoo.methods.{options.method}_parity").replay_fixture
     extra = {"tokenizer": options.tokenizer} if options.method == "ecamp" else {}
     dtype = torch.float64 if options.dtype == "float64" else torch.float32
@@ -70,10 +73,16 @@ def main(argv: list[str]) -> int:
             if options.json:
                 print(json.dumps({"fixture": str(folder), "error": str(error)}))
             raise
+        inputs = [row for row in rows if row.quantity.startswith(INPUTS)]
+        compared = [row for row in rows if row not in inputs]
         if not options.json:
             print(f"{options.method}, {folder.name}, {options.dtype}")
-            print(_table(rows))
-        print(json.dumps(_summary(options.method, folder, options.dtype, rows)))
+            print(_table(compared))
+            for row in inputs:
+                print(row.quantity)
+        said = _summary(options.method, folder, options.dtype, compared)
+        said["ok"] = said["ok"] and all(row.ok for row in inputs)
+        print(json.dumps({**said, "inputs": [row.quantity for row in inputs]}))
         good = good and bool(rows) and all(row.ok for row in rows)
     return 0 if good else 1
 

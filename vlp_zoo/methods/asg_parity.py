@@ -7,8 +7,9 @@ come in through the converter that also reads released checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,12 +38,33 @@ from vlp_zoo.methods.asg_recording import (
     run_batch,
 )
 from vlp_zoo.methods.asg_regions import merge_words, sentence_means, word_slots
-from vlp_zoo.methods.comparison import FLOOR, Comparison, relative, tensor
+from vlp_zoo.methods.comparison import (
+    FLOOR,
+    Comparison,
+    Read,
+    relative,
+    replayed,
+    same,
+    tensor,
+)
 
 __all__ = ["replay_fixture"]
 
 MID, NORM, TRAJECTORY = 2e-5, 2e-4, 1e-4
 """Tolerances of the recordings' README, for float32."""
+
+DESCRIPTION = {"set", "dropout", "versions"}
+"""Entries of ``meta.json`` for readers."""
+
+DRAWN = {"seed", "nregs", "empty_label", "dup_label", "empty_sentence"}
+"""How the batch was drawn, which is recorded."""
+
+NOT_REPLAYED = {
+    "batch.token_type_ids": "the official report encoder has no table for them",
+    "pipeline.labels": "the official pipeline passes them through",
+    "meta.tags": "names; the replay takes their tokens",
+}
+"""Inputs that no number of the recording depends on, or that stand there twice."""
 
 NOISE = 3e-6
 """Share of the largest gradient below which one is the rounding of a sum that cancels:
@@ -108,6 +130,66 @@ def _replay(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     yield from replay_pipeline(
         recording.meta, recording.pipeline, recording.tensors["pipeline"]
     )
+    yield from _sorted_batch(recording)
+    yield from _settings(module, recording)
+    yield _inputs(recording)
+
+
+def _sorted_batch(recording: Recording) -> Iterator[Comparison]:
+    """The official collate from its samples: by length, longest first."""
+    inputs = recording.tensors["inputs"]
+    order = inputs["presort.cap_len"].argsort(descending=True, stable=True).tolist()
+    for name, field in (("caption_ids", "caption_ids"), ("region", "regions")):
+        ours = torch.stack([inputs[f"presort.{i}.{name}"] for i in order])
+        batch = inputs[f"batch.{field}"]
+        wanted = batch if name == "caption_ids" else batch[..., 1:]
+        yield tensor(f"presort.{name}", ours, wanted, 0.0)
+    for name, tensors in (
+        ("batch", inputs),
+        ("case0.in", recording.tensors["loss_level"]),
+        ("case1.in", recording.tensors["loss_level"]),
+    ):
+        # Whether two slots may be contrasted: both with a region, or both without.
+        valid = tensors[f"{name}.count_labels"] >= 0
+        # A study without any region is counted as if it had one.
+        valid[:, 0] |= ~valid.any(1)
+        ours = (valid[:, :, None] == valid[:, None]).float()
+        allowed = tensors[f"{name}.count_matrixs"].isfinite().float()
+        yield tensor(f"{name}.count_matrixs", ours, allowed, 0.0)
+
+
+def _settings(module: ASG, recording: Recording) -> Iterator[Comparison]:
+    """Sizes and weights that our defaults or the tensors give."""
+    meta, config = recording.meta, recording.meta["config"]
+    for theirs, ours in TERMS.items():
+        recorded = meta["loss_weights"][theirs]
+        yield same(f"setting.{theirs}", module.weights[ours], recorded)
+    images = recording.tensors["inputs"]["batch.imgs"]
+    yield same("setting.B", len(images), config["B"])
+    yield same("setting.grid", module.grid[0], meta["grid"])
+    yield same("setting.lr", recording.expected["trajectory"]["max_lr"], config["lr"])
+
+
+def _inputs(recording: Recording) -> Comparison:
+    names: set[str] = set()
+    asked: set[str] = set()
+    given: dict[str, tuple[Read[Any], Callable[[str], bool]]] = {
+        "": (recording.tensors["inputs"], lambda name: True),
+        "loss_level.": (recording.tensors["loss_level"], lambda name: ".in." in name),
+        "pipeline.": (
+            recording.tensors["pipeline"],
+            lambda name: (
+                name.startswith(("raw", "region_px", "sent_index", "labels"))
+                or name in ("big.raw", "big.region_px")
+            ),
+        ),
+        "meta.": (recording.meta, lambda name: name not in DESCRIPTION),
+        "config.": (recording.meta["config"], lambda name: name not in DRAWN),
+    }
+    for prefix, (entries, is_input) in given.items():
+        names |= {prefix + name for name in entries if is_input(name)}
+        asked |= {prefix + name for name in entries.asked}
+    return replayed(names, asked, NOT_REPLAYED)
 
 
 def _wide(values: list[float]) -> Tensor:

@@ -90,8 +90,7 @@ def _regions(
     recorded = tensors[f"{split}.region.{index}"]
     yield tensor(f"{title}.region.{index}", rows, recorded, BOXES)
     words = torch.full_like(tensors[f"{split}.sent_index.{index}"], -1)
-    if kept:
-        words[: len(kept)] = tensors[f"sent_index.{index}"][kept]
+    words[: len(kept)] = tensors[f"sent_index.{index}"][kept]
     recorded = tensors[f"{split}.sent_index.{index}"]
     yield tensor(f"{title}.sent_index.{index}", words, recorded, 0.0)
     labels = torch.arange(slots).where(torch.arange(slots) < len(kept), -100)

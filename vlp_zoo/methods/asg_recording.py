@@ -18,6 +18,7 @@ from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.methods.asg import ASG, ASGBatch
 from vlp_zoo.methods.asg_networks import Pass
+from vlp_zoo.methods.comparison import Read
 
 __all__ = [
     "Recording",
@@ -34,11 +35,11 @@ FILES = ("state_dict", "inputs", "intermediates", "gradients", "loss_level", "pi
 class Recording(NamedTuple):
     """A fixture folder."""
 
-    meta: dict[str, Any]
+    meta: Read[Any]
     expected: dict[str, Any]
     loss_level: dict[str, Any]
-    pipeline: dict[str, Any]
-    tensors: dict[str, dict[str, Tensor]]
+    pipeline: Read[Any]
+    tensors: dict[str, Read[Tensor]]
 
 
 def read_recording(folder: Path) -> Recording:
@@ -52,14 +53,17 @@ def read_recording(folder: Path) -> Recording:
             json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
             for name in ("meta", "expected", "loss_level", "pipeline")
         )
-        tensors = {name: load_file(folder / f"{name}.safetensors") for name in FILES}
+        tensors = {
+            name: Read(load_file(folder / f"{name}.safetensors")) for name in FILES
+        }
     except (OSError, ValueError, SafetensorError) as error:
         raise DatasetNotFoundError(
             f"a recorded ASG run in {folder}",
             f"{type(error).__name__}: {error}",
             "give a folder with meta.json, expected.json and their tensors",
         ) from error
-    return Recording(meta, expected, loss_level, pipeline, tensors)
+    meta["config"] = Read(meta["config"])
+    return Recording(Read(meta), expected, loss_level, Read(pipeline), tensors)
 
 
 def official_module(recording: Recording, dtype: torch.dtype) -> tuple[ASG, Tensor]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -18,17 +18,23 @@ from vlp_zoo.errors import DatasetNotFoundError
 __all__ = [
     "ABSOLUTE_MID",
     "FLOOR",
+    "INPUTS",
     "RELATIVE_LOSS",
     "RELATIVE_NORM",
     "RELATIVE_TRAJECTORY",
     "Comparison",
     "Fixture",
+    "Read",
     "magnitude",
     "read_fixture",
     "relative",
+    "replayed",
+    "same",
     "sums",
     "tensor",
 ]
+
+T = TypeVar("T")
 
 RELATIVE_LOSS = 1e-5
 ABSOLUTE_MID = 1e-4
@@ -62,11 +68,52 @@ class Comparison(NamedTuple):
         return self.error <= self.tolerance
 
 
+class Read(dict[str, T]):
+    """Entries of a recording that remember which of them were asked for by name.
+
+    Going through all of them asks for none.
+    """
+
+    def __init__(self, entries: Mapping[str, T]) -> None:
+        super().__init__(entries)
+        self.asked: set[str] = set()
+
+    def __getitem__(self, key: str) -> T:
+        """An entry, which counts as asked for."""
+        value = super().__getitem__(key)
+        self.asked.add(key)
+        return value
+
+
+INPUTS = "inputs replayed"
+"""How the quantity of `replayed` begins."""
+
+
+def replayed(
+    recorded: Iterable[str], asked: Container[str], excused: Mapping[str, str]
+) -> Comparison:
+    """How many of a recording's inputs went into its replay; others fail it.
+
+    Args:
+        recorded: Names of all its inputs.
+        asked: Those that were read.
+        excused: Inputs that cannot be replayed to the reason, which is printed.
+    """
+    names = sorted(recorded)
+    left = [name for name in names if name not in asked]
+    said = [f"{n} ({excused[n]})" if n in excused else n for n in left]
+    count, total = len(names) - len(left), len(names)
+    text = f"{INPUTS}: {count} of {total}"
+    text += f"; not replayed: {', '.join(said)}" if left else ""
+    missing = sum(name not in excused for name in left)
+    return Comparison(text, float(count), float(total), float(missing), 0.0)
+
+
 class Fixture(NamedTuple):
     """A recorded pre-training run."""
 
-    meta: dict[str, Any]
-    tensors: dict[str, Tensor]
+    meta: Read[Any]
+    tensors: Read[Tensor]
 
     def get(self, name: str) -> Tensor:
         """A tensor that must be there."""
@@ -100,7 +147,7 @@ def read_fixture(folder: Path) -> Fixture:
             "a meta.json without losses",
             "give a folder with a recorded ECAMP pre-training run",
         )
-    return Fixture(meta, tensors)
+    return Fixture(Read(meta), Read(tensors))
 
 
 def magnitude(tensor: Tensor) -> float:
@@ -133,6 +180,11 @@ def tensor(
     return Comparison(
         title, float(found.abs().max()), float(wide.abs().max()), error, tolerance
     )
+
+
+def same(name: str, ours: float, recorded: float) -> Comparison:
+    """Compare settings, which are equal or not."""
+    return Comparison(name, ours, recorded, abs(ours - recorded), 0.0)
 
 
 def sums(name: str, ours: Tensor, recorded: Mapping[str, float]) -> Comparison:

@@ -228,13 +228,19 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
         return masked_mse(pixels, target, run.mask.hidden, over)
 
     def super_resolution_loss(
-        self, run: Pass, images: Tensor, window: Tensor
+        self, run: Pass, images: Tensor, window: Tensor, cells: int | None = None
     ) -> Tensor:
-        """The 2S image inside the window, cut at the border."""
+        """The 2S image inside the window, cut at the border.
+
+        Args:
+            run: The forward pass.
+            images: (B, C, 2S, 2S).
+            window: (B, 2) first row and column in patches.
+            cells: Side of the window in patches; None = in proportion to the grid.
+        """
         step, side = 2 * self.image_encoder.patch_size, images.shape[-1]
-        pixels = torch.arange(
-            window_cells(self.image_encoder.grid) * step, device=images.device
-        )
+        cells = cells or window_cells(self.image_encoder.grid)
+        pixels = torch.arange(cells * step, device=images.device)
         rows, columns = (window[:, :, None] * step + pixels).unbind(1)
         with torch.autocast(images.device.type, enabled=False):
             sharp = self.super_resolution(

@@ -33,17 +33,23 @@ from vlp_zoo.methods.comparison import (
     magnitude,
     read_fixture,
     relative,
+    replayed,
+    same,
     sums,
     tensor,
 )
 from vlp_zoo.methods.ecamp import ECAMP
 from vlp_zoo.methods.ecamp_networks import Pass
 from vlp_zoo.methods.ecamp_text_parity import replay_text_fixture
-from vlp_zoo.methods.ecamp_window import window_cells
 
 __all__ = ["official_module", "replay_fixture"]
 
 LOSSES = ("mim", "res", "mlm")
+DESCRIPTION = {
+    *("name", "seed", "visibility", "environment", "tensor_index"),
+    *("image_stored_as", "resize", "dropout", "big_intermediates"),
+}
+"""Entries of ``meta.json`` that are for readers, or beside a thinned tensor."""
 
 
 def replay_fixture(
@@ -97,7 +103,9 @@ def _replay_text(folder: Path, tokenizer: Path | None) -> list[Comparison]:
             "fetch the fixture again",
         ) from error
     return [
-        Comparison(
+        row
+        if isinstance(row, Comparison)
+        else Comparison(
             f"text.{row.quantity} ({row.compared})",
             float(row.mismatches),
             0.0,
@@ -160,7 +168,13 @@ class _Replay(NamedTuple):
     def run(self) -> Pass:
         noise = self.fixture.get("in.mask_noise").to(self.dtype)
         present = self.ids("attention_mask").bool()
-        return self.module.run(self.images, self.ids("ids"), present, noise)
+        with _segments(self.module, self.ids("type_ids")):
+            return self.module.run(self.images, self.ids("ids"), present, noise)
+
+    @property
+    def cells(self) -> int:
+        """Side of the super-resolution window in patches."""
+        return int(self.fixture.meta["super_window_patches"])
 
     def losses(self, run: Pass) -> dict[str, Tensor]:
         module = self.module
@@ -170,7 +184,7 @@ class _Replay(NamedTuple):
         weights = self.fixture.get("in.weights").to(self.dtype)
         return {
             "mim": module.image_loss(run),
-            "res": module.super_resolution_loss(run, self.images, window),
+            "res": module.super_resolution_loss(run, self.images, window, self.cells),
             "mlm": module.text_loss(run, self.ids("labels"), present, weights),
         }
 
@@ -212,6 +226,44 @@ def _replay_training(fixture: Fixture, dtype: torch.dtype) -> Iterator[Compariso
             yield tensor(name, ours, expected, RELATIVE_NORM * magnitude(expected))
     yield _groups(module, meta["optimizer"]["groups"])
     yield from _trajectory(replay)
+    yield from _settings(replay, run)
+    recorded = {name for name in fixture.tensors if name.startswith("in.")}
+    recorded |= {name for name in meta if name not in DESCRIPTION}
+    if "in.image" in recorded:
+        recorded -= {"image_mean", "image_std"}  # applied before it was stored
+    asked = fixture.tensors.asked | meta.asked
+    yield replayed(recorded, asked, {})
+
+
+def _settings(replay: _Replay, run: Pass) -> Iterator[Comparison]:
+    """Sizes and constants that follow from ours, against the recorded ones."""
+    meta, module = replay.fixture.meta, replay.module
+    vit: Any = module.image_encoder.timm
+    norm: Any = module.text_encoder.bert.embeddings.LayerNorm
+    found = {
+        "batch_size": (len(replay.images), meta["batch_size"]),
+        "len_keep": (run.mask.keep_ids.shape[1], meta["len_keep"]),
+        "layer_norm_eps.vision": (vit.norm.eps, meta["layer_norm_eps"]["vision"]),
+        "layer_norm_eps.text": (norm.eps, meta["layer_norm_eps"]["text"]),
+        "text.seq_len": (replay.ids("ids").shape[1], meta["text"]["seq_len"]),
+    }
+    for name, (ours, recorded) in found.items():
+        yield same(f"setting.{name}", ours, recorded)
+
+
+@contextmanager
+def _segments(module: ECAMP, types: Tensor) -> Iterator[None]:
+    """Let the text encoder see recorded token types, which our reports never have."""
+
+    def given(part: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        return args, {**kwargs, "token_type_ids": types}
+
+    embeddings: nn.Module = module.text_encoder.bert.embeddings
+    handle = embeddings.register_forward_pre_hook(given, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _positions(module: ECAMP, state: Mapping[str, Tensor]) -> Iterator[Comparison]:
@@ -328,7 +380,7 @@ def _window_pixels(replay: _Replay, run: Pass) -> Tensor:
     encoder = replay.module.image_encoder
     origin = torch.stack([replay.ids("column"), replay.ids("row")], dim=1)
     window = replay.module.window(run, replay.ids("attention_mask"), origin)
-    step, cells = 2 * encoder.patch_size, window_cells(encoder.grid)
+    step, cells = 2 * encoder.patch_size, replay.cells
     place = torch.arange(2 * encoder.image_size) // step
     first = window[:, :, None]
     rows, columns = ((place >= first) & (place < first + cells)).unbind(1)

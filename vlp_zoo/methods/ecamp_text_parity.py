@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.methods.comparison import Comparison, Read, replayed
 from vlp_zoo.methods.ecamp_text import (
     OFFICIAL,
     ReportTransform,
@@ -32,6 +33,15 @@ from vlp_zoo.methods.ecamp_text import (
 __all__ = ["TextParity", "replay_text_fixture"]
 
 
+NOT_REPLAYED = {
+    "column": "where the window lies, which the pre-training replay takes as given",
+    "row": "as column",
+    "period_id": "the transform finds it in the vocabulary; ids agree or not",
+    "templates": "the transform makes them with the tokenizer; weights agree or not",
+}
+"""Entries of a text fixture that the text side has no way to take, and why."""
+
+
 class TextParity(NamedTuple):
     """One compared quantity.
 
@@ -40,8 +50,8 @@ class TextParity(NamedTuple):
             ``draws``: whether draws were recorded at exactly the places where this
             package would read one, and whether insertion points lie in their range.
         compared: Number of values.
-        mismatches: Values that differ; for weights, by more than 1e-6.
-        max_error: Largest absolute difference; 0 or 1 for ids and masks.
+        mismatches: Values that differ; for weights, by more than 1e-6 of the value.
+        max_error: Largest difference: 0 or 1 for ids and masks, relative for weights.
     """
 
     quantity: str
@@ -52,7 +62,7 @@ class TextParity(NamedTuple):
 
 def replay_text_fixture(
     fixture_dir: str | Path, tokenizer: ReportTokenizer
-) -> list[TextParity]:
+) -> list[TextParity | Comparison]:
     """Run the recorded cases through the package.
 
     Args:
@@ -60,7 +70,7 @@ def replay_text_fixture(
         tokenizer: The authors' published vocabulary.
 
     Returns:
-        One row per quantity.
+        One row per quantity, and one that counts the inputs.
 
     Raises:
         DatasetNotFoundError: If a file of the fixture is missing.
@@ -71,8 +81,10 @@ def replay_text_fixture(
             raise DatasetNotFoundError(
                 f"a text fixture in {folder}", f"no {name}", "give the fixture's folder"
             )
-    shared = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
-    recorded = load_file(folder / "tensors.safetensors")
+    shared: Read[Any] = Read(
+        json.loads((folder / "cases.json").read_text(encoding="utf-8"))
+    )
+    recorded = Read(load_file(folder / "tensors.safetensors"))
     cases, length = shared["cases"], shared["max_length"]
     transform = ReportTransform(tokenizer, length, OFFICIAL)
     rows = [_replay(case, transform) for case in cases]
@@ -88,7 +100,7 @@ def replay_text_fixture(
         batch["continuation_mask"],
         token_noise=batch["token_noise"].nan_to_num(2.0),
         entity_noise=batch["entity_noise"].nan_to_num(2.0),
-        mask_id=tokenizer.mask_id,
+        mask_id=shared["mask_id"],
     )
     weights = token_weights(
         batch["attention_mask"], batch["descriptor_mask"], batch["template_mask"]
@@ -96,7 +108,15 @@ def replay_text_fixture(
     misplaced = sum(
         _misplaced(case, row) for case, row in zip(cases, rows, strict=True)
     )
+    constants = [
+        tokenizer.mask_id != shared["mask_id"],
+        tokenizer.pad_id != shared["pad_id"],
+        int(batch["input_ids"][0, 0]) != shared["cls_id"],
+        len(cases) != shared["n"],
+    ]
     return [
+        TextParity("constants", len(constants), sum(constants), float(any(constants))),
+        _compare("type_ids", np.zeros_like(recorded["ids"]), recorded["type_ids"]),
         _compare("ids", batch["input_ids"].numpy(), recorded["ids"]),
         _compare(
             "attention_mask",
@@ -106,6 +126,11 @@ def replay_text_fixture(
         _compare("masked_ids", masked.numpy(), recorded["masked_ids"]),
         _compare("weights", weights.numpy(), recorded["weights"]),
         TextParity("draws", length * len(cases), misplaced, float(misplaced > 0)),
+        replayed(
+            {*recorded, *shared} - {"name", "visibility"},
+            recorded.asked | shared.asked,
+            NOT_REPLAYED,
+        ),
     ]
 
 
@@ -139,7 +164,11 @@ def _misplaced(case: dict[str, Any], row: dict[str, Any]) -> int:
 def _compare(
     quantity: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any]
 ) -> TextParity:
-    error = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
+    wide = theirs.astype(np.float64)
+    error = np.abs(ours.astype(np.float64) - wide)
     exact = quantity != "weights"
+    if not exact:
+        # Most weights are small: an absolute tolerance would see no error in them.
+        np.divide(error, np.abs(wide), out=error, where=wide != 0)
     largest = float((error > 0).max() if exact else error.max())
     return TextParity(quantity, error.size, int((error > 1e-6).sum()), largest)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vlp_zoo.methods.comparison import Comparison, Fixture
+from vlp_zoo.methods.comparison import Comparison, Fixture, replayed
 from vlp_zoo.methods.imitate import IMITATE, Pass
 from vlp_zoo.methods.imitate_losses import (
     Rows,
@@ -119,6 +119,11 @@ def replay_losses(fixture: Fixture, dtype: torch.dtype) -> Iterator[Comparison]:
     for case in fixture.meta["cases"]:
         yield from _case(fixture, case, dtype)
     yield from _total(fixture, dtype)
+    # What the functions take; everything else is what came out of them.
+    taken = {f"{name}/{part}" for name in names for part in ("x", "y", "prior_emb")}
+    taken |= {key for key in fixture.tensors if "/in/" in key}
+    taken |= {k for k in fixture.tensors if k.rpartition("/")[2] in ("x", "y")}
+    yield replayed(taken, fixture.tensors.asked, {})
 
 
 def _case(
@@ -164,8 +169,8 @@ def _total(fixture: Fixture, dtype: torch.dtype) -> Iterator[Comparison]:
     allowed = tolerances(dtype)
     prefix = "total/in/"
     given = {
-        key.removeprefix(prefix): value.to(dtype)
-        for key, value in fixture.tensors.items()
+        key.removeprefix(prefix): fixture.get(key).to(dtype)
+        for key in fixture.tensors
         if key.startswith(prefix)
     }
     frozen = given.pop("find_emb"), given.pop("imp_emb")
@@ -227,3 +232,6 @@ def replay_schedules(meta: Mapping[str, Any]) -> Iterator[Comparison]:
         kind, ratio = ("exp", float(name[3:])) if name.startswith("exp") else (name, 0)
         wanted = torch.tensor(values, dtype=torch.float64)
         yield close(f"smoothing.{name}", smooth(grid, kind, ratio), wanted, 1e-6)
+    asked = {"lr_by_step", "lambda_by_epoch", "smoothing_grid"}
+    recorded = set(meta) - {"torch", "transformers"}
+    yield replayed(recorded, asked, {"lars": "an optimiser that is not offered here"})

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vlp_zoo.encoders.image import EncoderOutput
 from vlp_zoo.errors import DatasetNotFoundError
-from vlp_zoo.methods.comparison import Comparison, Fixture
+from vlp_zoo.methods.comparison import Comparison, Fixture, Read, replayed, same
 from vlp_zoo.methods.imitate import IMITATE, Pass
 from vlp_zoo.methods.imitate_loss_parity import (
     close,
@@ -85,7 +85,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _read(folder: Path, name: str) -> Fixture:
     tensors = load_file(folder / f"{name}.safetensors")
-    return Fixture(_json(folder / f"{name}.json"), tensors)
+    return Fixture(Read(_json(folder / f"{name}.json")), Read(tensors))
 
 
 def _replay_model(fixture: Fixture, dtype: torch.dtype) -> Iterator[Comparison]:
@@ -110,6 +110,25 @@ def _replay_model(fixture: Fixture, dtype: torch.dtype) -> Iterator[Comparison]:
     yield from _gradients(replay, losses["total"], outputs)
     yield from _trajectory(replay)
     yield from _evaluation(replay)
+    yield from _inputs(replay)
+
+
+def _inputs(replay: Recording) -> Iterator[Comparison]:
+    """Sizes that follow from the tensors, and what of the recording was read."""
+    fixture, config = replay.fixture, replay.config
+    words = replay.state["lm_model.embeddings.word_embeddings.weight"]
+    found = {
+        "batch": len(replay.views[0]),
+        "w": replay.views[0].shape[-1],
+        "vocab": len(words),
+        "Lf": fixture.get("in/find_ids").shape[1],
+        "Li": fixture.get("in/imp_ids").shape[1],
+    }
+    for name, ours in found.items():
+        yield same(f"setting.{name}", ours, config[name])
+    prefixes = ("in/", "mask/", "eval/channel_mask/")
+    recorded = {name for name in fixture.tensors if name.startswith(prefixes)}
+    yield replayed(recorded | set(config), fixture.tensors.asked | config.asked, {})
 
 
 def _under(fixture: Fixture, prefix: str) -> list[tuple[str, Tensor]]:

@@ -20,7 +20,7 @@ from vlp_zoo.encoders.frozen_text import CorpusText
 from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.weight_files import bare
-from vlp_zoo.methods.comparison import Fixture
+from vlp_zoo.methods.comparison import Fixture, Read
 from vlp_zoo.methods.imitate import IMITATE, Pass
 from vlp_zoo.methods.imitate_loss_parity import GROUPS
 
@@ -158,7 +158,7 @@ class Recording:
 
     def __init__(self, fixture: Fixture, dtype: torch.dtype) -> None:
         self.fixture, self.dtype = fixture, dtype
-        self.config = fixture.meta["config"]
+        self.config: Read[Any] = Read(fixture.meta["config"])
         shapes = {k: v["shape"] for k, v in fixture.meta["param_info"].items()}
         self.state = generated_state(shapes, self.config["seed"])
         # Normalised in float64, then rounded, as the recording's README has it.
