@@ -26,6 +26,7 @@ from vlp_zoo.methods.base import parameter_groups
 from vlp_zoo.methods.comparison import (
     ABSOLUTE_MID,
     FLOOR,
+    INPUTS,
     RELATIVE_NORM,
     RELATIVE_TRAJECTORY,
     Comparison,
@@ -103,10 +104,10 @@ def _replay_text(folder: Path, tokenizer: Path | None) -> list[Comparison]:
             "fetch the fixture again",
         ) from error
     return [
-        row
-        if isinstance(row, Comparison)
-        else Comparison(
-            f"text.{row.quantity} ({row.compared})",
+        Comparison(
+            row.quantity
+            if row.quantity.startswith(INPUTS)
+            else f"text.{row.quantity} ({row.compared})",
             float(row.mismatches),
             0.0,
             max(row.max_error, float(row.mismatches)),
