@@ -107,6 +107,19 @@ def test_a_dry_run_shows_the_split_and_encodes_nothing(
     assert not (tmp_path / "cache" / "features").exists()
 
 
+def test_a_dry_run_refuses_an_encoder_that_cannot_load(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = tmp_path / "absent.safetensors"
+    words = ["bench", "--encoder", "random:micro", "--encoder", f"mine={absent}"]
+    assert main([*words, "--task", f"pairs:{table}", "--dry-run"]) == 1
+    shown = capsys.readouterr()
+    assert "encoder random:micro: 32 features of images of 32 px" in shown.out
+    assert shown.err.count("looked for") == 1
+    assert "absent.safetensors" in shown.err
+    assert "Traceback" not in shown.err
+
+
 def test_a_dry_run_counts_the_runs_of_each_preset(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -395,7 +395,7 @@ def test_warm_start_copies_an_encoder(
     source = ImageEncoder("micro", pooling="avg")
     path = save_encoder(tmp_path / "encoder.safetensors", source, {})
     module = build(tokenizer, warm_start=str(path))
-    stub: Any = SimpleNamespace(ckpt_path=None)
+    stub: Any = SimpleNamespace(ckpt_path=None, is_global_zero=True)
     module._trainer = stub
     module.on_fit_start()
     ours = module.image_encoder.timm.state_dict()

@@ -244,7 +244,7 @@ def test_the_reference_stands_still_or_follows() -> None:
         module.on_train_batch_end(None, None, 0)
         moved = position(module.reference.encoder) - before
         assert torch.allclose(moved, torch.full_like(moved, wanted), atol=1e-5)
-        run: Any = SimpleNamespace(ckpt_path=None)
+        run: Any = SimpleNamespace(ckpt_path=None, is_global_zero=True)
         module._trainer = run
         module.on_fit_start()
         same = position(module.reference.encoder) == position(module.image_encoder)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlp_zoo.cli.bench_options import DATA_OPTIONS, bench_parser
 from vlp_zoo.cli.encoders import (
+    check_encoders,
     encoder_file,
     joints_of,
     named_encoder,
@@ -89,6 +90,7 @@ def main(argv: list[str]) -> int:
         for task in wanted
     ]
     if options.dry_run:
+        check_encoders(options.encoder)
         for task in wanted:
             _describe(_built(task), task, len(options.encoder))
         return 0

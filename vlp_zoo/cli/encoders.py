@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vlp_zoo.encoders.layouts import LAYOUTS
 from vlp_zoo.encoders.specs import split_spec
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vlp_zoo.evaluation.tasks import Task
 
 __all__ = [
+    "check_encoders",
     "encoder_file",
     "joints_of",
     "named_encoder",
@@ -57,6 +58,24 @@ def encoder_file(spec: str) -> str:
             "give the .safetensors file itself; a folder of transformers is hf:FOLDER",
         )
     return str(file)
+
+
+def check_encoders(specs: Sequence[str]) -> None:
+    """Load each encoder once and print what it is, for a dry run.
+
+    Args:
+        specs: As typed, names included.
+
+    Raises:
+        VLPZooError: If one cannot be loaded.
+    """
+    from vlp_zoo.encoders.checkpoint import open_encoder
+
+    for given in specs:
+        name, spec = named_encoder(given)
+        found: Any = open_encoder(encoder_file(spec))
+        side = found.preprocessing["image_size"]
+        print(f"encoder {name}: {found.width} features of images of {side} px")
 
 
 def joints_of(specs: Sequence[str]) -> dict[str, JointEncoder]:

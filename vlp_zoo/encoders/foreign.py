@@ -36,6 +36,10 @@ __all__ = [
 ]
 
 
+KINDS = {"vit": "ViT", "densenet": "DenseNet", "swin": "Swin", "eva": "ViT of EVA-02"}
+"""Families in words."""
+
+
 def layout_of(name: str) -> Layout:
     """A layout by name.
 
@@ -76,9 +80,9 @@ def image_state(layout: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     elif known.family in FAMILIES:
         marks = FAMILIES[known.family][0]
     if not marks <= found.keys():
-        kind = "ResNet" if known.resnet else known.family
+        kind = "ResNet" if known.resnet else KINDS.get(known.family, known.family)
         raise EncoderLoadError(
-            f"a network of kind {kind} under {known.prefix or 'the root'!r} ({known.line})",
+            f"a {kind} under {known.prefix or 'the root'!r} ({known.line})",
             f"{len(state)} tensors such as {', '.join(list(state)[:5])}",
             f"name another layout: {', '.join(LAYOUTS)}",
         )

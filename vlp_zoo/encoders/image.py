@@ -275,6 +275,11 @@ class ImageEncoder(nn.Module):
             "interpolation": "bicubic",
         }
 
+    def use_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Normalise pixels otherwise from now on, in the card too."""
+        self.mean = self.spec["mean"] = [float(value) for value in mean]
+        self.std = self.spec["std"] = [float(value) for value in std]
+
     def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:
         """Load timm-keyed weights, all of them or none.
 

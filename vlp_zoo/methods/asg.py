@@ -60,7 +60,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.errors import ConfigError
@@ -96,6 +95,7 @@ from vlp_zoo.methods.asg_transform import (
     require_tokenizer,
     tokenize_texts,
 )
+from vlp_zoo.methods.warm_start import start_from
 from vlp_zoo.modules import bert_layers
 from vlp_zoo.reports.radgraph import read_radgraph
 from vlp_zoo.reports.regions import RegionAtlas
@@ -213,8 +213,8 @@ class ASG(ASGOptions[ASGBatch]):
     def on_fit_start(self) -> None:
         """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
         if self.warm_start and self.trainer.ckpt_path is None:
-            state = load_encoder(self.warm_start).timm.state_dict()
-            self.image_encoder.load_weights(state, self.warm_start)
+            keep, first = self.keep_normalisation, self.trainer.is_global_zero
+            start_from(self.image_encoder, self.warm_start, keep, first)
 
     @cached_property
     def read(self) -> Reader:

@@ -24,6 +24,7 @@ class ASGOptions(VLPModule[BatchT]):
         encoder_sizes: Changes to the network (``patch_size``, ``embed_dim``, ...).
         warm_start: Image encoder to start from: ``timm:deit_base_patch16_224`` is the
             authors' choice; any ``load_encoder`` spec of the same network.
+        keep_normalisation: Take over mean and deviation of ``warm_start`` too.
         text_width: Width of the report encoder.
         text_depth: Its layers.
         text_heads: Its attention heads.
@@ -120,6 +121,7 @@ class ASGOptions(VLPModule[BatchT]):
         schedule_epochs: float | None = 50,
         tokenizer: str = "corpus",
         vocab_size: int = 30000,
+        keep_normalisation: bool = False,
     ) -> None:
         super().__init__(
             learning_rate=learning_rate,
@@ -137,6 +139,7 @@ class ASGOptions(VLPModule[BatchT]):
         self.image_encoder_name, self.image_size = image_encoder, image_size
         self.resize = resize or round(image_size * 256 / 224)
         self.encoder_sizes, self.warm_start = encoder_sizes or {}, warm_start
+        self.keep_normalisation = keep_normalisation
         self.text_sizes = (text_width, text_depth, text_heads, text_ffn, text_dropout)
         self.max_tokens, self.text_positions = max_tokens, text_positions
         self.head_sizes, self.temperature = (head_hidden, joint_width), temperature

@@ -34,6 +34,7 @@ from vlp_zoo.errors import (
 from vlp_zoo.methods import known_methods
 from vlp_zoo.methods.needs import check_batch_size, check_precision
 from vlp_zoo.methods.optimisation import parameter_groups, warmup_cosine
+from vlp_zoo.methods.warm_start import normalisation, restore_normalisation
 from vlp_zoo.types import Transform
 
 __all__ = [
@@ -240,6 +241,9 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the class's name, and the vocabulary the weights were trained on."""
         checkpoint["method_class"] = f"{type(self).__module__}.{type(self).__name__}"
+        checkpoint["normalisation"] = normalisation(
+            getattr(self, "image_encoder", None)
+        )
         if self.tokenizer is not None:
             checkpoint["tokenizer_json"] = self.tokenizer.to_json()
 
@@ -247,18 +251,17 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         """Restore the vocabulary and the networks before the weights are copied."""
         self._loaded_steps = int(checkpoint.get("global_step", 0))
         stored = checkpoint.get("tokenizer_json")
-        if stored is None:
-            self.configure_model()
-            return
-        tokenizer = ReportTokenizer.from_json(stored)
-        if self._built and tokenizer.vocab_size != self.vocab_size:
-            raise ConfigError(
-                f"the checkpoint's vocabulary ({tokenizer.vocab_size} tokens)",
-                f"networks built for {self.vocab_size} tokens",
-                "drop --model.tokenizer, or start a new run",
-            )
-        self._use_tokenizer(tokenizer)
+        if stored is not None:
+            tokenizer = ReportTokenizer.from_json(stored)
+            if self._built and tokenizer.vocab_size != self.vocab_size:
+                raise ConfigError(
+                    f"the checkpoint's vocabulary ({tokenizer.vocab_size} tokens)",
+                    f"networks built for {self.vocab_size} tokens",
+                    "drop --model.tokenizer, or start a new run",
+                )
+            self._use_tokenizer(tokenizer)
         self.configure_model()
+        restore_normalisation(getattr(self, "image_encoder", None), checkpoint)
 
     # One step -------------------------------------------------------------------
 
@@ -439,8 +442,7 @@ def load_method(path: str | Path) -> VLPModule[Any]:
             "use a checkpoint that vlpzoo fit wrote",
         )
     method: Any = method_class(str(class_path))
-    takes = inspect.signature(method).parameters
-    stored = file["hyper_parameters"]
+    takes, stored = inspect.signature(method).parameters, file["hyper_parameters"]
     module: VLPModule[Any] = method(**{k: v for k, v in stored.items() if k in takes})
     # Before the networks are built: vocabulary and text model come from the file.
     module.on_load_checkpoint(file)

@@ -61,6 +61,7 @@ class CLIP(PairedTowers[PairedBatch]):
         image_size: Side S of its input.
         encoder_sizes: Changes to a ViT: ``patch_size``, ``embed_dim``, ``depth``, ...
         warm_start: Encoder to start from, such as ``timm:resnet50``.
+        keep_normalisation: Take over mean and deviation of ``warm_start`` too.
         text_model: None trains a BERT of the sizes below; ``"corpus"`` uses fixed
             TF-IDF features of the training reports; else a folder or hub name of a
             pretrained BERT, which is trained on, with its own vocabulary.
@@ -125,6 +126,7 @@ class CLIP(PairedTowers[PairedBatch]):
         schedule_epochs: float | None = None,
         tokenizer: str = "corpus",
         vocab_size: int = 30000,
+        keep_normalisation: bool = False,
     ) -> None:
         super().__init__(
             learning_rate=learning_rate,
@@ -142,6 +144,7 @@ class CLIP(PairedTowers[PairedBatch]):
                 f"{temperature} and {image_weight}",
                 "correct --model.temperature or --model.image_weight",
             )
+        self.keep_normalisation = keep_normalisation
         self.set_towers(
             image_encoder,
             image_size,

@@ -60,7 +60,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.image import ImageEncoder, patchify, sincos_table
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.errors import BatchFieldError, ConfigError
@@ -84,6 +83,7 @@ from vlp_zoo.methods.ecamp_window import (
     cut,
     window_cells,
 )
+from vlp_zoo.methods.warm_start import start_from
 from vlp_zoo.modules import (
     MAEDecoder,
     bert_layers,
@@ -170,8 +170,8 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
     def on_fit_start(self) -> None:
         """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
         if self.warm_start and self.trainer.ckpt_path is None:
-            state = load_encoder(self.warm_start).timm.state_dict()
-            self.image_encoder.load_weights(state, self.warm_start)
+            keep, first = self.keep_normalisation, self.trainer.is_global_zero
+            start_from(self.image_encoder, self.warm_start, keep, first)
 
     def make_transform(self, train: bool) -> ECAMPTransform:
         """Crop, insert the context, tokenise, mark entities."""

@@ -21,6 +21,7 @@ class ECAMPOptions(VLPModule[BatchT]):
             ``num_heads``.
         warm_start: Encoder to start from, such as ``official:mae:FILE`` (the authors
             start from MAE) or ``timm:NAME``; its position table comes along.
+        keep_normalisation: Take over mean and deviation of ``warm_start`` too.
         mask_ratio: Share of hidden patches.
         decoder_width: Width of the image decoder.
         decoder_depth: Its blocks.
@@ -106,6 +107,7 @@ class ECAMPOptions(VLPModule[BatchT]):
         schedule_epochs: float | None = 200,
         tokenizer: str = "corpus",
         vocab_size: int = 30000,
+        keep_normalisation: bool = False,
     ) -> None:
         super().__init__(
             learning_rate=learning_rate,
@@ -149,6 +151,7 @@ class ECAMPOptions(VLPModule[BatchT]):
         )
         self.image_encoder_name, self.image_size = image_encoder, image_size
         self.encoder_sizes, self.warm_start = encoder_sizes or {}, warm_start
+        self.keep_normalisation = keep_normalisation
         self.mask_ratio, self.max_tokens = mask_ratio, max_tokens
         self.decoder_sizes = (decoder_width, decoder_depth, decoder_heads)
         self.text_sizes = (text_width, text_depth, text_heads, text_ffn, text_dropout)

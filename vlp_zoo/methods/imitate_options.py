@@ -20,6 +20,7 @@ class IMITATEOptions(FrozenTextMethod[BatchT]):
         encoder_sizes: Changes to it: a ViT's ``patch_size``, ``embed_dim``, ``depth``,
             ``num_heads``; a ResNet's ``layers``, ``base_width``.
         warm_start: Encoder to start from; the authors' is ``timm:resnet50.tv_in1k``.
+        keep_normalisation: Take over mean and deviation of ``warm_start`` too.
         text_model: Frozen text encoder: folder or hub name of a BERT, or ``"corpus"``
             for TF-IDF features of the training reports, without a download.
         text_width: Width of the ``"corpus"`` features.
@@ -91,6 +92,7 @@ class IMITATEOptions(FrozenTextMethod[BatchT]):
         restart_steps: int | None = 33341,
         warmup_epochs: float = 0.0,
         schedule_epochs: float | None = None,
+        keep_normalisation: bool = False,
     ) -> None:
         super().__init__(
             learning_rate=learning_rate,
@@ -107,6 +109,7 @@ class IMITATEOptions(FrozenTextMethod[BatchT]):
             )
         self.image_encoder_name, self.image_size = image_encoder, image_size
         self.encoder_sizes, self.warm_start = encoder_sizes or {}, warm_start
+        self.keep_normalisation = keep_normalisation
         self.set_text(text_model, text_width, max_tokens, cache_text)
         self.channel_shares, self.channel_tokens = channel_shares, channel_tokens
         self.pool_side, self.attention_heads = pool_side, attention_heads

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.frozen_text import (
     FrozenText,
     frozen_text_from_state,
@@ -16,6 +15,7 @@ from vlp_zoo.encoders.frozen_text import (
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.base import BatchT, VLPModule
 from vlp_zoo.methods.imitate_views import sections_of
+from vlp_zoo.methods.warm_start import start_from
 
 __all__ = ["FrozenTextMethod"]
 
@@ -28,6 +28,7 @@ class FrozenTextMethod(VLPModule[BatchT]):
     """
 
     frozen_text: FrozenText | None = None
+    keep_normalisation: bool = False
     warm_start: str | None = None
 
     def set_text(
@@ -85,8 +86,8 @@ class FrozenTextMethod(VLPModule[BatchT]):
     def on_fit_start(self) -> None:
         """Take over ``warm_start``'s weights, and embed the texts of the data set."""
         if self.warm_start and self.trainer.ckpt_path is None:
-            state = load_encoder(self.warm_start).timm.state_dict()
-            self.image_encoder.load_weights(state, self.warm_start)
+            keep, first = self.keep_normalisation, self.trainer.is_global_zero
+            start_from(self.image_encoder, self.warm_start, keep, first)
         sources: Any = getattr(getattr(self.trainer, "datamodule", None), "sources", {})
         frozen = self.frozen().to(self.device)
         if not self.cache_text:

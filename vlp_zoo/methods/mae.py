@@ -34,11 +34,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.image import ImageEncoder, patchify, sincos_table
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.losses import masked_mse
 from vlp_zoo.methods.base import VLPModule
+from vlp_zoo.methods.warm_start import start_from
 from vlp_zoo.modules import MAEDecoder, PatchMask, mask_patches, xavier_linears
 from vlp_zoo.noise import sample_noise
 from vlp_zoo.transforms import planes, random_resized_crop, resize
@@ -107,6 +107,7 @@ class MAE(VLPModule[MAEBatch]):
         image_size: Side S of its input.
         encoder_sizes: Changes to it: ``patch_size``, ``embed_dim``, ``depth``, ...
         warm_start: Encoder to start from, such as ``official:mae:FILE``.
+        keep_normalisation: Take over mean and deviation of ``warm_start`` too.
         mask_ratio: Share of hidden patches.
         decoder_width: Width of the decoder.
         decoder_depth: Its blocks.
@@ -145,6 +146,7 @@ class MAE(VLPModule[MAEBatch]):
         betas: list[float] = [0.9, 0.95],  # noqa: B006  # read, never changed
         warmup_epochs: float = 40,
         schedule_epochs: float | None = 800,
+        keep_normalisation: bool = False,
     ) -> None:
         super().__init__(
             learning_rate=learning_rate,
@@ -164,6 +166,7 @@ class MAE(VLPModule[MAEBatch]):
         self.image_size = image_size
         self.encoder_sizes = dict(encoder_sizes or {})
         self.warm_start = warm_start
+        self.keep_normalisation = keep_normalisation
         self.mask_ratio = mask_ratio
         self.decoder_sizes = (decoder_width, decoder_depth, decoder_heads)
         self.norm_pix = norm_pix
@@ -195,8 +198,8 @@ class MAE(VLPModule[MAEBatch]):
     def on_fit_start(self) -> None:
         """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
         if self.warm_start and self.trainer.ckpt_path is None:
-            state = load_encoder(self.warm_start).timm.state_dict()
-            self.image_encoder.load_weights(state, self.warm_start)
+            keep, first = self.keep_normalisation, self.trainer.is_global_zero
+            start_from(self.image_encoder, self.warm_start, keep, first)
 
     def make_transform(self, train: bool) -> ImageTransform:
         """Crop."""

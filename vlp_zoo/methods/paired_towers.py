@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.frozen_text import (
     FrozenText,
     frozen_text_from_state,
@@ -23,6 +22,7 @@ from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.methods.base import BatchT, VLPModule
 from vlp_zoo.methods.paired import ReportTokens
+from vlp_zoo.methods.warm_start import start_from
 
 __all__ = [
     "FrozenTower",
@@ -142,6 +142,7 @@ class PairedTowers(VLPModule[BatchT]):
     image_head: nn.Module
     text_head: nn.Module
     frozen_text: FrozenText | None = None
+    keep_normalisation: bool = False
     text_spec: Mapping[str, Any] | None = None
     """Of the text tower in a checkpoint, which then brings its weights."""
 
@@ -249,8 +250,8 @@ class PairedTowers(VLPModule[BatchT]):
     def on_fit_start(self) -> None:
         """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
         if self.warm_start and self.trainer.ckpt_path is None:
-            state = load_encoder(self.warm_start).timm.state_dict()
-            self.image_encoder.load_weights(state, self.warm_start)
+            keep, first = self.keep_normalisation, self.trainer.is_global_zero
+            start_from(self.image_encoder, self.warm_start, keep, first)
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Images, (B, 1 or 3, H, W) uint8, in the joint space: (B, E), unit length."""

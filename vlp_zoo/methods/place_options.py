@@ -30,6 +30,7 @@ class PLACEOptions(SentenceTowers):
         image_size: Side S of its input.
         encoder_sizes: Changes to a ViT: ``patch_size``, ``embed_dim``, ``depth``, ...
         warm_start: Encoder to start from, such as ``official:mae:FILE``.
+        keep_normalisation: Take over mean and deviation of ``warm_start`` too.
         feature_level: Which feature map of a CNN gives the patches, -1 the coarsest.
         text_model: None trains a BERT of the sizes below; ``"corpus"`` uses fixed
             TF-IDF features of reports and sentences; else a pretrained BERT.
@@ -135,6 +136,7 @@ class PLACEOptions(SentenceTowers):
         schedule_epochs: float | None = None,
         tokenizer: str = "corpus",
         vocab_size: int = 30000,
+        keep_normalisation: bool = False,
     ) -> None:
         super().__init__(
             learning_rate=learning_rate,
@@ -146,6 +148,7 @@ class PLACEOptions(SentenceTowers):
             vocab_size=vocab_size,
         )
         self.save_hyperparameters()
+        self.keep_normalisation = keep_normalisation
         self.set_towers(
             image_encoder,
             image_size,
