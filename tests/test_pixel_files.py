@@ -122,10 +122,39 @@ def test_plain_areas_are_no_holes(tmp_path: Path, progressive: bool) -> None:
     colour = np.stack([plain] * 3, 2)
     path.write_bytes(coded(colour, "JPEG", optimize=True, progressive=progressive))
     assert read_rgb(path).shape == (512, 512, 3)
-    path.write_bytes(coded(plain, "WEBP", quality=80))
-    assert read_grey(path).shape == plain.shape
-    path.write_bytes(coded(plain, "JPEG2000"))
-    assert np.array_equal(read_grey(path), plain)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "JPEG2000", "GIF", "TIFF", "PNG"])
+def test_plain_pictures_of_other_formats_are_no_holes(
+    tmp_path: Path, kind: str
+) -> None:
+    rows, columns = np.mgrid[:1024, :1024]
+    dot = (rows - 400) ** 2 + (columns - 300) ** 2 < 400
+    half = np.where(columns < 600, 0, np.resize(picture(512, 512), (1024, 1024)))
+    path = tmp_path / "a"
+    for plain in (dot * np.uint8(255), 0 * dot, half):
+        pixels = plain.astype(np.uint8)
+        for options in ({}, {"lossless": True, "method": 0}):
+            path.write_bytes(coded(pixels, kind, **options))
+            found = read_grey(path)
+            lossy = kind == "WEBP" and not options
+            assert np.abs(found.astype(int) - pixels).max() <= (90 if lossy else 0)
+
+
+def test_other_formats_with_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    cases: list[tuple[str, dict[str, Any], int]] = [
+        ("TIFF", {"compression": "tiff_adobe_deflate"}, 16),
+        ("TIFF", {"compression": "jpeg"}, 64),
+        ("WEBP", {"quality": 90}, 64),
+        ("JPEG2000", {}, 16),
+    ]
+    for kind, options, hole in cases:
+        content = coded(picture(256, 256), kind, **options)
+        middle = len(content) // 2
+        for new in (bytes(hole), b"\xff" * 64):
+            path.write_bytes(content[:middle] + new + content[middle + len(new) :])
+            assert reason(path) in ("damaged", "truncated", "undecodable")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "JPEG2000", "GIF", "TIFF"])

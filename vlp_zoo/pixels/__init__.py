@@ -1,6 +1,6 @@
 """Files to pixels: the one place where images are decoded.
 
-JPEG, PNG, TIFF, GIF, BMP, PNM, WebP, AVIF, JPEG 2000 and DICOM. Radiographs come out as
+JPEG, PNG, TIFF, GIF, BMP, PNM, WebP, JPEG 2000 and DICOM. Radiographs come out as
 one 8-bit channel with bone white and air black, photographs as RGB, both the right way
 up; masks keep the values they were stored with.
 

@@ -52,7 +52,10 @@ def check_whole(path: Path, kind: str, content: bytes) -> None:
         DataRejectedError: As ``truncated``, ``damaged`` or ``frames``.
     """
     check = CHECKS.get(kind)
-    fault = check(content) if check is not None else None
+    try:
+        fault = check(content) if check is not None else None
+    except (struct.error, IndexError):
+        fault = "truncated", f"{len(content)} bytes, less than a header"
     if fault is not None:
         raise unreadable(path, *fault)
 
@@ -178,12 +181,31 @@ def _check_webp(content: bytes) -> Fault | None:
     for name, begin, end in _webp_chunks(content):
         if end > size + 8:
             return "damaged", f"a chunk {name!r} that leaves the file"
-        if name in (b"VP8 ", b"VP8L") and content.find(WEBP_HOLE, begin, end) >= 0:
-            return "damaged", f"a run of {len(WEBP_HOLE)} zeros or more"
+        if name not in (b"VP8 ", b"VP8L"):
+            continue
+        if content.find(b"\xff" * 32, begin, end) >= 0:
+            return "damaged", "a run of FF in the coded data"
+        # Without loss plain areas may well be coded as zeros, kilobytes of them: only
+        # at the end they are what a copy was filled up with.
+        first = end - 64 if name == b"VP8L" else begin
+        zeros = content.find(bytes(64), first, end) >= 0
+        coded = len(content[begin:end].rstrip(b"\0"))
+        if zeros and coded > PLAIN * _webp_pixels(name, content[begin : begin + 10]):
+            return "damaged", "a run of 64 zeros or more in the coded data"
     return None
 
 
-WEBP_HOLE = bytes(64)
+PLAIN = 0.01
+"""Bytes a pixel: pictures that are plain all over need fewer, and may be zeros."""
+
+
+def _webp_pixels(name: bytes, head: bytes) -> int:
+    """Width times height (RFC 9649, and RFC 6386, 9.1)."""
+    if name == b"VP8L":
+        (bits,) = struct.unpack("<I", head[1:5])
+        return int(((bits & 0x3FFF) + 1) * ((bits >> 14 & 0x3FFF) + 1))
+    width, height = struct.unpack("<HH", head[6:10])
+    return int((width & 0x3FFF) * (height & 0x3FFF))
 
 
 def _webp_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -232,8 +254,8 @@ def check_jpeg2000(content: bytes) -> Fault | None:
             data = content[begin + 2 : end]
             if FORBIDDEN.search(data):
                 return "damaged", "marker codes inside the coded data"
-            if empty is not None and bytes(empty + 16) in data:
-                return "damaged", f"a run of {empty + 16} zeros or more"
+            if empty is not None and bytes(empty + 8) in data:
+                return "damaged", f"a run of {empty + 8} zeros or more"
             at = end
             continue
         elif not 0xFF4F <= marker <= 0xFF7F:
@@ -270,7 +292,7 @@ def is_lossy(kind: str, content: bytes) -> bool:
     if kind == "JPEG2000":
         at = content.find(b"\xff\x52")
         return at < 0 or content[at + 13 : at + 14] != b"\x01"
-    return kind == "JPEG" or content[4:12] in (b"ftypavif", b"ftypavis")
+    return kind == "JPEG"
 
 
 CHECKS: dict[str, Callable[[bytes], Fault | None]] = {

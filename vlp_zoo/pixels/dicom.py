@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +52,8 @@ def decode_dicom(path: Path, content: bytes) -> npt.NDArray[np.uint8]:
         raise DependencyNotFoundError(
             f"pydicom, to read {path}", "not installed", "pip install 'vlp-zoo[dicom]'"
         ) from error
+    # What it logs, with tracebacks, comes as the reason of a refusal.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
         # Files without the preamble are DICOM too where their name says so.
         header = pydicom.dcmread(io.BytesIO(content), force=path.suffix != "")

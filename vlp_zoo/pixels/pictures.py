@@ -18,7 +18,7 @@ import simplejpeg
 from PIL import Image
 
 from vlp_zoo.errors import DataRejectedError
-from vlp_zoo.pixels.containers import check_whole, is_lossy
+from vlp_zoo.pixels.containers import check_jpeg, check_whole, is_lossy
 from vlp_zoo.pixels.rejects import MOST_PIXELS, unreadable
 
 __all__ = ["Picture", "decode", "decode_jpeg", "frame_size", "upright"]
@@ -35,8 +35,9 @@ DECODER_ERRORS = (
 )
 """What Pillow, libjpeg-turbo and cv2 raise for bytes that make no sense to them."""
 
-FORMATS = (*("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"),)
-"""What Pillow may try. Not what runs other programs (EPS) or guesses (TGA)."""
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What Pillow may try. Not what runs other programs (EPS), guesses (TGA), or shows
+damaged files without a word (AVIF)."""
 
 ORIENTATION = 0x0112
 TURNS: dict[int, Callable[[Values], Values]] = {
@@ -104,6 +105,8 @@ def decode(path: Path, kind: str, content: bytes) -> Picture:
             # Asked for before loading: Pillow turns TIFF files itself, and then forgets.
             turn = int(opened.getexif().get(ORIENTATION, 1))
             opened.load()
+            if kind == "TIFF":
+                _check_strips(opened, content)
             lossy = is_lossy(kind, content) or _lossy_tiff(opened)
             if _is_deep_colour(opened, kind, content):
                 picture = _deep(path, content)
@@ -255,6 +258,30 @@ def _lossy_tiff(opened: Image.Image) -> bool:
     return opened.format == "TIFF" and used in ("jpeg", "tiff_jpeg", "webp")
 
 
+def _check_strips(opened: Image.Image, content: bytes) -> None:
+    """Decode strips or tiles of a TIFF again where libtiff passes over damage.
+
+    Raises:
+        ValueError: With the warning of libjpeg-turbo.
+        zlib.error: If a checksum is wrong.
+    """
+    tags = getattr(opened, "tag_v2", {})
+    offsets = tags.get(273) or tags.get(324) or ()
+    lengths = tags.get(279) or tags.get(325) or ()
+    compression = tags.get(259)
+    for offset, length in zip(offsets, lengths, strict=False):
+        strip = content[offset : offset + length]
+        if compression in (8, 32946):
+            zlib.decompress(strip)
+        elif compression == 7:
+            tables = tags.get(347, b"")
+            whole = tables[:-2] + strip[2:] if tables else strip
+            fault = check_jpeg(whole)
+            if fault is not None:
+                raise ValueError(f"corrupt: {fault[1]}")
+            simplejpeg.decode_jpeg(whole, "GRAY")
+
+
 def _checked(path: Path, values: Values) -> Values:
     if not values.size:
         raise unreadable(path, "empty", "no pixels")
@@ -271,6 +298,6 @@ def _refused(path: Path, error: Exception) -> DataRejectedError:
     low = said.lower()
     if "truncated" in low or "premature end" in low:
         return unreadable(path, "truncated", said)
-    if "corrupt" in low or "broken" in low:
+    if "corrupt" in low or "broken" in low or isinstance(error, zlib.error):
         return unreadable(path, "damaged", said)
     return unreadable(path, "undecodable", said)
