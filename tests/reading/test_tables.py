@@ -198,8 +198,9 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         assert said in caught.value.found
 
 
-def test_a_header_alone_is_a_table_without_rows(tmp_path: Path) -> None:
-    assert cells(tmp_path / "t.csv", b"a,b\n") == []
+def test_headings_alone_are_a_table_where_they_may_be(tmp_path: Path) -> None:
+    assert "headings alone" in refused(tmp_path / "t.csv", b"a,b\n").found
+    assert cells(tmp_path / "t.csv", b"a,b\n", empty=True) == []
     with pytest.raises(DatasetNotFoundError, match="columns c in"):
         cells(tmp_path / "t.csv", b"a,b\n", columns=["a", "c"])
 

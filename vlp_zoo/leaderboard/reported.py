@@ -69,7 +69,7 @@ def read_reported(path: Path) -> list[Reported]:
         ConfigError: If a column or a source is missing, or a value is no number.
     """
     wanted = [entry.name for entry in fields(Reported)]
-    table = read_table(path)
+    table = read_table(path, empty=True)
     missing = [name for name in wanted if name not in table]
     if missing:
         raise ConfigError(

@@ -48,7 +48,11 @@ HEADING = 2**20
 
 
 def read_table(
-    path: Path, columns: Sequence[str] = (), *, ids: Sequence[str] = ()
+    path: Path,
+    columns: Sequence[str] = (),
+    *,
+    ids: Sequence[str] = (),
+    empty: bool = False,
 ) -> pd.DataFrame:
     """A table as text cells, with tidy headings.
 
@@ -59,6 +63,7 @@ def read_table(
         columns: Headings that must be there.
         ids: Columns that hold ids, which are then as of `plain_id`; those that are
             not there are passed over.
+        empty: Headings alone are a table too; else they are what is left of one.
 
     Raises:
         DatasetNotFoundError: If the file or a column is missing.
@@ -82,6 +87,8 @@ def read_table(
             f"columns {', '.join(found[:40])}{', ...' if len(found) > 40 else ''}",
             "download the official file again",
         )
+    if not empty and table.empty:
+        raise _no_table(path, "headings alone")
     for name in [name for name in ids if name in table]:
         cells = [plain_id(cell) for cell in table[name]]
         rounded = next((cell for cell in cells if ROUNDED.fullmatch(cell)), None)

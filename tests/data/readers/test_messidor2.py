@@ -49,6 +49,6 @@ def test_the_cut_file_is_found(tmp_path: Path) -> None:
 def test_messages_name_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFoundError, match="grades of MESSIDOR-2"):
         list(CARD.read(tmp_path))
-    (tmp_path / "messidor_data.csv").write_text("image_id,adjudicated_dme\n")
+    (tmp_path / "messidor_data.csv").write_text("image_id,adjudicated_dme\na,0\n")
     with pytest.raises(DatasetNotFoundError, match="adjudicated_dr_grade or diagnosis"):
         list(CARD.read(tmp_path))

@@ -163,7 +163,7 @@ def test_messages_name_what_is_missing(tmp_path: Path) -> None:
     table.write_text("ImageId,Pixels\n")
     with pytest.raises(DatasetNotFoundError, match="columns EncodedPixels"):
         list(read(tmp_path))
-    table.write_text("ImageId, EncodedPixels\n")
+    table.write_text("ImageId, EncodedPixels\na,-1\n")
     with pytest.raises(DatasetNotFoundError, match="unpack the images"):
         list(read(tmp_path))
     write_siim(tmp_path)

@@ -44,6 +44,7 @@ Comparison", AAAI 2019.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -59,6 +60,8 @@ from vlp_zoo.data.tables import find_one, listing, number, read_table, stated
 from vlp_zoo.errors import DatasetNotFoundError
 
 __all__ = ["CARD", "LABEL_NAMES", "Folders", "card", "read", "read_labels"]
+
+logger = logging.getLogger(__name__)
 
 LABEL_NAMES = (
     "No Finding",
@@ -118,6 +121,7 @@ def read(root: Path, *, blank: float = float("nan")) -> Iterator[Record]:
         except DatasetNotFoundError:
             if split == "train":
                 raise
+            logger.warning("CheXpert: no %s in %s", names[0], root)
             continue
         for record in read_labels(path, folders, blank=blank):
             # Not one image at all is a wrong root, not a broken file.

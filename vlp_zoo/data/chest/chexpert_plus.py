@@ -192,7 +192,7 @@ def _images(root: Path, stems: Sequence[str]) -> tuple[Path, str]:
 def _labels(root: Path, source: str) -> dict[str, tuple[float, ...]]:
     name = f"{source}_fixed.json"
     folders = (root / "chexbert_labels", root / "labels", root)
-    path = next((f / name for f in folders if (f / name).is_file()), None)
+    path = next((f / name for f in folders if (f / name).exists()), None)
     if path is None:
         logger.warning("CheXpert Plus: no %s, so all labels are unknown", name)
         return {}

@@ -270,7 +270,7 @@ def _table(root: Path, kind: str, columns: list[str]) -> pd.DataFrame:
 
 def _found(root: Path, kind: str) -> Path | None:
     stem = TABLES[kind]
-    return next((p for p in (root / f"{stem}.gz", root / stem) if p.is_file()), None)
+    return next((p for p in (root / f"{stem}.gz", root / stem) if p.exists()), None)
 
 
 def _views(metadata: pd.DataFrame) -> list[str | None]:

@@ -140,7 +140,7 @@ def _images(root: Path) -> dict[str, Path]:
 
 def _boxes(root: Path) -> dict[str, tuple[Box, ...]]:
     path = root / "BBox_List_2017.csv"
-    if not path.is_file():
+    if not path.exists():
         return {}
     table = read_table(path, ["Image Index", "Finding Label"])
     boxes: dict[str, tuple[Box, ...]] = {}
@@ -157,7 +157,7 @@ def _released(root: Path) -> dict[str, str]:
     splits: dict[str, str] = {}
     for file, split in (("train_val_list.txt", "train"), ("test_list.txt", "test")):
         path = root / file
-        if path.is_file():
+        if path.exists():
             # Some copies have blanks at line ends, and none at the end of the file.
             names = read_text(path, "the list").split()
             splits |= dict.fromkeys(names, split)

@@ -92,7 +92,7 @@ def read(root: Path) -> Iterator[Record]:
         ["stage_2_train_labels.csv", "stage_2_train_labels.csv.*"],
         "the label table of RSNA Pneumonia",
     )
-    table = read_table(path, ["patientId", *CORNERS, "Target"])
+    table = read_table(path, ["patientId", *CORNERS, "Target"], ids=["patientId"])
     images = files_by_stem(root / folder for folder in FOLDERS)
     if not images:
         raise DatasetNotFoundError(

@@ -38,6 +38,7 @@ Scientific Data 9:429, 2022.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -51,6 +52,8 @@ from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.types import Box
 
 __all__ = ["CARD", "LABEL_NAMES", "Votes", "card", "read"]
+
+logger = logging.getLogger(__name__)
 
 LABEL_NAMES = (
     "Aortic enlargement",
@@ -210,8 +213,9 @@ def _physionet(base: Path) -> dict[str, _Image]:
             path = find_one(base, [f"image_labels_{split}.csv*"], "labels of VinDr-CXR")
         except DatasetNotFoundError:
             # Either half is of use without the other.
+            logger.warning("VinDr-CXR: no image_labels_%s.csv in %s", split, base)
             continue
-        table = read_table(path, ["image_id"]).rename(columns=RENAMED)
+        table = read_table(path, ["image_id"], ids=["image_id"]).rename(columns=RENAMED)
         missing = [name for name in LABEL_NAMES if name not in table]
         if missing:
             raise DatasetNotFoundError(
@@ -246,7 +250,9 @@ def _kaggle(root: Path) -> dict[str, _Image]:
         "annotations/image_labels_train.csv of PhysioNet's VinDr-CXR or the train.csv "
         "of Kaggle's",
     )
-    table = read_table(path, ["image_id", "class_name", "rad_id", *CORNERS])
+    table = read_table(
+        path, ["image_id", "class_name", "rad_id", *CORNERS], ids=["image_id"]
+    )
     images: dict[str, _Image] = {}
     for line, row in enumerate(table.to_dict("records"), 2):
         uid = str(row["image_id"]).strip()
@@ -261,7 +267,7 @@ def _kaggle(root: Path) -> dict[str, _Image]:
 
 def _boxes(path: Path, names: Sequence[str]) -> dict[str, list[Box]]:
     boxes: dict[str, list[Box]] = {}
-    table = read_table(path, ["image_id", "class_name", *CORNERS])
+    table = read_table(path, ["image_id", "class_name", *CORNERS], ids=["image_id"])
     for line, row in enumerate(table.to_dict("records"), 2):
         name = _finding(str(row["class_name"]), names, path, line)
         found = boxes.setdefault(str(row["image_id"]).strip(), [])

@@ -55,7 +55,7 @@ def read(root: Path) -> Iterator[Record]:
     names = ["train_1.csv", "valid.csv", "test.csv"]
     tables = [first] if first.name == "train.csv" else [root / name for name in names]
     for path in tables:
-        table = read_table(path, ["id_code", "diagnosis"])
+        table = read_table(path, ["id_code", "diagnosis"], ids=["id_code"])
         folders = [root / folder for folder in TABLES[path.name]]
         images = Photographs([*folders, *(folder / folder.name for folder in folders)])
         for line, row in enumerate(table.to_dict("records"), 2):

@@ -53,7 +53,7 @@ def read(root: Path) -> Iterator[Record]:
 
 
 def _part(root: Path, path: Path, part: str) -> Iterator[Record]:
-    table = read_table(path, ["image", "level"])
+    table = read_table(path, ["image", "level"], ids=["image"])
     names = (part, f"resized_{part}", f"resized_{part}_cropped")
     folders = [root / name for name in names]
     images = Photographs([*folders, *(folder / folder.name for folder in folders)])

@@ -105,7 +105,7 @@ def _pairs(root: Path) -> dict[str, str]:
         (
             p
             for p in (root / "messidor-2.csv", root / "messidor-2/messidor-2.csv")
-            if p.is_file()
+            if p.exists()
         ),
         None,
     )

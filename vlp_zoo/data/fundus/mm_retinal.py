@@ -57,7 +57,7 @@ def read(root: Path) -> Iterator[Record]:
             "give the folder that holds the official files: --data.root",
         )
     for kind, path in tables.items():
-        table = read_table(path, ["Image_ID", "en_caption"])
+        table = read_table(path, ["Image_ID", "en_caption"], ids=["Image_ID"])
         images = Photographs([root / kind], deep=True)
         for line, row in enumerate(table.to_dict("records"), 2):
             name = bare(str(row["Image_ID"]))

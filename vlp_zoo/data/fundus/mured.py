@@ -68,7 +68,7 @@ def read(root: Path) -> Iterator[Record]:
     folders = [root / "images" / "images", root / "images", root]
     images = Photographs(folders)
     for file, split in (("train_data.csv", "train"), ("val_data.csv", "test")):
-        table = read_table(root / file, ["ID", *LABEL_NAMES])
+        table = read_table(root / file, ["ID", *LABEL_NAMES], ids=["ID"])
         for line, row in enumerate(table.to_dict("records"), 2):
             uid = bare(str(row["ID"]))
             yield Record(
