@@ -48,7 +48,7 @@ from vlp_zoo.errors import (
     StoreError,
 )
 from vlp_zoo.transforms import resize
-from vlp_zoo.types import Box, Example, Study
+from vlp_zoo.types import Box, Example, Report, Study
 
 HERE = Path(__file__).parents[2]
 SMALL = Settings(size=20, format="png", rows=5)
@@ -335,6 +335,26 @@ def test_reports_are_parsed_once_and_faults_of_theirs_noted(tmp_path: Path) -> N
         data.setup()
     data = Prepared(str(studies.store), on_error="skip")
     assert sum(len(source) for source in data.sources.values()) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        Report("", findings="nan", impression="___"),
+        "FINDINGS: XXXX. IMPRESSION: None",
+        "EXAM: CHEST (PA)\nINDICATION: Effusion?\n",
+    ],
+)
+def test_what_says_nothing_is_no_report(tmp_path: Path, text: Any) -> None:
+    card = card_of([record(tmp_path, 0, text=text), record(tmp_path, 1)])
+    raw = to_studies(card, list(card.read(tmp_path)))
+    assert next(iter(raw.reports())).body == ""
+    rejected = find_rejected(raw, progress=False)
+    assert [(each.row, each.reason) for each in rejected] == [(2, "empty_report")]
+    studies = make(card, tmp_path)
+    assert studies.column("has_report") == [False, True]
+    assert studies.column("context")[0] is None
+    assert next(iter(studies.reports())).body == ""
 
 
 # Rejects ----------------------------------------------------------------------------

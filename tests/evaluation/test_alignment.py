@@ -159,6 +159,18 @@ def test_how_ties_count_keeps_older_rows_apart() -> None:
         assert values(outcome)[metric] == pytest.approx(mean)
 
 
+def test_a_report_that_says_nothing_asks_for_nothing() -> None:
+    class Missing(SpokenSource):
+        def reports(self) -> Iterator[Report]:
+            for index, report in enumerate(super().reports()):
+                yield Report("nan") if index % 2 else report
+
+    task = spoken_task()
+    task = replace(task, splits={**task.splits, "test": Missing("test", 80)})
+    said = [r for r in Missing("test", 80).reports() if r.text not in ("", "nan")]
+    assert measured(Retrieve(replicates=0), task).details["pool"] == len(said)
+
+
 def test_equal_texts_are_merged_into_one_answer() -> None:
     merged = measured(Retrieve(merge_texts=True, replicates=0))
     plain = measured(Retrieve(replicates=0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from vlp_zoo.loading import (
     collate_examples,
     start_worker,
 )
+from vlp_zoo.reports.sections import READING
 from vlp_zoo.types import StudySource, Transform
 
 __all__ = ["OnDisk", "PairsDataModule"]
@@ -123,8 +125,9 @@ class PairsDataModule(L.LightningDataModule):
 
     @property
     def corpus_fingerprint(self) -> str:
-        """SHA-256 that changes when the training studies do."""
-        return self.sources["train"].fingerprint
+        """SHA-256 that changes with the training studies and with how texts are read."""
+        known = f"{READING} {self.sources['train'].fingerprint}"
+        return sha256(known.encode()).hexdigest()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the splits, so that errors show before any network is built."""

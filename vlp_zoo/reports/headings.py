@@ -120,9 +120,18 @@ SECTION_HEADERS: dict[str, tuple[str, ...]] = {
         "wet read",
         "preliminary report",
         "preliminary read",
+        "preliminary",
         "provisional findings impression",
     ),
-    "restart": ("final report", "final addendum", "final"),
+    "restart": (
+        "final report",
+        "final addendum",
+        "final",
+        "radiology report",
+        "radiological report",
+        "x-ray report",
+        "chest x-ray report",
+    ),
     "other": (
         "date",
         "notification",
@@ -133,6 +142,12 @@ SECTION_HEADERS: dict[str, tuple[str, ...]] = {
         "transcribed by",
         "approved by",
         "reviewed by",
+        "attestation",
+        "disclaimer",
+        "teaching physician statement",
+        "end of report",
+        "end of impression",
+        "report status",
     ),
 }
 """Section to the header spellings (lower-case, blanks collapsed) that open it.
@@ -149,7 +164,7 @@ _SECTION_OF = {
     for spelling in spellings
 }
 _WORDS_OF = {
-    "indication": "complaint clinical history indication reason requested symptom "
+    "indication": "complaint clinical history indication indications reason requested symptom "
     "symptoms question presentation presenting diagnosis",
     "comparison": "comparison comparisons compared prior priors previous",
     "technique": "dose radiation contrast technique protocol views exam examination "
@@ -175,7 +190,7 @@ erect semi semierect semiupright semi-erect semi-upright sitting standing obliqu
 right exam examination study series projection projections image images plain digital
 performed obtained dated taken ribs rib abdomen kub spine expiration inspiration
 expiratory inspiratory hours hrs hour am pm only read follow-up ray x date time
-comparison ct portably
+comparison ct portably dx one-view two-view three-view single-view
 """
 _TITLE_WORDS = _TITLE_CORE | frozenset(_TITLE_WORDS_TEXT.split())
 _ORGANS_TEXT = """
@@ -267,21 +282,27 @@ def kind_of(name: str) -> tuple[str, str]:
         return section, ""
     words = spelling.replace("/", " ").split()
     if len(words) > 1:
-        for prefix in (*SECTION_HEADERS["restart"], "wet read"):
+        if spelling.startswith(("wet read ", "addendum ")):
+            inner = kind_of(" ".join(words[1 + (words[0] == "wet") :]))
+            return inner if inner[0] in SECTION_HEADERS else ("addendum", "")
+        for prefix in SECTION_HEADERS["restart"]:
             if spelling.startswith(f"{prefix} "):
                 return kind_of(spelling.removeprefix(prefix))
         # "RADIOLOGIC FINDINGS", "IMPRESSION CHEST"; "PA AND LATERAL COMPARISON".
         for word, rest in ((words[-1], words[:-1]), (words[0], words[1:])):
             section = _section(word)
             main = section in ("findings", "impression") and word not in _OF_MANY
-            if main and len(words) < 5 and "clinical" not in words:
+            short = len(words) < 5 and "clinical" not in words
+            if main and (short or is_title(" ".join(rest))):
                 return str(section), ""
             if section in ("indication", "comparison") and is_title(" ".join(rest)):
                 return section, ""
     if is_title(spelling):
         return "title", ""
     hints = [_SECTION_OF_WORD[word] for word in words if word in _SECTION_OF_WORD]
-    if "indication" not in hints and not _ORGANS.isdisjoint(words):
+    if "indication" in hints:
+        return "unknown", "indication"
+    if not _ORGANS.isdisjoint(words):
         return "organ", ""
     return "unknown", next(iter(hints), "")
 

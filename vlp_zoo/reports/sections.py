@@ -28,6 +28,7 @@ from vlp_zoo.reports.sentences import (
 from vlp_zoo.types import Report
 
 __all__ = [
+    "READING",
     "SECTION_HEADERS",
     "clean",
     "parse_report",
@@ -38,6 +39,8 @@ __all__ = [
     "without_blanks",
 ]
 
+READING = 2
+"""Raised when the same text gives other sections: what was learnt of them is stale."""
 _FINAL = ("findings", "impression")
 _PLAIN = str.maketrans(
     {
@@ -52,6 +55,13 @@ _INK = re.compile(r"\S")
 _ASKS = re.compile(
     r"\?$|//|\br/o\b|\brule[- ]out\b|\byears?[- ]old\b|\b\d+ ?(?:yo|y/o)\b"
     r"|\A\W*(?:please|evaluate|eval|assess|exclude|confirm|check|question|concern)\b",
+    re.IGNORECASE,
+)
+
+# The head of a letter, and a heading without a text.
+_LETTERHEAD = re.compile(
+    r"\b(?:hospital|department|dept|radiology|clinic|center|centre|university)\b"
+    r"|\A[^:]{1,40}:\Z",
     re.IGNORECASE,
 )
 
@@ -209,7 +219,12 @@ def _findings(block: Block) -> str:
 def _unheaded(block: Block) -> str:
     """Paragraphs that no known heading opens."""
     parts = [_told(text) for kind, text in block if kind in ("bare", "unknown")]
-    return "\n\n".join(parts)
+    paragraphs = "\n\n".join(parts).split("\n\n")
+    return "\n\n".join(
+        part
+        for part in paragraphs
+        if part.endswith((".", "!", "?")) or not _LETTERHEAD.search(part)
+    )
 
 
 def _following(block: Block, kinds: Sequence[str]) -> str:
