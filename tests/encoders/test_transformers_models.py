@@ -15,6 +15,8 @@ from torch.nn import functional
 from tests.encoders.tiny_hub import SIDE, SIZES, save_clip, save_vision
 from tests.evaluation.stubs import BlockSource
 from vlp_zoo.encoders.checkpoint import load_encoder, open_encoder, open_joint
+from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.encoders.publish import publish
 from vlp_zoo.encoders.transformers_models import FAMILIES, TransformersEncoder
 from vlp_zoo.errors import EncoderLoadError
 from vlp_zoo.evaluation.feature_cache import FeatureCache
@@ -41,10 +43,15 @@ def test_every_family_gives_what_its_own_model_gives(tmp_path: Path, name: str) 
     with torch.no_grad():
         theirs = model(pixel_values=images, **extra)
     hidden = theirs.last_hidden_state
+    places = hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden
+    own = getattr(theirs, "pooler_output", None)
     wanted = {
         "token": lambda: hidden[:, 0],
-        "mean": lambda: hidden[:, 1:].mean(1),
+        "mean": lambda: hidden[:, 0 if name == "IJepa" else 1 :].mean(1),
         "pooler": lambda: theirs.pooler_output.flatten(1),
+        "own": lambda: (
+            places[:, -len(output.tokens[0]) :].mean(1) if own is None else own
+        ),
     }[pooling]()
     torch.testing.assert_close(output.pooled, wanted)
     h, w = output.grid
@@ -224,3 +231,66 @@ def test_what_is_missing_is_one_clear_message(tmp_path: Path) -> None:
     save_vision(tmp_path, "ViT", size={"height": 16, "width": 16})
     with pytest.raises(EncoderLoadError, match="16 x 16"):
         open_encoder(f"hf:{tmp_path}")
+
+
+def test_siglip_of_flexible_size_reads_patches_in_their_order(tmp_path: Path) -> None:
+    from transformers import AutoImageProcessor
+
+    model = save_clip(tmp_path, "Siglip2")
+    encoder = opened(tmp_path)
+    assert encoder.image_size == SIDE
+    assert encoder.preprocessing["resize"] == "pad"
+    image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    factory: Any = AutoImageProcessor
+    theirs = factory.from_pretrained(tmp_path)(image, return_tensors="pt")
+    with torch.no_grad():
+        wanted = model.vision_model(**theirs).pooler_output
+        projected = model.get_image_features(**theirs).pooler_output
+        pixels = torch.from_numpy(image.transpose(2, 0, 1))[None]
+        found = encoder(encoder.prepare(pixels)).pooled
+        joint: Any = open_joint(f"hf:{tmp_path}")
+        mine = joint.embed_images(pixels)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        mine, functional.normalize(projected, dim=-1), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_a_type_that_is_not_listed_is_pooled_by_a_rule_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_vision(tmp_path, "Data2VecVision")
+    monkeypatch.delitem(FAMILIES, "data2vec-vision")
+    encoder = opened(tmp_path)
+    assert "type data2vec-vision, of which nothing is known" in caplog.text
+    images = torch.randn(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        hidden = model(pixel_values=images).last_hidden_state
+        torch.testing.assert_close(encoder(images).pooled, hidden[:, 1:].mean(1))
+
+
+def test_a_beit_without_a_trained_pooler_is_pooled_by_its_patches(
+    tmp_path: Path,
+) -> None:
+    model = save_vision(tmp_path, "Beit")
+    path = tmp_path / "model.safetensors"
+    whole = load_file(path)
+    bare = {key: value for key, value in whole.items() if "pooler" not in key}
+    assert len(bare) < len(whole)
+    save_file(bare, path, {"format": "pt"})
+    encoder = opened(tmp_path)
+    images = torch.randn(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        hidden = model(pixel_values=images).last_hidden_state
+        torch.testing.assert_close(encoder(images).pooled, hidden[:, 1:].mean(1))
+    assert torch.isfinite(encoder.random_copy(0)(images).pooled).all()
+
+
+def test_a_folder_of_timm_is_a_plain_encoder(tmp_path: Path) -> None:
+    encoder = ImageEncoder("tiny_resnet", 32).eval()
+    publish(encoder, {}, tmp_path, name="tiny")
+    found: Any = open_encoder(f"hf:{tmp_path}")
+    assert isinstance(found, ImageEncoder)
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(found(images).pooled, encoder(images).pooled)

@@ -40,6 +40,26 @@ SIZES: dict[str, dict[str, Any]] = {
     "ConvNextV2": CNN,
     "Swin": SWIN,
     "Swinv2": SWIN,
+    "DINOv3ViT": {**VIT, "num_register_tokens": 4},
+    "DINOv3ConvNext": CNN,
+    "Beit": VIT,
+    "Data2VecVision": VIT,
+    "ViTMSN": VIT,
+    "IJepa": VIT,
+    "RegNet": {**CNN, "embedding_size": 8, "groups_width": 4},
+    "EfficientNet": {
+        "width_coefficient": 0.25,
+        "depth_coefficient": 0.2,
+        "hidden_dim": 320,
+        "image_size": SIDE,
+    },
+    "PvtV2": {
+        "image_size": SIDE,
+        "hidden_sizes": [8, 8, 8, 8],
+        "depths": [1, 1, 1, 1],
+        "num_attention_heads": [1, 1, 1, 1],
+    },
+    "PoolFormer": {"hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]},
     "CLIPVision": VIT,
     "SiglipVision": VIT,
 }
@@ -85,16 +105,26 @@ def save_clip(folder: Path, name: str = "CLIP") -> Any:
         "pad_token_id": 0,
     }
     extra = {"projection_dim": 8} if name == "CLIP" else {}
-    config = getattr(hf, f"{name}Config")(text_config=text, vision_config=VIT, **extra)
+    vision = dict(VIT)
+    if name == "Siglip2":
+        del vision["image_size"]
+        vision["num_patches"] = 16
+    config = getattr(hf, f"{name}Config")(
+        text_config=text, vision_config=vision, **extra
+    )
     model = getattr(hf, f"{name}Model")(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(folder)
-    processor = hf.CLIPImageProcessor(
-        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
-    )
-    processor.save_pretrained(folder)
+    if name == "Siglip2":
+        flexible = hf.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
+        flexible.save_pretrained(folder)
+    else:
+        processor = hf.CLIPImageProcessor(
+            size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
+        )
+        processor.save_pretrained(folder)
     # Real repositories say which tokenizer class they have; the words decide here.
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text())

@@ -12,8 +12,8 @@ SPECS: dict[str, str] = {
     "random:NAME": "random weights: a timm name, micro, tiny, small, base, tiny_resnet, "
     "or FILE.safetensors for the architecture of a file",
     "official:LAYOUT:FILE": "a checkpoint of a released code base",
-    "hf:REPO_OR_DIR": "a vision model of transformers (ViT, DINOv2, ViT-MAE, ResNet, "
-    "ConvNeXt, Swin), or the image tower of a CLIP or SigLIP",
+    "hf:REPO_OR_DIR": "a vision model of transformers (ViT, DINOv2 and v3, BEiT, "
+    "ResNet, ConvNeXt, Swin, ...), or the image tower of a CLIP or SigLIP",
     "open_clip:NAME[/PRETRAINED]": "the image tower of an open_clip model; NAME may be "
     "hf-hub:REPO",
 }

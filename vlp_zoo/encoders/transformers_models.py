@@ -8,6 +8,8 @@ square instead, so that nothing at its border is lost.
 
 from __future__ import annotations
 
+import logging
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from vlp_zoo.encoders.adapted import AdaptedEncoder, AdaptedJoint, Look
+from vlp_zoo.encoders.adapted import AdaptedEncoder, AdaptedJoint, Look, square
 from vlp_zoo.encoders.hub import one_line, require_hub
+from vlp_zoo.encoders.image import ImageEncoder, patchify
+from vlp_zoo.encoders.timm_files import load_folder
 from vlp_zoo.errors import EncoderLoadError
 
 if TYPE_CHECKING:
@@ -25,28 +29,58 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILIES", "PAIRS", "TransformersEncoder", "load_joint", "load_vision"]
 
+logger = logging.getLogger(__name__)
+
 FAMILIES: dict[str, str] = {
     "vit": "token",
     "deit": "token",
     "dinov2": "token",
     "dinov2_with_registers": "token",
+    "dinov3_vit": "token",
+    "vit_msn": "token",
     "vit_mae": "mean",
+    "ijepa": "mean",
     "resnet": "pooler",
+    "regnet": "pooler",
     "convnext": "pooler",
     "convnextv2": "pooler",
+    "dinov3_convnext": "pooler",
+    "efficientnet": "pooler",
+    "mobilenet_v1": "pooler",
+    "mobilenet_v2": "pooler",
+    "mobilevit": "pooler",
     "swin": "pooler",
     "swinv2": "pooler",
+    "focalnet": "pooler",
     "clip_vision_model": "pooler",
     "siglip_vision_model": "pooler",
+    "siglip2_vision_model": "pooler",
+    "beit": "own",
+    "data2vec-vision": "own",
+    "hiera": "own",
+    "pvt_v2": "own",
+    "poolformer": "own",
 }
 """Model type to pooling: the class token, the mean of the patches (as for MAE's own
-layout, whose class token is not trained), or what the network itself pools."""
+layout, whose class token is not trained), what the network itself pools, or that where
+the file holds its weights, else the mean of the patches. The last is also the pooling of
+types that are not listed, which a line says."""
 
-PAIRS = ("clip", "siglip")
+PAIRS = ("clip", "siglip", "siglip2")
 """Model types with two towers."""
 
-MAPS = ("resnet", "convnext", "convnextv2", "swin", "swinv2")
+MAPS = (
+    *("resnet", "convnext", "convnextv2", "swin", "swinv2"),
+    *("regnet", "dinov3_convnext", "focalnet", "hiera", "pvt_v2", "poolformer"),
+    *("efficientnet", "mobilenet_v1", "mobilenet_v2", "mobilevit"),
+)
 """Model types whose depths have different scales."""
+
+BLOCKS = ("efficientnet", "mobilenet_v1", "mobilenet_v2")
+"""Those that yield a map for every block: the last of each scale is its level."""
+
+TIMM = "timm_wrapper"
+"""Model type of timm's own files."""
 
 HEADS = re.compile(
     r"^(classifier|cls_classifier|distillation_classifier|decoder|lm_head)\."
@@ -90,9 +124,9 @@ class TransformersEncoder(_Portable, AdaptedEncoder):
         self, network: PreTrainedModel, preprocessing: Mapping[str, Any], origin: str
     ) -> None:
         kind = str(network.config.model_type)
-        self.pooling = FAMILIES[kind]
+        self.pooling = FAMILIES.get(kind, "own")
         self.hierarchical = kind in MAPS
-        if self.pooling != "pooler" and hasattr(network, "pooler"):
+        if self.pooling in ("token", "mean") and hasattr(network, "pooler"):
             # Not asked, and often not in the file, so its weights would be random.
             network.pooler = None  # type: ignore[assignment]
         super().__init__(network, preprocessing, origin)
@@ -100,24 +134,30 @@ class TransformersEncoder(_Portable, AdaptedEncoder):
     def look(self, images: Tensor, deep: bool) -> Look:
         """See `AdaptedEncoder.look`."""
         network: Any = self.network
-        extra: dict[str, Any] = {}
-        if network.config.model_type == "vit_mae":
+        kind = network.config.model_type
+        extra = _inputs(images, network.config)
+        if kind == "vit_mae":
             # Without noise in rising order the patches would come shuffled.
             count = network.embeddings.patch_embeddings.num_patches
             order = torch.arange(count, device=images.device, dtype=torch.float32)
             extra["noise"] = order.expand(len(images), -1)
-        output = network(pixel_values=images, output_hidden_states=deep, **extra)
+        output = network(output_hidden_states=deep, **extra)
         tokens = output.last_hidden_state
         depths: tuple[Tensor, ...] = ()
         if deep:
             # The first of hidden_states is the embedding, before any layer.
             shaped = getattr(output, "reshaped_hidden_states", None)
             depths = tuple((shaped or output.hidden_states)[1:])
+        if kind in BLOCKS:
+            depths = tuple({depth.shape[-2:]: depth for depth in depths}.values())
         if self.pooling == "token":
             return Look(tokens[:, 0], tokens, depths)
-        if self.pooling == "mean":
-            return Look(tokens[:, 1:].mean(1), tokens, depths)
-        return Look(output.pooler_output, tokens, depths)
+        pooled = (
+            None if self.pooling == "mean" else getattr(output, "pooler_output", None)
+        )
+        if pooled is None:
+            pooled = square(tokens)[0].mean(1)
+        return Look(pooled, tokens, depths)
 
     def fresh(self) -> nn.Module:
         """See `AdaptedEncoder.fresh`."""
@@ -146,7 +186,7 @@ class TransformersJoint(_Portable, AdaptedJoint):
             "truncation": True,
             "max_length": int(text.max_position_embeddings),
             # SigLIP was trained on texts padded to the full length, without a mask.
-            "padding": "max_length" if model.config.model_type == "siglip" else True,
+            "padding": "max_length" if "siglip" in model.config.model_type else True,
         }
         words = f"{sorted(tokenizer.get_vocab().items())} {self._settings}"
         super().__init__(model, preprocessing, words)
@@ -154,7 +194,8 @@ class TransformersJoint(_Portable, AdaptedJoint):
     def project_images(self, images: Tensor) -> Tensor:
         """See `AdaptedJoint.project_images`."""
         model: Any = self.model
-        return _vector(model.get_image_features(pixel_values=images))
+        inputs = _inputs(images, model.config.vision_config)
+        return _vector(model.get_image_features(**inputs))
 
     def project_texts(self, texts: list[str]) -> Tensor:
         """See `AdaptedJoint.project_texts`."""
@@ -166,22 +207,51 @@ class TransformersJoint(_Portable, AdaptedJoint):
         return _vector(model.get_text_features(**moved))
 
 
+def _inputs(images: Tensor, config: Any) -> dict[str, Tensor]:
+    """What a vision model is called with.
+
+    SigLIP 2 of flexible size reads patches: (B, P, patch * patch * 3), row by row, and
+    how many there are along each side.
+    """
+    if config.model_type != "siglip2_vision_model":
+        return {"pixel_values": images}
+    patches = patchify(images, int(config.patch_size))
+    batch, rows, columns = patches.shape[:3]
+    flat = patches.permute(0, 1, 2, 4, 5, 3).reshape(batch, rows * columns, -1)
+    return {
+        "pixel_values": flat,
+        "pixel_attention_mask": flat.new_ones(flat.shape[:2], dtype=torch.int64),
+        "spatial_shapes": torch.tensor([[rows, columns]], device=images.device).expand(
+            batch, -1
+        ),
+    }
+
+
 def _vector(output: Any) -> Tensor:
     """Features of any transformers release: a tensor, or what holds it."""
     found: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return found
 
 
-def load_vision(place: str) -> TransformersEncoder:
+def load_vision(place: str) -> TransformersEncoder | ImageEncoder:
     """The vision model, or the image tower, at a place.
 
     Args:
-        place: A folder, or the hub name of a repository.
+        place: A folder, or the hub name of a repository. A folder of timm's gives a
+            plain `ImageEncoder`.
 
     Raises:
         EncoderLoadError: If it is not there, of a kind that is not known, not whole, or
             without preprocessing.
     """
+    if _kind(place) == TIMM:
+        if not Path(place).is_dir():
+            raise EncoderLoadError(
+                f"a model of transformers in {place}",
+                "a model of timm",
+                "name it by timm:NAME; vlpzoo info encoders shows how",
+            )
+        return load_folder(Path(place))
     model = _load(place)
     recipe = _preprocessing(place, model)
     if model.config.model_type in PAIRS:
@@ -214,15 +284,35 @@ def _kind(place: str) -> str:
     return str(_from(place, AutoConfig, "a config.json").model_type)
 
 
+def _sees(kind: str) -> bool:
+    """Whether models of a type take images and nothing else."""
+    from transformers import MODEL_MAPPING, AutoConfig
+
+    if kind in (*FAMILIES, *PAIRS):
+        return True
+    try:
+        found: Any = MODEL_MAPPING[type(AutoConfig.for_model(kind))]
+    except (KeyError, ValueError, TypeError):
+        return False
+    return getattr(found, "main_input_name", "") == "pixel_values"
+
+
 def _load(place: str) -> PreTrainedModel:
     from transformers import AutoModel
 
     kind = _kind(place)
-    if kind not in (*FAMILIES, *PAIRS):
+    if not _sees(kind):
         raise EncoderLoadError(
             f"a vision model in {place}",
             f"a model of type {kind}",
-            f"the types that are read: {', '.join((*FAMILIES, *PAIRS))}",
+            f"types that are read: {', '.join((*FAMILIES, *PAIRS))}, and others of "
+            "images alone",
+        )
+    if kind not in (*FAMILIES, *PAIRS):
+        logger.warning(
+            "%s is a model of type %s, of which nothing is known here: pooled by itself "
+            "if the file has the weights for it, else by the mean of its patches",
+            *(place, kind),
         )
     extra = {"mask_ratio": 0.0} if kind == "vit_mae" else {}
     loaded, seen = _from(
@@ -233,11 +323,12 @@ def _load(place: str) -> PreTrainedModel:
         dtype=torch.float32,
         **extra,
     )
-    missing = sorted(
-        key
-        for key in seen["missing_keys"]
-        if FAMILIES.get(kind) == "pooler" or not key.startswith("pooler.")
-    )
+    lost = [key for key in seen["missing_keys"] if key.startswith("pooler.")]
+    strict = kind in PAIRS or FAMILIES.get(kind) == "pooler"
+    missing = sorted(k for k in seen["missing_keys"] if strict or k not in lost)
+    if lost and not strict:
+        # Its weights would be random.
+        loaded.pooler = None
     odd = sorted(key for key in seen["unexpected_keys"] if not HEADS.search(key))
     wrong = sorted(str(entry) for entry in seen["mismatched_keys"])
     if missing or odd or wrong:
@@ -288,6 +379,10 @@ def _preprocessing(place: str, model: PreTrainedModel) -> dict[str, Any]:
     from transformers import AutoImageProcessor
 
     recipe = _from(place, AutoImageProcessor, "a preprocessor_config.json").to_dict()
+    if model.config.model_type == "siglip2":
+        # Flexible sizes: as many patches as it takes, in a square.
+        room = math.isqrt(int(recipe["max_num_patches"])) * int(recipe["patch_size"])
+        recipe |= {"size": {"height": room, "width": room}, "do_center_crop": False}
     crops = bool(recipe.get("do_center_crop")) and bool(recipe.get("crop_size"))
     size = dict(recipe["crop_size" if crops else "size"])
     kept = "shortest_edge" in dict(recipe["size"])
@@ -308,6 +403,6 @@ def _preprocessing(place: str, model: PreTrainedModel) -> dict[str, Any]:
         "mean": [round(float(m) / scale, 10) for m in mean],
         "std": [round(float(s) / scale, 10) for s in std],
         "channels": 3,
-        "resize": "pad" if kept else "squash",
+        "resize": "pad" if kept or model.config.model_type == "siglip2" else "squash",
         "interpolation": FILTERS.get(int(recipe.get("resample", 3)), "bicubic"),
     }
