@@ -8,6 +8,7 @@ traceback. Each class also is the nearest builtin, so library users can catch th
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 __all__ = [
     "BatchFieldError",
@@ -23,6 +24,7 @@ __all__ = [
     "TokenizerError",
     "UnknownNameError",
     "VLPZooError",
+    "unknown_name",
 ]
 
 _CLAUSES = re.compile(
@@ -59,6 +61,22 @@ class VLPZooError(Exception):
 
 class UnknownNameError(VLPZooError, ValueError):
     """A short name (method, data set, config, encoder) that is not known."""
+
+
+def unknown_name(
+    kind: str, name: str, known: Iterable[str], do_this: str
+) -> UnknownNameError:
+    """The error for a name that is not known, with the nearest one that is."""
+    from difflib import get_close_matches
+
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    return UnknownNameError(
+        f"a {kind} called {name!r}",
+        f"the known ones are {', '.join(names)}",
+        f"{guess}{do_this}",
+    )
 
 
 class ConfigError(VLPZooError, ValueError):

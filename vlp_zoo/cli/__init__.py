@@ -7,13 +7,16 @@ importing torch; only a command that needs it pays for it.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from vlp_zoo import __version__
-from vlp_zoo.errors import VLPZooError
+from vlp_zoo.errors import ConfigError, VLPZooError, unknown_name
 
 __all__ = ["COMMANDS", "main"]
 
@@ -67,9 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; ``sys.argv[1:]`` by default.
 
     Returns:
-        0 on success, 1 on a user's error, 2 on wrong usage, 3 when ``audit`` found
+        0 on success, 1 on an error (one that nobody foresaw leaves its trace in a file
+        of the folder for temporary files), 2 on wrong usage, 3 when ``audit`` found
         what it was told to fail on, 130 on Ctrl-C.
     """
+    _keep_printing()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("VLPZOO_DEBUG") == "1"
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -82,9 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"vlpzoo {__version__}", flush=True)
             return 0
         if name not in COMMANDS:
-            from vlp_zoo.cli.names import unknown_name
-
             raise unknown_name("command", name, COMMANDS, "vlpzoo --help lists them")
+        _check_words(arguments)
         # On a CPU, threads that spin while they wait steal the time of the processes
         # that load data; it has to be said before torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -106,3 +110,54 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) went away; nothing of ours failed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:  # noqa: BLE001
+        # The last guard: nobody foresaw this one, so its trace is worth keeping.
+        if debug:
+            traceback.print_exc()
+        print(f"vlpzoo {name}: error\n{_unforeseen(name, error)}", file=sys.stderr)
+        return 1
+
+
+def _keep_printing() -> None:
+    """A name that the terminal's encoding lacks is shown escaped, not raised."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse names that no table, log or result could hold.
+
+    Raises:
+        ConfigError: For a word that is no text.
+    """
+    for word in words:
+        try:
+            usable = "\0" not in word and bool(word.encode() or True)
+        except UnicodeEncodeError:
+            usable = False
+        if not usable:
+            raise ConfigError(
+                "words and names of files in UTF-8",
+                ascii(word),
+                "rename the file; if its name is right, set LC_ALL=C.UTF-8 or PYTHONUTF8=1",
+            )
+
+
+def _unforeseen(name: str, error: Exception) -> VLPZooError:
+    """One message for any error, with its trace in a file."""
+    lines = str(error).strip().splitlines()
+    found = f"{type(error).__name__}: {lines[0][:400]}" if lines else repr(error)
+    try:
+        handle, file = tempfile.mkstemp(prefix=f"vlpzoo-{name}-", suffix=".txt")
+        os.close(handle)
+        with Path(file).open("w", encoding="utf-8", errors="backslashreplace") as trace:
+            traceback.print_exception(error, file=trace)
+        where = f"the trace is in {file}"
+    except OSError as full:
+        where = f"the trace could not be kept ({full})"
+    return VLPZooError(
+        f"a vlpzoo {name} that runs through",
+        found,
+        f"mend what the line above names and run it again; {where}, --debug shows it",
+    )

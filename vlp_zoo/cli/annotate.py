@@ -17,6 +17,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlp_zoo.cli.parser import Parser
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError, ReportSourceError
 from vlp_zoo.files import append
 
@@ -31,9 +32,8 @@ Pair = tuple[str, str]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vlpzoo annotate",
-        allow_abbrev=False,
         description="Distil what each report says into short entity sentences.",
         epilog="An API key for an endpoint is read from VLPZOO_API_KEY. Reports are"
         " sent there: check that the data set's licence allows it.",

@@ -8,8 +8,9 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from vlp_zoo.cli.parser import StrictParser
 from vlp_zoo.cli.tasks import flag
 from vlp_zoo.errors import ConfigError
 
@@ -27,15 +28,8 @@ FOUND = 3
 """Exit code when something was found that --fail-on asks for."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(
-            "options that vlpzoo audit understands", message, "vlpzoo audit --help"
-        )
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = StrictParser(
         prog="vlpzoo audit",
         description="Look for leaks, copies, contradictions, bad files and shortcuts.",
         epilog=(
@@ -157,12 +151,12 @@ def build_splits(
         DatasetNotFoundError: If its files are missing.
         ConfigError: If the place is missing, or a table is given a rule.
     """
-    from vlp_zoo.cli.names import unknown_name
     from vlp_zoo.data import DATASETS
     from vlp_zoo.data.catalogue import card_of, load
     from vlp_zoo.data.pairs import PairColumns, read_pairs
     from vlp_zoo.data.phantom.chest import SPLITS, PhantomChestSource
     from vlp_zoo.data.splits import split_patients
+    from vlp_zoo.errors import unknown_name
 
     kind, _, place = name.partition(":")
     known = {"phantom_chest": "", "pairs": "TABLE.csv"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from vlp_zoo.cli.parser import StrictParser
 from vlp_zoo.cli.tasks import PHANTOM_STUDIES, TASKS
 from vlp_zoo.encoders.specs import SPECS
-from vlp_zoo.errors import ConfigError
 
 __all__ = ["DATA_OPTIONS", "bench_parser"]
 
@@ -27,16 +27,9 @@ def _devices(text: str) -> int | str:
     return int(text)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(
-            "options that vlpzoo bench understands", message, "vlpzoo bench --help"
-        )
-
-
 def bench_parser() -> argparse.ArgumentParser:
     """All options, with their help."""
-    parser = _Parser(
+    parser = StrictParser(
         prog="vlpzoo bench",
         description="Evaluate encoders, floors beside them.",
         epilog=(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from vlp_zoo.cli.encoders import sources_of
+from vlp_zoo.cli.parser import Parser
 from vlp_zoo.encoders.layouts import LAYOUTS
 
 __all__ = ["main"]
@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     Returns:
         0.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vlpzoo convert",
         description="Turn a released checkpoint into an encoder file that a stock timm "
         "model loads with strict=True.",

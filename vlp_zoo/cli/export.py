@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 from vlp_zoo.cli.encoders import encoder_file, sources_of
+from vlp_zoo.cli.parser import Parser
 from vlp_zoo.encoders.specs import split_spec
 
 __all__ = ["main"]
@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
     Returns:
         0.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vlpzoo export",
         description="Write an encoder as a folder that timm.create_model('local-dir:"
         "OUTDIR', pretrained=True) loads, with MODEL_CARD.md. ENCODER is the folder of a "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import importlib.util
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlp_zoo.cli.names import config_names, configs_folder, known
+from vlp_zoo.cli.parser import Parser
 from vlp_zoo.data import DATASETS
 from vlp_zoo.encoders.layouts import LAYOUTS
 from vlp_zoo.encoders.specs import SPECS
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     Returns:
         0.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vlpzoo info",
         description="List methods, data sets, configs, presets, suites and encoders.",
     )

@@ -7,26 +7,17 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import vlp_zoo
+from vlp_zoo.cli.parser import StrictParser
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.files import cache_folder, write_whole
 
 __all__ = ["main"]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(
-            "options that vlpzoo leaderboard understands",
-            message,
-            "vlpzoo leaderboard --help",
-        )
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = StrictParser(
         prog="vlpzoo leaderboard",
         description="Write stored results as LEADERBOARD.md, leaderboard.csv and "
         "leaderboard.html.",

@@ -32,9 +32,10 @@ from vlp_zoo.callbacks import (
     Throughput,
     TrainingPictures,
 )
+from vlp_zoo.cli.doors import check_checkpoint, nearest_option
 from vlp_zoo.cli.names import Plan, resolve
 from vlp_zoo.data.datamodules import PairsDataModule, PhantomChest
-from vlp_zoo.errors import ConfigError, VLPZooError
+from vlp_zoo.errors import ConfigError, DependencyNotFoundError, VLPZooError
 from vlp_zoo.methods.base import VLPModule
 
 __all__ = ["VLPZooCLI", "run"]
@@ -109,7 +110,8 @@ class VLPZooCLI(LightningCLI):
                 warnings.simplefilter("ignore")
                 self.config = parser.parse_args(args)
         except jsonargparse.ArgumentError as error:
-            raise ConfigError(*_clauses(str(error), args[0])) from error
+            near = nearest_option(str(error), parser, args)
+            raise ConfigError(*_clauses(str(error), args[0], near)) from error
 
     def instantiate_classes(self) -> None:
         """Build data, method and trainer; an error of theirs stays what it is."""
@@ -118,14 +120,23 @@ class VLPZooCLI(LightningCLI):
         except ValueError as error:
             # jsonargparse wraps what a constructor raises, message upon message.
             inner: BaseException | None = error
-            while inner is not None and not isinstance(inner, VLPZooError):
+            while inner is not None and not isinstance(
+                inner, VLPZooError | ImportError
+            ):
                 inner = inner.__cause__ or inner.__context__
-            if inner is None:
-                found = VLPZooError(str(error))
-                if found.do_this:
-                    raise found from error
-                raise
-            raise inner from None
+            if isinstance(inner, VLPZooError):
+                raise inner from None
+            if inner is not None:
+                # Lightning's own text is the command that installs the package.
+                raise DependencyNotFoundError(
+                    "a package that an option of the Trainer, such as its logger, needs",
+                    " ".join(str(inner).split())[:400],
+                    "install it, or choose another one",
+                ) from error
+            found = VLPZooError(str(error))
+            if found.do_this:
+                raise found from error
+            raise ConfigError(*_clauses(str(error), self.plan.arguments[0])) from error
 
     def _parse_ckpt_path(self) -> None:
         """Take the method's values from the checkpoint; refuse contradicting flags.
@@ -259,7 +270,7 @@ def _quieten() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(tells)
 
 
-def _clauses(message: str, command: str) -> tuple[str, str, str]:
+def _clauses(message: str, command: str, near: str = "") -> tuple[str, str, str]:
     """Jsonargparse's text as looked for, found, do this."""
     lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
     text = " ".join(lines)
@@ -267,7 +278,7 @@ def _clauses(message: str, command: str) -> tuple[str, str, str]:
         f"options that vlpzoo {command} understands",
         text[:600],
         (
-            f"vlpzoo {command} --help lists all options, "
+            f"{near}vlpzoo {command} --help lists all options, "
             f"vlpzoo {command} --model.help NAME a method's"
         ),
     )
@@ -286,7 +297,14 @@ def run(plan: Plan) -> VLPZooCLI:
     # Two numbers after the point of a matrix product are enough for training, and
     # tensor cores are idle otherwise.
     torch.set_float32_matmul_precision("high")
-    kinds = {name: {"exit_on_error": False} for name in VLPZooCLI.subcommands()}
+    # An abbreviation would come to mean another option when one more is added.
+    exact = {"exit_on_error": False, "allow_abbrev": False}
+    kinds = dict.fromkeys(VLPZooCLI.subcommands(), exact)
+    checkpoint = next(
+        (word for word in plan.arguments if word.startswith("--ckpt_path=")), None
+    )
+    if checkpoint is not None:
+        check_checkpoint(Path(checkpoint.partition("=")[2]))
     _quieten()
     return VLPZooCLI(
         plan,
@@ -298,5 +316,5 @@ def run(plan: Plan) -> VLPZooCLI:
         trainer_defaults=TRAINER_DEFAULTS,
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},
-        parser_kwargs={"exit_on_error": False, **kinds},
+        parser_kwargs={**exact, **kinds},
     )

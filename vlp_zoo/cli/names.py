@@ -8,16 +8,17 @@ that fits, with a line that says so. Nothing heavy is imported.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from vlp_zoo.data import DATAMODULES
-from vlp_zoo.errors import ConfigError, UnknownNameError
+from vlp_zoo.errors import ConfigError, unknown_name
 from vlp_zoo.files import configs_folder
 from vlp_zoo.methods import METHODS, known_methods
+from vlp_zoo.reading.yamls import read_yaml
 
 __all__ = [
     "Plan",
@@ -42,20 +43,6 @@ TRAINING = ("demo", "methods")
 """Folders of configs that ``fit`` reads; the others hold presets, suites and sweeps."""
 
 INFO = {"model": "methods", "data": "datasets"}
-
-
-def unknown_name(
-    kind: str, name: str, known: Iterable[str], do_this: str
-) -> UnknownNameError:
-    """The error for a name that is not known, with the nearest one that is."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    guess = f"did you mean {near[0]!r}? " if near else ""
-    return UnknownNameError(
-        f"a {kind} called {name!r}",
-        f"the known ones are {', '.join(names)}",
-        f"{guess}{do_this}",
-    )
 
 
 def known(option: str) -> dict[str, str]:
@@ -104,14 +91,27 @@ def config_path(value: str) -> Path:
 
     Raises:
         UnknownNameError: If there is neither.
+        DatasetNotFoundError: If the path is a folder, a device or a pipe.
+        ConfigError: If the file is no YAML with options.
     """
-    if Path(value).is_file():
-        return Path(value)
-    if value in config_names():
-        return configs_folder() / f"{value}.yaml"
-    raise unknown_name(
-        "config file or packaged config", value, config_names(), "check the spelling"
-    )
+    path = Path(value)
+    if value in config_names() and not path.is_file():
+        path = configs_folder() / f"{value}.yaml"
+    elif not os.path.lexists(path):
+        raise unknown_name(
+            "config file or packaged config",
+            value,
+            config_names(),
+            "check the spelling",
+        )
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"options and their values in {path}",
+            "nothing" if content is None else f"a {type(content).__name__}",
+            "write OPTION: VALUE lines, as the packaged configs have",
+        )
+    return path
 
 
 @dataclass
@@ -200,7 +200,7 @@ def expand(argv: list[str]) -> Plan:
         if not path.is_file():
             raise ConfigError(
                 f"--ckpt_path {checkpoint}",
-                "no such file",
+                "no regular file" if os.path.lexists(path) else "no such file",
                 "give a .ckpt file that vlpzoo fit wrote, or the word last",
             )
         pairs = [p if p[0] != "--ckpt_path" else (p[0], str(path)) for p in pairs]

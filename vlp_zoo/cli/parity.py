@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlp_zoo.cli.parser import Parser
 from vlp_zoo.errors import VLPZooError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     Returns:
         0 if every quantity agrees and every input was replayed, 1 otherwise.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vlpzoo parity",
         description="Replay recorded runs of a method's official code: same weights, "
         "inputs and draws. Exit code 0 if losses, intermediates, gradients and "

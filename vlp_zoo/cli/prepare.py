@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlp_zoo.cli.parser import Parser
+
 if TYPE_CHECKING:
     from vlp_zoo.data.raw_sets import RawSet
 
@@ -44,7 +46,7 @@ def _workers(text: str) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The options, without importing anything heavy."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vlpzoo prepare",
         description="Shrink the images of a data set once and index everything else.",
         epilog=EXAMPLES,
@@ -142,10 +144,9 @@ def main(argv: list[str]) -> int:
 
 def _source(name: str, options: argparse.Namespace) -> Callable[[], RawSet]:
     """What does the metadata pass, if it turns out to be needed."""
-    from vlp_zoo.cli.names import unknown_name
     from vlp_zoo.cli.tasks import flag
     from vlp_zoo.data import DATASETS
-    from vlp_zoo.errors import ConfigError
+    from vlp_zoo.errors import ConfigError, unknown_name
 
     if name not in (*DATASETS, "pairs"):
         known = {**DATASETS, "pairs": ""}

@@ -10,11 +10,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from vlp_zoo.cli.names import unknown_name
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.cli.parser import StrictParser
+from vlp_zoo.errors import ConfigError, unknown_name
 from vlp_zoo.files import configs_folder
+from vlp_zoo.reading.yamls import parse_yaml
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,15 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["main", "sweep_names", "sweep_path"]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(
-            "options that vlpzoo sweep understands", message, "vlpzoo sweep --help"
-        )
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = StrictParser(
         prog="vlpzoo sweep",
         description="Run a grid, a list of ablations or a search of vlpzoo fit or bench.",
         epilog=f"Packaged sweeps: {', '.join(sweep_names())}. Finished runs are found "
@@ -141,14 +135,12 @@ def main(argv: list[str]) -> int:
 
 
 def _pair(option: str, word: str) -> tuple[str, Any]:
-    import yaml
-
     name, given, value = word.partition("=")
     if not given or not name:
         raise ConfigError(f"{option} FLAG=VALUE", word, "write it with an equals sign")
     try:
-        return name.lstrip("-"), yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        return name.lstrip("-"), parse_yaml(value)
+    except ValueError as error:
         raise ConfigError(
             f"a value in {option} {word}", str(error), "quote it"
         ) from error

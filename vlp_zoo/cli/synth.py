@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from vlp_zoo.cli.parser import Parser
+
 __all__ = ["build_parser", "main"]
 
 EXAMPLES = """examples:
@@ -25,7 +27,7 @@ def _count(text: str) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The options, without importing anything heavy."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vlpzoo synth",
         description="Write images and reports of patients who never were.",
         epilog=EXAMPLES,

@@ -157,8 +157,8 @@ def flag(option: str) -> str:
 
 def _opening(name: str) -> tuple[str, str, Callable[..., _Opened]]:
     """Kind, place and what opens it."""
-    from vlp_zoo.cli.names import unknown_name
     from vlp_zoo.data import DATASETS
+    from vlp_zoo.errors import unknown_name
 
     kind, _, place = name.partition(":")
     known: dict[str, tuple[str, Callable[..., _Opened]]] = {

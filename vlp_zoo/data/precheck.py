@@ -45,7 +45,8 @@ class Rejected:
             ``damaged``, ``undecodable``, ``too_large``, ``frames``, ``not_finite``,
             ``unsupported`` (all of `vlp_zoo.pixels`), ``missing_report``,
             ``unreadable_report``, ``empty_report``, ``bad_mask``, ``bad_boxes``, ``nan_box``,
-            ``inverted_box``, ``outside_box``, ``duplicate``.
+            ``inverted_box``, ``outside_box``, ``duplicate``, or ``unforeseen`` and the
+            name of an error.
     """
 
     uid: str
@@ -107,6 +108,17 @@ def _with_bar(items: Iterable[str | None], total: int) -> Iterator[str | None]:
 
 
 def _reason(studies: FileStudies, index: int, need_report: bool) -> str | None:
+    try:
+        return _known_reason(studies, index, need_report)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        # Nobody foresaw this one; it costs its row, by name, and no other.
+        logger.warning("%s: %s: %s", studies.images[index], type(error).__name__, error)
+        return f"unforeseen {type(error).__name__}"
+
+
+def _known_reason(studies: FileStudies, index: int, need_report: bool) -> str | None:
     try:
         height, width = studies.pixels(index).shape[:2]
         if need_report and is_blank(studies.report(index).body):

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from vlp_zoo.errors import ConfigError, UnknownNameError
+from vlp_zoo.errors import ConfigError, unknown_name
 from vlp_zoo.evaluation.protocol import Protocol
 from vlp_zoo.files import configs_folder
+from vlp_zoo.reading.yamls import read_yaml
 
 __all__ = [
     "PROTOCOLS",
@@ -233,20 +234,13 @@ def _file(kind: str, name: str, known: list[str]) -> Path:
         return path
     if name in known:
         return configs_folder() / kind / f"{name}.yaml"
-    raise UnknownNameError(
-        f"a {kind.removesuffix('s')} called {name!r}, or a .yaml file",
-        f"the known ones are {', '.join(known)}",
-        "check the spelling",
+    raise unknown_name(
+        f"{kind.removesuffix('s')}, or a .yaml file,", name, known, "check the spelling"
     )
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"YAML in {path}", str(error), "correct the file") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(
             f"names and values in {path}", type(content).__name__, "correct the file"

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlp_zoo.errors import ConfigError, UnknownNameError
+from vlp_zoo.errors import ConfigError, unknown_name
 from vlp_zoo.files import configs_folder
+from vlp_zoo.reading.yamls import read_yaml
 
 __all__ = ["Prompts", "prompt_names", "read_prompts"]
 
@@ -77,20 +78,19 @@ def read_prompts(name: str) -> Prompts:
         UnknownNameError: If there is no such file.
         ConfigError: If it is not well formed.
     """
-    import yaml
-
     path = Path(name)
     if path.suffix != ".yaml" or not path.is_file():
         if name not in prompt_names():
-            raise UnknownNameError(
-                f"a prompt file called {name!r}, or a .yaml file",
-                f"the known ones are {', '.join(prompt_names())}",
+            raise unknown_name(
+                "prompt file, or a .yaml file,",
+                name,
+                prompt_names(),
                 "check the spelling",
             )
         path = configs_folder() / "prompts" / f"{name}.yaml"
+    content = read_yaml(path, "the prompt file")
     raw = path.read_bytes()
     try:
-        content: Any = yaml.safe_load(raw.decode("utf-8"))
         templates = tuple(_pair(entry) for entry in content["templates"])
         words = {plain(k): str(v) for k, v in content.get("words", {}).items()}
         whole = {
@@ -98,7 +98,7 @@ def read_prompts(name: str) -> Prompts:
             for k, v in content.get("whole", {}).items()
         }
         version = int(content["version"])
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"version, templates, words and whole in {path}",
             f"{type(error).__name__}: {error}",

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.reading.yamls import read_yaml
 from vlp_zoo.sweeps.objective import Objective
 from vlp_zoo.sweeps.plan import SEED_FLAGS, Axis, Sweep, slug, text_of
 from vlp_zoo.sweeps.ranges import Search
@@ -44,16 +45,7 @@ def read_sweep(
         DatasetNotFoundError: If there is no such file.
         ConfigError: If it does not describe a sweep.
     """
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetNotFoundError(
-            f"the sweep file {path}", error.strerror or str(error), "check the path"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"YAML in {path}", str(error), "mend the file") from error
+    loaded = read_yaml(path, "the sweep file")
     if not isinstance(loaded, dict):
         raise ConfigError(
             f"a sweep in {path}", "no mapping", f"give it keys: {', '.join(KEYS)}"

@@ -1,0 +1,68 @@
+"""The command line's parsers: no abbreviations, and the nearest option by name."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from vlp_zoo.errors import ConfigError
+
+__all__ = ["Parser", "StrictParser", "nearest"]
+
+
+def nearest(word: str, options: list[str]) -> str | None:
+    """The option that was probably meant.
+
+    Args:
+        word: As typed, such as ``--batch_size``.
+        options: Those there are. Options with a dot are found by their last part too:
+            ``--batch_size`` is near ``--data.batch_size``.
+    """
+    asked = word.lstrip("-").replace("-", "_")
+    plain = {option.lstrip("-").replace("-", "_"): option for option in options}
+    found = get_close_matches(asked, plain, n=1, cutoff=0.75)
+    if found:
+        return plain[found[0]]
+    last = {name.rpartition(".")[2]: option for name, option in reversed(plain.items())}
+    found = get_close_matches(asked.rpartition(".")[2], last, n=1, cutoff=0.75)
+    return last[found[0]] if found else None
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that guesses nothing and helps with a slip.
+
+    Args:
+        kwargs: Of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and exit with 2."""
+        super().error(message + self.guess(message))
+
+    def guess(self, message: str) -> str:
+        """The nearest option to the first that is not known; or nothing."""
+        unknown = re.search(r"unrecognized arguments: .*?(--[\w.-]+)", message)
+        options = list(self._option_string_actions)
+        near = nearest(unknown[1], options) if unknown else None
+        return f"; did you mean {near}?" if near else ""
+
+
+class StrictParser(Parser):
+    """A parser whose errors are messages like all others, with exit code 1."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(
+            f"options that {self.prog} understands",
+            message + self.guess(message),
+            f"{self.prog} --help",
+        )
