@@ -263,3 +263,17 @@ def test_real_chest_images_and_reports() -> None:
     patients = [set(source.patient_ids) for source in data.sources.values()]
     assert len(set.union(*patients)) == sum(map(len, patients))
     assert sum(1 for _ in data.corpus()) == sizes["train"]
+
+
+def test_section_columns_beside_whole_reports_are_not_read(tmp_path: Path) -> None:
+    path, _ = write_pairs(tmp_path, 2)
+    with pytest.raises(ConfigError, match="impression_column, which would not"):
+        read_pairs(path, PairColumns(report="findings", impression="view"))
+
+
+def test_a_bad_mask_cell_is_named_by_its_row(tmp_path: Path) -> None:
+    _, rows = write_pairs(tmp_path, 4)
+    rows[3]["masks"] = '{"lung": "a\\u0000.png"}'
+    path = write_table(tmp_path / "masks.csv", rows)
+    with pytest.raises(ConfigError, match="in row 5"):
+        read_pairs(path, views=["LATERAL"])

@@ -124,9 +124,9 @@ def test_bad_inputs_are_named(table: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetNotFoundError, match="txt"):
         read_reports(tmp_path / "empty")
-    (tmp_path / "x.xlsx").write_text("")
+    (tmp_path / "x.docx").write_text("")
     with pytest.raises(DatasetNotFoundError, match="xlsx"):
-        read_reports(tmp_path / "x.xlsx")
+        read_reports(tmp_path / "x.docx")
     twice = tmp_path / "twice.csv"
     twice.write_text("uid,text\na,x\na,y\n")
     with pytest.raises(ConfigError, match="1 empty or repeated"):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["annotate_reports", "main", "read_reports"]
 
 _TEXT_COLUMNS = ("findings", "impression")
-_TABLES = (".csv", ".parquet")
+_TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".gz", ".zip", ".xz", ".bz2")
 Pair = tuple[str, str]
 
 
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         "--reports",
         type=Path,
         required=True,
-        help="CSV or Parquet table, or a folder of .txt reports",
+        help="table (CSV, also packed, TSV, Parquet or .xlsx), or a folder of .txt reports",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="JSON-lines file to write or continue"

@@ -130,7 +130,7 @@ def read_pairs(
         label_names=label_names,
         labels=labels,
         boxes=_column(table, columns.boxes),
-        masks=_masks(path, table, columns.masks),
+        masks=_masks(path, _column(table, columns.masks), columns.masks, rows),
         colour=colour,
     )
     return studies, _splits(path, table, columns.split)
@@ -218,6 +218,13 @@ def _check_columns(
         and (name := getattr(columns, entry.name)) != entry.default
         and name not in table
     ]
+    ready = [n for n in ("findings", "impression") if getattr(columns, n) != n]
+    if columns.report is not None and ready:
+        raise ConfigError(
+            "whole reports, or ready sections",
+            f"--data.report_column and --data.{ready[0]}_column, which would not be read",
+            "leave one of them out",
+        )
     if missing:
         raise DatasetNotFoundError(
             f"in {path} the column(s) {'; '.join(missing)}",
@@ -254,9 +261,11 @@ def _texts(table: pd.DataFrame, columns: PairColumns) -> Sequence[Report | str]:
     return [report_of(dict(zip(sections, row, strict=True))) for row in rows]
 
 
-def _masks(path: Path, table: pd.DataFrame, column: str) -> list[tuple[MaskRef, ...]]:
+def _masks(
+    path: Path, cells: Sequence[str], column: str, rows: Sequence[int]
+) -> list[tuple[MaskRef, ...]]:
     found = []
-    for line, cell in enumerate(_column(table, column), 2):
+    for row, cell in zip(rows, cells, strict=True):
         try:
             files = parse_json(cell) if cell.strip() else {}
             masks = [
@@ -272,7 +281,7 @@ def _masks(path: Path, table: pd.DataFrame, column: str) -> list[tuple[MaskRef, 
         except (ValueError, AttributeError) as error:
             raise ConfigError(
                 f'{{"name of a mask": "picture.png"}} in the column {column} of {path}',
-                f"{cell[:60]!r} in line {line}",
+                f"{cell[:60]!r} in row {row}",
                 "correct the column, or set --data.masks_column to another one",
             ) from error
         found.append(tuple(masks))

@@ -182,21 +182,33 @@ def _frame(path: Path, rows: Iterable[tuple[int, list[str]]]) -> pd.DataFrame:
     """Rows with their lines as a table; the first that is not blank are the headings."""
     import pandas as pd
 
-    filled = ((line, row) for line, row in rows if any(cell.strip() for cell in row))
-    _, headings = next(filled, (0, []))
+    lines = iter(rows)
+    headings = next((row for _, row in lines if not _blank(row)), [])
     names = _headings(path, headings)
     width = len(names)
-    cells = []
-    for line, row in filled:
-        # Blank cells behind the last column come from Excel; anything else does not fit.
-        if len(row) < width or any(cell.strip() for cell in row[width:]):
-            raise _no_table(
-                path,
-                f"line {line} has {len(row)} cells and not one for each of the {width} "
-                f"headings: {', '.join(row)[:80]!r}",
-            )
-        cells.append(row[:width])
-    return pd.DataFrame(cells, columns=pd.Index(names, dtype=object), dtype=object)
+    # By columns: hundreds of thousands of lists, one for each row, slow down Python.
+    columns: list[list[str]] = [[] for _ in names]
+    # Most cells of a large table say what others said: one text serves them all.
+    shared: dict[str, str] = {}
+    for line, row in lines:
+        if len(row) != width or not row[0]:
+            if _blank(row):
+                continue
+            # Blank cells behind the last column come from Excel; else nothing fits.
+            if len(row) < width or not _blank(row[width:]):
+                raise _no_table(
+                    path,
+                    f"line {line} has {len(row)} cells and not one for each of the "
+                    f"{width} headings: {', '.join(row)[:80]!r}",
+                )
+            row = row[:width]
+        for column, cell in zip(columns, row, strict=True):
+            column.append(shared.setdefault(cell, cell))
+    return pd.DataFrame(dict(zip(names, columns, strict=True)), dtype=object)
+
+
+def _blank(row: Sequence[str]) -> bool:
+    return not any(cell.strip() for cell in row)
 
 
 def _headings(path: Path, cells: Sequence[str]) -> list[str]:
