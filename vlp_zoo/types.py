@@ -101,6 +101,9 @@ class Study:
         boxes: Regions and lesions, possibly none.
         masks: Lesion name to bool (H, W).
         facts: Anything else a source knows (severity, zone, acquisition, ...).
+        original_size: (height, width) of the image as it was published, which boxes
+            from other files are in pixels of; None where ``image`` has that size, and
+            (0, 0) where it was made smaller and nobody knows from what.
     """
 
     uid: str
@@ -115,6 +118,7 @@ class Study:
     boxes: tuple[Box, ...] = ()
     masks: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    original_size: tuple[int, int] | None = None
 
 
 @runtime_checkable

@@ -261,6 +261,7 @@ def to_studies(
         masks=[record.masks for record in records],
         facts=[record.facts for record in records],
         colour=card.colour,
+        original_sizes=[record.original_size for record in records],
     )
 
 

@@ -132,6 +132,7 @@ def _row(task: Slice, place: int) -> dict[str, Any]:
     except (DatasetNotFoundError, ConfigError) as error:
         raise _Unusable("missing") from error
     height, width = image.shape[:2]
+    original = studies.original_sizes[place] or (height, width)
     notes = [] if _is_inside(path, task.root) else ["outside_root"]
     masks = _masks(studies, place, height, width)
     boxes = _boxes(studies, place, height, width)
@@ -184,8 +185,8 @@ def _row(task: Slice, place: int) -> dict[str, Any]:
         "masks": json.dumps(kept_masks),
         "height": rows,
         "width": columns,
-        "original_height": height,
-        "original_width": width,
+        "original_height": original[0],
+        "original_width": original[1],
         "spacing_mm": spacing
         and [spacing[0] * height / rows, spacing[1] * width / columns],
         "sha256": hashlib.sha256(encoded).hexdigest(),

@@ -265,6 +265,7 @@ def _raw_studies(card: Card, records: Sequence[Record]) -> FileStudies:
         masks=[record.masks for record in records],
         facts=[record.facts for record in records],
         colour=card.colour,
+        original_sizes=[record.original_size for record in records],
         # Nobody asks for the fingerprint of a slice, and its files need no visit.
         digests=[b""] * len(records),
     )

@@ -65,6 +65,8 @@ class Record:
         masks: References to masks.
         row: Line in the table it came from, the header being line 1.
         facts: Sex, age, device, source, grade, ...: what slices and audits use.
+        original_size: (height, width) of the published image where a table says it, for
+            copies that were made smaller; None is the file's own.
     """
 
     uid: str
@@ -79,6 +81,7 @@ class Record:
     masks: tuple[MaskRef, ...] = ()
     row: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    original_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,9 @@ class PreparedStudies:
         self.label_names: tuple[str, ...] = tuple(self.description["label_names"])
         self.colour = self.description["domain"] == "fundus"
         self.index = Index(self.store / INDEX)
+        self._has_original_size = {"original_height", "original_width"} <= set(
+            self.index.names
+        )
         stored = self.description["images"]["stored"]
         if len(self.index) != stored:
             raise StoreError(
@@ -195,6 +198,7 @@ class PreparedStudies:
             boxes=() if boxes == "[]" else parse_boxes(boxes),
             masks=self._decode_masks(masks, *pixels.shape[:2]),
             facts={} if facts == "{}" else _frozen(json.loads(facts)),
+            original_size=self.original_size(index),
         )
 
     def pixels(self, index: int) -> npt.NDArray[np.uint8]:
@@ -232,10 +236,12 @@ class PreparedStudies:
         return self._decode_masks(self._cell(index, "masks"), height, width)
 
     def original_size(self, index: int) -> tuple[int, int]:
-        """(height, width) of the source image."""
-        sides = ("original_height", "original_width")
-        height, width = self.index.cells(int(self.indices[index]), sides)
-        return height, width
+        """(height, width) of the image as published; (0, 0) in stores without it."""
+        if not self._has_original_size:
+            return 0, 0
+        row = int(self.indices[index])
+        height, width = self.index.cells(row, ("original_height", "original_width"))
+        return height or 0, width or 0
 
     def to_original(
         self, index: int, xyxy: tuple[float, float, float, float]

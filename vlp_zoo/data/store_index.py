@@ -146,6 +146,11 @@ class Index:
     def __len__(self) -> int:
         return int(self._table.num_rows)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self._table.column_names)
+
     def cells(self, index: int, names: Sequence[str]) -> list[Any]:
         """Some columns of one row."""
         part = bisect_right(self._ends, index)

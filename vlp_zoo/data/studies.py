@@ -96,6 +96,7 @@ class FileStudies:
         masks: References to masks of each.
         facts: What else is known of each.
         colour: Keep images in colour.
+        original_sizes: (height, width) of each as published; None is the file's own.
         digests: SHA-256 of each, where already known; the fingerprint is made of them.
     """
 
@@ -116,6 +117,7 @@ class FileStudies:
         masks: Sequence[tuple[MaskRef, ...]] | None = None,
         facts: Sequence[Mapping[str, Any]] | None = None,
         colour: bool = False,
+        original_sizes: Sequence[tuple[int, int] | None] | None = None,
         digests: list[bytes] | None = None,
     ) -> None:
         self.name = name
@@ -133,6 +135,7 @@ class FileStudies:
         self.masks = masks if masks is not None else [()] * len(uids)
         self.facts = facts if facts is not None else [{}] * len(uids)
         self.colour = colour
+        self.original_sizes = original_sizes or [None] * len(uids)
         self._digests = digests or [self._digest(i) for i in range(len(uids))]
         names = json.dumps(label_names).encode()
         self.fingerprint = hashlib.sha256(names + b"".join(self._digests)).hexdigest()
@@ -158,6 +161,7 @@ class FileStudies:
             boxes=inside(self.boxes_of(index), *image.shape[:2]),
             masks=self.masks_of(index, *image.shape[:2]),
             facts=dict(self.facts[index]),
+            original_size=self.original_sizes[index],
         )
 
     def pixels(self, index: int, content: bytes | None = None) -> npt.NDArray[np.uint8]:
@@ -254,6 +258,7 @@ class FileStudies:
             masks=[self.masks[i] for i in indices],
             facts=[self.facts[i] for i in indices],
             colour=self.colour,
+            original_sizes=[self.original_sizes[i] for i in indices],
             digests=[self._digests[i] for i in indices],
         )
 

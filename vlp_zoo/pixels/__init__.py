@@ -156,8 +156,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
     Raises:
         DataRejectedError: If the file is missing, empty or no picture.
     """
-    path, content, _ = _opened(path, None)
-    return frame_size(path, content)
+    return frame_size(Path(path))
 
 
 def _picture(path: str | Path) -> tuple[Path, Picture]:

@@ -181,15 +181,17 @@ def _header(path: Path, content: bytes) -> Image.Image:
     return opened
 
 
-def frame_size(path: Path, content: bytes) -> tuple[int, int]:
+def frame_size(path: Path) -> tuple[int, int]:
     """Height and width of a picture, upright, from its header.
 
     Raises:
-        DataRejectedError: If it is no picture.
+        DataRejectedError: If it is missing or no picture.
     """
     try:
-        with _header(path, content) as opened:
-            turn = int(opened.getexif().get(ORIENTATION, 1))
+        with Image.open(path, formats=FORMATS) as opened:
+            # Pillow would decode a PNG to look for EXIF behind its pixels.
+            said = opened.format != "PNG" or "exif" in opened.info
+            turn = int(opened.getexif().get(ORIENTATION, 1)) if said else 1
             # Pillow gives a TIFF's size as it will be turned.
             sideways = turn in (5, 6, 7, 8) and opened.format != "TIFF"
             width, height = opened.size

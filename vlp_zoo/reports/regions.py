@@ -27,6 +27,8 @@ from vlp_zoo.types import Box, Study, StudySource
 __all__ = ["RegionAtlas", "RegionBoxes", "read_scene_graph"]
 
 XYXY = tuple[float, float, float, float]
+ROUNDING = 0.5
+"""Pixels that a box may reach over an edge of its image."""
 LEAST = 5
 """Fewer boxes than this make no average."""
 LOOKED_AT = 2000
@@ -167,16 +169,20 @@ class RegionBoxes:
         """Boxes of the named regions in pixels of the study's image.
 
         Args:
-            study: Image, boxes, view and uid are read.
+            study: Image, its original size, boxes, view and uid are read.
             names: Of `anatomy.REGIONS`.
 
         Returns:
             Region to box, those without any box left out.
+
+        Raises:
+            DataRejectedError: If a scene graph is none, does not fit the image, or the
+                size that its image had is not known.
         """
         height, width = study.image.shape[:2]
         own = {box.name: box for box in study.boxes if box.kind == "region"}
         if (path := self._graph(study.uid)) is not None:
-            own |= _cached_graph(path)
+            own |= _fitted(_cached_graph(path), path, study)
         found = {}
         for name in names:
             box = own.get(name)
@@ -232,6 +238,36 @@ class RegionBoxes:
         return {**shares, "looked_at": number}
 
 
+def _fitted(boxes: Mapping[str, Box], path: Path, study: Study) -> dict[str, Box]:
+    """Boxes of the published image in pixels of the image at hand."""
+    height, width = study.image.shape[:2]
+    rows, columns = study.original_size or (height, width)
+    if not (rows and columns):
+        raise DataRejectedError(
+            f"the original size of the image of {study.uid}, which boxes are in",
+            "a store that does not hold it",
+            "prepare the data set again: vlpzoo prepare",
+        )
+    fitted = {}
+    for name, box in boxes.items():
+        x1, y1, x2, y2 = box.xyxy
+        if min(x1, y1, columns - x2, rows - y2) < -ROUNDING:
+            raise DataRejectedError(
+                f"boxes inside of the image of {study.uid} ({columns} x {rows} pixels) "
+                f"in {path}",
+                f"outside_box: {name} at {x1:g}, {y1:g}, {x2:g}, {y2:g}",
+                "give scene graphs and images of one release; a copy that was made "
+                "smaller needs Rows and Columns in its table",
+            )
+        across, down = width / columns, height / rows
+        xyxy = (
+            *(max(x1, 0.0) * across, max(y1, 0.0) * down),
+            *(min(x2, float(columns)) * across, min(y2, float(rows)) * down),
+        )
+        fitted[name] = Box(name, xyxy, box.kind)
+    return fitted
+
+
 @lru_cache(maxsize=4096)
 def _cached_graph(path: Path) -> dict[str, Box]:
     return {box.name: box for box in read_scene_graph(path)}
@@ -241,14 +277,15 @@ def read_scene_graph(path: str | Path) -> list[Box]:
     """The boxes of a Chest ImaGenome scene graph (Wu et al., arXiv 2108.00316).
 
     Args:
-        path: ``DICOMID_SceneGraph.json``. ``original_*`` coordinates, those of the
-            MIMIC-CXR-JPG image, are used where the file has them.
+        path: ``DICOMID_SceneGraph.json``. Its ``original_*`` coordinates are read, which
+            are those of the MIMIC-CXR-JPG image; the others are of a padded copy.
 
     Returns:
-        Boxes of the 29 regions; empty and other boxes are passed over.
+        Boxes of the 29 regions in pixels of the published image; empty and other boxes
+        are passed over.
 
     Raises:
-        DataRejectedError: If the file is no scene graph.
+        DataRejectedError: If the file is no scene graph, or without ``original_*``.
     """
     try:
         content: Any = parse_json(read_text(Path(path)))
@@ -260,6 +297,8 @@ def read_scene_graph(path: str | Path) -> list[Box]:
             xyxy = _four([entry[name] for name in names])
             empty = xyxy[2] <= xyxy[0] or xyxy[3] <= xyxy[1]
             if entry["bbox_name"] in REGIONS and not empty:
+                if not full:
+                    raise KeyError("original_x1")
                 boxes.append(Box(entry["bbox_name"], xyxy))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataRejectedError(

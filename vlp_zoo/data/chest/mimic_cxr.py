@@ -40,7 +40,7 @@ from vlp_zoo.data.catalogue import load, policy
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical_split
 from vlp_zoo.data.studies import FileStudies, canonical_view
-from vlp_zoo.data.tables import check_join, listing, read_table, stated
+from vlp_zoo.data.tables import check_join, listing, number, read_table, stated
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -161,6 +161,7 @@ def read(
     if reports is None and need_reports:
         raise _no_reports(root, folders)
     values = _labels(root, studies, label_source)
+    sizes = _sizes(metadata)
     for i, (view, folder) in enumerate(zip(_views(metadata), folders, strict=True)):
         yield Record(
             uid=dicoms[i],
@@ -173,6 +174,7 @@ def read(
             labels=tuple(values[i].tolist()),
             row=i + 2,
             facts={"label_source": label_source},
+            original_size=sizes[i],
         )
 
 
@@ -271,6 +273,19 @@ def _table(root: Path, kind: str, columns: list[str]) -> pd.DataFrame:
 def _found(root: Path, kind: str) -> Path | None:
     stem = TABLES[kind]
     return next((p for p in (root / f"{stem}.gz", root / stem) if p.exists()), None)
+
+
+def _sizes(metadata: pd.DataFrame) -> list[tuple[int, int] | None]:
+    """(height, width) of the published JPEG, which is that of the DICOM file."""
+    blank = [""] * len(metadata)
+    sides = zip(
+        metadata.get("Rows", blank), metadata.get("Columns", blank), strict=True
+    )
+    sizes = ((number(str(rows)), number(str(columns))) for rows, columns in sides)
+    return [
+        (int(rows), int(columns)) if rows >= 1 and columns >= 1 else None
+        for rows, columns in sizes
+    ]
 
 
 def _views(metadata: pd.DataFrame) -> list[str | None]:

@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vlp_zoo.data.chest.radiographs import fitted, frame_of
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical
 from vlp_zoo.data.studies import canonical_view
@@ -58,6 +59,9 @@ LABEL_NAMES = (
 
 BOX_NAMES = {"Infiltrate": "Infiltration"}
 """The box table spells one finding otherwise than the label table."""
+
+SIZE = (1024, 1024)
+"""Height and width of every published image: the frame of the boxes."""
 
 OLDEST = 120
 """Years; the 2017 table has ages above 400."""
@@ -112,7 +116,7 @@ def read(root: Path) -> Iterator[Record]:
             view=canonical_view(str(row.get("View Position", ""))),
             split=released.get(name, ""),
             labels=tuple(float(label in found) for label in LABEL_NAMES),
-            boxes=boxes.get(name, ()),
+            boxes=_in_pixels_of(images.get(name), boxes.get(name, ())),
             row=line,
             facts={
                 "sex": str(row.get("Patient Gender", "")).strip(),
@@ -136,6 +140,14 @@ def _images(root: Path) -> dict[str, Path]:
             "unpack the image archives there",
         )
     return images
+
+
+def _in_pixels_of(image: Path | None, boxes: tuple[Box, ...]) -> tuple[Box, ...]:
+    """Boxes on a copy that was made smaller; all images are square."""
+    frame = frame_of(image) if image is not None and boxes else None
+    if image is None or frame is None or frame[0] != frame[1]:
+        return boxes
+    return fitted(boxes, SIZE, image)
 
 
 def _boxes(root: Path) -> dict[str, tuple[Box, ...]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.errors import ConfigError, DataRejectedError
+from vlp_zoo.pixels import read_size
 from vlp_zoo.types import Box
 
 __all__ = ["files_by_stem", "fitted", "frame_of", "two_step_split"]
@@ -54,16 +55,12 @@ def frame_of(path: Path) -> tuple[int, int] | None:
         None for DICOM, which is the original, and for files that are missing or broken:
         those are rejected when they are decoded.
     """
-    from PIL import Image, UnidentifiedImageError
-
     if path.suffix.lower() not in SUFFIXES[2:]:
         return None
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return read_size(path)
+    except DataRejectedError:
         return None
-    return height, width
 
 
 def fitted(
