@@ -17,6 +17,7 @@ __all__ = [
     "DatasetNotFoundError",
     "DependencyNotFoundError",
     "EncoderLoadError",
+    "FileWriteError",
     "NonFiniteLossError",
     "PatientLeakError",
     "ReportSourceError",
@@ -113,6 +114,10 @@ class ReportSourceError(VLPZooError, RuntimeError):
 
 class StoreError(VLPZooError, OSError):
     """A prepared data set that cannot be written, or is not whole."""
+
+
+class FileWriteError(VLPZooError, OSError):
+    """A file that could not be written; what stood there before is kept."""
 
 
 class BatchFieldError(VLPZooError, ValueError):

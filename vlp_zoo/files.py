@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
-__all__ = ["append", "cache_folder", "configs_folder", "write_whole"]
+from vlp_zoo.errors import FileWriteError, VLPZooError
+
+__all__ = [
+    "FINISHED",
+    "append",
+    "cache_folder",
+    "clear_leftovers",
+    "configs_folder",
+    "write_whole",
+]
+
+FINISHED = "finished.json"
+"""In a run's folder: written when the training has come to its own end."""
 
 
 def cache_folder() -> Path:
@@ -54,28 +67,100 @@ def append(file: FileIO, content: bytes) -> None:
         raise
 
 
-def write_whole(path: Path, content: str | Callable[[Path], object]) -> None:
+def write_whole(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
     """Write a file so that no reader, and no later run, ever sees half of it.
+
+    The content goes to a file beside the target, reaches the disk, and then takes the
+    target's name: after a kill, a power cut or on a full disk the older file is whole.
 
     Args:
         path: The file; folders above it are made.
-        content: Text, written as UTF-8, or a function that writes a given path.
+        content: Text, written as UTF-8, bytes, or a function that writes a given path.
+
+    Raises:
+        FileWriteError: If the disk is full, the folder cannot be written, or the like.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    aside = Path(name)
     try:
-        if isinstance(content, str):
-            aside.write_text(content, encoding="utf-8", newline="")
-        else:
-            content(aside)
-        # mkstemp's files are for their owner alone; results are to be shared.
-        aside.chmod(0o666 & ~_umask())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = _held_aside(path)
+        try:
+            if isinstance(content, str):
+                content = content.encode("utf-8")
+            if isinstance(content, bytes):
+                aside.write_bytes(content)
+            else:
+                content(aside)
+            # mkstemp's files are for their owner alone; results are to be shared.
+            aside.chmod(0o666 & ~_umask())
+            _to_disk(aside)
+            aside.replace(path)
+            _to_disk(path.parent)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(handle)
+    except VLPZooError:
         raise
+    except OSError as error:
+        kept = "the older file is as it was" if path.exists() else "nothing was written"
+        raise FileWriteError(
+            f"to write {path}",
+            f"{error.strerror or error}; {kept}",
+            _ADVICE.get(error.errno or 0, "look at the folder and its disk"),
+        ) from error
+
+
+_ADVICE = {
+    errno.ENOSPC: "make room on that disk, then run the same command again",
+    errno.EDQUOT: "make room in your quota, then run the same command again",
+    errno.EFBIG: "raise the limit on the size of files, then run it again",
+    errno.EROFS: "choose a folder on a disk that can be written",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+}
+
+
+def clear_leftovers(path: Path) -> None:
+    """Remove what killed writers of a file left beside it.
+
+    What another process is writing at this moment stays: it holds a lock on it.
+
+    Args:
+        path: A file that `write_whole` writes.
+    """
+    if not path.parent.is_dir():
+        return
+    for aside in path.parent.iterdir():
+        if not aside.name.startswith(f".{path.name}.") or not aside.is_file():
+            continue
+        with contextlib.suppress(OSError), aside.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            aside.unlink(missing_ok=True)
+
+
+def _held_aside(path: Path) -> tuple[int, Path]:
+    """A new file beside ``path``, locked so that `clear_leftovers` lets it be."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with contextlib.suppress(OSError):  # some network disks know no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # cleared between its making and its lock
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, have reached the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some disks of other machines cannot do this for folders.
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

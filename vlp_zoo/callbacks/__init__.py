@@ -1,6 +1,11 @@
 """What happens around a training run: files written, pictures drawn, speed shown."""
 
-from vlp_zoo.callbacks.checkpoints import BestCheckpoint, EMAWeights, LastCheckpoint
+from vlp_zoo.callbacks.checkpoints import (
+    BestCheckpoint,
+    EMAWeights,
+    LastCheckpoint,
+    WholeCheckpointIO,
+)
 from vlp_zoo.callbacks.display import (
     EmbeddingWriter,
     EpochLines,
@@ -9,6 +14,7 @@ from vlp_zoo.callbacks.display import (
     TrainingPictures,
 )
 from vlp_zoo.callbacks.export import ExportEncoder
+from vlp_zoo.callbacks.running import RunFolder, Stopped, run_folder
 
 __all__ = [
     "BestCheckpoint",
@@ -18,6 +24,10 @@ __all__ = [
     "ExportEncoder",
     "LastCheckpoint",
     "Progress",
+    "RunFolder",
+    "Stopped",
     "Throughput",
     "TrainingPictures",
+    "WholeCheckpointIO",
+    "run_folder",
 ]

@@ -1,22 +1,57 @@
-"""Which checkpoints a run keeps, and the average of its weights."""
+"""Which checkpoints a run keeps, how they are written, and averaged weights."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import (
     Checkpoint,
     EMAWeightAveraging,
     ModelCheckpoint,
 )
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
-__all__ = ["BestCheckpoint", "EMAWeights", "LastCheckpoint"]
+from vlp_zoo.callbacks.running import SignalWatch, Stopped, run_folder
+from vlp_zoo.files import write_whole
+
+__all__ = ["BestCheckpoint", "EMAWeights", "LastCheckpoint", "WholeCheckpointIO"]
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes every checkpoint of a run, of any callback, whole or not at all.
+
+    Lightning's own goes through the folder of temporary files, from which a file is
+    copied, not moved, when that is on another disk: a kill leaves a stump.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint beside its target first.
+
+        Args:
+            checkpoint: What to write.
+            path: The file.
+            storage_options: Taken by no file of a disk.
+
+        Raises:
+            FileWriteError: If it cannot be written; an older file is kept.
+        """
+        if "://" in str(path) or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_whole(Path(path), buffer.getvalue())
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keep the checkpoint with the lowest validation loss.
+    """Keep the checkpoint with the lowest validation loss, over all resumes of a run.
 
     Args:
         monitor: Logged value to minimise.
@@ -32,10 +67,63 @@ class BestCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
             save_on_train_epoch_end=False,
         )
+        self._present: list[str] = []
+
+    def setup(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str
+    ) -> None:
+        """Find the folder, and which checkpoints of earlier days are in it."""
+        if stage == "fit":
+            folder = run_folder(trainer) / "checkpoints"
+            self.dirpath = str(folder)
+            there = [path.name for path in folder.glob("*.ckpt")]
+            self._present = trainer.strategy.broadcast(there)
+        super().setup(trainer, pl_module, stage)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best scores of the run, wherever its folder lies today.
+
+        Lightning compares folders as text and forgets the scores if the one was
+        relative or has been moved. A score without its file does not count.
+        """
+        here = Path(self.dirpath or "")
+        kept = {
+            str(here / Path(path).name): score
+            for path, score in state_dict["best_k_models"].items()
+            if Path(path).name in self._present
+        }
+        if not kept:
+            return
+        best = min(kept, key=lambda path: float(kept[path]))
+        worst = max(kept, key=lambda path: float(kept[path]))
+        full = len(kept) == self.save_top_k
+        moved = {
+            "dirpath": self.dirpath,
+            "best_k_models": kept,
+            "best_model_path": best,
+            "best_model_score": kept[best],
+            "kth_best_model_path": worst if full else "",
+            "kth_value": kept[worst] if full else state_dict["kth_value"],
+            "last_model_path": "",
+        }
+        super().load_state_dict({**state_dict, **moved})
+
+    def check_monitor_top_k(
+        self, trainer: pl.Trainer, current: Tensor | None = None
+    ) -> bool:
+        """Whether a loss is among the best; one that is no number never is."""
+        if current is not None and not bool(torch.isfinite(current)):
+            return False
+        return bool(super().check_monitor_top_k(trainer, current))
 
 
 class LastCheckpoint(Checkpoint):
     """Keep ``checkpoints/last.ckpt`` fresh, so that a killed run loses little.
+
+    SIGINT and SIGTERM save it too, and end the run with `Stopped`. What comes at the
+    end of an epoch (validation, best.ckpt, the export) belongs to the epoch: from its
+    last batch on nothing is saved until all of that is done, and a run that is killed
+    in between does it again.
 
     Args:
         every_n_steps: Optimiser steps between saves; the end of each epoch is saved
@@ -45,7 +133,22 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, every_n_steps: int = 200) -> None:
         super().__init__()
         self.every_n_steps = every_n_steps
+        self.watch = SignalWatch()
+        self.path: Path | None = None
         self._saved_step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take over the signals; count steps from where this process began."""
+        self._saved_step = trainer.global_step
+        self.watch.install(trainer)
+
+    def on_train_epoch_start(
+        self, trainer: pl.Trainer, module: pl.LightningModule
+    ) -> None:
+        """Stop between two epochs, everything of the first being written."""
+        number = self.watch.agreed(trainer)
+        if number is not None:
+            raise Stopped(number, self.path)
 
     def on_train_batch_end(
         self,
@@ -56,10 +159,18 @@ class LastCheckpoint(Checkpoint):
         batch_idx: int,
     ) -> None:
         """Save after every n-th optimiser step, not in the middle of accumulation."""
-        step = trainer.global_step
-        due = self.every_n_steps and step % self.every_n_steps == 0
-        if due and step != self._saved_step:
+        loop: Any = trainer.fit_loop
+        validates = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+        if trainer.is_last_batch or validates:
+            return
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        number, every = self.watch.agreed(trainer), self.every_n_steps
+        due = every and trainer.global_step // every > self._saved_step // every
+        if number is not None or due:
             self._save(trainer)
+        if number is not None:
+            raise Stopped(number, self.path)
 
     def on_train_epoch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule
@@ -67,13 +178,24 @@ class LastCheckpoint(Checkpoint):
         """Save the finished epoch."""
         self._save(trainer)
 
+    def teardown(
+        self, trainer: pl.Trainer, module: pl.LightningModule, stage: str
+    ) -> None:
+        """Give the signals back."""
+        self.watch.restore()
+
+    def on_exception(
+        self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Give the signals back."""
+        self.watch.restore()
+
     def _save(self, trainer: pl.Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._saved_step = trainer.global_step
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
-        # Lightning writes to a temporary name first: a kill leaves the older file.
-        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt", False)
+        self.path = run_folder(trainer) / "checkpoints" / "last.ckpt"
+        trainer.save_checkpoint(self.path, False)
 
 
 class EMAWeights(EMAWeightAveraging):

@@ -39,6 +39,10 @@ class Throughput(Callback):
         self._since = 0.0
         self._images = 0
 
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Start the clock; a run resumed inside an epoch does not start that epoch."""
+        self.on_train_epoch_start(trainer, module)
+
     def on_train_epoch_start(
         self, trainer: pl.Trainer, module: pl.LightningModule
     ) -> None:

@@ -12,7 +12,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from vlp_zoo.callbacks.checkpoints import EMAWeights
-from vlp_zoo.encoders.checkpoint import save_encoder
+from vlp_zoo.callbacks.running import run_folder
+from vlp_zoo.encoders.checkpoint import encoder_sha256, file_is_whole, save_encoder
 
 __all__ = ["ExportEncoder"]
 
@@ -37,13 +38,30 @@ class ExportEncoder(Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule
     ) -> None:
         """Export on the main process; the averaged weights where EMA is on."""
+        self._export(trainer, module, trainer.current_epoch + 1)
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Mend the export of a run that had nothing left to train."""
+        self._export(trainer, module, trainer.current_epoch, unless_whole=True)
+
+    def _export(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        epochs: int,
+        unless_whole: bool = False,
+    ) -> None:
         run: Any = trainer  # Lightning sets some attributes without declaring them
-        # Asking for the folder is a broadcast: every process has to take part.
-        folder = Path(run.log_dir or run.default_root_dir)
-        if not run.is_global_zero or run.fast_dev_run:
+        # Asking for the folder may be a broadcast: every process has to take part.
+        path = run_folder(trainer) / "encoder.safetensors"
+        if not run.is_global_zero or run.fast_dev_run or not trainer.global_step:
             return
         average = next((c for c in run.callbacks if isinstance(c, EMAWeights)), None)
         source: Any = module if average is None else average.averaged(module)
+        if unless_whole:
+            before, self.path = self.path, path
+            if before or file_is_whole(path, encoder_sha256(source.image_encoder)):
+                return
         data = run.datamodule
         facts: dict[str, Any] = getattr(module, "card_facts", dict)()
         card = {
@@ -53,7 +71,7 @@ class ExportEncoder(Callback):
             "pretraining_sources": list(getattr(data, "pretraining_sources", [])),
             "data_fingerprint": getattr(data, "corpus_fingerprint", None),
             "data_licence": self.data_licence,
-            "epochs": trainer.current_epoch + 1,
+            "epochs": epochs,
             "steps": trainer.global_step,
             "seed": module.seed,
             "averaged": average is not None,
@@ -66,9 +84,7 @@ class ExportEncoder(Callback):
                 "from_step": self._start[1],
             },
         }
-        self.path = save_encoder(
-            folder / "encoder.safetensors", source.image_encoder, card
-        )
+        self.path = save_encoder(path, source.image_encoder, card)
 
 
 def _device_name(device: torch.device) -> str:

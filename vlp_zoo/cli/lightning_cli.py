@@ -7,6 +7,7 @@ method and no data set.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -18,8 +19,13 @@ import jsonargparse
 import lightning.pytorch as pl
 import torch
 from jsonargparse import Namespace, get_loader, set_loader
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import (
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from vlp_zoo.callbacks import (
     BestCheckpoint,
@@ -29,13 +35,18 @@ from vlp_zoo.callbacks import (
     ExportEncoder,
     LastCheckpoint,
     Progress,
+    RunFolder,
+    Stopped,
     Throughput,
     TrainingPictures,
+    WholeCheckpointIO,
+    run_folder,
 )
 from vlp_zoo.cli.doors import check_checkpoint, nearest_option
 from vlp_zoo.cli.names import Plan, resolve
 from vlp_zoo.data.datamodules import PairsDataModule, PhantomChest
 from vlp_zoo.errors import ConfigError, DependencyNotFoundError, VLPZooError
+from vlp_zoo.files import FINISHED, write_whole
 from vlp_zoo.methods.base import VLPModule
 
 __all__ = ["VLPZooCLI", "run"]
@@ -167,11 +178,16 @@ class VLPZooCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Trainer with a run folder (``runs/METHOD/version_N``) and a progress bar."""
         trainer = self._get(self.config_init, "trainer", default={})
-        if trainer.get("logger") in (None, True) and self.subcommand == "fit":
-            kwargs["logger"] = self._logger()
-        elif self.subcommand != "fit" and trainer.get("logger") is None:
+        extra: list[pl.Callback] = []
+        if self.subcommand == "fit":
+            folder = self._new_or_resumed()
+            extra.append(RunFolder(folder))
+            if trainer.get("logger") in (None, True):
+                name, version = folder.parent.name, folder.name
+                kwargs["logger"] = TensorBoardLogger(folder.parents[1], name, version)
+        elif trainer.get("logger") is None:
             kwargs["logger"] = False
-        extra: list[pl.Callback] = list(trainer.get("callbacks") or [])
+        extra += trainer.get("callbacks") or []
         if trainer.get("enable_progress_bar") is not False:
             terminal = sys.stdout.isatty()
             extra.append(Progress() if terminal else EpochLines())
@@ -184,6 +200,9 @@ class VLPZooCLI(LightningCLI):
             self.save_config_callback = None  # it would write into the working folder
         kwargs["callbacks"] = extra
         built: pl.Trainer = super().instantiate_trainer(**kwargs)
+        # Strategies that write in their own way, such as FSDP's shards, go on to.
+        if type(built.strategy.checkpoint_io) is TorchCheckpointIO:
+            built.strategy.checkpoint_io = WholeCheckpointIO()
         return built
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -206,20 +225,29 @@ class VLPZooCLI(LightningCLI):
             return self.plan.run_folder
         return Path(self._get(self.config, "out"))
 
-    def _logger(self) -> TensorBoardLogger:
-        folder = self.plan.run_folder
-        if folder is not None:
-            return TensorBoardLogger(
-                folder.parent.parent, folder.parent.name, folder.name
-            )
+    def _new_or_resumed(self) -> Path:
+        """The folder of the run: the one that goes on, else the next version."""
+        if self.plan.run_folder is not None:
+            return self.plan.run_folder
         name = type(self.model).__name__.lower()
-        return TensorBoardLogger(self._get(self.config, "out"), name)
+        methods = Path(self._get(self.config, "out")) / name
+        numbers = [
+            int(path.name.removeprefix("version_"))
+            for path in methods.glob("version_*")
+            if path.name.removeprefix("version_").isdecimal()
+        ]
+        return methods / f"version_{max(numbers, default=-1) + 1}"
 
     def after_fit(self) -> None:
-        """Say where the encoder is, and probe it if the config asks for it."""
+        """Mark the run as finished, say where things are, probe the encoder."""
         trainer: Any = self.trainer
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
+        folder = run_folder(trainer)
+        mark_finished(folder, trainer)
+        for callback in trainer.callbacks:
+            if isinstance(callback, LastCheckpoint) and callback.watch.received:
+                raise Stopped(callback.watch.received, callback.path)
         exported = [
             callback.path
             for callback in trainer.callbacks
@@ -227,8 +255,9 @@ class VLPZooCLI(LightningCLI):
         ]
         if not exported:
             return
-        folder = exported[0].parent
-        print(f"encoder:  {exported[0]}\npictures: tensorboard --logdir {folder}")
+        print(f"encoder:  {exported[0]}")
+        if any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
+            print(f"pictures: tensorboard --logdir {folder}")
         tasks = self._get(self.config, "evaluate")
         drawn = isinstance(self.datamodule, PhantomChest)
         if "phantom_chest" in tasks and not drawn and not self._asked("evaluate"):
@@ -239,6 +268,31 @@ class VLPZooCLI(LightningCLI):
             from vlp_zoo.cli.bench import evaluate, print_table
 
             print_table(evaluate([str(exported[0])], tasks, folder / "bench"))
+
+
+class KeptConfig(SaveConfigCallback):
+    """Writes ``config.yaml``, the plan of the run, once.
+
+    What a resume was started with goes beside it, as ``config.resume-N.yaml``: the run
+    goes on to its own end when it is resumed again without flags.
+    """
+
+    def save_config(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str
+    ) -> None:
+        """Write the config on the main process."""
+        folder = run_folder(trainer)
+        path, number = folder / "config.yaml", 0
+        while path.exists():
+            number += 1
+            path = folder / f"config.resume-{number}.yaml"
+        write_whole(path, self.parser.dump(self.config, skip_none=False))
+
+
+def mark_finished(folder: Path, trainer: Any) -> None:
+    """Write ``finished.json``: the training has come to its own end."""
+    content = {"epochs": trainer.current_epoch, "steps": trainer.global_step}
+    write_whole(folder / FINISHED, json.dumps(content) + "\n")
 
 
 def _as_seed(value: bool | int) -> int:
@@ -315,6 +369,7 @@ def run(plan: Plan) -> VLPZooCLI:
         auto_configure_optimizers=False,
         trainer_defaults=TRAINER_DEFAULTS,
         seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
+        save_config_callback=KeptConfig,
+        save_config_kwargs={"save_to_log_dir": False},
         parser_kwargs={**exact, **kinds},
     )

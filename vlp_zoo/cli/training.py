@@ -7,13 +7,19 @@ happens in ``lightning_cli``.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 
 from vlp_zoo.allocator import keep_freed_memory
 from vlp_zoo.cli.names import expand, short_help
 
 __all__ = ["keep_freed_memory", "main"]
+
+LAUNCHER = "VLPZOO_LAUNCHER"
+"""Variable with the process that starts the others of a run on several devices."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,8 +29,9 @@ def main(argv: Sequence[str]) -> int:
         argv: The sub-command first, then its options.
 
     Returns:
-        0; errors are raised.
+        0; errors are raised, and `Stopped` where a signal ended the run.
     """
+    child = _watch_launcher()
     arguments = list(argv)
     if arguments[1:] in ([], ["-h"]):
         # --help prints the generated list, which takes seconds to import.
@@ -35,10 +42,22 @@ def main(argv: Sequence[str]) -> int:
         for note in plan.notes:
             print(note, file=sys.stderr)
     keep_freed_memory()
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    from vlp_zoo.callbacks.running import Stopped
     from vlp_zoo.cli.lightning_cli import run
 
     try:
         run(plan)
+    except Stopped as stop:
+        if child:
+            # One that ends with an error makes the main process kill all, itself too.
+            return 0
+        print(stop, file=sys.stderr)
+        raise
+    except SIGTERMException:
+        # Lightning ends with 0 what was terminated before its training began.
+        raise SystemExit(128 + signal.SIGTERM) from None
     except SystemExit as stop:
         # Lightning ends an interrupted run with sys.exit(1); Ctrl-C is 130 here.
         if isinstance(stop.__context__, KeyboardInterrupt):
@@ -46,3 +65,23 @@ def main(argv: Sequence[str]) -> int:
             raise KeyboardInterrupt from None
         raise
     return 0
+
+
+def _watch_launcher() -> bool:
+    """End this process with the one that launched it; whether there is one.
+
+    Lightning's launcher ends all processes when one that it started has died, but not
+    when it dies itself: the others would wait for it in their next exchange.
+    """
+    launcher = os.environ.get(LAUNCHER)
+    if os.environ.get("LOCAL_RANK", "0") == "0" or launcher is None:
+        os.environ[LAUNCHER] = str(os.getpid())
+        return False
+
+    def watch() -> None:
+        while os.getppid() == int(launcher):
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="launcher-watch", daemon=True).start()
+    return True

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from vlp_zoo import __version__
@@ -37,6 +37,7 @@ __all__ = [
     "FORMAT",
     "card_path",
     "encoder_sha256",
+    "file_is_whole",
     "load_encoder",
     "open_encoder",
     "open_joint",
@@ -124,7 +125,7 @@ def save_encoder(path: Path, encoder: ImageEncoder, card: dict[str, Any]) -> Pat
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in encoder.timm.state_dict().items()
     }
-    write_whole(path, lambda part: save_file(state, part, {"format": "pt"}))
+    write_whole(path, save(state, {"format": "pt"}))
     full = {
         "format": FORMAT,
         "spec": encoder.spec,
@@ -137,6 +138,22 @@ def save_encoder(path: Path, encoder: ImageEncoder, card: dict[str, Any]) -> Pat
     text = json.dumps(full, indent=2, sort_keys=True, default=str) + "\n"
     write_whole(card_path(path), text)
     return path
+
+
+def file_is_whole(path: Path, sha256: str) -> bool:
+    """Whether an encoder file and its card are there and both hold these weights.
+
+    Args:
+        path: Weights file.
+        sha256: `encoder_sha256` of the weights.
+    """
+    try:
+        return (
+            read_card(path).get("sha256") == sha256
+            and state_sha256(load_file(path)) == sha256
+        )
+    except (EncoderLoadError, SafetensorError, OSError):
+        return False
 
 
 def read_card(weights: Path) -> dict[str, Any]:
