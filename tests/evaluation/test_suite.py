@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,19 @@ def test_verdicts_claim_only_what_the_interval_shows(tmp_path: Path) -> None:
         assert "NOT shown to be above pixels or acquisition (" in below[0]
     bare = [row for row in results if row.metric != DIFFERENCE]
     assert "compared with no floor" in verdicts(bare)[0]
+
+
+def test_where_nothing_could_be_judged_there_is_advice(tmp_path: Path) -> None:
+    results = _evaluate(tmp_path, block_task(), StubEncoder())
+    none = [
+        replace(row, value=None, undefined={"edema": "2 positives in test"})
+        for row in results
+        if row.metric == "macro_auroc"
+    ]
+    (line,) = verdicts(none)[:1]
+    assert "edema: 2 positives in test" in line
+    assert "--min-positives" in line
+    assert "NOT" not in line
 
 
 def test_equal_weights_that_see_images_differently_are_two_encoders() -> None:

@@ -131,7 +131,7 @@ class TrainingPictures(Callback):
 
 
 class Progress(RichProgressBar):
-    """One line per epoch with losses and throughput; nothing of the version number."""
+    """The bar of the running epoch; what stays of an epoch is said by `EpochLines`."""
 
     def get_metrics(
         self, trainer: pl.Trainer, module: pl.LightningModule
@@ -143,7 +143,7 @@ class Progress(RichProgressBar):
 
 
 class EpochLines(Callback):
-    """One line an epoch, for logs that no progress bar can be drawn in."""
+    """One line an epoch that stays: in a log, or above the progress bar."""
 
     def on_train_epoch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule

@@ -28,6 +28,7 @@ __all__ = ["annotate_reports", "main", "read_reports"]
 
 _TEXT_COLUMNS = ("findings", "impression")
 _TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".gz", ".zip", ".xz", ".bz2")
+_ID_COLUMNS = ("uid", "image")
 Pair = tuple[str, str]
 
 
@@ -57,7 +58,11 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help="columns joined to one text (findings,impression, else report or text)",
     )
-    parser.add_argument("--id-column", default="uid", help="column of unique ids (uid)")
+    parser.add_argument(
+        "--id-column",
+        default=None,
+        help="column of unique ids (uid, else image, by which --data.context joins)",
+    )
     parser.add_argument("--model", default=None, help="model name for an endpoint")
     parser.add_argument("--workers", type=int, default=4, help="requests in flight (4)")
     parser.add_argument(
@@ -72,17 +77,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def read_reports(
-    path: Path, text_columns: Sequence[str] | None = None, id_column: str = "uid"
+    path: Path, text_columns: Sequence[str] | None = None, id_column: str | None = None
 ) -> list[Pair]:
     """(uid, text) of every report, in the order found.
 
     Args:
-        path: CSV, Parquet, or a folder searched for ``*.txt``; a text file's uid is
+        path: A table as of ``--data pairs``, or a folder searched for ``*.txt``; a text file's uid is
             its path below the folder without the suffix, and its text the findings
             and impression.
         text_columns: Columns joined by a blank; ``findings`` and ``impression``, or
             else ``report`` or ``text``, by default.
-        id_column: Column of unique ids.
+        id_column: Column of unique ids; ``uid``, or else ``image``, by default.
 
     Raises:
         DatasetNotFoundError: If the file, a column, or every text file is missing.
@@ -118,7 +123,7 @@ def _text_files(folder: Path) -> Iterator[Pair]:
 
 
 def _table(
-    path: Path, text_columns: Sequence[str] | None, id_column: str
+    path: Path, text_columns: Sequence[str] | None, id_column: str | None
 ) -> list[Pair]:
     from vlp_zoo.reading import read_table
 
@@ -128,6 +133,7 @@ def _table(
         text_columns = [name for name in _TEXT_COLUMNS if name in present] or [
             name for name in ("report", "text") if name in present
         ][:1]
+    id_column = id_column or next((n for n in _ID_COLUMNS if n in present), "uid")
     missing = [name for name in (id_column, *text_columns) if name not in present]
     if missing or not text_columns:
         wanted = ", ".join(missing) or "findings, impression, report or text"

@@ -6,7 +6,9 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from vlp_zoo.cli.encoders import (
     seen_lines,
     sources_of,
 )
+from vlp_zoo.cli.pace import Pace
 from vlp_zoo.cli.tasks import (
     PHANTOM_STUDIES,
     TASKS,
@@ -216,28 +219,37 @@ def evaluate(
     built = [(chosen, _built(chosen)) for chosen in wanted]
     results: list[Result] = []
     failures: dict[str, Any] = {}
-    for chosen, task in built:
-        for line in seen_lines(candidates, task):
-            _note(line)
-        try:
-            results += evaluate_task(
-                candidates,
-                task,
-                store,
-                extraction,
-                protocols=[protocols[name] for name in chosen.presets],
-                fractions=chosen.fractions,
-                seeds=chosen.seeds,
-                replicates=bootstrap,
-                command=command,
-                notify=_note,
-            )
-        except SuiteError as error:
-            results += error.results
-            failures |= error.failures
+    # A terminal shows bars; a log shows nothing for hours unless it is told.
+    pace = Pace(_note)
+    with nullcontext() if sys.stderr.isatty() else pace:
+        for place, (chosen, task) in enumerate(built, 1):
+            for line in seen_lines(candidates, task):
+                _note(line)
+            of = f" (task {place} of {len(built)})" if len(built) > 1 else ""
+            try:
+                results += evaluate_task(
+                    candidates,
+                    task,
+                    store,
+                    extraction,
+                    protocols=[protocols[name] for name in chosen.presets],
+                    fractions=chosen.fractions,
+                    seeds=chosen.seeds,
+                    replicates=bootstrap,
+                    command=command,
+                    notify=_note,
+                    progress=partial(_told, pace, of),
+                )
+            except SuiteError as error:
+                results += error.results
+                failures |= error.failures
     if failures:
         raise SuiteError(failures, results)
     return results
+
+
+def _told(pace: Pace, of: str, name: str, done: int, total: int) -> None:
+    pace.told(f"{name}{of}", done, total)
 
 
 def _alone() -> None:

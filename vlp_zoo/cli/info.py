@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
+import shutil
 import sys
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +23,12 @@ if TYPE_CHECKING:
     from vlp_zoo.data.records import Card
 
 __all__ = ["main"]
+
+WIDE = 160
+"""Columns that a table of cards needs to be easy to read."""
+
+NARROW = 24
+"""Columns below which a description goes under its name."""
 
 TOPICS = ("methods", "datasets", "configs", "presets", "suites", "encoders")
 
@@ -66,40 +76,74 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     topic = options.topic
     if topic in (None, "methods", "models"):
-        print("methods (--model)")
-        for name, path in sorted(known("model").items()):
-            print(f"  {name:<16}{_first_line(path)}")
+        paths = sorted(known("model").items())
+        _list("methods (--model)", {name: _first_line(path) for name, path in paths})
     if topic in (None, "datasets", "data"):
         _data_sets(options.root, cards=topic is not None or options.root is not None)
     if topic in (None, "configs"):
-        print(f"configs (--config), in {configs_folder()}")
-        for name in config_names():
-            print(f"  {name:<16}{_comment(configs_folder() / f'{name}.yaml')}")
+        files = {name: configs_folder() / f"{name}.yaml" for name in config_names()}
+        _list(
+            f"configs (--config), in {configs_folder()}",
+            {name: _comment(file) for name, file in files.items()},
+        )
     for kind in ("presets", "suites"):
         if topic in (None, kind):
             folder = configs_folder() / kind
-            print(f"{kind} (bench --{kind.removesuffix('s')}), in {folder}")
-            for file in sorted(folder.glob("*.yaml")):
-                print(f"  {file.stem:<16}{_comment(file)}")
+            _list(
+                f"{kind} (bench --{kind.removesuffix('s')}), in {folder}",
+                {file.stem: _comment(file) for file in sorted(folder.glob("*.yaml"))},
+            )
     if topic in (None, "encoders"):
-        print("encoders (bench --encoder)")
-        for form, line in SPECS.items():
-            print(f"  {form:<30}{line}")
-        print("layouts (official:LAYOUT:FILE)")
-        for name, layout in LAYOUTS.items():
-            print(f"  {name:<20}{layout.line}")
+        _list("encoders (bench --encoder)", SPECS)
+        _list(
+            "layouts (official:LAYOUT:FILE)",
+            {name: layout.line for name, layout in LAYOUTS.items()},
+        )
     return 0
 
 
+def _width() -> int | None:
+    """Columns of the terminal, or as COLUMNS says; None where lines need no end."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS"):
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def _list(title: str, lines: Mapping[str, str]) -> None:
+    """Names and what they are, beside each other or, where that is narrow, below.
+
+    A name is never cut and never broken, so that it can be copied.
+    """
+    print(title)
+    width, column = _width(), max(map(len, lines), default=0) + 4
+    room = None if width is None else width - column
+    for name, line in lines.items():
+        if room is None:
+            print(f"  {name:<{column - 2}}{line}".rstrip())
+        elif room >= NARROW:
+            first, *rest = textwrap.wrap(line, room) or [""]
+            print(f"  {name:<{column - 2}}{first}".rstrip())
+            print("".join(f"{' ' * column}{part}\n" for part in rest), end="")
+        else:
+            print(f"  {name}")
+            for part in textwrap.wrap(line, max((width or 0) - 6, NARROW)):
+                print(f"      {part}")
+
+
 def _data_sets(root: Path | None, cards: bool) -> None:
-    print("data sets (--data)")
-    for name, path in sorted(known("data").items()):
-        if name not in DATASETS:
-            print(f"  {name:<16}{_first_line(path)}")
+    paths = sorted(known("data").items())
+    own = {name: _first_line(path) for name, path in paths if name not in DATASETS}
+    _list("data sets (--data)", own)
     if not cards:
-        print(f"  {', '.join(DATASETS)}: official layouts, see vlpzoo info datasets")
+        line = f"{', '.join(DATASETS)}: official layouts, see vlpzoo info datasets"
+        for part in textwrap.wrap(line, max((_width() or WIDE) - 2, NARROW)):
+            print(f"  {part}")
         return
     # Cards need numpy and rich; the plain list answers at once.
+    width = _width() or WIDE
+    if width < WIDE // 2:
+        _card_lines(root)
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -125,8 +169,25 @@ def _data_sets(root: Path | None, cards: bool) -> None:
             card.licence,
         ]
         table.add_row(*cells, *([_found(card, root)] if root else []))
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table)
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[0].no_wrap = True
+    table.columns[0].min_width = max(map(len, DATASETS))
+    Console(width=width).print(table)
+
+
+def _card_lines(root: Path | None) -> None:
+    """The cards below each other, for screens that hold no table."""
+    from vlp_zoo.data.catalogue import card_of
+
+    lines = {}
+    for name in DATASETS:
+        card = card_of(name)
+        parts = [f"{card.title} ({card.domain})", f"gives {', '.join(card.gives)}"]
+        parts += [f"splits {', '.join(['canonical', *card.splits])}", card.access]
+        parts += [card.licence, *([f"found: {_found(card, root)}"] if root else [])]
+        lines[name] = "; ".join(parts)
+    _list("in their official layout (--data NAME --data.root DIR)", lines)
 
 
 def _found(card: Card, root: Path) -> str:

@@ -190,7 +190,8 @@ class VLPZooCLI(LightningCLI):
         extra += trainer.get("callbacks") or []
         if trainer.get("enable_progress_bar") is not False:
             terminal = sys.stdout.isatty()
-            extra.append(Progress() if terminal else EpochLines())
+            # The lines stay above the bar, which is gone after each epoch.
+            extra += [Progress(), EpochLines()] if terminal else [EpochLines()]
             kwargs["enable_progress_bar"] = terminal
         if self.subcommand == "fit" and (decay := self._get(self.config, "ema_decay")):
             extra.append(EMAWeights(decay))

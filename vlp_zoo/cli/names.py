@@ -26,6 +26,7 @@ __all__ = [
     "config_path",
     "configs_folder",
     "expand",
+    "help_of_named",
     "known",
     "resolve",
     "short_help",
@@ -248,6 +249,18 @@ def _rewritten(pairs: list[tuple[str, str | None]]) -> list[str]:
     return arguments
 
 
+def help_of_named(argv: list[str]) -> list[str]:
+    """Flags that list the options of the method and the data set that are named.
+
+    Example:
+        >>> help_of_named(["fit", "--model", "clip", "--help"])
+        ['--model.help=clip']
+    """
+    given = dict(_split([word for word in argv[1:] if word != "--help"]))
+    named = {option: given.get(f"--{option}") for option in KINDS}
+    return [f"--{option}.help={name}" for option, name in named.items() if name]
+
+
 def short_help(command: str) -> str:
     """Help of a Trainer command that needs no import of torch."""
     from vlp_zoo.cli import COMMANDS
@@ -272,6 +285,7 @@ def short_help(command: str) -> str:
             "the paper-scale one. Later flags override earlier ones.",
             "",
             f"all options:       vlpzoo {command} --help",
+            f"of what you name:  vlpzoo {command} --model NAME --data NAME --help",
             "a method's:        vlpzoo fit --model.help ecamp",
             "a data set's:      vlpzoo fit --data.help pairs",
         ]

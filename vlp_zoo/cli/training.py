@@ -6,6 +6,7 @@ happens in ``lightning_cli``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,12 +15,24 @@ import time
 from collections.abc import Sequence
 
 from vlp_zoo.allocator import keep_freed_memory
-from vlp_zoo.cli.names import expand, short_help
+from vlp_zoo.cli.names import expand, help_of_named, short_help
 
 __all__ = ["keep_freed_memory", "main"]
 
 LAUNCHER = "VLPZOO_LAUNCHER"
 """Variable with the process that starts the others of a run on several devices."""
+
+
+def _helped(command: str, asked: Sequence[str]) -> int:
+    """Print the options of classes, then those that every run has."""
+    from vlp_zoo.cli.lightning_cli import run
+
+    for words in (*asked, "--help"):
+        # Each list ends its parser; the next one gets a parser of its own.
+        with contextlib.suppress(SystemExit):
+            run(expand([command, words]))
+        sys.stdout.flush()
+    return 0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
         # --help prints the generated list, which takes seconds to import.
         print(short_help(arguments[0]))
         return 0
+    if "--help" in arguments and (asked := help_of_named(arguments)):
+        return _helped(arguments[0], asked)
     plan = expand(arguments)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         for note in plan.notes:

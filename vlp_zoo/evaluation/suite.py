@@ -186,6 +186,7 @@ def evaluate_task(
     replicates: int = 1000,
     command: str = "",
     notify: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> list[Result]:
     """Evaluate candidates on one task; each finished run is stored at once.
 
@@ -203,6 +204,7 @@ def evaluate_task(
         replicates: Of the bootstrap.
         command: That asked for it, for the record.
         notify: Takes one line about each step.
+        progress: Takes the task, and how many of how many runs are done.
 
     Returns:
         All results of these candidates, found ones included.
@@ -265,6 +267,7 @@ def evaluate_task(
     failures: dict[str, VLPZooError] = {}
     results: list[Result] = []
     done = len(cells) - len(missing)
+    progress(task.name, done, len(cells))
     for cell in cells:
         rows = stored.get(cell.key)
         if rows is None:
@@ -275,10 +278,12 @@ def evaluate_task(
             except Exception as error:  # noqa: BLE001  # raised again at the end
                 failed = _failure(error, cell, store)
                 failures[name] = failed
+                progress(task.name, done, len(cells))
                 notify(f"{name}: FAILED: {failed.looked_for}: {failed.found}")
                 continue
             rows = stored[cell.key] = store.add(rows)
             notify(f"{name}: {_shown(rows[0])} ({done} of {len(cells)})")
+            progress(task.name, done, len(cells))
         newest = {row.metric: row for row in rows if row.baseline is None}
         results += newest.values()
     by_identity = {c.subject.identity: c for c in candidates}

@@ -81,6 +81,9 @@ def verdicts(results: Sequence[Result]) -> list[str]:
         for row in rows:
             if row.metric != head or row.role != "encoder":
                 continue
+            if row.value is None:
+                lines.append(f"{_what(row)}: {_advice(row)}")
+                continue
             gaps = [r for r in rows if r.key == row.key and r.baseline]
             chance = _chance(row)
             if not gaps and chance is not None:
@@ -103,6 +106,17 @@ def verdicts(results: Sequence[Result]) -> list[str]:
                 "patients)"
             )
     return lines
+
+
+def _advice(row: Result) -> str:
+    """What to do where nothing could be judged."""
+    reasons = "; ".join(f"{name}: {why}" for name, why in row.undefined.items())
+    return (
+        f"no {metric_title(row.metric)}, as no label could be judged"
+        + (f" ({reasons})" if reasons else "")
+        + ". Give the splits more labelled studies (--val-fraction and --test-fraction "
+        "of a table without its own split), or lower --min-positives"
+    )
 
 
 def _what(row: Result) -> str:

@@ -133,15 +133,13 @@ def _heat(boards: Sequence[Board]) -> dict[str, Any]:
         }
         if not values:
             continue
-        # Encoders set the range; a floor outside it takes the tint of its end.
-        ranked = [values[e.name] for e in board.encoders if e.name in values]
-        low, high = min(ranked, default=0.0), max(ranked, default=0.0)
+        # Floors are of the range: where all encoders are close, it shows to what.
+        low, high = min(values.values()), max(values.values())
         for entry in board.entries:
             value = values.get(entry.name)
             if value is None:
                 continue
             tint = (value - low) / (high - low) if high > low else 0.5
-            tint = min(max(tint, 0.0), 1.0)
             if not higher_is_better(board.headline):
                 tint = 1 - tint
             place = (entry.role != "encoder", entry.name)
