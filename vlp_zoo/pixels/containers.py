@@ -87,7 +87,7 @@ def _scans(content: bytes) -> Iterator[tuple[bool, int, int]]:
     """Scans of a JPEG: whether zeros are plain areas there, begin and end of its data."""
     # The first code of a table is all zeros (T.81, annex C): its symbol is kept.
     first: dict[int, int] = {}
-    progressive = arithmetic = False
+    progressive = arithmetic = lossless = False
     at = 2
     while at + 4 <= len(content) and content[at] == 0xFF:
         marker = content[at + 1]
@@ -105,7 +105,7 @@ def _scans(content: bytes) -> Iterator[tuple[bool, int, int]]:
                 body = body[17 + sum(body[1:17]) :]
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC8, 0xCC):
             progressive = marker in (0xC2, 0xC6)
-            arithmetic = marker > 0xC8
+            arithmetic, lossless = marker > 0xC8, marker in (0xC3, 0xC7)
         elif marker == 0xDA:
             found = SCAN_END.search(content, at)
             end = len(content) if found is None else found.start()
@@ -117,6 +117,8 @@ def _scans(content: bytes) -> Iterator[tuple[bool, int, int]]:
             ac = [first.get(0x10 | table & 15, 1) for table in tables]
             if arithmetic:
                 allowed = True
+            elif lossless:
+                allowed = all(dc)
             elif progressive and lowest:
                 # Corrections of coefficients follow the same codes.
                 allowed = all(symbol & 15 == 0 and symbol < 0xF0 for symbol in ac)

@@ -99,8 +99,8 @@ def _check_pixels(path: Path, header: Dataset) -> None:
     fault = None
     if syntax in BASELINE and frame.startswith(b"\xff\xd8"):
         fault = check_jpeg(frame)
-        if fault is None and _precision(frame) == 8 and header.SamplesPerPixel == 1:
-            decode_jpeg(path, frame, colour=False)
+        if fault is None and _precision(frame) == 8:
+            decode_jpeg(path, frame)
     elif syntax in JPEG_2000:
         fault = check_jpeg2000(frame)
     elif frame.startswith(b"\xff\xd8"):
