@@ -202,6 +202,8 @@ def test_findings_under_another_heading(text: str, findings: str) -> None:
         "INDICATION: Chest pain.\n\nRule out pneumonia.\n\nEvaluate for edema.\n",
         "EXAM: CHEST\n\nHISTORY:\n\n55 year old with cough.\n\nTECHNIQUE:\n\nPA and lateral.",
         "EXAMINATION: CHEST (PA)",
+        "INDICATION: Chest pain.\n\nShortness of breath and fever.\n",
+        "TECHNIQUE: PA and lateral.\n\nRadiation dose 0.1 mGy.\n",
         "GENERAL HOSPITAL\nDepartment of Radiology\n\nINDICATION: Cough.",
         "CHEST X-RAY REPORT:\nHISTORY/INDICATION: Cough.\nEND OF REPORT",
         "PATIENT NAME: A B\nACCESSION NUMBER: 12\nCLINICAL QUESTION: Edema?\n",

@@ -16,7 +16,14 @@ from typing import NamedTuple
 
 from rapidfuzz.distance import OSA
 
-__all__ = ["SECTION_HEADERS", "Heading", "find_headings", "is_title", "kind_of"]
+__all__ = [
+    "SECTION_HEADERS",
+    "Heading",
+    "find_headings",
+    "is_title",
+    "kind_of",
+    "names_organ",
+]
 
 SECTION_HEADERS: dict[str, tuple[str, ...]] = {
     "indication": (
@@ -266,6 +273,11 @@ def is_title(text: str) -> bool:
     words = re.findall(r"[a-z]+(?:-[a-z]+)*", text[:400].lower())
     known = (word in _TITLE_WORDS for word in words)
     return len(text) < 400 and not _TITLE_CORE.isdisjoint(words) and all(known)
+
+
+def names_organ(text: str) -> bool:
+    """Whether a text names an organ or what is seen of one."""
+    return not _ORGANS.isdisjoint(re.findall(r"[a-z]+", text.lower()))
 
 
 @lru_cache(maxsize=4096)

@@ -18,7 +18,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from vlp_zoo.reports.blank import is_blank, stated
-from vlp_zoo.reports.headings import SECTION_HEADERS, Heading, find_headings, is_title
+from vlp_zoo.reports.headings import (
+    SECTION_HEADERS,
+    Heading,
+    find_headings,
+    is_title,
+    names_organ,
+)
 from vlp_zoo.reports.sentences import (
     clean,
     one_line,
@@ -58,6 +64,10 @@ _ASKS = re.compile(
     re.IGNORECASE,
 )
 
+_TELLS = re.compile(
+    r"\b(?:is|are|no|there|normal|clear|unremarkable|stable|unchanged|seen|negative)\b",
+    re.IGNORECASE,
+)
 # The head of a letter, and a heading without a text.
 _LETTERHEAD = re.compile(
     r"\b(?:hospital|department|dept|radiology|clinic|center|centre|university)\b"
@@ -79,7 +89,7 @@ def split_sections(text: str) -> Report:
     Where no heading opens the findings, they are, in this order: text under a title of
     the examination; paragraphs that no known heading opens; paragraphs that follow
     those of comparison or technique and, in a report without impression, those of the
-    indication, unless they ask something; and where there is no impression either, the
+    indication, if they tell and do not ask; and where there is no impression either, the
     text of an addendum or a wet read. Text without any heading is findings as a whole.
 
     Args:
@@ -232,9 +242,18 @@ def _following(block: Block, kinds: Sequence[str]) -> str:
     for kind, text in reversed(block):
         if kind in kinds:
             _, *rest = _PARAGRAPHS.split(text.strip())
-            if told := _told("\n\n".join(rest)):
+            told = _told("\n\n".join(rest))
+            if told and _is_seen(told, kind):
                 return told
     return ""
+
+
+def _is_seen(text: str, kind: str) -> bool:
+    """Whether text behind a section of that kind tells what is seen on the image."""
+    if kind == "comparison":
+        return True
+    organ, tells = names_organ(text), _TELLS.search(text) is not None
+    return organ and tells if kind == "indication" else organ or tells
 
 
 def _told(text: str) -> str:
