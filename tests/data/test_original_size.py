@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.fakes.mimic_cxr import dicom_id, write_mimic_cxr
 from tests.fakes.nih14 import write_nih14
+from tests.fakes.vindr import write_vindr_kaggle
 from vlp_zoo.data.catalogue import card_of, to_studies
 from vlp_zoo.data.chest.mimic_cxr import CARD
 from vlp_zoo.data.prepare import prepare
@@ -131,3 +132,17 @@ def test_boxes_of_chestxray14_follow_copies_that_were_made_smaller(
     by_uid = {record.uid: record for record in card_of("nih14").read(tmp_path)}
     (box,) = by_uid["00000003_001.png"].boxes
     assert box.xyxy == (5.25, 2.125, 15.25, 10.125)
+
+
+def test_boxes_of_vindr_follow_copies_whose_pack_says_the_size(tmp_path: Path) -> None:
+    write_vindr_kaggle(tmp_path, faults=False)
+    before = {record.uid: record for record in card_of("vindr").read(tmp_path)}
+    uid = next(uid for uid, record in before.items() if record.boxes)
+    file = before[uid].image
+    file.unlink()
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(file.with_suffix(".png"))
+    table = tmp_path / "train_meta.csv"
+    table.write_text(f"image_id,dim0,dim1\n{uid},40,60\n")
+    after = {record.uid: record for record in card_of("vindr").read(tmp_path)}
+    for old, new in zip(before[uid].boxes, after[uid].boxes, strict=True):
+        assert new.xyxy == tuple(value / 2 for value in old.xyxy)

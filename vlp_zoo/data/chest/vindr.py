@@ -13,8 +13,10 @@ and of Kaggle's VinBigData challenge, which has the same 15,000 training images:
     train.csv                      # one row per reader and box, 14 of the findings
 
 The four tables may also lie in the root, and images may be PNG or JPEG; boxes are in
-pixels of the DICOM file and fit only copies of its size. Kaggle's test images have no
-labels and are not listed.
+pixels of the DICOM file. Where ``train_meta.csv`` (image_id, dim0, dim1: height and
+width), as packs of smaller copies have it, says its size, boxes are brought to the copy;
+without it they fit only copies of the same size. Kaggle's test images have no labels and
+are not listed.
 
 Labels: the 28 columns of ``image_labels_train.csv`` in its order, 22 of them local and
 six global. The test tables say "Other disease" where the training tables say "Other
@@ -45,6 +47,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from vlp_zoo.data.chest.radiographs import fitted
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical
 from vlp_zoo.data.tables import find_one, number, read_table, stated
@@ -149,6 +152,7 @@ def read(root: Path, *, votes: Votes = "union") -> Iterator[Record]:
     images = _kaggle(root) if base is None else _physionet(base)
     names: tuple[str, ...] = KAGGLE_NAMES if base is None else LABEL_NAMES
     files = _files(root)
+    sizes = _sizes(root)
     for uid, image in images.items():
         enough = needed(len(image.readers))
         counts = {name: len(image.seen.get(name, ())) for name in names}
@@ -157,9 +161,12 @@ def read(root: Path, *, votes: Votes = "union") -> Iterator[Record]:
         if votes == "union" and counts.get(NORMAL, 0) < len(image.readers):
             positive.discard(NORMAL)
         folder = "test" if image.split == "test" else "train"
+        file = files.get((folder, uid)) or root / folder / f"{uid}.dicom"
+        boxes = tuple(box for box in image.boxes if box.name in positive)
+        size = sizes.get(uid)
         yield Record(
             uid=uid,
-            image=files.get((folder, uid)) or root / folder / f"{uid}.dicom",
+            image=file,
             patient_id=uid,
             study_id=uid,
             split=image.split,
@@ -167,7 +174,7 @@ def read(root: Path, *, votes: Votes = "union") -> Iterator[Record]:
                 float(name in positive) if name in names else float("nan")
                 for name in LABEL_NAMES
             ),
-            boxes=tuple(box for box in image.boxes if box.name in positive),
+            boxes=boxes if size is None else fitted(boxes, size, file),
             row=image.row,
             facts={
                 "readers": len(image.readers),
@@ -287,6 +294,21 @@ def _finding(cell: str, names: Sequence[str], path: Path, line: int) -> str:
             "download the official table again",
         )
     return name
+
+
+def _sizes(root: Path) -> dict[str, tuple[float, float]]:
+    """Image id to (height, width) of the DICOM file, where a pack of copies says it."""
+    path = root / "train_meta.csv"
+    if not path.is_file():
+        return {}
+    table = read_table(path, ["image_id", "dim0", "dim1"])
+    return {
+        str(row["image_id"]).strip(): (
+            number(str(row["dim0"])),
+            number(str(row["dim1"])),
+        )
+        for row in table.to_dict("records")
+    }
 
 
 def _files(root: Path) -> Mapping[tuple[str, str], Path]:
