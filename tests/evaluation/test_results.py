@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.evaluation.results import Cases, Result, ResultStore, result_key
+from vlp_zoo.files import append
 
 RESULT = Result(
     key="k",
@@ -136,3 +140,78 @@ def test_a_folder_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetNotFoundError, match="--out"):
         ResultStore(tmp_path / "file").add([RESULT])
+
+
+def test_a_cut_line_is_named_when_rows_follow(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    store.add([RESULT])
+    whole = store.path.read_bytes()
+    store.path.write_bytes(whole + whole.strip())
+    with pytest.warns(UserWarning, match=":2 was cut"):
+        store.add([replace(RESULT, key="after")])
+    # What was whole but for its end counts.
+    assert [row.key for row in store.read()] == ["k", "k", "after"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[1]",
+        b"7",
+        b"null",
+        b'"text"',
+        b"{}",
+        b"\xff\xfe",
+        b"\0\0",
+        b"[" * 9999,
+        b'{"schema": "new"}',
+        RESULT.to_json().replace("0.75", "NaN").encode(),
+        RESULT.to_json().replace("0.75", '"high"').encode(),
+    ],
+    ids=range(11),
+)
+def test_a_line_that_is_no_row_is_named_and_costs_no_other(
+    tmp_path: Path, line: bytes
+) -> None:
+    store = ResultStore(tmp_path)
+    row = RESULT.to_json().encode()
+    store.path.write_bytes(b"\n".join([row, line, row, b""]))
+    with pytest.warns(UserWarning, match="broken") as said:
+        rows = store.read()
+    assert [row.key for row in rows] == ["k", "k"]
+    assert f"{store.path}:2 is broken" in str(said[0].message)
+    assert "1 broken lines left out, 2 rows read" in str(said[-1].message)
+
+
+class Full(FileIO):
+    """A disk with room for ten bytes."""
+
+    def write(self, content: Any) -> int:
+        end = self.seek(0, os.SEEK_END)
+        return super().write(bytes(content)[: max(0, Full.room - end)])
+
+    room = 10
+
+
+def test_a_short_write_is_an_error_and_leaves_the_file_as_it_was(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "rows"
+    with Full(path, "ab+") as file:
+        append(file, b"12345\n")
+        with pytest.raises(OSError, match="No space"):
+            append(file, b"789012345\n")
+    assert path.read_bytes() == b"12345\n"
+
+
+def test_a_full_disk_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResultStore(tmp_path)
+    store.add([RESULT])
+    before = store.path.read_bytes()
+    monkeypatch.setattr(Full, "room", len(before) + 50)
+    monkeypatch.setattr(Path, "open", lambda path, mode, **_: Full(path, mode))
+    with pytest.raises(DatasetNotFoundError, match="No space"):
+        store.add([RESULT])
+    assert store.path.read_bytes() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,15 +70,36 @@ def main(argv: list[str]) -> int:
         _made(options, folders)  # Which says what is missing.
     # Thousands of replicates: what was made of equal results is kept.
     kept = cache_folder() / "leaderboard" / f"{_digest(options, folders)}.json"
-    if kept.is_file():
-        files = json.loads(kept.read_text(encoding="utf-8"))
-    else:
+    files = _kept(kept)
+    if files is None:
         files = _made(options, folders)
-        write_whole(kept, json.dumps(files))
+        try:
+            write_whole(kept, json.dumps({"files": files, "sha256": _sha256(files)}))
+        except OSError as error:
+            print(f"not kept for the next time: {error}", file=sys.stderr)
     for name, content in files.items():
         write_whole(options.out / name, content)
         print(options.out / name)
     return 0
+
+
+def _kept(path: Path) -> dict[str, str] | None:
+    """Contents of the files by name that an earlier call made; None if there are none."""
+    if not path.is_file():
+        return None
+    try:
+        row = json.loads(path.read_bytes())
+        files: dict[str, str] = row["files"]
+        if not files or row["sha256"] != _sha256(files):
+            raise ValueError("another checksum")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        print(f"{path} is damaged ({error}): made again", file=sys.stderr)
+        return None
+    return files
+
+
+def _sha256(files: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _made(options: argparse.Namespace, folders: list[Path]) -> dict[str, str]:

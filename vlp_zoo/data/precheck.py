@@ -23,6 +23,7 @@ from vlp_zoo.data.boxes import box_fault
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.files import cache_folder, write_whole
+from vlp_zoo.reading import parse_json
 from vlp_zoo.reports.blank import is_blank
 
 __all__ = ["Rejected", "box_fault", "find_rejected", "usable", "write_rejected"]
@@ -209,10 +210,18 @@ def _key(studies: FileStudies, need_report: bool) -> str:
 
 def _read_cache(path: Path) -> list[Rejected] | None:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        return [Rejected(*row) for row in rows]
-    except (OSError, ValueError, TypeError):
+        rows = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(rows, list):
+            raise TypeError("no list of rows")
+        found = [Rejected(*row) for row in rows]
+        if not all(isinstance(e.row, int) and isinstance(e.uid, str) for e in found):
+            raise TypeError("other rows")
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, TypeError) as error:
+        logger.warning("%s is damaged (%s): checking again", path, error)
+        return None
+    return found
 
 
 def _write_cache(path: Path, rejected: list[Rejected]) -> None:

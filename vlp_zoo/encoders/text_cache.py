@@ -7,6 +7,7 @@ which processes and later runs share.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from abc import ABC, abstractmethod
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vlp_zoo.errors import EncoderLoadError
 from vlp_zoo.files import cache_folder, write_whole
 
 __all__ = ["CACHE_FORMAT", "FrozenText"]
@@ -81,6 +83,21 @@ class FrozenText(ABC):
         """
         keys = [_key(text) for text in texts]
         self._encode_missing(dict(zip(keys, texts, strict=True)))
+        rows = self._rows(keys)
+        damaged = [not np.isfinite(row).all() for row in rows]
+        if any(damaged):
+            # Only the disk can have done this: what is not finite is never kept.
+            logger.warning(
+                "%d cached embeddings in %s are damaged: encoding them again",
+                sum(damaged),
+                self.folder,
+            )
+            again = {k: t for k, t, d in zip(keys, texts, damaged, strict=True) if d}
+            self._encode(again)
+            rows = self._rows(keys)
+        return torch.from_numpy(rows)
+
+    def _rows(self, keys: Sequence[bytes]) -> npt.NDArray[np.float32]:
         rows = np.empty((len(keys), self.width), np.float32)
         for index, key in enumerate(keys):
             if key in self._fresh:
@@ -88,7 +105,7 @@ class FrozenText(ABC):
             else:
                 shard, row = self._places[key]
                 rows[index] = self._shards[shard][row]["vector"]
-        return torch.from_numpy(rows)
+        return rows
 
     def fill(self, texts: Iterable[str], rank: int = 0, world_size: int = 1) -> int:
         """Encode and store every text that is not in the cache yet.
@@ -142,10 +159,19 @@ class FrozenText(ABC):
             # Another process may have written them meanwhile.
             self._open()
             missing = [key for key in missing if not self._known(key)]
-        if not missing:
-            return
-        vectors = self.encode([texts[key] for key in missing]).numpy()
-        self._fresh.update(zip(missing, vectors, strict=True))
+        if missing:
+            self._encode({key: texts[key] for key in missing})
+
+    def _encode(self, texts: Mapping[bytes, str]) -> None:
+        vectors = self.encode(list(texts.values())).numpy()
+        if not np.isfinite(vectors).all():
+            bad = int((~np.isfinite(vectors).all(1)).sum())
+            raise EncoderLoadError(
+                "finite vectors of a frozen text encoder",
+                f"{bad} of {len(vectors)} that are NaN or infinite",
+                "its weights are damaged or of another model: load them anew",
+            )
+        self._fresh.update(zip(texts, vectors, strict=True))
         if len(self._fresh) >= SHARD:
             self.flush()
 
@@ -164,10 +190,17 @@ class FrozenText(ABC):
             self._read.add(path.name)
             try:
                 shard = np.load(path, mmap_mode="r", allow_pickle=False)
-                if shard.dtype != self._layout:
-                    raise ValueError(f"rows of {shard.dtype}")
-            except (ValueError, OSError, EOFError) as error:
-                logger.warning("cached embeddings %s are damaged: %s", path, error)
+                if shard.dtype != self._layout or shard.ndim != 1:
+                    raise ValueError(f"rows of {shard.dtype}, shape {shard.shape}")
+            except (ValueError, TypeError, OSError, EOFError, SyntaxError) as error:
+                logger.warning(
+                    "cached embeddings %s are damaged (%s): encoding them again",
+                    path,
+                    error,
+                )
+                self._read.discard(path.name)
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
                 continue
             # Reading its keys alone from a mapped file keeps the vectors on disk.
             for row, key in enumerate(np.ascontiguousarray(shard["key"])):

@@ -8,6 +8,7 @@ import json
 import os
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,20 @@ class FeatureCache:
                 features: npt.NDArray[np.float32] = archive["features"]
             if features.ndim != 2 or len(features) != studies:
                 raise ValueError(f"shape {features.shape} for {studies} studies")
-        except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            if features.dtype != np.float32 or not np.isfinite(features).all():
+                raise ValueError(f"{features.dtype} that is not all finite float32")
+        except (
+            ValueError,
+            TypeError,
+            OSError,
+            KeyError,
+            EOFError,
+            # Of archives of another kind: how they are packed, and locks.
+            NotImplementedError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             warnings.warn(
                 f"cached features {path} are damaged ({error}); encoding again",
                 stacklevel=2,
@@ -76,7 +90,9 @@ class FeatureCache:
         """Keep features; a folder that cannot be written costs a warning only."""
         self.remember(key, features)
         path = self.path(key)
-        if path is None:
+        if path is None or not np.isfinite(features).all():
+            # Whoever reads features that are not finite refuses them; a later run
+            # must not find them.
             return
         part = path.with_name(f".{key}.{os.getpid()}.part")
         try:

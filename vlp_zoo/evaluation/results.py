@@ -1,8 +1,8 @@
 """Results: one JSON line per number, its test cases in a Parquet file beside it.
 
-The file only grows. A row is written by one call under a lock and synced, so parallel
-runs cannot mix lines and a crash leaves at most one broken last line, which readers
-skip. Equal keys mean equal inputs: a suite that was stopped goes on where it was.
+The file only grows. Rows are written under a lock, checked and synced: all of them or,
+on a full disk, none and an error. Parallel runs cannot mix lines; a crash leaves at most
+one broken last line, which is ended and named. Equal keys mean equal inputs: a suite that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.files import append
+from vlp_zoo.reading import parse_json
 
 __all__ = ["SCHEMA", "Cases", "Result", "ResultStore", "result_key"]
 
@@ -140,18 +142,36 @@ class Result:
             ConfigError: If the row is of a newer schema.
             ValueError: If the line is broken.
         """
-        record: dict[str, Any] = json.loads(line)
-        if record.get("schema", 0) > SCHEMA:
+        record: Any = parse_json(line)
+        schema = record.get("schema", 0) if isinstance(record, dict) else None
+        if not isinstance(schema, int):
+            said = " ".join(repr(record).split())[:80]
+            raise ValueError(f"no object with the fields of a row: {said}")  # noqa: TRY004
+        if schema > SCHEMA:
             raise ConfigError(
                 f"results of schema {SCHEMA} or older",
-                f"schema {record['schema']}",
+                f"schema {schema}",
                 "update vlp-zoo, or choose another --out",
             )
         known = {entry.name for entry in fields(cls)} - {"cases"}
+        for name, kinds in _KINDS.items():
+            if name in record and not isinstance(record[name], kinds):
+                raise ValueError(f"{name} is {record[name]!r}")
         try:
             return cls(**{name: record[name] for name in known if name in record})
         except TypeError as error:
             raise ValueError(f"fields are missing: {error}") from error
+
+
+_NUMBER = (int, float, type(None))
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("key", "encoder", "role", "task", "protocol", "metric"), str),
+    **dict.fromkeys(("encoder_sha256", "split_sha256", "data_sha256", "date"), str),
+    **dict.fromkeys(("value", "low", "high"), _NUMBER),
+    **dict.fromkeys(("settings", "per_label", "undefined", "details"), dict),
+    **dict.fromkeys(("fraction", "seed", "n", "n_patients", "n_train"), (int, float)),
+}
+"""What readers of a row rely on; another program's file must not pass for results."""
 
 
 def result_key(**inputs: Any) -> str:
@@ -179,7 +199,7 @@ class ResultStore:
         """
         if not self.path.is_file():
             return []
-        results = []
+        results, broken = [], 0
         for number, line in enumerate(self.path.read_bytes().splitlines(), 1):
             if not line.strip():
                 continue
@@ -192,6 +212,12 @@ class ResultStore:
                     f"{self.path}:{number} is broken and left out ({error})",
                     stacklevel=2,
                 )
+                broken += 1
+        if broken:
+            warnings.warn(
+                f"{self.path}: {broken} broken lines left out, {len(results)} rows read",
+                stacklevel=2,
+            )
         return results
 
     def find(self, key: str) -> list[Result]:
@@ -277,8 +303,14 @@ class ResultStore:
                 if file.read(1) != b"\n":
                     # A run died while writing: its half line must not swallow ours.
                     content = b"\n" + content
-            file.write(content)
-            os.fsync(file.fileno())
+                    file.seek(0)
+                    number = file.readall().count(b"\n") + 1
+                    warnings.warn(
+                        f"{self.path}:{number} was cut by a run that died; it is ended,"
+                        " and what it held is measured again where it is asked for",
+                        stacklevel=4,
+                    )
+            append(file, content)
 
 
 def _write_cases(path: Path, cases: Cases) -> None:
