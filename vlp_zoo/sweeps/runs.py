@@ -2,7 +2,7 @@
 
 ``command.json`` is written first and never changed, ``log.txt`` grows, ``done.json``
 says how many commands are through, and ``result.json`` comes last: a run has ended well
-if and only if it is there. A killed training goes on from its last checkpoint.
+if and only if it is there, and its training came to its own end. A killed training goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError, VLPZooError
-from vlp_zoo.files import write_whole
+from vlp_zoo.files import FINISHED, write_whole
 from vlp_zoo.sweeps.objective import Measure, Objective
 from vlp_zoo.sweeps.plan import ENCODER, FOLDER, Order, Run
 
@@ -213,7 +215,8 @@ def state_of(run: Run) -> str:
             _changes(theirs, run.order),
             f"choose another name: or --out, or remove {run.folder}",
         )
-    return "finished" if (run.folder / "result.json").is_file() else "started"
+    ended = (run.folder / "result.json").is_file()
+    return "finished" if ended and not _fell_short(run.folder, theirs) else "started"
 
 
 def _changes(before: Order, now: Order) -> str:
@@ -294,6 +297,10 @@ def execute(
         order = Order.from_json((folder / "command.json").read_text(encoding="utf-8"))
         program = order.program or [sys.executable, "-m", "vlp_zoo"]
         done, before = _progress(folder)
+        if _fell_short(folder, order):
+            # Older versions took a terminated training for a finished one.
+            done = min(done, [words[0] for words in order.commands].index("fit"))
+            (folder / "result.json").unlink(missing_ok=True)
         for number, words in enumerate(order.commands[done:], done):
             try:
                 command = [*program, *_ready(words, folder)]
@@ -306,6 +313,9 @@ def execute(
                 return outcome("failed", None, type(error).__name__)
             if code:
                 return outcome("stopped" if launcher.stopped else "failed", code)
+            if words[0] == "fit" and _fell_short(folder, order):
+                note = "the training did not come to its own end"
+                return outcome("stopped" if launcher.stopped else "failed", 0, note)
             spent = before + time.monotonic() - started
             state = {"commands": number + 1, "seconds": round(spent, 1)}
             write_whole(folder / "done.json", json.dumps(state) + "\n")
@@ -354,6 +364,32 @@ def _progress(folder: Path) -> tuple[int, float]:
         return 0, 0.0
     state = json.loads(file.read_text(encoding="utf-8"))
     return int(state["commands"]), float(state["seconds"])
+
+
+def _fell_short(folder: Path, order: Order) -> bool:
+    """Whether the training of a run is there, but not to its own end.
+
+    ``vlpzoo fit`` marks that end. Trainings of versions that made no mark count by the
+    epochs or steps of the card beside their encoder, against the plan in their config.
+    """
+    config = _newest(folder, "config.yaml")
+    if order.program is not None or config is None:
+        return False
+    if not any(words[0] == "fit" for words in order.commands):
+        return False
+    run = config.parent
+    if (run / FINISHED).is_file():
+        return False
+    card = run / "encoder.json"
+    if not card.is_file():
+        return True
+    done = json.loads(card.read_text(encoding="utf-8"))
+    plan = yaml.safe_load(config.read_text(encoding="utf-8"))["trainer"]
+    epochs, steps = plan.get("max_epochs"), plan.get("max_steps") or -1
+    return not (
+        (epochs is not None and 0 <= epochs <= done["epochs"])
+        or 0 <= steps <= done["steps"]
+    )
 
 
 def _ready(words: Sequence[str], folder: Path) -> list[str]:
