@@ -17,7 +17,7 @@ from vlp_zoo.errors import DependencyNotFoundError
 from vlp_zoo.evaluation.calibration import reliability
 from vlp_zoo.leaderboard.boards import Board, make_boards
 from vlp_zoo.leaderboard.curves import make_curves, pooled_reliability
-from vlp_zoo.leaderboard.page import page
+from vlp_zoo.leaderboard.page import _heat, page
 from vlp_zoo.leaderboard.provenance import provenance_of
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported
@@ -304,3 +304,12 @@ def test_the_page_fits_a_phone_asks_for_nothing_and_turns_dark(
     assert asked == [path.as_uri()]
     assert "Runtime.exceptionThrown" not in methods
     assert "Log.entryAdded" not in methods
+
+
+def test_tints_range_over_encoders_and_floors(boards: list[Board]) -> None:
+    rows = [row for block in _heat(boards)["blocks"] for row in block]
+    for column in range(len(boards)):
+        cells = [row["cells"][column] for row in rows]
+        tints = {c["value"]: float(c["tint"]) for c in cells if c is not None}
+        if len(tints) > 1:
+            assert (min(tints.values()), max(tints.values())) == (0.0, 1.0)

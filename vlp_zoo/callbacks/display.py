@@ -17,6 +17,8 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from vlp_zoo.callbacks.sheet import labelled_sheet
+
 __all__ = [
     "EmbeddingWriter",
     "EpochLines",
@@ -122,12 +124,17 @@ class TrainingPictures(Callback):
         with torch.no_grad():
             method: Any = module
             shown = method.pictures(few)
+        pictures = {k: v for k, v in shown.items() if isinstance(v, Tensor)}
+        # A written report is large as it is; all else goes on one sheet.
+        report = pictures.pop("report", None)
+        if report is not None:
+            writer.add_image("report", report, trainer.global_step)
+        if pictures:
+            sheet = labelled_sheet(pictures)
+            writer.add_image("pictures", sheet, trainer.global_step)
         for name, value in shown.items():
             if isinstance(value, str):
                 writer.add_text(name, value, trainer.global_step)
-            else:
-                picture = value.float().clamp(0, 1).cpu()
-                writer.add_image(name, picture, trainer.global_step)
 
 
 class Progress(RichProgressBar):

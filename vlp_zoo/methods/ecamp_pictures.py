@@ -86,7 +86,7 @@ def draw_reports(
 def write_reports(
     tokens: Sequence[str], ids: Tensor, hidden: Tensor, entity: Tensor
 ) -> Tensor:
-    """A picture of the reports: hidden words on red, entities underlined.
+    """A picture of the reports: hidden words on red, entities underlined; with a legend.
 
     TensorBoard shows text without colours, so the coloured form is an image.
 
@@ -103,9 +103,23 @@ def write_reports(
 
     width, line, margin = 800, 22, 8
     font = ImageFont.load_default(15)
-    sheet = Image.new("RGB", (width, line * 24 * len(ids)), "white")
+    sheet = Image.new("RGB", (width, line * (24 * len(ids) + 2)), "white")
     pen = ImageDraw.Draw(sheet)
-    x, y = margin, margin
+
+    def write(x: int, y: int, word: str, hidden: bool, entity: bool) -> int:
+        length = int(pen.textlength(word, font=font))
+        if hidden:
+            pen.rectangle((x - 1, y, x + length + 1, y + line - 4), fill="#d62728")
+        pen.text((x, y), word, fill="white" if hidden else "black", font=font)
+        if entity:
+            pen.line(
+                (x, y + line - 3, x + length, y + line - 3), fill="#1f77b4", width=2
+            )
+        return x + length
+
+    x = write(margin, margin, "hidden word, to be predicted", True, False) + 24
+    write(x, margin, "entity", False, True)
+    x, y = margin, margin + 2 * line
     rows = zip(ids.tolist(), hidden.tolist(), entity.tolist(), strict=True)
     for row, hide, marked in rows:
         for index, is_hidden, is_entity in zip(row, hide, marked, strict=True):
@@ -118,12 +132,7 @@ def write_reports(
             x += 0 if joined else 6
             if x + length > width - margin:
                 x, y = margin, y + line
-            if is_hidden:
-                pen.rectangle((x - 1, y, x + length + 1, y + line - 4), fill="#d62728")
-            pen.text((x, y), word, fill="white" if is_hidden else "black", font=font)
-            if is_entity:
-                pen.line((x, y + line - 3, x + length, y + line - 3), fill="#1f77b4")
-            x += length
+            x = write(x, y, word, is_hidden, is_entity)
         x, y = margin, y + 2 * line
     pixels = np.array(sheet.crop((0, 0, width, min(y, sheet.height))))
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
