@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from tests.fakes.text_models import text_model
 from tests.methods.paired import REPORTS, batch_of
 from vlp_zoo.data.datamodules import PhantomChest
-from vlp_zoo.errors import UnknownNameError
+from vlp_zoo.errors import ConfigError, UnknownNameError
 from vlp_zoo.methods.base import VLPModule, load_method
 from vlp_zoo.methods.clip import CLIP
 from vlp_zoo.methods.imitate import IMITATE
@@ -94,6 +94,16 @@ def test_a_pretrained_tower_is_trained_with_dropout_and_outlives_its_folder(
     torch.save(file, tmp_path / "last.ckpt")
     loaded = load_method(tmp_path / "last.ckpt")
     assert torch.equal(loaded.embed_texts(REPORTS), wanted)
+
+
+def test_longer_texts_than_a_model_reads_are_refused_at_the_start(
+    tmp_path: Path,
+) -> None:
+    folder = text_model(tmp_path / "text", "roberta", CORPUS)
+    module = CLIP(**{**TINY, "max_tokens": 65}, text_model=str(folder))
+    module.setup("fit")
+    with pytest.raises(ConfigError, match=r"--model\.max_tokens 64"):
+        module.configure_model()
 
 
 IMITATE_TINY: dict[str, Any] = {

@@ -64,7 +64,8 @@ class CLIP(PairedTowers[PairedBatch]):
         keep_normalisation: Take over mean and deviation of ``warm_start`` too.
         text_model: None trains a BERT of the sizes below; ``"corpus"`` uses fixed
             TF-IDF features of the training reports; else a folder or hub name of a
-            pretrained BERT, which is trained on, with its own vocabulary.
+            pretrained text encoder (BERT, RoBERTa, MPNet, ModernBERT, ...), which is
+            trained on, with its own vocabulary; checkpoints need the folder no more.
         text_width: Width of the text encoder (of the features, with ``"corpus"``).
         text_depth: Its layers.
         text_heads: Its attention heads.

@@ -21,8 +21,9 @@ class IMITATEOptions(FrozenTextMethod[BatchT]):
             ``num_heads``; a ResNet's ``layers``, ``base_width``.
         warm_start: Encoder to start from; the authors' is ``timm:resnet50.tv_in1k``.
         keep_normalisation: Take over mean and deviation of ``warm_start`` too.
-        text_model: Frozen text encoder: folder or hub name of a BERT, or ``"corpus"``
-            for TF-IDF features of the training reports, without a download.
+        text_model: Frozen text encoder: folder or hub name of a BERT, RoBERTa, MPNet or
+            the like (first token of the last layer), which checkpoints then hold; or
+            ``"corpus"`` for TF-IDF features of the training reports, without a download.
         text_width: Width of the ``"corpus"`` features.
         max_tokens: Longest section in tokens, for a BERT; longer ones are cut.
         cache_text: Embed each text once and keep it on disk; else embed in every step.

@@ -243,6 +243,13 @@ class PairedTowers(VLPModule[BatchT]):
                 name=self.text_model,
                 pooling="mean",
             )
+            if self.max_tokens > encoder.max_positions:
+                raise ConfigError(
+                    f"texts of at most {encoder.max_positions} tokens, as "
+                    f"{self.text_model} reads them",
+                    f"max_tokens {self.max_tokens}",
+                    f"use --model.max_tokens {encoder.max_positions}",
+                )
         if self.tokenizer is not None:
             encoder.check_tokenizer(self.tokenizer)
         return encoder

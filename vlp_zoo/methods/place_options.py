@@ -33,7 +33,8 @@ class PLACEOptions(SentenceTowers):
         keep_normalisation: Take over mean and deviation of ``warm_start`` too.
         feature_level: Which feature map of a CNN gives the patches, -1 the coarsest.
         text_model: None trains a BERT of the sizes below; ``"corpus"`` uses fixed
-            TF-IDF features of reports and sentences; else a pretrained BERT.
+            TF-IDF features of reports and sentences; else a pretrained BERT, RoBERTa,
+            MPNet or the like.
         text_width: Width of the text encoder (of the features, with ``"corpus"``).
         text_depth: Its layers.
         text_heads: Its attention heads.
