@@ -126,3 +126,32 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="folder"):
         write_whole(target, "text")
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_unforeseen_error_costs_its_row_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from vlp_zoo.data import precheck
+
+    def odd(studies: object, index: int, need_report: bool) -> None:
+        if index == 1:
+            raise ZeroDivisionError("odd")
+
+    class Three:
+        uids = ("a", "b", "c")
+        rows = (2, 3, 4)
+        images = ("a.png", "b.png", "c.png")
+
+        def __len__(self) -> int:
+            return 3
+
+    monkeypatch.setattr(precheck, "_known_reason", odd)
+    found = precheck.find_rejected(Three(), progress=False)  # type: ignore[arg-type]
+    assert [(e.uid, e.reason) for e in found] == [("b", "unforeseen ZeroDivisionError")]
+
+    def full(studies: object, index: int, need_report: bool) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(precheck, "_known_reason", full)
+    with pytest.raises(MemoryError):
+        precheck.find_rejected(Three(), progress=False)  # type: ignore[arg-type]

@@ -29,6 +29,7 @@ from vlp_zoo.encoders.specs import forms, split_spec
 from vlp_zoo.encoders.timm_files import LOCAL, load_folder, load_named
 from vlp_zoo.errors import EncoderLoadError
 from vlp_zoo.files import write_whole
+from vlp_zoo.reading import parse_json
 
 if TYPE_CHECKING:
     from vlp_zoo.encoders.adapted import AdaptedJoint
@@ -163,19 +164,24 @@ def read_card(weights: Path) -> dict[str, Any]:
         EncoderLoadError: If it is missing, not JSON, or of a newer format.
     """
     path = card_path(weights)
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.is_file():
         raise EncoderLoadError(
             f"the card {path}",
             "no such file",
             "keep NAME.safetensors and NAME.json together",
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        )
+    try:
+        card = parse_json(path.read_text(encoding="utf-8"), finite=False)
+    except (ValueError, OSError) as error:
         raise EncoderLoadError(
             f"a JSON card in {path}", str(error), "export the encoder again"
         ) from error
-    if not isinstance(card, dict) or "spec" not in card:
+    if (
+        not isinstance(card, dict)
+        or not isinstance(card.get("spec"), dict)
+        or not isinstance(card.get("format", 0), int)
+        or not isinstance(card.get("sha256", ""), str)
+    ):
         raise EncoderLoadError(
             f"an encoder card in {path}", "other JSON", "export the encoder again"
         )
