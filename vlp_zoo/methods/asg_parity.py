@@ -7,9 +7,8 @@ come in through the converter that also reads released checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,36 +34,23 @@ from vlp_zoo.methods.asg_recording import (
     official_batch,
     official_module,
     read_recording,
+    replayed_inputs,
     run_batch,
 )
 from vlp_zoo.methods.asg_regions import merge_words, sentence_means, word_slots
 from vlp_zoo.methods.comparison import (
-    FLOOR,
     Comparison,
-    Read,
+    gradients_of,
     relative,
-    replayed,
     same,
     tensor,
+    worst_norm,
 )
 
 __all__ = ["replay_fixture"]
 
 MID, NORM, TRAJECTORY = 2e-5, 2e-4, 1e-4
 """Tolerances of the recordings' README, for float32."""
-
-DESCRIPTION = {"set", "dropout", "versions"}
-"""Entries of ``meta.json`` for readers."""
-
-DRAWN = {"seed", "nregs", "empty_label", "dup_label", "empty_sentence"}
-"""How the batch was drawn, which is recorded."""
-
-NOT_REPLAYED = {
-    "batch.token_type_ids": "the official report encoder has no table for them",
-    "pipeline.labels": "the official pipeline passes them through",
-    "meta.tags": "names; the replay takes their tokens",
-}
-"""Inputs that no number of the recording depends on, or that stand there twice."""
 
 NOISE = 3e-6
 """Share of the largest gradient below which one is the rounding of a sum that cancels:
@@ -132,7 +118,7 @@ def _replay(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     )
     yield from _sorted_batch(recording)
     yield from _settings(module, recording)
-    yield _inputs(recording)
+    yield replayed_inputs(recording)
 
 
 def _sorted_batch(recording: Recording) -> Iterator[Comparison]:
@@ -168,28 +154,6 @@ def _settings(module: ASG, recording: Recording) -> Iterator[Comparison]:
     yield same("setting.B", len(images), config["B"])
     yield same("setting.grid", module.grid[0], meta["grid"])
     yield same("setting.lr", recording.expected["trajectory"]["max_lr"], config["lr"])
-
-
-def _inputs(recording: Recording) -> Comparison:
-    names: set[str] = set()
-    asked: set[str] = set()
-    given: dict[str, tuple[Read[Any], Callable[[str], bool]]] = {
-        "": (recording.tensors["inputs"], lambda name: True),
-        "loss_level.": (recording.tensors["loss_level"], lambda name: ".in." in name),
-        "pipeline.": (
-            recording.tensors["pipeline"],
-            lambda name: (
-                name.startswith(("raw", "region_px", "sent_index", "labels"))
-                or name in ("big.raw", "big.region_px")
-            ),
-        ),
-        "meta.": (recording.meta, lambda name: name not in DESCRIPTION),
-        "config.": (recording.meta["config"], lambda name: name not in DRAWN),
-    }
-    for prefix, (entries, is_input) in given.items():
-        names |= {prefix + name for name in entries if is_input(name)}
-        asked |= {prefix + name for name in entries.asked}
-    return replayed(names, asked, NOT_REPLAYED)
 
 
 def _wide(values: list[float]) -> Tensor:
@@ -259,7 +223,7 @@ def _training(
     )
     seen = _seen(module, run, batch, None)
     yield from _mids("train_aligned", seen, mid, module.temperature)
-    gradients = _gradient_of(module, weighted_total(module, aligned))
+    gradients = gradients_of(module, weighted_total(module, aligned))
     norms = expected["train_aligned"]["grad_norm"]["total"]
     yield _norms("train_aligned.grad_norm.total", gradients, norms, recording)
 
@@ -363,24 +327,16 @@ def _others(
     module.train()
 
 
-def _gradient_of(module: ASG, loss: Tensor) -> dict[str, Tensor | None]:
-    named = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(
-        loss, list(named.values()), retain_graph=True, allow_unused=True
-    )
-    return dict(zip(named, found, strict=True))
-
-
 def _gradients(
     module: ASG, terms: Mapping[str, Tensor], recording: Recording
 ) -> Iterator[Comparison]:
     norms = recording.expected["train_reference"]["grad_norm"]
     vanishing = _vanishing(recording)
     for theirs, ours in TERMS.items():
-        found = _gradient_of(module, terms[ours])
+        found = gradients_of(module, terms[ours])
         title = f"train_reference.grad_norm.{theirs}"
         yield _norms(title, found, norms[theirs], recording)
-    found = _gradient_of(module, weighted_total(module, terms))
+    found = gradients_of(module, weighted_total(module, terms))
     yield _norms("train_reference.grad_norm.total", found, norms["total"], recording)
     official = recording.tensors["gradients"]
     noise = NOISE * max(float(g.abs().max()) for g in official.values())
@@ -408,24 +364,11 @@ def _norms(
     expected: Mapping[str, float | None],
     recording: Recording,
 ) -> Comparison:
-    """The parameter whose gradient norm is worst, of all that are trained."""
-    worst = Comparison(title, 0.0, 0.0, 0.0, NORM)
-    recorded = {asg_name(key): value for key, value in expected.items()}
     vanishing = _vanishing(recording)
+    trained = {n: g for n, g in gradients.items() if n not in vanishing}
+    recorded = {asg_name(key) or "": value for key, value in expected.items()}
     floor = NOISE * max(value or 0.0 for value in expected.values())
-    count = 0
-    for name, gradient in gradients.items():
-        if name in vanishing:
-            continue
-        ours = 0.0 if gradient is None else float(gradient.double().norm())
-        official = recorded[name] or 0.0
-        error = abs(ours - official) / max(abs(official), FLOOR)
-        if max(ours, official) < floor:
-            error = 0.0
-        count += 1
-        if not error <= worst.error:
-            worst = worst._replace(ours=ours, official=official, error=error)
-    return worst._replace(quantity=f"{title} (worst of {count})")
+    return worst_norm(title, trained, recorded, NORM, floor)
 
 
 # Losses alone, and ten steps ----------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -18,7 +18,7 @@ from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.methods.asg import ASG, ASGBatch
 from vlp_zoo.methods.asg_networks import Pass
-from vlp_zoo.methods.comparison import Read
+from vlp_zoo.methods.comparison import Comparison, Read, replayed
 
 __all__ = [
     "Recording",
@@ -26,10 +26,24 @@ __all__ = [
     "official_batch",
     "official_module",
     "read_recording",
+    "replayed_inputs",
     "run_batch",
 ]
 
 FILES = ("state_dict", "inputs", "intermediates", "gradients", "loss_level", "pipeline")
+
+DESCRIPTION = {"set", "dropout", "versions"}
+"""Entries of ``meta.json`` for readers."""
+
+DRAWN = {"seed", "nregs", "empty_label", "dup_label", "empty_sentence"}
+"""How the batch was drawn, which is recorded."""
+
+NOT_REPLAYED = {
+    "batch.token_type_ids": "the official report encoder has no table for them",
+    "pipeline.labels": "the official pipeline passes them through",
+    "meta.tags": "names; the replay takes their tokens",
+}
+"""Inputs that no number of the recording depends on, or that stand there twice."""
 
 
 class Recording(NamedTuple):
@@ -195,3 +209,26 @@ def run_batch(
     return module.run(
         images, ids, batch["attention_mask"], continuations(recording, ids)
     )
+
+
+def replayed_inputs(recording: Recording) -> Comparison:
+    """How many of the recording's inputs the replay has asked for so far."""
+    names: set[str] = set()
+    asked: set[str] = set()
+    given: dict[str, tuple[Read[Any], Callable[[str], bool]]] = {
+        "": (recording.tensors["inputs"], lambda name: True),
+        "loss_level.": (recording.tensors["loss_level"], lambda name: ".in." in name),
+        "pipeline.": (
+            recording.tensors["pipeline"],
+            lambda name: (
+                name.startswith(("raw", "region_px", "sent_index", "labels"))
+                or name in ("big.raw", "big.region_px")
+            ),
+        ),
+        "meta.": (recording.meta, lambda name: name not in DESCRIPTION),
+        "config.": (recording.meta["config"], lambda name: name not in DRAWN),
+    }
+    for prefix, (entries, is_input) in given.items():
+        names |= {prefix + name for name in entries if is_input(name)}
+        asked |= {prefix + name for name in entries.asked}
+    return replayed(names, asked, NOT_REPLAYED)

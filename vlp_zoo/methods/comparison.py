@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlp_zoo.errors import DatasetNotFoundError
 
@@ -25,6 +25,7 @@ __all__ = [
     "Comparison",
     "Fixture",
     "Read",
+    "gradients_of",
     "magnitude",
     "read_fixture",
     "relative",
@@ -32,6 +33,7 @@ __all__ = [
     "same",
     "sums",
     "tensor",
+    "worst_norm",
 ]
 
 T = TypeVar("T")
@@ -199,3 +201,40 @@ def sums(name: str, ours: Tensor, recorded: Mapping[str, float]) -> Comparison:
     return Comparison(
         name, float(found[1]), recorded["abs_sum"], max(errors), ABSOLUTE_MID
     )
+
+
+def gradients_of(module: nn.Module, loss: Tensor) -> dict[str, Tensor | None]:
+    """Gradients of a loss by trained parameter; None where it does not hang on one."""
+    named = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(
+        loss, list(named.values()), retain_graph=True, allow_unused=True
+    )
+    return dict(zip(named, found, strict=True))
+
+
+def worst_norm(
+    title: str,
+    gradients: Mapping[str, Tensor | None],
+    recorded: Mapping[str, float | None],
+    tolerance: float,
+    floor: float = FLOOR,
+) -> Comparison:
+    """The parameter whose gradient norm is worst.
+
+    Args:
+        title: Name of the comparison.
+        gradients: Ours, by parameter.
+        recorded: Official norms of the same parameters; None is no gradient.
+        tolerance: Largest relative error allowed.
+        floor: Norm below which both sides are rounding noise.
+    """
+    worst = Comparison(f"{title} (worst of {len(gradients)})", 0.0, 0.0, 0.0, tolerance)
+    for name, gradient in gradients.items():
+        ours = 0.0 if gradient is None else float(gradient.double().norm())
+        official = recorded[name] or 0.0
+        error = abs(ours - official) / max(abs(official), FLOOR)
+        if max(ours, official) < floor:
+            error = 0.0
+        if not error <= worst.error:
+            worst = worst._replace(ours=ours, official=official, error=error)
+    return worst

@@ -25,12 +25,12 @@ from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.methods.base import parameter_groups
 from vlp_zoo.methods.comparison import (
     ABSOLUTE_MID,
-    FLOOR,
     INPUTS,
     RELATIVE_NORM,
     RELATIVE_TRAJECTORY,
     Comparison,
     Fixture,
+    gradients_of,
     magnitude,
     read_fixture,
     relative,
@@ -38,6 +38,7 @@ from vlp_zoo.methods.comparison import (
     same,
     sums,
     tensor,
+    worst_norm,
 )
 from vlp_zoo.methods.ecamp import ECAMP
 from vlp_zoo.methods.ecamp_networks import Pass
@@ -204,7 +205,6 @@ def _replay_training(fixture: Fixture, dtype: torch.dtype) -> Iterator[Compariso
     else:
         images = fixture.get("in.image").to(dtype)
     replay = _Replay(module, fixture, images, dtype)
-    names = {ecamp_name(key): key for key in meta["grad_norms"]}
     yield from _positions(module, state)
     with _recorded(module) as seen:
         run = replay.run()
@@ -215,12 +215,12 @@ def _replay_training(fixture: Fixture, dtype: torch.dtype) -> Iterator[Compariso
     yield relative("loss.total", total, meta["losses"]["total"])
     yield from _intermediates(replay, run, seen)
     for name in LOSSES:
-        gradients = _gradients(module, losses[name])
-        yield _norms(
-            f"grad_norm.{name}", gradients, names, meta["grad_norms_by_loss"][name]
-        )
-    gradients = _gradients(module, total)
-    yield _norms("grad_norm.total", gradients, names, meta["grad_norms"])
+        gradients = gradients_of(module, losses[name])
+        recorded = _by_our_name(meta["grad_norms_by_loss"][name])
+        yield worst_norm(f"grad_norm.{name}", gradients, recorded, RELATIVE_NORM)
+    gradients = gradients_of(module, total)
+    recorded = _by_our_name(meta["grad_norms"])
+    yield worst_norm("grad_norm.total", gradients, recorded, RELATIVE_NORM)
     for name, expected in sorted(fixture.tensors.items()):
         if name.startswith("grad."):
             ours = gradients[ecamp_name(name.removeprefix("grad.")) or ""]
@@ -388,34 +388,8 @@ def _window_pixels(replay: _Replay, run: Pass) -> Tensor:
     return (rows[:, None, :, None] & columns[:, None, None]).to(replay.dtype)
 
 
-def _gradients(module: ECAMP, loss: Tensor) -> dict[str, Tensor | None]:
-    named = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(
-        loss, list(named.values()), retain_graph=True, allow_unused=True
-    )
-    return dict(zip(named, found, strict=True))
-
-
-def _norms(
-    title: str,
-    gradients: Mapping[str, Tensor | None],
-    names: Mapping[str | None, str],
-    expected: Mapping[str, float | None],
-) -> Comparison:
-    """The parameter whose gradient norm is worst, of all that are trained."""
-    worst = Comparison(title, 0.0, 0.0, 0.0, RELATIVE_NORM)
-    count = 0
-    for name, gradient in gradients.items():
-        recorded = expected[names[name]]
-        ours = 0.0 if gradient is None else float(gradient.double().norm())
-        official = recorded or 0.0
-        error = abs(ours - official) / max(abs(official), FLOOR)
-        if max(ours, official) < FLOOR:
-            error = 0.0
-        count += 1
-        if not error <= worst.error:
-            worst = worst._replace(ours=ours, official=official, error=error)
-    return worst._replace(quantity=f"{title} (worst of {count})")
+def _by_our_name(official: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {ecamp_name(key) or "": value for key, value in official.items()}
 
 
 def _groups(module: ECAMP, expected: list[dict[str, Any]]) -> Comparison:

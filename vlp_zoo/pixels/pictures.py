@@ -271,7 +271,7 @@ def _check_strips(opened: Image.Image, content: bytes) -> None:
     offsets = tags.get(273) or tags.get(324) or ()
     lengths = tags.get(279) or tags.get(325) or ()
     compression = tags.get(259)
-    for offset, length in zip(offsets, lengths, strict=False):
+    for offset, length in zip(offsets, lengths, strict=True):
         strip = content[offset : offset + length]
         if compression in (8, 32946):
             zlib.decompress(strip)
