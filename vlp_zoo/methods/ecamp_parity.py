@@ -216,11 +216,11 @@ def _replay_training(fixture: Fixture, dtype: torch.dtype) -> Iterator[Compariso
     yield from _intermediates(replay, run, seen)
     for name in LOSSES:
         gradients = gradients_of(module, losses[name])
-        recorded = _by_our_name(meta["grad_norms_by_loss"][name])
-        yield worst_norm(f"grad_norm.{name}", gradients, recorded, RELATIVE_NORM)
+        norms = _by_our_name(meta["grad_norms_by_loss"][name])
+        yield worst_norm(f"grad_norm.{name}", gradients, norms, RELATIVE_NORM)
     gradients = gradients_of(module, total)
-    recorded = _by_our_name(meta["grad_norms"])
-    yield worst_norm("grad_norm.total", gradients, recorded, RELATIVE_NORM)
+    norms = _by_our_name(meta["grad_norms"])
+    yield worst_norm("grad_norm.total", gradients, norms, RELATIVE_NORM)
     for name, expected in sorted(fixture.tensors.items()):
         if name.startswith("grad."):
             ours = gradients[ecamp_name(name.removeprefix("grad.")) or ""]
