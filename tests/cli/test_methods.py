@@ -48,6 +48,9 @@ def test_every_method_trains_on_every_paired_source(
 ) -> None:
     config = ["--config", f"demo/{method}"]
     command = ["fit", *config, *sources[source], *QUICK, "--out", str(tmp_path)]
+    if method == "asg":
+        # These tables hold no boxes of regions: the packaged atlas has to be named.
+        command += ["--model.region_atlas", "phantom"]
     assert main(command) == 0
     (card,) = tmp_path.rglob("encoder.json")
     written = json.loads(card.read_text())
