@@ -59,10 +59,7 @@ if command == "fit":
     (run / "encoder.safetensors").write_text(str(value))
 else:
     value = float(Path(flags["encoder"]).read_text())
-    row = dict.fromkeys(ROW)
-    row |= {"role": "encoder", "task": "toy", "protocol": "p", "fraction": 1.0}
-    row |= {"schema": 1, "seed": 0}
-    row |= {"key": "k", "encoder": "e", "encoder_sha256": "s", "settings": {}}
+    row = ROW
     # On test patients everything turns out the other way round.
     rows = [
         row | {"metric": "macro_auroc", "value": 1 - value, "split": "test"},
@@ -71,7 +68,31 @@ else:
     out.mkdir(exist_ok=True)
     (out / "results.jsonl").write_text("\\n".join(map(json.dumps, rows)) + "\\n")
 """
-ROW = [name for name in Result.__dataclass_fields__ if name != "cases"]
+ROW = json.loads(
+    Result(
+        key="k",
+        encoder="e",
+        encoder_sha256="s",
+        role="encoder",
+        task="toy",
+        split_sha256="s",
+        data_sha256="d",
+        protocol="p",
+        settings={},
+        fraction=1.0,
+        seed=0,
+        metric="macro_auroc",
+        value=0.0,
+        low=None,
+        high=None,
+        n=1,
+        n_patients=1,
+        n_train=1,
+        per_label={},
+        undefined={},
+        details={},
+    ).to_json()
+)
 
 Write = Callable[..., Path]
 
@@ -80,7 +101,7 @@ Write = Callable[..., Path]
 def write(tmp_path: Path) -> Write:
     """Writes a sweep of the stand-in program and returns its path."""
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM.replace("ROW)", f"{ROW!r})"))
+    program.write_text(PROGRAM.replace("ROW", repr(ROW)))
 
     def written(**content: Any) -> Path:
         path = tmp_path / "toy.yaml"
@@ -575,12 +596,9 @@ def test_an_impossible_search_is_refused(
 
 
 def row_of(cases: Cases, seed: int, value: float, encoder: str) -> Result:
-    fields: dict[str, Any] = dict.fromkeys(ROW, None)
-    fields |= {"key": f"{encoder}{seed}", "encoder": encoder, "encoder_sha256": encoder}
-    fields |= {"role": "encoder", "task": "t", "protocol": "p", "fraction": 0.1}
-    fields |= {"seed": seed, "metric": "macro_auroc", "value": value, "undefined": {}}
-    fields |= {"settings": {"replicates": 200}, "schema": 1, "cases": cases}
-    fields |= {"split": "test"}
+    named = {"encoder": encoder, "encoder_sha256": encoder, "key": f"{encoder}{seed}"}
+    run = {"task": "t", "fraction": 0.1, "seed": seed, "settings": {"replicates": 200}}
+    fields: dict[str, Any] = {**ROW, **named, **run, "value": value, "cases": cases}
     return Result(**fields)
 
 
