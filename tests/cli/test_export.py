@@ -21,6 +21,7 @@ CARD = {
     "hyper_parameters": {"learning_rate": 0.125},
     "pretraining_sources": ["nih14", "rsna"],
     "data_licence": "CC0",
+    "origin": "timm:resnet18",
     "steps": 77,
     "compute": {"device": "cpu", "hours": 1.5},
 }
@@ -76,7 +77,12 @@ def test_the_card_is_filled_from_what_is_known(tmp_path: Path) -> None:
     assert main(["export", str(path), str(out), *options]) == 0
     text = (out / "MODEL_CARD.md").read_text()
     for words in (
-        *("# Model card for My model", "Method: toy", "learning_rate: `0.125`"),
+        *(
+            "# Model card for My model",
+            "Method: toy",
+            "Origin: timm:resnet18",
+            "learning_rate: `0.125`",
+        ),
         *("Data sets: nih14, rsna", "Terms of the data: CC0", "steps: 77", "hours 1.5"),
         *("Terms of the weights: MIT", "Not for clinical use", made["date"]),
         *("images of 32 px", "mean [0.4721, 0.4721, 0.4721]", "seed: not recorded"),

@@ -74,6 +74,8 @@ def test_a_run_leaves_everything_a_user_looks_for(finished: Path) -> None:
     assert card["method"] == "ecamp"
     assert card["steps"] == 12
     assert card["pretraining_sources"] == ["phantom_chest"]
+    assert card["data"] == "phantom_chest"
+    assert card["origin"] == "random initialisation"
 
 
 def test_losses_of_both_splits_are_logged(finished: Path) -> None:

@@ -1,4 +1,4 @@
-"""The names under which a training's data go into the card of its encoder."""
+"""The names and terms under which a training's data go into the card of its encoder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from vlp_zoo.data import datamodules, official
+from vlp_zoo.data.catalogue import card_of
 from vlp_zoo.overlaps import contamination
 
 READER = """
@@ -21,7 +22,9 @@ CARD = Card(
 """
 
 
-def test_each_kind_of_data_has_its_name(tmp_path: Path) -> None:
+def test_each_kind_of_data_has_its_name_and_terms(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert datamodules.PhantomChest().pretraining_sources == ["phantom_chest"]
     mimic = datamodules.MIMICCXR(root=str(tmp_path))
     assert mimic.pretraining_sources == ["mimic_cxr"]
@@ -32,6 +35,11 @@ def test_each_kind_of_data_has_its_name(tmp_path: Path) -> None:
     reader.write_text(READER)
     own = official.Own(reader=str(reader), root=str(tmp_path))
     assert own.pretraining_sources == ["my_set"]
+    assert own.licence == "mine"
+    assert official.nih14(root=str(tmp_path)).licence == card_of("nih14").licence
+    assert datamodules.PhantomChest().licence == pairs.licence == "unknown"
+    monkeypatch.setattr(datamodules, "describe", lambda root: {"licence": "CC0"})
+    assert datamodules.Prepared(root=str(tmp_path)).licence == "CC0"
 
 
 def test_a_store_has_the_name_of_what_it_was_made_of(

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from vlp_zoo.callbacks.checkpoints import EMAWeights
 from vlp_zoo.callbacks.running import run_folder
 from vlp_zoo.encoders.checkpoint import encoder_sha256, file_is_whole, save_encoder
+from vlp_zoo.encoders.specs import origin
 
 __all__ = ["ExportEncoder"]
 
@@ -22,13 +23,28 @@ class ExportEncoder(Callback):
     """Write ``encoder.safetensors`` and its card at the end of every epoch.
 
     Args:
-        data_licence: Terms of the training data, copied into the card.
+        data_licence: Terms of the training data, for the card of the encoder; by
+            default what the data set's own card says.
     """
 
     def __init__(self, data_licence: str = "unknown") -> None:
         self.data_licence = data_licence
         self.path: Path | None = None
+        self.origin: str | None = None
         self._start = (time.monotonic(), 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the weights started: a resumed run may lack the file by then."""
+        return {"origin": self.origin}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self.origin = state_dict["origin"]
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Note where the weights come from, while their file is there."""
+        if self.origin is None:
+            self.origin = origin(getattr(module, "warm_start", None))
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Remember when, and at which step, this process began."""
@@ -63,14 +79,19 @@ class ExportEncoder(Callback):
             if before or file_is_whole(path, encoder_sha256(source.image_encoder)):
                 return
         data = run.datamodule
+        sources = list(getattr(data, "pretraining_sources", []))
+        licence = self.data_licence
+        if licence == "unknown":
+            licence = getattr(data, "licence", licence)
         facts: dict[str, Any] = getattr(module, "card_facts", dict)()
         card = {
             "method": type(module).__name__.lower(),
             "hyper_parameters": _plain(dict(module.hparams)),
-            "data": getattr(data, "name", type(data).__name__),
-            "pretraining_sources": list(getattr(data, "pretraining_sources", [])),
+            "data": ", ".join(sources) or type(data).__name__,
+            "pretraining_sources": sources,
+            "origin": self.origin,
             "data_fingerprint": getattr(data, "corpus_fingerprint", None),
-            "data_licence": self.data_licence,
+            "data_licence": licence,
             "epochs": epochs,
             "steps": trainer.global_step,
             "seed": module.seed,

@@ -7,6 +7,7 @@ from pathlib import Path
 from vlp_zoo.cli.encoders import sources_of
 from vlp_zoo.cli.parser import Parser
 from vlp_zoo.encoders.layouts import LAYOUTS
+from vlp_zoo.encoders.specs import origin
 
 __all__ = ["main"]
 
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
 
     encoder = load_encoder(options.source)
     card = {
-        "source": options.source,
+        "origin": origin(options.source),
         "weights_licence": options.licence,
         "pretraining_sources": sources_of(options.source),
     }

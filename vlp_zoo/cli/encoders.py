@@ -25,6 +25,8 @@ __all__ = [
     "sources_of",
 ]
 
+UNKNOWN = "(not recorded)"
+
 
 def named_encoder(spec: str) -> tuple[str, str]:
     """Name in results and spec; a plain spec is its own name.
@@ -69,13 +71,21 @@ def check_encoders(specs: Sequence[str]) -> None:
     Raises:
         VLPZooError: If one cannot be loaded.
     """
-    from vlp_zoo.encoders.checkpoint import open_encoder
+    from vlp_zoo.encoders.checkpoint import open_encoder, read_card
 
     for given in specs:
         name, spec = named_encoder(given)
         found: Any = open_encoder(encoder_file(spec))
         side = found.preprocessing["image_size"]
         print(f"encoder {name}: {found.width} features of images of {side} px")
+        if Path(encoder_file(spec)).is_file():
+            card = read_card(Path(encoder_file(spec)))
+            data = ", ".join(sources_of(encoder_file(spec)))
+            start, terms = card.get("origin"), card.get("data_licence")
+            print(
+                f"  trained on {data or UNKNOWN} from {start or UNKNOWN}; "
+                f"terms of the data: {terms or UNKNOWN}"
+            )
 
 
 def joints_of(specs: Sequence[str]) -> dict[str, JointEncoder]:

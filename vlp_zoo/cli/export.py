@@ -7,7 +7,7 @@ from typing import Any
 
 from vlp_zoo.cli.encoders import encoder_file, sources_of
 from vlp_zoo.cli.parser import Parser
-from vlp_zoo.encoders.specs import split_spec
+from vlp_zoo.encoders.specs import origin, split_spec
 
 __all__ = ["main"]
 
@@ -72,7 +72,7 @@ def _card(spec: str) -> dict[str, Any]:
 
     if not split_spec(spec)[0]:
         return read_card(Path(spec))
-    return {"source": spec, "pretraining_sources": sources_of(spec)}
+    return {"origin": origin(spec), "pretraining_sources": sources_of(spec)}
 
 
 def _results(folder: Path, sha256: str) -> list[str]:

@@ -113,6 +113,11 @@ class PairsDataModule(L.LightningDataModule):
         return [name]
 
     @property
+    def licence(self) -> str:
+        """Terms of the data, as far as a card of the data set says them."""
+        return "unknown"
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """Names of the label columns, in order; possibly none."""
         return next(iter(self.sources.values())).label_names

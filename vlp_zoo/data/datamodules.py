@@ -11,7 +11,7 @@ from vlp_zoo.data.base import OnDisk, PairsDataModule
 from vlp_zoo.data.catalogue import WORDS
 from vlp_zoo.data.pairs import PairColumns, read_pairs, splits_of
 from vlp_zoo.data.splits import check_patients
-from vlp_zoo.data.store import open_store
+from vlp_zoo.data.store import describe, open_store
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.types import StudySource
@@ -264,6 +264,11 @@ class Prepared(PairsDataModule):
         self.on_error = on_error
         self.need_report = True
         self.policy: float | Mapping[str, float] | None = WORDS.get(uncertain)
+
+    @property
+    def licence(self) -> str:
+        """Terms of the data set that the store was made of."""
+        return str(describe(self.root).get("licence") or "unknown")
 
     def _sources(self) -> dict[str, StudySource]:
         studies, splits = open_store(

@@ -66,6 +66,11 @@ class Official(OnDisk):
         return card_of(self.dataset)
 
     @property
+    def licence(self) -> str:
+        """Terms of the data, as the card of the data set says."""
+        return self.card.licence
+
+    @property
     def legacy(self) -> str:
         """Why patients may be in two splits; "" where they must not."""
         rule = self.card.splits.get(self.split)

@@ -137,7 +137,8 @@ def model_card(
                 f"{encoder.width} features, images of {encoder.image_size} px"
             ),
             f"- Method: {known('method')}",
-            f"- Origin: {known('source')}",
+            # Older cards say where a file lay, and nothing of a training's start.
+            f"- Origin: {known('origin' if card.get('origin') else 'source')}",
             f"- Weights: SHA-256 `{card.get('sha256', UNKNOWN)}`",
             f"- Terms of the weights: {known('weights_licence')}",
         ],

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["SPECS", "forms", "split_spec"]
+import hashlib
+from pathlib import Path
+
+__all__ = ["SPECS", "WEIGHTS", "forms", "origin", "split_spec"]
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Files of a folder of timm's or transformers' that hold its weights."""
 
 SPECS: dict[str, str] = {
     "FILE.safetensors": "an encoder file of this package, its card NAME.json beside it",
@@ -35,3 +41,42 @@ def split_spec(spec: str) -> tuple[str, str]:
     kinds = {form.partition(":")[0] for form in SPECS if ":" in form}
     kind, colon, rest = spec.partition(":")
     return (kind, rest) if colon and rest and kind in kinds else ("", spec)
+
+
+def origin(spec: str | None) -> str:
+    """What a card says of the weights that a spec names: no folder, but which file.
+
+    Args:
+        spec: One of `SPECS`; None for weights that were drawn.
+
+    Returns:
+        The spec with the bare name of its file or folder, and the file's SHA-256 as
+        long as it is there.
+
+    Example:
+        >>> origin(None), origin("timm:resnet50")
+        ('random initialisation', 'timm:resnet50')
+    """
+    if spec is None:
+        return "random initialisation"
+    kind, rest = split_spec(spec)
+    place = ""
+    if not kind or (kind == "random" and rest.endswith(".safetensors")):
+        place = rest
+    elif kind == "official":
+        place = rest.partition(":")[2]
+    elif kind == "timm":
+        local = rest.removeprefix("local-dir:")
+        place = local if local != rest else rest.partition("@")[2]
+    elif kind == "hf" and Path(rest).is_dir():
+        place = rest
+    if not place:
+        return spec
+    path = Path(place).absolute()
+    name = f"{spec[: len(spec) - len(place)]}{path.name}"
+    for file in (path, *(path / weights for weights in WEIGHTS)):
+        if file.is_file():
+            with file.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            return f"{name} (SHA-256 {digest})"
+    return name

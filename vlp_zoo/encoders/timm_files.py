@@ -16,6 +16,7 @@ import timm
 from torch import Tensor
 
 from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.encoders.specs import WEIGHTS
 from vlp_zoo.encoders.timm_names import IMAGE_PRESETS, check_name
 from vlp_zoo.encoders.weight_files import read_checkpoint
 from vlp_zoo.errors import EncoderLoadError
@@ -23,7 +24,6 @@ from vlp_zoo.errors import EncoderLoadError
 __all__ = ["LOCAL", "load_folder", "load_named"]
 
 LOCAL = "local-dir:"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 CLASSIFIERS = ("fc", "head.fc", "head", "classifier", "head_dist", "last_linear")
 """Names of classifiers, beside the one that timm states for a network."""
 

@@ -1,0 +1,52 @@
+"""The card beside an exported encoder: where its weights started, and whose data it saw."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vlp_zoo.callbacks import ExportEncoder
+from vlp_zoo.encoders.specs import origin
+
+
+def test_a_card_names_the_file_that_weights_came_from_but_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    file = folder / "model.safetensors"
+    file.write_bytes(b"weights")
+    found = f" (SHA-256 {hashlib.sha256(b'weights').hexdigest()})"
+    assert origin(str(file)) == f"model.safetensors{found}"
+    assert origin(f"official:mae:{file}") == f"official:mae:model.safetensors{found}"
+    assert origin(f"timm:resnet18@{file}") == f"timm:resnet18@model.safetensors{found}"
+    assert origin(f"timm:local-dir:{folder}") == f"timm:local-dir:mine{found}"
+    assert origin(f"hf:{folder}") == f"hf:mine{found}"
+    assert origin(f"official:mae:{folder}/gone.pth") == "official:mae:gone.pth"
+    # A file that happens to be called like a model is not where it came from.
+    monkeypatch.chdir(tmp_path)
+    Path("resnet18").write_bytes(b"other")
+    for spec in ("timm:resnet18", "random:tiny", "hf:owner/name", "open_clip:RN50"):
+        assert origin(spec) == spec
+
+
+def test_a_resumed_run_keeps_its_origin_when_the_file_is_gone(tmp_path: Path) -> None:
+    file = tmp_path / "start.safetensors"
+    file.write_bytes(b"weights")
+    module: Any = SimpleNamespace(warm_start=str(file))
+    trainer: Any = None
+    first = ExportEncoder()
+    first.on_fit_start(trainer, module)
+    file.unlink()
+    resumed = ExportEncoder()
+    resumed.load_state_dict(first.state_dict())
+    resumed.on_fit_start(trainer, module)
+    assert resumed.origin == first.origin == origin_of(b"weights")
+
+
+def origin_of(content: bytes) -> str:
+    return f"start.safetensors (SHA-256 {hashlib.sha256(content).hexdigest()})"
