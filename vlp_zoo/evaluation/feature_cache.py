@@ -17,8 +17,12 @@ import numpy.typing as npt
 
 __all__ = ["FeatureCache"]
 
-VERSION = 2
-"""Raised when the same inputs would give other features."""
+VERSION = 3
+"""Raised when the same inputs would give other features.
+
+3: ``--pooling mean`` of networks that end in a convolution of their own (EfficientNet and
+its like), and the decoding of colour images of 16 bits.
+"""
 
 
 class FeatureCache:
