@@ -6,6 +6,7 @@ import argparse
 import importlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,29 @@ def test_what_is_no_error_passes_the_guard(
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     _raise(monkeypatch, KeyboardInterrupt())
     assert main(["info"]) == 130
+
+
+def test_sigterm_is_143_and_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    children: list[int] = []
+
+    def terminated(argv: list[str]) -> int:
+        forked = os.fork()
+        if not forked:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        children.append(os.waitpid(forked, 0)[1])
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(importlib.import_module("vlp_zoo.cli.info"), "main", terminated)
+    assert main(["info"]) == 143
+    assert "run the same command to go on" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before
+    # A process that the command forked dies of the signal, without a word.
+    assert os.WTERMSIG(children[0]) == signal.SIGTERM
 
 
 @pytest.mark.parametrize("word", ["a\0b", "a\udcffb"])

@@ -387,16 +387,20 @@ def test_after_kill_9_the_training_goes_on(
     assert calls(path) == ["fit x=2", "fit x=2", "bench x=2"]
 
 
-def test_ctrl_c_stops_the_children_and_says_how_to_go_on(write: Write) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_children_and_says_how_to_go_on(
+    write: Write, number: signal.Signals
+) -> None:
     path = write(options={"wait": True}, grid={"x": [1, 2]})
     sweep = start(path, "--jobs", "2")
     child = child_of(path)
-    sweep.send_signal(signal.SIGINT)
+    sweep.send_signal(number)
     output, _ = sweep.communicate(timeout=30)
-    assert sweep.returncode == 130, output
+    assert sweep.returncode == 128 + number, output
     assert "the same command goes on" in output
     assert "Traceback" not in output
     assert not is_alive(child)
+    assert not list(path.parent.glob("out/toy/*/result.json"))
 
 
 def test_devices_are_dealt_out(write: Write) -> None:

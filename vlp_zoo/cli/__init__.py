@@ -6,13 +6,16 @@ importing torch; only a command that needs it pays for it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
+import signal
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vlp_zoo import __version__
@@ -72,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 on success, 1 on an error (one that nobody foresaw leaves its trace in a file
         of the folder for temporary files), 2 on wrong usage, 3 when ``audit`` found
-        what it was told to fail on, 130 on Ctrl-C.
+        what it was told to fail on, 130 on Ctrl-C, 143 on SIGTERM.
     """
     _keep_printing()
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -94,13 +97,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         module = importlib.import_module(COMMANDS[name][0])
         training = COMMANDS[name][0] == "vlp_zoo.cli.training"
-        code = module.main(arguments if training else arguments[1:])
-        return int(code or 0)
+        if training:
+            # It has a watch of its own, which saves a checkpoint first.
+            return int(module.main(arguments) or 0)
+        with _terminable():
+            return int(module.main(arguments[1:]) or 0)
     except VLPZooError as error:
         if debug:
             traceback.print_exc()
         print(f"vlpzoo {name}: error\n{error}", file=sys.stderr)
         return 1
+    except Terminated:
+        print(
+            f"\nvlpzoo {name}: terminated; what was measured or saved is kept, run the "
+            "same command to go on",
+            file=sys.stderr,
+        )
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         if debug:
             traceback.print_exc()
@@ -116,6 +129,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"vlpzoo {name}: error\n{_unforeseen(name, error)}", file=sys.stderr)
         return 1
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as from a queue's time limit; ends a command as Ctrl-C does."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise `Terminated` on SIGTERM, in this process and not in those it forks."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    process = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() == process:
+            raise Terminated
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _keep_printing() -> None:

@@ -134,11 +134,10 @@ def main(argv: list[str]) -> int:
             print(f"verified: {files} files as they were written")
     except KeyboardInterrupt:
         print(
-            "\nvlpzoo prepare: interrupted; what is done is kept, and the same "
-            "command goes on from there",
+            "\nwhat is done is kept, and the same command goes on from there",
             file=sys.stderr,
         )
-        return 130
+        raise
     return 0
 
 

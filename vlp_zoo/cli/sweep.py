@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -215,7 +212,7 @@ def _run(sweep: Sweep, out: Path, executor: Executor) -> int:
     folder = out / sweep.name
     said = sweep.objective.warning if sweep.search is not None else None
     print(said or f"judged by {sweep.objective.described}", file=sys.stderr)
-    with _Live(sweep, out) as live, _ended_politely():
+    with _Live(sweep, out) as live:
         try:
             report = carry_out(sweep, out, executor, live)
         except KeyboardInterrupt:
@@ -257,24 +254,6 @@ def _print_failures(sweep: Sweep, out: Path, report: Report) -> int:
         again = "failed trials are not drawn again; more: --set search.trials=N"
     print(f"\n{again}", file=sys.stderr)
     return 1
-
-
-@contextmanager
-def _ended_politely() -> Iterator[None]:
-    """Take SIGTERM, as from a queue's time limit, for Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    # A job in a shell's background has Ctrl-C ignored; SIGTERM is left to stop it.
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Live:
