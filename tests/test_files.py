@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vlp_zoo.errors import FileWriteError
-from vlp_zoo.files import clear_leftovers, write_whole
+from vlp_zoo.files import clear_leftovers, require_writable, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -92,3 +92,30 @@ def test_the_file_reaches_the_disk_before_it_takes_its_name(
     monkeypatch.setattr(Path, "replace", renamed)
     write_whole(tmp_path / "a", "text")
     assert happened == ["sync", "rename", "sync"]
+
+
+def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
+    require_writable(tmp_path / "runs" / "new")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "runs"):
+        with pytest.raises(
+            FileWriteError, match="file is a file; nothing was computed"
+        ):
+            require_writable(folder)
+    with pytest.raises(FileWriteError, match="/proc/runs"):
+        require_writable(Path("/proc/runs"))
+    assert (tmp_path / "file").read_text() == "mine"
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileWriteError, match="make room on that disk"):
+        require_writable(tmp_path / "runs")
+    assert names(tmp_path) == ["file"]

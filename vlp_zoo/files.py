@@ -19,6 +19,7 @@ __all__ = [
     "cache_folder",
     "clear_leftovers",
     "configs_folder",
+    "require_writable",
     "write_whole",
 ]
 
@@ -108,6 +109,38 @@ def write_whole(path: Path, content: str | bytes | Callable[[Path], object]) -> 
             f"to write {path}",
             f"{error.strerror or error}; {kept}",
             _ADVICE.get(error.errno or 0, "look at the folder and its disk"),
+        ) from error
+
+
+PROBE = 65536
+"""Bytes that `require_writable` writes: a full disk takes none or only a part."""
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder for results before anything is computed for it.
+
+    Nothing is left behind: a small file is written in the folder, or in the nearest one
+    above that is there, and removed.
+
+    Args:
+        folder: It may not be there yet.
+
+    Raises:
+        FileWriteError: If a file is in its way, or its disk is full or read-only.
+    """
+    try:
+        near = next(
+            each for each in (folder, *folder.absolute().parents) if each.exists()
+        )
+        if not near.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{near} is a file")
+        with tempfile.TemporaryFile(dir=near, buffering=0) as probe:
+            append(probe, bytes(PROBE))
+    except OSError as error:
+        raise FileWriteError(
+            f"a folder that can be written: {folder}",
+            f"{error.strerror or error}; nothing was computed",
+            _ADVICE.get(error.errno or 0, "give another folder"),
         ) from error
 
 

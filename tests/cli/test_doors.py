@@ -80,6 +80,36 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["info"]) == 130
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fit --model mae --config demo/mae --out {}",
+        "bench --encoder gone.safetensors --task phantom_chest --out {}",
+        "sweep smoke --out {}",
+        "prepare nih14 --root gone --out {}",
+        "synth chest --layout pairs --studies 2 --out {}",
+        "synth chest --contact-sheet {}/sheet.png",
+        "export gone.safetensors {}",
+        "convert official:mae:gone.pth {}",
+        "annotate --reports gone.csv --out {}/contexts.jsonl",
+        "audit --data phantom_chest --out {}",
+        "leaderboard --out {}",
+    ],
+    ids=lambda words: words.split()[0],
+)
+def test_a_place_that_cannot_be_written_is_refused_at_the_start(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # What the other words name is not there: this has to be noticed before it.
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert main(words.format(file / "runs").split()) == 1
+    said = capsys.readouterr().err
+    assert f"{file} is a file; nothing was computed" in said
+    assert said.count("looked for") == 1
+    assert file.read_text() == "mine"
+
+
 def test_sigterm_is_143_and_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from vlp_zoo.cli.parser import Parser
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError, ReportSourceError
-from vlp_zoo.files import append
+from vlp_zoo.files import append, require_writable
 
 if TYPE_CHECKING:
     from vlp_zoo.reports.context import ContextSource
@@ -338,6 +338,7 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     from vlp_zoo.reports.context import context_source
 
+    require_writable(arguments.out.parent)
     columns = arguments.text_columns
     reports = read_reports(
         arguments.reports,

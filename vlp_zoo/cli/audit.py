@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vlp_zoo.cli.parser import StrictParser
 from vlp_zoo.cli.tasks import flag
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.files import require_writable
 
 if TYPE_CHECKING:
     from vlp_zoo.data.audit.findings import Audit, Splits
@@ -91,6 +92,7 @@ def main(argv: list[str]) -> int:
         ConfigError: For options that cannot be.
     """
     options = _parser().parse_args(argv)
+    require_writable(options.out)
     if not options.data:
         raise ConfigError(
             "at least one --data", "none", "vlpzoo audit --data pairs:TABLE.csv"

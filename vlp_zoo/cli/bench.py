@@ -30,6 +30,7 @@ from vlp_zoo.cli.tasks import (
     flag,
 )
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.files import require_writable
 
 if TYPE_CHECKING:
     import argparse
@@ -66,6 +67,8 @@ def main(argv: list[str]) -> int:
             f"vlpzoo bench --encoder FILE.safetensors --task TASK; tasks: {TASKS}",
         )
     _alone()
+    if not options.dry_run:
+        require_writable(options.out)
     from vlp_zoo.evaluation.presets import SuiteTask, read_suite
     from vlp_zoo.evaluation.suite import SuiteError
 

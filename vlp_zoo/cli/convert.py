@@ -8,6 +8,7 @@ from vlp_zoo.cli.encoders import sources_of
 from vlp_zoo.cli.parser import Parser
 from vlp_zoo.encoders.layouts import LAYOUTS
 from vlp_zoo.encoders.specs import origin
+from vlp_zoo.files import require_writable
 
 __all__ = ["main"]
 
@@ -34,6 +35,7 @@ def main(argv: list[str]) -> int:
         "--licence", default="unknown", help="terms of the weights, for the card"
     )
     options = parser.parse_args(argv)
+    require_writable(options.folder)
 
     from vlp_zoo.encoders.checkpoint import load_encoder, save_encoder
 

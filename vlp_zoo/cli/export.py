@@ -8,6 +8,7 @@ from typing import Any
 from vlp_zoo.cli.encoders import encoder_file, sources_of
 from vlp_zoo.cli.parser import Parser
 from vlp_zoo.encoders.specs import origin, split_spec
+from vlp_zoo.files import require_writable
 
 __all__ = ["main"]
 
@@ -45,6 +46,7 @@ def main(argv: list[str]) -> int:
         help="write model.onnx too (needs onnx, onnxscript)",
     )
     options = parser.parse_args(argv)
+    require_writable(options.folder)
 
     from vlp_zoo.encoders.checkpoint import encoder_sha256, load_encoder
     from vlp_zoo.encoders.publish import publish, write_onnx

@@ -12,7 +12,7 @@ from pathlib import Path
 import vlp_zoo
 from vlp_zoo.cli.parser import StrictParser
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.files import cache_folder, write_whole
+from vlp_zoo.files import cache_folder, require_writable, write_whole
 
 __all__ = ["main"]
 
@@ -63,6 +63,7 @@ def main(argv: list[str]) -> int:
         raise ConfigError(
             "0 or more replicates", str(options.bootstrap), "correct --bootstrap"
         )
+    require_writable(options.out)
     folders = options.results or [Path("runs/bench")]
     needed = [folder / "results.jsonl" for folder in folders]
     needed += [options.reported] if options.reported else []

@@ -46,7 +46,7 @@ from vlp_zoo.cli.doors import check_checkpoint, nearest_option
 from vlp_zoo.cli.names import Plan, resolve
 from vlp_zoo.data.datamodules import PairsDataModule, PhantomChest
 from vlp_zoo.errors import ConfigError, DependencyNotFoundError, VLPZooError
-from vlp_zoo.files import FINISHED, write_whole
+from vlp_zoo.files import FINISHED, require_writable, write_whole
 from vlp_zoo.methods.base import VLPModule
 
 __all__ = ["VLPZooCLI", "run"]
@@ -181,6 +181,7 @@ class VLPZooCLI(LightningCLI):
         extra: list[pl.Callback] = []
         if self.subcommand == "fit":
             folder = self._new_or_resumed()
+            require_writable(folder)
             extra.append(RunFolder(folder))
             if trainer.get("logger") in (None, True):
                 name, version = folder.parent.name, folder.name
@@ -196,6 +197,7 @@ class VLPZooCLI(LightningCLI):
         if self.subcommand == "fit" and (decay := self._get(self.config, "ema_decay")):
             extra.append(EMAWeights(decay))
         if self.subcommand == "predict":
+            require_writable(self._folder())
             extra.append(EmbeddingWriter(self._folder()))
         if self.subcommand != "fit":
             self.save_config_callback = None  # it would write into the working folder

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlp_zoo.cli.parser import Parser
+from vlp_zoo.files import require_writable
 
 if TYPE_CHECKING:
     from vlp_zoo.data.raw_sets import RawSet
@@ -104,6 +105,9 @@ def main(argv: list[str]) -> int:
     options = build_parser().parse_args(argv)
     name = str(options.dataset).replace("-", "_")
     scan = _source(name, options)
+    if not (options.out / "store.json").is_file():
+        # One that is whole is only read, and may lie on a disk for reading.
+        require_writable(options.out)
 
     from vlp_zoo.data.prepare import prepare
     from vlp_zoo.data.prepare_slice import Settings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from vlp_zoo.cli.parser import StrictParser
 from vlp_zoo.errors import ConfigError, unknown_name
-from vlp_zoo.files import configs_folder
+from vlp_zoo.files import configs_folder, require_writable
 from vlp_zoo.reading.yamls import parse_yaml
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def main(argv: list[str]) -> int:
     if options.dry_run:
         _print_plan(sweep, options.out)
         return 0
+    require_writable(options.out / sweep.name)
     return _run(sweep, options.out, executor)
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from vlp_zoo.cli.parser import Parser
+from vlp_zoo.files import require_writable
 
 __all__ = ["build_parser", "main"]
 
@@ -97,7 +98,9 @@ def main(argv: list[str]) -> int:
             parser.error("chest has --views in place of --eyes")
         options.choice = options.views or "frontal"
     if options.contact_sheet is not None:
+        require_writable(options.contact_sheet.parent)
         return _sheet(options)
+    require_writable(options.out)
     return _layout(options)
 
 
