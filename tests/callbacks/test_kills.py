@@ -26,8 +26,8 @@ POINTS = tuple(
 )
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TINY = [
-    *("--data.train_studies", "12", "--data.val_studies", "4"),
-    *("--data.image_size", "64", "--data.batch_size", "4", "--data.num_workers", "0"),
+    *("--data.train_studies", "6", "--data.val_studies", "2"),
+    *("--data.image_size", "64", "--data.batch_size", "2", "--data.num_workers", "0"),
     *("--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"),
     *("--trainer.enable_model_summary", "false", "--trainer.logger", "false"),
     *("--last.every_n_steps", "2", "--evaluate", "[]"),
@@ -162,7 +162,7 @@ def test_a_resumed_run_ends_like_one_that_was_let_be(
         temporary = "/dev/shm"
         if not os.access(temporary, os.W_OK):
             pytest.skip("needs /dev/shm, which is not there")
-        if os.stat(temporary).st_dev == tmp_path.stat().st_dev:
+        if Path(temporary).stat().st_dev == tmp_path.stat().st_dev:
             pytest.skip("/dev/shm is on the disk of the run")
     shift = sorted(METHODS).index(method)
     counts: Counter[str] = Counter()
@@ -186,7 +186,7 @@ def test_a_resumed_run_ends_like_one_that_was_let_be(
         assert start(words, record, None, temporary) == 0, (kill, log_of(record))
         folder = out / method / ("version_0" if resumes else "version_1")
         assert differences(state(folder), expected) == [], kill
-        assert not [path for path in folder.rglob(".*")], kill
+        assert not list(folder.rglob(".*")), kill
         assert (folder / "finished.json").exists(), kill
         counts.update([number.name, "resumed" if resumes else "begun anew"])
     with capsys.disabled():
