@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,6 +139,29 @@ def test_a_run_repeats_from_its_own_config(finished: Path, tmp_path: Path) -> No
     first = state(finished / "checkpoints" / "last.ckpt")
     second = state(run_folder(tmp_path) / "checkpoints" / "last.ckpt")
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("lost", ["encoder.safetensors", "encoder.json"])
+def test_resuming_a_finished_run_writes_the_export_that_is_missing(
+    lost: str, finished: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "ecamp" / "version_0"
+    shutil.copytree(finished, run)
+    plan, card = (run / "config.yaml").read_bytes(), run / "encoder.json"
+    (run / lost).unlink()
+    command = ["fit", "--config", str(run / "config.yaml"), "--out", str(tmp_path)]
+    last = run / "checkpoints" / "last.ckpt"
+    assert main([*command, "--ckpt_path", str(last)]) == 0
+    weights = (run / "encoder.safetensors").read_bytes()
+    assert weights == (finished / "encoder.safetensors").read_bytes()
+    written, before = (
+        json.loads(path.read_text()) for path in (card, finished / "encoder.json")
+    )
+    assert (written["epochs"], written["steps"]) == (before["epochs"], before["steps"])
+    load_encoder(str(run / "encoder.safetensors"))
+    # The plan of the run stays what it was; a resume's own stands beside it.
+    assert (run / "config.yaml").read_bytes() == plan
+    assert (run / "config.resume-1.yaml").is_file()
 
 
 def test_validate_takes_the_method_and_data_from_the_run(
