@@ -32,11 +32,19 @@ __all__ = [
     "image_state",
     "layout_of",
     "load_official",
+    "network_of",
     "read_checkpoint",
 ]
 
 
-KINDS = {"vit": "ViT", "densenet": "DenseNet", "swin": "Swin", "eva": "ViT of EVA-02"}
+KINDS = {
+    "vit": "ViT",
+    "densenet": "DenseNet",
+    "swin": "Swin",
+    "swin_of_transformers": "Swin",
+    "eva": "ViT of EVA-02",
+    "dinov3": "ViT of DINOv3",
+}
 """Families in words."""
 
 
@@ -112,14 +120,34 @@ def load_official(layout: str, path: Path) -> ImageEncoder:
             f"{origin}, which can be evaluated only",
             "give it to vlpzoo bench",
         )
-    state = image_state(layout, read_checkpoint(path, known.part))
-    if known.family in FAMILIES and not known.resnet:
-        encoder, state = _other(layout, state, origin)
-    else:
-        state = state if known.resnet else dinov2_names(state)
-        encoder = (_resnet if known.resnet else _vit)(layout, state, origin)
-    encoder.load_weights({k: v.float() for k, v in state.items()}, origin)
+    state = read_checkpoint(path, known.part)
+    encoder, found = network_of(layout, state, origin)
+    encoder.load_weights({k: v.float() for k, v in found.items()}, origin)
     return encoder
+
+
+def network_of(
+    layout: str, state: Mapping[str, Tensor], origin: str
+) -> tuple[ImageEncoder, dict[str, Tensor]]:
+    """The network of a checkpoint, not yet filled, and its tensors under timm's names.
+
+    Args:
+        layout: A name of `LAYOUTS`.
+        state: All tensors of the checkpoint.
+        origin: Where they come from, for messages.
+
+    Raises:
+        EncoderLoadError: If there is no such encoder at the layout's place.
+        UnknownNameError: If the layout is not known.
+    """
+    known = layout_of(layout)
+    found = image_state(layout, state)
+    if known.resnet:
+        return _resnet(layout, found, origin), found
+    if known.family in FAMILIES:
+        return _other(layout, found, origin)
+    found = dinov2_names(found)
+    return _vit(layout, found, origin), found
 
 
 def _other(
@@ -134,7 +162,12 @@ def _other(
     name = arguments.pop("name")
     size = arguments.pop("image_size", known.image_size)
     made = ImageEncoder(
-        name, size, mean=known.mean, std=known.std, timm_arguments=arguments
+        name,
+        size,
+        pooling=known.pooling,
+        mean=known.mean,
+        std=known.std,
+        timm_arguments=arguments,
     )
     return made, found
 

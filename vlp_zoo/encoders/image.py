@@ -161,7 +161,8 @@ class ImageEncoder(nn.Module):
         pooling: ``"token"`` pools a plain ViT by its class token, ``"avg"`` by the mean
             of its normalised patch tokens. A ViT without a class token pools as it was
             made to: by that mean, or as SigLIP does by its own attention (``"map"``).
-            Other networks pool as timm built them.
+            Other networks pool as timm built them, or, told ``"first"``, by the first
+            place of their last map, as CXR-CLIP does with its Swin.
         mean: Three channel means of pixels in 0..1; None = the pretrained weights'
             own, else those of chest X-rays.
         std: Three channel deviations, as for ``mean``.
@@ -215,7 +216,7 @@ class ImageEncoder(nn.Module):
             # Convolutions are faster so, above all in bf16, and so is drawing channels
             # of feature maps, as IMITATE does.
             self.timm.to(memory_format=torch.channels_last)
-        self.shapes = measure(self.timm, size)
+        self.shapes = measure(self.timm, size, "" if self.is_vit else self.pooling)
         self.width, self.grid = self.shapes.width, self.shapes.grid
         if isinstance(self.timm, VisionTransformer):
             embed = self.timm.patch_embed
@@ -252,7 +253,6 @@ class ImageEncoder(nn.Module):
                 f"{spec!r} ({error!r})",
                 "export the encoder again",
             ) from error
-        arguments.pop("global_pool", None)
         try:
             return cls(name, **rest, timm_arguments=arguments)
         except VLPZooError:
@@ -332,9 +332,11 @@ class ImageEncoder(nn.Module):
         pooled = network.forward_head(final, pre_logits=True)
         places = levels[-1]
         if self.shapes.tokens == "final":
-            places = as_map(network, final)
+            places = as_map(network, final, self.grid)
         elif self.shapes.tokens == "head":
             places = tokens_of(network, final)
+        if self.pooling == "first":
+            pooled = places[:, :, 0, 0]
         grid = (int(places.shape[-2]), int(places.shape[-1]))
         tokens = places.flatten(2).transpose(1, 2)
         return EncoderOutput(pooled, tokens, grid, tuple(levels))

@@ -31,8 +31,10 @@ class Layout:
         norm: Where the final LayerNorm sits: ``"tokens"``, ``"pooled"`` or ``"none"``.
         resnet: Whether the encoder is a ResNet; else see ``family``.
         family: ``"vit"``, or one of `vlp_zoo.encoders.official_networks.FAMILIES`.
-        pooling: ``"token"`` for methods that pool a ViT by its class token.
-        image_size: Side that a ResNet was trained at; a ViT's is in its weights.
+        pooling: ``"token"`` for methods that pool a ViT by its class token, ``"first"``
+            for one that pools another network by its first place.
+        image_size: Side that the encoder was trained at; a ViT's is in its table of
+            positions, a Swin's in its masks.
         part: Name of the state dict in files that hold several.
         exportable: Whether a timm model has the encoder's shape.
         sources: Data sets that the released weights were trained on, public ones only.
@@ -70,6 +72,13 @@ MGCA_PARTS = (
     "word_local_atten_layer.",
     "prototype_layer.",
 )
+CXRCLIP_PARTS = (
+    "text_encoder.",
+    "text_projection.",
+    "image_projection.",
+    "logit_scale",
+)
+CXRCLIP_DATA: dict[str, Any] = {"sources": ("mimic_cxr", "chexpert", "nih14")}
 
 LAYOUTS: dict[str, Layout] = {
     "ecamp": Layout(
@@ -250,25 +259,34 @@ LAYOUTS: dict[str, Layout] = {
         **MIMIC,
     ),
     # kakaobrain/cxr-clip @ fd9fac5: cxrclip/model/clip.py and modules/image_encoder.py,
-    # where torchvision's ResNet loses its fc; Normalize in cxrclip/data/data_utils.py.
-    # Its Swin is transformers' under image_encoder.image_encoder. and is not read here.
+    # where torchvision's ResNet loses its fc. trainer.py and evaluator.py normalise a
+    # ResNet's pixels with ImageNet's statistics and others' to -1..1; 224 pixels are of
+    # configs/train.yaml. A file does not say at a glance which of its three mixtures of
+    # data it saw (README.md), so all are named.
     "cxrclip": Layout(
         "CXR-CLIP pre-training checkpoint, ResNet-50",
         prefix="image_encoder.resnet.",
-        dropped=(
-            "text_encoder.",
-            "text_projection.",
-            "image_projection.",
-            "logit_scale",
-        ),
+        dropped=CXRCLIP_PARTS,
         resnet=True,
-        sources=("mimic_cxr",),
+        **IMAGENET,
+        **CXRCLIP_DATA,
+    ),
+    # The same, transformers 4.26's SwinModel: its class token, as the code calls it, is
+    # the first of the Swin's places, and that alone is what was trained.
+    "cxrclip_swin": Layout(
+        "CXR-CLIP pre-training checkpoint, Swin-Tiny",
+        prefix="image_encoder.image_encoder.",
+        dropped=CXRCLIP_PARTS,
+        family="swin_of_transformers",
+        pooling="first",
         **HALF,
+        **CXRCLIP_DATA,
     ),
     # laihaoran/CARZero @ 3056bb0: CARZero/CARZero.py takes what follows "CARZero." of a
-    # Lightning checkpoint; models/mrm_pretrain_model.py has the ViT, pooled by the mean
-    # of its patches. Mean and deviation (norm CXR_MAE) are MRM's; they could not be read
-    # in its builder.
+    # Lightning checkpoint; models/transformer_backbones.py has the ViT and its class
+    # token for the whole image. Mean and deviation are builder.py's for the norm CXR_MAE
+    # and 224 pixels the crop's, of configs/mimic_pretrain_llm_dqn_wo_self_atten_mlp_gl
+    # .yaml; the ViT itself is an M3AE's.
     "carzero": Layout(
         "CARZero checkpoint, ViT",
         prefix="CARZero.img_encoder.model.",
@@ -280,6 +298,7 @@ LAYOUTS: dict[str, Layout] = {
         ),
         mean=(0.4978,) * 3,
         std=(0.2449,) * 3,
+        pooling="token",
         **MIMIC,
     ),
     # mlmed/torchxrayvision @ 3a10ce3 (Apache-2.0): models.py. Released files are whole
@@ -293,13 +312,15 @@ LAYOUTS: dict[str, Layout] = {
         std=(1 / 2048,) * 3,
     ),
     # jlianglab/Ark @ 0207467: Ark_Plus/Pretraining/models.py and trainer.py; the teacher
-    # is what is released for use. Mean and deviation could not be read there: ImageNet's,
-    # as of the weights it starts from.
+    # is what is released for use. Mean and deviation are dataloader.py's, where images
+    # are squashed to 768 pixels (README.md). The data are those of the six heads of
+    # Ark6_swinLarge768, in Zeroshot/Ark+zeroshot-pred.ipynb.
     "arkplus": Layout(
         "Ark or Ark+ checkpoint, Swin: its teacher",
         dropped=("head.", "omni_heads.", "projector."),
         family="swin",
         part="teacher",
+        sources=("mimic_cxr", "chexpert", "nih14", "rsna", "vindr", "shenzhen"),
         **IMAGENET,
     ),
     # hustvl/EVA-X @ c65f047 (MIT): eva_x.py; mean and deviation from
@@ -313,11 +334,25 @@ LAYOUTS: dict[str, Layout] = {
     ),
     # rmaphoh/RETFound: main_finetune.py takes "teacher" and drops "backbone."; the ViT is
     # facebookresearch/dinov2's. Names of the two heads are those of DINOv2's training.
-    # Weights of DINOv3 have timm's own door: timm:vit_large_patch16_dinov3@FILE.
     "retfound_dinov2": Layout(
         "RETFound-DINOv2 checkpoint, ViT: its teacher, or the backbone alone",
         prefix="backbone.",
         dropped=("dino_head.", "ibot_head.", "mask_token", "head."),
+        pooling="token",
+        part="teacher",
+        **IMAGENET,
+    ),
+    # HORIZONHealthcare/Med_DINOv3 @ d6c0d3a: models_vit.py and util/misc.py take the
+    # "teacher" of a checkpoint, or all of it, without "backbone."; mean and deviation
+    # from util/datasets.py, 224 pixels from train.sh. The ViT is dinov3_vitl16 of
+    # facebookresearch/dinov3 @ 071435e: hub/backbones.py, models/vision_transformer.py;
+    # its training's two heads and the norm of local crops, which evaluation never uses,
+    # are in train/ssl_meta_arch.py.
+    "retfound_dinov3": Layout(
+        "RETFound- or ChestFound-DINOv3 checkpoint, ViT: its teacher, or the backbone alone",
+        prefix="backbone.",
+        dropped=("dino_head.", "ibot_head.", "mask_token", "local_cls_norm.", "head."),
+        family="dinov3",
         pooling="token",
         part="teacher",
         **IMAGENET,

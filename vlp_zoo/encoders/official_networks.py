@@ -50,19 +50,65 @@ def densenet(state: Mapping[str, Tensor]) -> Plan:
 
 
 def swin(state: Mapping[str, Tensor]) -> Plan:
-    """A Swin of timm before 0.8, which merges patches at the end of a stage.
+    """A Swin of timm before 0.8, which merges patches at the end of a stage."""
+    masks = {key: t for key, t in state.items() if key.endswith("attn_mask")}
+    return _swin(
+        {
+            _merging(key): tensor
+            for key, tensor in state.items()
+            if key not in masks and not key.endswith("relative_position_index")
+        },
+        masks,
+    )
 
-    The image side is not in the weights: 224 for windows of 7, 768 for windows of 12,
-    as Ark+ was released.
-    """
+
+SWIN_WORDS = (
+    ("embeddings.patch_embeddings.projection.", "patch_embed.proj."),
+    ("embeddings.norm.", "patch_embed.norm."),
+    ("layernorm_before.", "norm1."),
+    ("layernorm_after.", "norm2."),
+    ("attention.self.relative", "attn.relative"),
+    ("attention.output.dense.", "attn.proj."),
+    ("intermediate.dense.", "mlp.fc1."),
+    ("output.dense.", "mlp.fc2."),
+)
+"""Parts of a tensor's name in transformers, and in timm."""
+
+
+def swin_of_transformers(state: Mapping[str, Tensor]) -> Plan:
+    """A Swin as transformers 4 names it; query, key and value become one matrix."""
     found: State = {}
     for key, tensor in state.items():
-        if key.endswith(("relative_position_index", "attn_mask")):
+        if key.endswith("relative_position_index"):
             continue
-        stage = re.match(r"layers\.(\d+)\.downsample\.", key)
-        if stage:
-            key = f"layers.{int(stage[1]) + 1}.downsample." + key[stage.end() :]
-        found[key] = tensor
+        apart = re.fullmatch(r"(.+\.attention\.self\.)(query|key|value)(\.\w+)", key)
+        if apart and apart[2] != "query":
+            continue
+        if apart:
+            names = [apart[1] + part + apart[3] for part in ("query", "key", "value")]
+            tensor = torch.cat([state[name] for name in names])
+            key = key.replace("attention.self.query.", "attn.qkv.")
+        for theirs, ours in SWIN_WORDS:
+            key = key.replace(theirs, ours)
+        key = re.sub(r"^layernorm\.", "norm.", key.removeprefix("encoder."))
+        found[_merging(key)] = tensor
+    return _swin(found, {})
+
+
+def _merging(key: str) -> str:
+    """The name of a layer that merges patches: timm has it at the next stage."""
+    stage = re.match(r"layers\.(\d+)\.downsample\.", key)
+    if stage is None:
+        return key
+    return f"layers.{int(stage[1]) + 1}.downsample." + key[stage.end() :]
+
+
+def _swin(found: State, masks: Mapping[str, Tensor]) -> Plan:
+    """Sizes of a Swin under timm's names.
+
+    The image side is in the masks of the shifted windows alone. Without them it is 224
+    for windows of 7 and 768 for windows of 12, as Ark+ was released.
+    """
     table = "attn.relative_position_bias_table"
     tables = {key: t for key, t in found.items() if key.endswith(table)}
     depths = [
@@ -72,9 +118,13 @@ def swin(state: Mapping[str, Tensor]) -> Plan:
     first = tables[f"layers.0.blocks.0.{table}"]
     heads = [tables[f"layers.{i}.blocks.0.{table}"].shape[1] for i in range(4)]
     window = (math.isqrt(first.shape[0]) + 1) // 2
+    side = {12: 768}.get(window, 32 * window)
+    for key, mask in masks.items():
+        pixels = found["patch_embed.proj.weight"].shape[-1] << int(key.split(".")[1])
+        side = math.isqrt(mask.shape[0]) * window * pixels
     return found, {
         "name": "swin_base_patch4_window7_224",
-        "image_size": {12: 768}.get(window, 32 * window),
+        "image_size": side,
         "embed_dim": len(found["patch_embed.proj.weight"]),
         "depths": depths,
         "num_heads": heads,
@@ -132,6 +182,56 @@ def dinov2_names(state: Mapping[str, Tensor]) -> State:
     }
 
 
+ROPE_BASE = 100.0
+"""Of the rotary positions of every released DINOv3."""
+
+
+def dinov3(state: Mapping[str, Tensor]) -> Plan:
+    """A DINOv3 of facebookresearch/dinov3 with a plain MLP, pooled by its class token.
+
+    The key's bias is masked away there (``mask_k_bias``), so it is left out whatever
+    the file has at its place; the mask itself is not read, as in RETFound's code. timm
+    computes the rotary periods in float32, where released files hold them rounded to
+    bfloat16.
+
+    Raises:
+        EncoderLoadError: If the periods are of another base than `ROPE_BASE`.
+    """
+    found: State = {}
+    for key, tensor in state.items():
+        if key.endswith(("rope_embed.periods", "attn.qkv.bias_mask")):
+            continue
+        if key.endswith("attn.qkv.bias"):
+            stem = key.removesuffix("qkv.bias")
+            found[f"{stem}q_bias"], _, found[f"{stem}v_bias"] = tensor.chunk(3)
+            continue
+        key = re.sub(r"\.ls([12])\.gamma$", r".gamma_\1", key)
+        found["reg_token" if key == "storage_tokens" else key] = tensor
+    periods = state["rope_embed.periods"].tolist()
+    wanted = [ROPE_BASE ** (i / len(periods)) for i in range(len(periods))]
+    pairs = zip(periods, wanted, strict=True)
+    if not all(math.isclose(*pair, rel_tol=0.01) for pair in pairs):
+        raise EncoderLoadError(
+            f"rotary periods of base {ROPE_BASE:g}, as all released DINOv3 have",
+            f"{periods[0]:.4g} to {periods[-1]:.4g}",
+            "this network cannot be built here; evaluate it with its own code",
+        )
+    projection = found["patch_embed.proj.weight"]
+    width = int(projection.shape[0])
+    return found, {
+        "name": "vit_large_patch16_dinov3_qkvb",
+        "patch_size": int(projection.shape[-1]),
+        "embed_dim": width,
+        "depth": len({k.split(".")[1] for k in found if k.startswith("blocks.")}),
+        # Each head has four coordinates (sine and cosine of two axes) per period.
+        "num_heads": width // (4 * len(periods)),
+        "mlp_ratio": found["blocks.0.mlp.fc1.weight"].shape[0] / width,
+        "num_reg_tokens": found["reg_token"].shape[1],
+        "qkv_bias": "blocks.0.attn.q_bias" in found,
+        "global_pool": "token",
+    }
+
+
 FAMILIES: dict[str, tuple[frozenset[str], Callable[[Mapping[str, Tensor]], Plan]]] = {
     "densenet": (
         frozenset({"features.conv0.weight", "features.norm5.weight"}),
@@ -146,6 +246,27 @@ FAMILIES: dict[str, tuple[frozenset[str], Callable[[Mapping[str, Tensor]], Plan]
             }
         ),
         swin,
+    ),
+    "swin_of_transformers": (
+        frozenset(
+            {
+                "embeddings.patch_embeddings.projection.weight",
+                "encoder.layers.0.blocks.0.attention.self.query.weight",
+                "encoder.layers.3.blocks.0.attention.self.query.weight",
+            }
+        ),
+        swin_of_transformers,
+    ),
+    "dinov3": (
+        frozenset(
+            {
+                "patch_embed.proj.weight",
+                "storage_tokens",
+                "rope_embed.periods",
+                "blocks.0.mlp.fc1.weight",
+            }
+        ),
+        dinov3,
     ),
     "eva": (
         frozenset({"patch_embed.proj.weight", "pos_embed", "blocks.0.mlp.w3.weight"}),

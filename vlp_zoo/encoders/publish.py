@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vlp_zoo.encoders.checkpoint import save_encoder
 from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.errors import DependencyNotFoundError
+from vlp_zoo.errors import DependencyNotFoundError, EncoderLoadError
 from vlp_zoo.files import write_whole
 
 __all__ = ["model_card", "publish", "timm_config", "write_onnx"]
@@ -50,14 +50,18 @@ def publish(
 
     Returns:
         The files.
+
+    Raises:
+        EncoderLoadError: As `timm_config`, before anything is written.
     """
+    config = json.dumps(timm_config(encoder), indent=2) + "\n"
     kept = dict(card)
     # The date and versions of the training, not those of this export.
     if "made" in kept:
         kept.setdefault("trained", kept.pop("made"))
     weights = save_encoder(folder / WEIGHTS, encoder, kept)
     written = [weights, weights.with_suffix(".json"), folder / CONFIG, folder / CARD]
-    write_whole(folder / CONFIG, json.dumps(timm_config(encoder), indent=2) + "\n")
+    write_whole(folder / CONFIG, config)
     write_whole(folder / CARD, model_card(encoder, kept, name=name, results=results))
     return written
 
@@ -67,7 +71,16 @@ def timm_config(encoder: ImageEncoder) -> dict[str, Any]:
 
     Args:
         encoder: Whose architecture and preprocessing.
+
+    Raises:
+        EncoderLoadError: If it pools its features as no network of timm does.
     """
+    if encoder.pooling == "first":
+        raise EncoderLoadError(
+            "an encoder that pools as a network of timm does",
+            "one that pools by the first place of its map, which timm has no name for",
+            "vlpzoo convert keeps it with its pooling; bench reads it as it is",
+        )
     arguments = dict(encoder.spec["timm"])
     name = str(arguments.pop("model_name")).partition(".")[0]
     recipe, network = encoder.preprocessing, encoder.timm

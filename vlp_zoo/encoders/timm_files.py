@@ -89,7 +89,7 @@ def load_folder(folder: Path) -> ImageEncoder:
             f"neither {' nor '.join(WEIGHTS)}",
             "copy the whole folder",
         )
-    pooling = arguments.pop("global_pool", None) or recipe.get("pool", "token")
+    pooling = arguments.get("global_pool") or recipe.get("pool", "token")
     arguments.pop("img_size", None)
     arguments.pop("num_classes", None)
     spec = {

@@ -73,12 +73,14 @@ def _outputs(network: nn.Module, size: int, device: str) -> Any:
         network.train(training)
 
 
-def measure(network: nn.Module, size: int) -> Shapes:
+def measure(network: nn.Module, size: int, pooling: str = "avg") -> Shapes:
     """The sizes of a network's outputs; its weights and state are left alone.
 
     Args:
         network: Made by timm, without classifier; may be on the meta device.
         size: Side of the square images, in pixels.
+        pooling: As `fitted` returns it. Of a network pooled by one token, all tokens
+            are taken from the same features, after the last norm.
 
     Raises:
         ConfigError: If tokens and pooled features cannot be made equally wide.
@@ -96,7 +98,9 @@ def measure(network: nn.Module, size: int) -> Shapes:
     sides = tuple((int(x.shape[-2]), int(x.shape[-1])) for x in levels)
     last = levels[-1]
     tokens: Literal["level", "final", "head"] = "level"
-    if channels[-1] != width:
+    if pooling in ("token", "first"):
+        tokens = "final"
+    elif channels[-1] != width:
         if not isinstance(final, Tensor) or final.ndim != 4:
             raise ConfigError(
                 "an image encoder with one map of features",
@@ -110,8 +114,20 @@ def measure(network: nn.Module, size: int) -> Shapes:
     return Shapes(width, grid, channels, sides, tokens)
 
 
-def as_map(network: nn.Module, final: Tensor) -> Tensor:
-    """Final features (B, C, h, w), of networks with channels last (B, h, w, C) too."""
+def as_map(
+    network: nn.Module, final: Tensor, grid: tuple[int, int] | None = None
+) -> Tensor:
+    """Final features as (B, C, h, w).
+
+    Args:
+        network: Made by timm.
+        final: As it made them: such a map, one with channels last, or (B, P, C) with
+            class token and registers before the places.
+        grid: Rows and columns, of the last kind.
+    """
+    if final.ndim == 3 and grid is not None:
+        first = int(getattr(network, "num_prefix_tokens", 0))
+        return final[:, first:].transpose(1, 2).reshape(len(final), -1, *grid)
     last = getattr(network, "output_fmt", "NCHW") == "NHWC"
     return final.permute(0, 3, 1, 2) if last else final
 
@@ -164,7 +180,8 @@ def fitted(
     Args:
         arguments: Of ``timm.create_model``, ``img_size`` left out or not.
         image_size: Side wanted; None = that of the arguments, else the usual one.
-        pooling: ``"token"`` or ``"avg"``; heeded by plain ViTs with a class token.
+        pooling: ``"token"`` or ``"avg"``, heeded by plain ViTs with a class token;
+            ``"first"``, heeded by networks that are no plain ViTs.
 
     Returns:
         Arguments, side, and the pooling that the network has.
@@ -178,7 +195,8 @@ def fitted(
     draft = _draft(made)
     size = int(image_size or preset or usual_size(name, draft))
     if not isinstance(draft, VisionTransformer):
-        return _sized(made, draft, size), size, "avg"
+        own = str(made.get("global_pool") or "avg")
+        return _sized(made, draft, size), size, "first" if pooling == "first" else own
     check_size(size, made)
     made["img_size"] = size
     if draft.cls_token is None:
