@@ -3,7 +3,8 @@
 Map of the package, top to bottom (a room may import only from rooms below it):
 
     cli          commands: fit, validate, bench, synth, annotate, parity, convert, info
-    methods      one file per published method, a LightningModule each
+    parity       recordings of released code, replayed
+    methods      one folder per published method, a LightningModule each
     data         studies on disk or drawn, and their DataModules
     evaluation   downstream protocols, statistics and results
     callbacks    what happens around a training run

@@ -74,7 +74,7 @@ def build(official: bool) -> Any:
     """ASG at paper scale with a drawn vocabulary, in training mode."""
     import torch
 
-    from vlp_zoo.methods.asg import ASG
+    from vlp_zoo.methods.asg.asg import ASG
 
     flags: dict[str, Any] = {}
     if official:

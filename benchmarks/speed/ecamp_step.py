@@ -65,7 +65,7 @@ def ecamp_step(settings: dict[str, Any]) -> Callable[[], float]:
     import torch
 
     from vlp_zoo.methods.base import parameter_groups
-    from vlp_zoo.methods.ecamp import ECAMP
+    from vlp_zoo.methods.ecamp.ecamp import ECAMP
 
     module = ECAMP(
         variant=settings["variant"],

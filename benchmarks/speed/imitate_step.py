@@ -90,7 +90,7 @@ def imitate_step(cached: bool, bert: Path) -> tuple[Callable[[], float], float]:
     """A function that runs one training step, and the seconds to embed its texts."""
     import torch
 
-    from vlp_zoo.methods.imitate import IMITATE
+    from vlp_zoo.methods.imitate.imitate import IMITATE
 
     module = IMITATE(text_model=str(bert), cache_text=cached)
     module.configure_model()

@@ -18,7 +18,7 @@ from vlp_zoo.data.datamodules import PhantomChest
 from vlp_zoo.errors import ConfigError, UnknownNameError
 from vlp_zoo.methods.base import VLPModule, load_method
 from vlp_zoo.methods.clip import CLIP
-from vlp_zoo.methods.imitate import IMITATE
+from vlp_zoo.methods.imitate.imitate import IMITATE
 
 TINY: dict[str, Any] = {
     "image_encoder": "tiny_resnet",

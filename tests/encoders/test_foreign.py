@@ -14,7 +14,7 @@ from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.foreign import ecamp_state, image_state, load_official
 from vlp_zoo.encoders.image import ImageEncoder, check_keys
 from vlp_zoo.errors import EncoderLoadError, UnknownNameError
-from vlp_zoo.methods.ecamp import ECAMP
+from vlp_zoo.methods.ecamp.ecamp import ECAMP
 
 INVENTORIES = {
     "ecamp": ("pretrain_vit_base", 350, 150),

@@ -17,7 +17,7 @@ from lightning.fabric.utilities.data import AttributeDict
 from vlp_zoo.encoders.foreign import asg_name, ecamp_name
 from vlp_zoo.encoders.weight_files import bare, read_checkpoint, unwrapped
 from vlp_zoo.errors import EncoderLoadError
-from vlp_zoo.methods.imitate_recording import imitate_name
+from vlp_zoo.parity.imitate.recording import imitate_name
 
 PREFIXES = (
     "module.",

@@ -14,23 +14,19 @@ import torch
 from torch import Tensor
 
 from tests.fakes.sources import RampSource
-from tests.methods import (
-    paired,
-    test_asg,
-    test_clip,
-    test_ecamp,
-    test_imitate,
-    test_mae,
-    test_place,
-)
+from tests.methods import paired, test_clip, test_mae
+from tests.methods.asg import test_asg
+from tests.methods.ecamp import test_ecamp
+from tests.methods.imitate import test_imitate
+from tests.methods.place import test_place
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.evaluation.feature_cache import FeatureCache
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.loading import collate_examples
 from vlp_zoo.methods import METHODS
-from vlp_zoo.methods.imitate_views import Variation, cut_border
-from vlp_zoo.methods.paired import PairedTransform, ReportTokens
-from vlp_zoo.methods.place_networks import Exploration, pixel_patches
+from vlp_zoo.methods.imitate.views import Variation, cut_border
+from vlp_zoo.methods.paired.fields import PairedTransform, ReportTokens
+from vlp_zoo.methods.place.networks import Exploration, pixel_patches
 from vlp_zoo.types import Study
 
 Pixels = npt.NDArray[np.uint8]

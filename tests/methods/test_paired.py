@@ -5,7 +5,7 @@ import pytest
 
 from tests.methods.paired import REPORTS, study
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.methods.paired import (
+from vlp_zoo.methods.paired.fields import (
     PairedTransform,
     ReportTokens,
     observations,

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.methods import test_asg, test_clip, test_imitate, test_place
+from tests.methods import test_clip
+from tests.methods.asg import test_asg
+from tests.methods.imitate import test_imitate
 from tests.methods.paired import REPORTS, batch_of
-from vlp_zoo.methods.asg_regions import sentence_means
-from vlp_zoo.methods.asg_transform import tokenize_texts
+from tests.methods.place import test_place
+from vlp_zoo.methods.asg.regions import sentence_means
+from vlp_zoo.methods.asg.transform import tokenize_texts
 
 PHRASES = ["Small right effusion.", "edema", "Lungs are clear; no edema."]
 

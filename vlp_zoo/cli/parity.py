@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 from vlp_zoo.cli.parser import Parser
 from vlp_zoo.errors import VLPZooError
+from vlp_zoo.parity import REPLAYS
 
 if TYPE_CHECKING:
-    from vlp_zoo.methods.comparison import Comparison
+    from vlp_zoo.parity.comparison import Comparison
 
 __all__ = ["main"]
-
-METHODS = ("asg", "ecamp", "imitate")
-"""Each has a module ``vlp_zoo.methods.NAME_parity`` with `replay_fixture`."""
 
 
 def main(argv: list[str]) -> int:
@@ -36,7 +34,7 @@ def main(argv: list[str]) -> int:
         "optimiser steps agree, and every recorded input was replayed or is known to "
         "decide none of them.",
     )
-    parser.add_argument("method", choices=METHODS)
+    parser.add_argument("method", choices=REPLAYS)
     parser.add_argument(
         "--fixture",
         type=Path,
@@ -60,9 +58,10 @@ def main(argv: list[str]) -> int:
 
     import torch
 
-    from vlp_zoo.methods.comparison import INPUTS
+    from vlp_zoo.parity.comparison import INPUTS
 
-    replay = import_module(f"vlp_zoo.methods.{options.method}_parity").replay_fixture
+    module, _, function = REPLAYS[options.method].rpartition(".")
+    replay = getattr(import_module(module), function)
     extra = {"tokenizer": options.tokenizer} if options.method == "ecamp" else {}
     dtype = torch.float64 if options.dtype == "float64" else torch.float32
     good = True

@@ -1,4 +1,4 @@
-"""Pre-training methods: one file per published method.
+"""Pre-training methods: one folder, or file, per published method.
 
 ``METHODS`` maps the name typed after ``--model`` to the class. Values are import
 paths, so that listing methods imports nothing heavy. A third-party package adds its

@@ -47,8 +47,8 @@ from torch.nn import functional
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.losses import info_nce, multi_positive_targets
-from vlp_zoo.methods.paired import PairedBatch, PairedTransform
-from vlp_zoo.methods.paired_towers import PairedTowers, TextSizes, projection
+from vlp_zoo.methods.paired.fields import PairedBatch, PairedTransform
+from vlp_zoo.methods.paired.towers import PairedTowers, TextSizes, projection
 
 __all__ = ["CLIP"]
 

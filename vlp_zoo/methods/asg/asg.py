@@ -1,0 +1,424 @@
+r"""ASG: anatomical structure-guided medical vision-language pre-training.
+
+Li, Yang, Yang, et al., "Anatomical structure-guided medical vision-language
+pre-training", MICCAI 2024, arXiv 2403.09294. Official code: the authors' repository as
+of 5 June 2024 (pre-training only; neither report parser nor labels were released).
+
+Images and reports meet as wholes and in parts. ``ira`` aligns each image with its
+report, ``arsa`` each boxed anatomical region with the sentences about it, inside one
+image. The findings of a report are the image's tags: ``irl`` (internal) recognises them
+from the patches, ``erl`` (external) pulls pairs together that share tags.
+
+========================  =====================================================
+here                      in the paper's terms
+========================  =====================================================
+``image``, ``report``     global features in the joint space, unit length
+``patch_embeddings``      local image features; RoI align makes regions of them
+``word_embeddings``       word pieces summed to words; means make sentences
+``groups``                which regions of an image share their sentences
+``tags``                  finding and existence of the report's triplets
+========================  =====================================================
+
+Deviations. The default is the left column; the flag's other value is the released code.
+
+=========================  ============================  =========================
+flag                       default                       released code
+=========================  ============================  =========================
+``official_roi_index``     a region's features come      from another image of the
+                           from its own image            batch (stale sort index)
+``official_positions``     tokens know their place       all at position 0
+``roi_aligned``            patch i covers i to i + 1     half a patch off
+``shared_positives``       regions of one sentence are   told apart, which cannot
+                           positives of each other       be learnt
+``negatives``              ``global``: all processes     ``local``: one process
+``sync_bn``                statistics of all processes   of one process
+``antialias``              shrink images with area       plain bilinear
+                           averaging
+``official_schedule``      base's warm-up and cosine;    restarts; everything
+                           vectors do not decay          decays
+``max_regions``            29: all there are             23
+=========================  ============================  =========================
+
+Without a flag: a batch without any region has ``arsa`` 0 (officially NaN); the report
+encoder has no dropout (its switch is off in the released set-up as well) and no segment
+embedding; tag features are computed once; where patches and tags differ in width the
+patches are projected (the released CNN path cannot run); a CNN's local features are its
+third stage at native resolution. **Regions, sentences and tags** come from our rules
+(`vlp_zoo.reports.triplets`) or RadGraph's annotations (``radgraph``), boxes from the study, from scene graphs, or from a
+statistical atlas that is named (`vlp_zoo.reports.regions`): the authors' own were never released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.encoders.text import TextEncoder
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.gather import sync_batchnorm
+from vlp_zoo.methods.asg.losses import (
+    external_loss,
+    global_loss,
+    global_scores,
+    region_loss,
+    soft_labels,
+)
+from vlp_zoo.methods.asg.networks import (
+    Pass,
+    ProjectionHead,
+    TagDecoder,
+    check_queries,
+    local_features,
+    local_shape,
+    official_optimizer,
+    tag_queries,
+    unit_length,
+)
+from vlp_zoo.methods.asg.options import ASGOptions
+from vlp_zoo.methods.asg.pictures import (
+    draw_regions,
+    draw_scores,
+    group_texts,
+    write_tags,
+)
+from vlp_zoo.methods.asg.regions import (
+    merge_words,
+    roi_weights,
+    sentence_means,
+    word_slots,
+)
+from vlp_zoo.methods.asg.transform import (
+    ASGBatch,
+    ASGTransform,
+    require_tokenizer,
+    tokenize_texts,
+)
+from vlp_zoo.methods.warm_start import start_from
+from vlp_zoo.modules import bert_layers
+from vlp_zoo.reports.radgraph import read_radgraph
+from vlp_zoo.reports.regions import RegionAtlas
+from vlp_zoo.reports.triplets import Reader, statements
+
+__all__ = ["ASG", "ASGBatch"]
+
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+class ASG(ASGOptions[ASGBatch]):
+    """Image, region and tag alignment with reports (Li et al., 2024).
+
+    Options are those of `ASGOptions`.
+    """
+
+    batch_keys: ClassVar[frozenset[str]] = ASGBatch.__required_keys__
+    field_sources: ClassVar[dict[str, str]] = {
+        "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",
+        "input_ids": "choose a data set with reports (--data pairs, mimic_cxr, ...)",
+    }
+    has_text_head: ClassVar[bool] = True
+    least_batch: ClassVar[int] = 2
+    tag_features: Tensor  # (K, F), frozen
+
+    def setup(self, stage: str) -> None:
+        """Find the regions, fix the tokenizer, compute the tag features once."""
+        if self.weights["arsa"] and stage != "predict":
+            self._find_regions()
+        super().setup(stage)
+        if self.weights["irl"] and self.known_tags is None:
+            data = getattr(self.trainer, "datamodule", None)
+            self.known_tags = tag_queries(self.tag_text, data, self.tag_width)
+
+    def _find_regions(self) -> None:
+        """Settle where boxes come from, before anything is trained.
+
+        Raises:
+            ConfigError: If no study would have a region.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        source = getattr(data, "sources", {}).get("train")
+        if source is None:
+            return
+        names = list(getattr(data, "pretraining_sources", []))
+        drawn = bool(names) and all(name.startswith("phantom") for name in names)
+        if self.packaged_atlas:
+            atlas = RegionAtlas.phantom() if drawn else None
+            self.region_boxes = replace(self.region_boxes, atlas=atlas)
+        self.region_shares = self.region_boxes.shares(source)
+        # Eyes are drawn too; nothing is said of a chest there.
+        if self.region_shares["none"] == 1 and not drawn:
+            raise ConfigError(
+                "boxes of anatomical regions to align with sentences",
+                f"none in the {self.region_shares['looked_at']:,} training studies of "
+                f"{', '.join(names) or source.name} that were looked at, and no atlas",
+                "give boxes (a 'boxes' column, or Chest ImaGenome's with "
+                "--model.scene_graphs DIR); or an atlas that RegionAtlas.fit made of real "
+                "boxes (--model.region_atlas FILE); or take the atlas of drawn chests "
+                "knowingly (--model.region_atlas phantom); or train without regions "
+                "(--model.arsa_weight 0)",
+            )
+
+    def card_facts(self) -> dict[str, Any]:
+        """Where the boxes of the regions came from, and for which share of studies."""
+        if not self.region_shares:
+            return {}
+        atlas = self.region_boxes.atlas
+        origin = None if atlas is None else atlas.origin
+        return {"regions": {**self.region_shares, "atlas_origin": origin}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the tag features from the file: their source is not needed again."""
+        self.known_tags = checkpoint["state_dict"].get("tag_features", self.known_tags)
+        super().on_load_checkpoint(checkpoint)
+
+    def build(self) -> None:
+        """Create the networks."""
+        self.image_encoder = ImageEncoder(
+            self.image_encoder_name,
+            self.image_size,
+            mean=IMAGENET[0],
+            std=IMAGENET[1],
+            timm_arguments=self.encoder_sizes,
+        )
+        self.grid, patch_width = local_shape(self.image_encoder)
+        width, depth, heads, ffn, dropout = self.text_sizes
+        self.text_encoder = TextEncoder(
+            self.vocab_size,
+            width,
+            depth,
+            heads,
+            ffn,
+            max_positions=self.text_positions,
+            dropout=dropout,
+            pad_id=0 if self.tokenizer is None else self.tokenizer.pad_id,
+        )
+        if self.tokenizer is not None:
+            self.text_encoder.check_tokenizer(self.tokenizer)
+        segments: Any = self.text_encoder.bert.embeddings.token_type_embeddings
+        nn.init.zeros_(segments.weight).requires_grad_(False)
+        self.image_head = ProjectionHead(self.image_encoder.width, *self.head_sizes)
+        self.report_head = ProjectionHead(width, *self.head_sizes)
+        if self.weights["arsa"]:
+            self.patch_head = ProjectionHead(patch_width, *self.head_sizes)
+            self.word_head = ProjectionHead(width, *self.head_sizes)
+        if self.weights["irl"]:
+            self.register_buffer("tag_features", torch.zeros(40, self.tag_width))
+            if self.known_tags is not None:
+                self.tag_features = check_queries(self.known_tags, self.tag_width)
+            self.tag_decoder = TagDecoder(self.tag_width, patch_width, *self.tag_sizes)
+        if self.sync_bn:
+            sync_batchnorm(self)
+
+    def on_fit_start(self) -> None:
+        """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
+        if self.warm_start and self.trainer.ckpt_path is None:
+            keep, first = self.keep_normalisation, self.trainer.is_global_zero
+            start_from(self.image_encoder, self.warm_start, keep, first)
+
+    @cached_property
+    def read(self) -> Reader:
+        """What finds a sentence's statements; a large file is read once."""
+        return read_radgraph(Path(self.radgraph)) if self.radgraph else statements
+
+    @property
+    def compares_processes(self) -> bool:
+        """Whether neither negatives nor batch norm keep to one process."""
+        return bool(self.gather and self.sync_bn)
+
+    def make_transform(self, train: bool) -> ASGTransform:
+        """Crop, tokenise, align regions with sentences, read tags."""
+        return ASGTransform(
+            tokenizer=require_tokenizer(self.tokenizer),
+            boxes=self.region_boxes,
+            max_tokens=self.max_tokens,
+            max_regions=self.max_regions,
+            resize=self.resize,
+            image_px=self.image_size,
+            train=train,
+            antialias=self.antialias,
+            shared_positives=self.shared_positives,
+            read=self.read,
+        )
+
+    def encode_pieces(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Word piece features (B, L, D), L the longest report or all of T."""
+        # Features of padding are dropped, so none are made where asking is free.
+        length = input_ids.shape[1]
+        if input_ids.device.type == "cpu":
+            length = int(attention_mask.sum(1).max())
+        ids, mask = input_ids[:, :length], attention_mask[:, :length]
+        places = torch.zeros_like(ids) if self.official_positions else None
+        bert = self.text_encoder.bert
+        hidden = bert.embeddings(ids, position_ids=places)
+        return bert_layers(bert.encoder.layer, hidden, mask)
+
+    def encode_words(
+        self, input_ids: Tensor, attention_mask: Tensor, continuation_mask: Tensor
+    ) -> Tensor:
+        """Word features (B, T, D), [CLS] first, zero beyond [SEP]."""
+        pieces = self.encode_pieces(input_ids, attention_mask)
+        return merge_words(pieces, word_slots(continuation_mask, attention_mask))
+
+    def run(
+        self,
+        images: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        continuation_mask: Tensor,
+    ) -> Pass:
+        """Encode images (B, 3, S, S), normalised, and reports (B, T)."""
+        encoded = self.image_encoder(images)
+        patches = local_features(self.image_encoder, encoded)
+        words = self.encode_words(input_ids, attention_mask, continuation_mask)
+        local = bool(self.weights["arsa"])
+        return Pass(
+            encoded.pooled,
+            patches,
+            unit_length(self.image_head(encoded.pooled)),
+            unit_length(self.report_head(words[:, 0])),
+            unit_length(self.patch_head(patches)) if local else None,
+            unit_length(self.word_head(words[:, 1:])) if local else None,
+            self.tag_decoder(self.tag_features, patches)
+            if self.weights["irl"]
+            else None,
+        )
+
+    def region_features(
+        self, run: Pass, boxes: Tensor, source: Tensor | None
+    ) -> Tensor:
+        """RoI align: boxes (B, R, 4) in pixels to (B, R, E), not of unit length.
+
+        Args:
+            run: With patch embeddings.
+            boxes: In pixels of the images.
+            source: (B,) image that each row's boxes are read in; None = its own.
+        """
+        assert run.patch_embeddings is not None
+        patches = run.patch_embeddings
+        rows, columns = self.grid
+        scale = torch.tensor([columns, rows] * 2, device=boxes.device) / self.image_size
+        weights = roi_weights(
+            (boxes * scale).to(patches.dtype), self.grid, self.roi_aligned
+        )
+        return weights @ (patches if source is None else patches[source])
+
+    def terms(
+        self, run: Pass, batch: ASGBatch, source: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The unweighted losses of a pass, those with weight 0 left out."""
+        dtype, terms = run.image.dtype, {}
+        tags = (batch["tags"] == 1).to(dtype)
+        scores = global_scores(run.image, run.report, self.temperature, self.gather)
+        if self.weights["ira"]:
+            terms["ira"] = global_loss(scores, self.gather)
+        if run.word_embeddings is not None:
+            terms["arsa"] = region_loss(
+                self.region_features(run, batch["region_boxes"], source),
+                sentence_means(batch["sentence_words"], run.word_embeddings),
+                batch["region_groups"],
+                self.temperature,
+                self.gather,
+            )
+        if run.tag_logits is not None:
+            terms["irl"] = functional.binary_cross_entropy_with_logits(
+                run.tag_logits.to(dtype), tags
+            )
+        if self.weights["erl"]:
+            terms["erl"] = external_loss(scores, soft_labels(tags, self.gather))
+        return terms
+
+    def losses(self, batch: ASGBatch) -> dict[str, Tensor]:
+        """``ira``, ``arsa``, ``irl`` and ``erl``, weighted."""
+        if self.weights["irl"] and self.known_tags is None:
+            check_queries(None, self.tag_width)
+        images = self.image_encoder.normalise(batch["image"].expand(-1, 3, -1, -1))
+        mask = batch["attention_mask"]
+        run = self.run(images, batch["input_ids"], mask, batch["continuation_mask"])
+        self.watch(run.pooled)
+        source = None
+        if self.official_roi_index:
+            # Boxes keep the place they had before a sort by length, descending.
+            source = mask.sum(1).argsort(descending=True, stable=True)
+        with torch.autocast(images.device.type, enabled=False):
+            terms = self.terms(run, batch, source)
+        return {name: self.weights[name] * value for name, value in terms.items()}
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images (B, 1 or 3, H, W), uint8, in the joint space: (B, E), unit length."""
+        encoded = self.image_encoder(self.image_encoder.prepare(images))
+        return unit_length(self.image_head(encoded.pooled))
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Reports or prompts in the joint space: (B, E), unit length."""
+        tokenizer = require_tokenizer(self.tokenizer)
+        fields = tokenize_texts(tokenizer, texts, self.max_tokens)
+        words = self.encode_words(*(field.to(self.device) for field in fields))
+        return unit_length(self.report_head(words[:, 0]))
+
+    def embed_patches(self, images: Tensor) -> Tensor | None:
+        """Local features in the space of regions and sentences: (B, E, h, w).
+
+        Regions are means of these. None without ``arsa``, which aligns them.
+        """
+        if not self.weights["arsa"]:
+            return None
+        encoded = self.image_encoder(self.image_encoder.prepare(images))
+        patches = self.patch_head(local_features(self.image_encoder, encoded))
+        return torch.unflatten(unit_length(patches).transpose(1, 2), 2, self.grid)
+
+    def embed_phrases(self, texts: Sequence[str]) -> Tensor:
+        """Phrases as ``arsa`` reads sentences, the mean of their words: (B, E)."""
+        if not self.weights["arsa"]:
+            return self.embed_texts(texts)
+        tokenizer = require_tokenizer(self.tokenizer)
+        ids, mask, continues = (
+            field.to(self.device)
+            for field in tokenize_texts(tokenizer, texts, self.max_tokens)
+        )
+        words = unit_length(self.word_head(self.encode_words(ids, mask, continues)))
+        # [CLS] is the first word and [SEP] the last; neither is said.
+        last = (mask & ~continues).sum(1, keepdim=True) - 1
+        number = torch.arange(words.shape[1], device=words.device)
+        said = ((number > 0) & (number < last)).to(words.dtype)
+        return unit_length(sentence_means(said[:, None], words)[:, 0])
+
+    def pictures(self, batch: ASGBatch) -> dict[str, Tensor | str]:
+        """Regions with their sentences, region-sentence scores, recognised tags."""
+        images = self.image_encoder.normalise(batch["image"].expand(-1, 3, -1, -1))
+        run = self.run(
+            images,
+            batch["input_ids"],
+            batch["attention_mask"],
+            batch["continuation_mask"],
+        )
+        tokens = [] if self.tokenizer is None else self.tokenizer.tokens
+        shown: dict[str, Tensor | str] = {
+            "regions": draw_regions(batch, group_texts(tokens, batch))
+        }
+        if run.word_embeddings is not None:
+            regions = self.region_features(run, batch["region_boxes"], None)
+            sentences = sentence_means(batch["sentence_words"], run.word_embeddings)
+            cosines = unit_length(regions) @ unit_length(sentences).transpose(1, 2)
+            shown["region_sentence_scores"] = draw_scores(
+                cosines, batch["region_groups"]
+            )
+        if run.tag_logits is not None:
+            shown["tags"] = write_tags(run.tag_logits.float().sigmoid(), batch["tags"])
+        return shown
+
+    def configure_optimizers(self) -> Any:
+        """The base's, or the released code's AdamW and schedule with restarts."""
+        if not self.official_schedule:
+            return super().configure_optimizers()
+        steps = float(self.trainer.estimated_stepping_batches)
+        epochs = self.trainer.max_epochs or 1
+        warmup = self.warmup_epochs * steps / epochs
+        cycle = (self.schedule_epochs or epochs) * steps / epochs
+        return official_optimizer(self, warmup, cycle)

@@ -1,0 +1,351 @@
+r"""ECAMP: entity-centred context-aware medical vision-language pre-training.
+
+Wang, Yao, Jiang, et al., "ECAMP: Entity-centered context-aware medical
+vision-language pre-training", Medical Image Analysis 105 (2025) 103690, arXiv
+2312.13316. Official code: ToniChopp/ECAMP @ d02d16d (MIT).
+
+A masked autoencoder sees a quarter of an X-ray. It predicts the rest (``mim``) and
+the image at twice the resolution around the entities of the report (``res``), and a
+text encoder that is handed its visible patches fills in the hidden words of the
+report (``mlm``). Before that, a distilled context ("There is effusion. There is no
+edema.") is written into the report, and the words around entities count more.
+
+========================  =====================================================
+here                      in the paper's terms
+========================  =====================================================
+``low``, ``images``       image at S px (encoder's input), and at 2S px (target)
+``latent``                visible patches after the image encoder, class token first
+``pixels``                decoder's prediction, one row of p*p*3 values per patch
+``fused``                 multi-scale context fusion of words and visible patches
+``window``                first row and column of the super-resolution window
+``weights``               entity-aware re-balancing factors of the tokens
+========================  =====================================================
+
+Deviations. ``variant`` sets them all; each has a flag whose None follows the variant.
+
+=========================  ============================  =========================
+flag                       ``official`` (released code)  ``corrected`` (default)
+=========================  ============================  =========================
+``masked_mean``            image losses divided by all   by hidden pixels, and by
+                           pixels                        the window's
+``padding_in_text_loss``   padding is predicted too      left out, as are weights
+``force_descriptors``      words before an entity are    always hidden (paper's
+                           hidden at the common rate     figure)
+``entities``               44 single tokens, 41 of       whole words with plurals
+                           which can match               and inflections
+``antialias``              none when halving the image   antialiased
+``sr_final_relu``          head cannot go below 0 while  no final ReLU
+                           dark pixels are at -1.55
+``position_table``         frequencies 1 to 0.1          MAE's, 1 to 1e-4
+``horizontal_flip``        0.5                           0: reports name sides
+``window_follows_crop``    given windows stay            move with crop and flip
+``swap_window_axes``       "column" counts downwards     counts to the right
+=========================  ============================  =========================
+
+In both variants: the text loss covers visible and hidden tokens, as in the code; the
+MLM matrix is not tied to the word embedding; targets are plain pixels (the official
+``norm_pix_loss`` is read and ignored); ``mask_ratio`` takes effect (the official flag
+does not); no pooler. **Window labels were never released**: ``window_source`` is
+``"attention"`` (online, from the model's own cross-attention of entity tokens over
+visible patches; the centre during ``window_warmup_steps``), ``"boxes"`` (around the
+lesions, else regions, of the study), ``"centre"``, or ``"batch"`` (a field
+``window_origin`` that the data brings).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlp_zoo.encoders.image import ImageEncoder, patchify, sincos_table
+from vlp_zoo.encoders.text import TextEncoder
+from vlp_zoo.errors import BatchFieldError, ConfigError
+from vlp_zoo.losses import masked_mse, weighted_token_ce
+from vlp_zoo.methods.ecamp.networks import (
+    ContextFusion,
+    MLMHead,
+    Pass,
+    SuperResolution,
+    initialise,
+)
+from vlp_zoo.methods.ecamp.options import ECAMPOptions
+from vlp_zoo.methods.ecamp.pictures import draw_pass, draw_reports, write_reports
+from vlp_zoo.methods.ecamp.text import (
+    ReportTransform,
+    mask_tokens,
+    token_weights,
+)
+from vlp_zoo.methods.ecamp.window import (
+    ECAMPTransform,
+    attention_window,
+    cut,
+    window_cells,
+)
+from vlp_zoo.methods.warm_start import start_from
+from vlp_zoo.modules import (
+    MAEDecoder,
+    bert_layers,
+    mask_patches,
+)
+from vlp_zoo.noise import sample_noise
+
+__all__ = ["ECAMP", "ECAMPBatch"]
+
+
+class ECAMPFields(TypedDict):
+    """What ``ECAMP.make_transform`` returns, collated. S is the encoder's image side."""
+
+    uid: list[str]
+    image: Tensor  # (B, 1 or 3, 2S, 2S) uint8
+    noise_key: Tensor  # (B,) int64, all masking is drawn from it
+    input_ids: Tensor  # (B, T) int64, unmasked
+    attention_mask: Tensor  # (B, T) bool
+    entity_mask: Tensor  # (B, T) bool
+    descriptor_mask: Tensor  # (B, T) bool, words before an entity
+    template_mask: Tensor  # (B, T) bool, stock phrases ("there is no")
+    continuation_mask: Tensor  # (B, T) bool, ## pieces
+    report_text: list[str]
+
+
+class ECAMPBatch(ECAMPFields, total=False):
+    """The same with what only some window sources bring."""
+
+    window_origin: Tensor  # (B, 2) int64, column and row in patches
+
+
+class ECAMP(ECAMPOptions[ECAMPBatch]):
+    """Masked image and report modelling around entities (Wang et al., 2025).
+
+    Options are those of `ECAMPOptions`.
+    """
+
+    batch_keys: ClassVar[frozenset[str]] = ECAMPFields.__required_keys__
+    field_sources: ClassVar[dict[str, str]] = {
+        "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",
+        "input_ids": "choose a data set with reports (--data pairs, mimic_cxr, ...)",
+    }
+
+    def build(self) -> None:
+        """Create the networks, initialised as the official code does."""
+        width, depth, heads = self.decoder_sizes
+        if width % 4 or width % heads or not 0 < self.mask_ratio < 1:
+            raise ConfigError(
+                "decoder_width divisible by 4 and by decoder_heads, mask_ratio in 0..1",
+                f"{width}, {heads} heads, mask_ratio {self.mask_ratio}",
+                "change --model.decoder_width, decoder_heads or mask_ratio",
+            )
+        # The class token is trained by nothing but its neighbours: pool the patches.
+        self.image_encoder = ImageEncoder(
+            self.image_encoder_name,
+            self.image_size,
+            pooling="avg",
+            timm_arguments=self.encoder_sizes,
+        )
+        self.image_encoder.require_maskable()
+        grid, patch = self.image_encoder.grid, self.image_encoder.patch_size
+        encoder_width = self.image_encoder.width
+        positions = sincos_table(grid, width, self.flags.position_table)
+        self.decoder = MAEDecoder(encoder_width, patch, positions, depth, heads)
+        self.super_resolution = SuperResolution(self.flags.sr_final_relu)
+        text_width, depth, heads, ffn, dropout = self.text_sizes
+        self.image_to_text = nn.Linear(encoder_width, text_width)
+        self.text_encoder = TextEncoder(
+            self.vocab_size,
+            text_width,
+            depth,
+            heads,
+            ffn,
+            max_positions=self.max_tokens,
+            dropout=dropout,
+            pad_id=0 if self.tokenizer is None else self.tokenizer.pad_id,
+        )
+        if self.tokenizer is not None:
+            self.text_encoder.check_tokenizer(self.tokenizer)
+        self.fusion = ContextFusion(text_width, heads, ffn, dropout, self.fusion_scales)
+        self.mlm_head = MLMHead(text_width, self.vocab_size)
+        initialise(self, sincos_table(grid, encoder_width, self.flags.position_table))
+
+    def on_fit_start(self) -> None:
+        """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
+        if self.warm_start and self.trainer.ckpt_path is None:
+            keep, first = self.keep_normalisation, self.trainer.is_global_zero
+            start_from(self.image_encoder, self.warm_start, keep, first)
+
+    def make_transform(self, train: bool) -> ECAMPTransform:
+        """Crop, insert the context, tokenise, mark entities."""
+        self.configure_model()
+        if self.tokenizer is None:
+            raise ConfigError(
+                "a tokenizer", "none yet", "call setup() or set module.tokenizer first"
+            )
+        return ECAMPTransform(
+            report=ReportTransform(self.tokenizer, self.max_tokens, self.text_rules),
+            image_px=2 * self.image_size,
+            grid=self.image_encoder.grid,
+            train=train,
+            flip=self.flags.horizontal_flip,
+            window=self.window_source,
+            follow_crop=self.flags.window_follows_crop,
+        )
+
+    def run(
+        self,
+        images: Tensor,
+        masked_ids: Tensor,
+        attention_mask: Tensor,
+        patch_noise: Tensor,
+    ) -> Pass:
+        """Encode a quarter of the image, decode all of it, read the report with it.
+
+        Args:
+            images: (B, 1 or 3, 2S, 2S) normalised.
+            masked_ids: (B, T) int64.
+            attention_mask: (B, T) bool.
+            patch_noise: (B, P) uniform; small means visible.
+        """
+        size, smooth = (self.image_size, self.image_size), self.flags.antialias
+        low = functional.interpolate(images, size, mode="bicubic", antialias=smooth)
+        mask = mask_patches(patch_noise, self.mask_ratio)
+        colour = low.expand(-1, 3, -1, -1)
+        latent = self.image_encoder.encode_visible(colour, mask.keep_ids)
+        pixels = self.decoder(latent, mask.restore_ids)
+        words = self.text_encoder.embeddings(masked_ids)
+        patches = self.image_to_text(latent[:, 1:])
+        longest = int(attention_mask.sum(1).max())
+        fused, attention = self.fusion(words, attention_mask, patches, longest)
+        layers = self.text_encoder.bert.encoder.layer
+        text = bert_layers(layers, fused, attention_mask, longest)
+        return Pass(low, mask, latent, pixels, attention, text)
+
+    def image_loss(self, run: Pass) -> Tensor:
+        """Pixels of the hidden patches."""
+        patches = patchify(run.low, self.image_encoder.patch_size)
+        target = patches.permute(0, 1, 2, 4, 5, 3).flatten(3, 4).flatten(1, 2)
+        over = "masked" if self.flags.masked_mean else "all"
+        pixels = run.pixels.view(*run.pixels.shape[:2], -1, 3)
+        return masked_mse(pixels, target, run.mask.hidden, over)
+
+    def super_resolution_loss(
+        self, run: Pass, images: Tensor, window: Tensor, cells: int | None = None
+    ) -> Tensor:
+        """The 2S image inside the window, cut at the border.
+
+        Args:
+            run: The forward pass.
+            images: (B, C, 2S, 2S).
+            window: (B, 2) first row and column in patches.
+            cells: Side of the window in patches; None = in proportion to the grid.
+        """
+        step, side = 2 * self.image_encoder.patch_size, images.shape[-1]
+        cells = cells or window_cells(self.image_encoder.grid)
+        pixels = torch.arange(cells * step, device=images.device)
+        rows, columns = (window[:, :, None] * step + pixels).unbind(1)
+        with torch.autocast(images.device.type, enabled=False):
+            sharp = self.super_resolution(
+                self.decoder.image(run.pixels).to(images.dtype), rows, columns
+            )
+        target, inside = cut(images, rows, columns)
+        error = ((sharp - target).square() * inside).sum()
+        count = inside.sum() if self.flags.masked_mean else len(images) * side**2
+        loss: Tensor = error / (3 * count)
+        return loss
+
+    def text_loss(
+        self, run: Pass, input_ids: Tensor, attention_mask: Tensor, weights: Tensor
+    ) -> Tensor:
+        """Weighted cross-entropy of every token, hidden or not."""
+        output = self.mlm_head.output
+        return weighted_token_ce(
+            self.mlm_head(run.text),
+            output.weight,
+            output.bias,
+            input_ids,
+            weights,
+            None if self.flags.padding_in_text_loss else attention_mask,
+        )
+
+    def losses(self, batch: ECAMPBatch) -> dict[str, Tensor]:
+        """``mim``, ``res`` and ``mlm``, weighted (by 1 in the paper)."""
+        images = self.image_encoder.normalise(batch["image"])
+        ids, present = batch["input_ids"], batch["attention_mask"]
+        masked_ids = self.mask_words(batch)
+        weights = token_weights(
+            present,
+            batch["descriptor_mask"],
+            batch["template_mask"],
+            rules=self.text_rules,
+        )
+        entity = batch["entity_mask"]
+        if self.trim_padding:
+            longest = int(present.sum(1).max())
+            ids, present, masked_ids, weights, entity = (
+                field[:, :longest]
+                for field in (ids, present, masked_ids, weights, entity)
+            )
+        run = self.run(images, masked_ids, present, self.patch_noise(batch))
+        self.watch(run.latent[:, 1:].mean(1))
+        window = self.window(run, entity, batch.get("window_origin"))
+        terms = {
+            "mim": self.image_loss(run),
+            "res": self.super_resolution_loss(run, images, window),
+            "mlm": self.text_loss(run, ids, present, weights),
+        }
+        return {name: self.weights[name] * term for name, term in terms.items()}
+
+    def patch_noise(self, batch: ECAMPBatch) -> Tensor:
+        """(B, P) uniform draws that belong to the samples."""
+        rows, columns = self.image_encoder.grid
+        return sample_noise(batch["noise_key"], rows * columns, stream=0)
+
+    def mask_words(self, batch: ECAMPBatch) -> Tensor:
+        """Ids with the words hidden that the batch's noise keys choose."""
+        keys, length = batch["noise_key"], batch["input_ids"].shape[1]
+        return mask_tokens(
+            batch["input_ids"],
+            batch["attention_mask"],
+            batch["entity_mask"],
+            batch["descriptor_mask"],
+            batch["continuation_mask"],
+            token_noise=sample_noise(keys, length, stream=1),
+            entity_noise=sample_noise(keys, length, stream=2),
+            mask_id=3 if self.tokenizer is None else self.tokenizer.mask_id,
+            rules=self.text_rules,
+        )
+
+    def window(self, run: Pass, entity_mask: Tensor, origin: Tensor | None) -> Tensor:
+        """(B, 2) int64, first row and column of the window in patches."""
+        grid, source = self.image_encoder.grid, self.window_source
+        if source in ("boxes", "batch"):
+            if origin is None:
+                raise BatchFieldError(
+                    f"the field 'window_origin' (window_source={source!r})",
+                    "a batch without it",
+                    "use --model.window_source attention",
+                )
+            # Given as (column, row); the official code mixes the axes up.
+            swapped = source == "batch" and self.flags.swap_window_axes
+            return origin if swapped else origin.flip(1)
+        if source == "centre" or self.trained_steps < self.window_warmup_steps:
+            entity_mask = torch.zeros_like(entity_mask)
+        visible = run.mask.keep_ids
+        return attention_window(run.attention, entity_mask, visible, grid)
+
+    def pictures(self, batch: ECAMPBatch) -> dict[str, Tensor | str]:
+        """Input, what the encoder sees, reconstruction, doubled image, and report."""
+        images = self.image_encoder.normalise(batch["image"])
+        masked_ids = self.mask_words(batch)
+        run = self.run(
+            images, masked_ids, batch["attention_mask"], self.patch_noise(batch)
+        )
+        shown: dict[str, Tensor | str] = {
+            **draw_pass(run, self.image_encoder, self.decoder, self.super_resolution)
+        }
+        if self.tokenizer is not None:
+            words, ids = self.tokenizer.tokens, batch["input_ids"]
+            hidden, entity = masked_ids != ids, batch["entity_mask"]
+            shown["report"] = write_reports(words, ids, hidden, entity)
+            shown["report_text"] = draw_reports(words, ids, hidden, entity)
+        return shown

@@ -1,0 +1,136 @@
+"""What ECAMP shows of a batch: images before and after, and the report it reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vlp_zoo.methods.ecamp.text import render_masked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vlp_zoo.encoders.image import ImageEncoder
+    from vlp_zoo.methods.ecamp.networks import Pass, SuperResolution
+    from vlp_zoo.modules import MAEDecoder
+
+__all__ = ["draw_pass", "draw_reports", "write_reports"]
+
+
+def draw_pass(
+    run: Pass,
+    encoder: ImageEncoder,
+    decoder: MAEDecoder,
+    super_resolution: SuperResolution,
+) -> dict[str, Tensor]:
+    """Pictures of a forward pass, the studies side by side.
+
+    Args:
+        run: A forward pass of the method.
+        encoder: Its image encoder.
+        decoder: Its image decoder.
+        super_resolution: Its head that doubles the side of the decoded image.
+
+    Returns:
+        ``input``, ``masked_input`` (hidden patches at the mean colour),
+        ``reconstruction`` (hidden patches filled in) and ``super_resolution`` (all of
+        the doubled image), each (3, H, B*W) in 0..1.
+    """
+    hidden = run.mask.hidden.view(-1, 1, *encoder.grid).float()
+    hidden = functional.interpolate(hidden, scale_factor=float(encoder.patch_size))
+    predicted = decoder.image(run.pixels.float())
+    places = torch.arange(2 * encoder.image_size, device=predicted.device)
+    places = places.expand(len(predicted), -1)
+    visible = run.low.float() * (1 - hidden)
+    shown = {
+        "input": run.low.float(),
+        "masked_input": visible,
+        "reconstruction": visible + predicted * hidden,
+        "super_resolution": super_resolution(predicted, places, places),
+    }
+    return {name: _side_by_side(images, encoder) for name, images in shown.items()}
+
+
+def draw_reports(
+    tokens: Sequence[str], ids: Tensor, hidden: Tensor, entity: Tensor
+) -> str:
+    """Markdown of the reports: hidden words as code, entities in bold.
+
+    Args:
+        tokens: The vocabulary by id.
+        ids: (B, T) int64, unmasked.
+        hidden: (B, T) bool.
+        entity: (B, T) bool.
+    """
+    rows = zip(ids.tolist(), hidden.tolist(), entity.tolist(), strict=True)
+    return "\n\n".join(
+        render_masked([tokens[i] for i in row], hide, strong, form="markdown")
+        for row, hide, strong in rows
+    )
+
+
+def write_reports(
+    tokens: Sequence[str], ids: Tensor, hidden: Tensor, entity: Tensor
+) -> Tensor:
+    """A picture of the reports: hidden words on red, entities underlined; with a legend.
+
+    TensorBoard shows text without colours, so the coloured form is an image.
+
+    Args:
+        tokens: The vocabulary by id.
+        ids: (B, T) int64, unmasked.
+        hidden: (B, T) bool.
+        entity: (B, T) bool.
+
+    Returns:
+        (3, H, 800) in 0..1.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    width, line, margin = 800, 22, 8
+    font = ImageFont.load_default(15)
+    sheet = Image.new("RGB", (width, line * (24 * len(ids) + 2)), "white")
+    pen = ImageDraw.Draw(sheet)
+
+    def write(x: int, y: int, word: str, hidden: bool, entity: bool) -> int:
+        length = int(pen.textlength(word, font=font))
+        if hidden:
+            pen.rectangle((x - 1, y, x + length + 1, y + line - 4), fill="#d62728")
+        pen.text((x, y), word, fill="white" if hidden else "black", font=font)
+        if entity:
+            pen.line(
+                (x, y + line - 3, x + length, y + line - 3), fill="#1f77b4", width=2
+            )
+        return x + length
+
+    x = write(margin, margin, "hidden word, to be predicted", True, False) + 24
+    write(x, margin, "entity", False, True)
+    x, y = margin, margin + 2 * line
+    rows = zip(ids.tolist(), hidden.tolist(), entity.tolist(), strict=True)
+    for row, hide, marked in rows:
+        for index, is_hidden, is_entity in zip(row, hide, marked, strict=True):
+            token = tokens[index]
+            if token in ("[PAD]", "[CLS]"):
+                continue
+            joined = token.startswith("##") or token in (".", ",", ":")
+            word = token.removeprefix("##")
+            length = int(pen.textlength(word, font=font))
+            x += 0 if joined else 6
+            if x + length > width - margin:
+                x, y = margin, y + line
+            x = write(x, y, word, is_hidden, is_entity)
+        x, y = margin, y + 2 * line
+    pixels = np.array(sheet.crop((0, 0, width, min(y, sheet.height))))
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+def _side_by_side(images: Tensor, encoder: ImageEncoder) -> Tensor:
+    """Normalised (B, C, H, W) to one picture (3, H, B*W) in 0..1."""
+    colour = images.expand(-1, 3, -1, -1)
+    mean = colour.new_tensor(encoder.mean).view(3, 1, 1)
+    std = colour.new_tensor(encoder.std).view(3, 1, 1)
+    return torch.cat(list((colour * std + mean).clamp(0, 1)), dim=2)

@@ -1,0 +1,133 @@
+"""A method whose texts come from a frozen encoder, each embedded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from vlp_zoo.encoders.frozen_text import (
+    FrozenText,
+    frozen_text_from_state,
+    load_frozen_text,
+)
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.methods.base import BatchT, VLPModule
+from vlp_zoo.methods.imitate.views import sections_of
+from vlp_zoo.methods.warm_start import start_from
+
+__all__ = ["FrozenTextMethod"]
+
+
+class FrozenTextMethod(VLPModule[BatchT]):
+    """Frozen text features: where they come from, are kept, and travel.
+
+    The encoder is no sub-module: it is never trained, put into training mode, copied
+    into checkpoints or handed to DDP.
+    """
+
+    frozen_text: FrozenText | None = None
+    keep_normalisation: bool = False
+    warm_start: str | None = None
+
+    def set_text(
+        self, text_model: str, text_width: int, max_tokens: int, cache_text: bool
+    ) -> None:
+        """Keep the choices for `setup`; see `vlp_zoo.methods.imitate.IMITATE`."""
+        self.text_model, self.text_width = text_model, text_width
+        self.max_tokens, self.cache_text = max_tokens, cache_text
+
+    def setup(self, stage: str) -> None:
+        """Load or learn the frozen text encoder; there is no tokenizer of our own."""
+        if self.frozen_text is None:
+            self.frozen_text = self._stored_text()
+        if self.frozen_text is None:
+            data: Any = getattr(self.trainer, "datamodule", None)
+            self.frozen_text = load_frozen_text(
+                self.text_model,
+                getattr(data, "corpus", None),
+                getattr(data, "corpus_fingerprint", None),
+                self.text_width,
+                self.max_tokens,
+            )
+
+    def _stored_text(self) -> FrozenText | None:
+        """The text model in the checkpoint that the run continues.
+
+        Features of a corpus are learnt again, to see that the data are the same.
+        """
+        stored = self.continued("text_model", "max_tokens")
+        if stored is None or self.text_model == "corpus":
+            return None
+        state = stored["frozen_text"]
+        return frozen_text_from_state(state) if "weights" in state else None
+
+    def find_text_width(self) -> int:
+        """F of the features, for `build`, which may come before `setup`."""
+        if self.frozen_text is None and self.text_model == "corpus":
+            return self.text_width
+        if self.frozen_text is None:
+            self.frozen_text = load_frozen_text(
+                self.text_model, max_tokens=self.max_tokens
+            )
+        return self.frozen_text.width
+
+    def frozen(self) -> FrozenText:
+        """The frozen text encoder, once there is one."""
+        if self.frozen_text is None:
+            raise ConfigError(
+                "text features of the training reports (text_model: corpus)",
+                "none yet",
+                "call setup() with a data module, or set module.frozen_text first",
+            )
+        return self.frozen_text
+
+    def on_fit_start(self) -> None:
+        """Take over ``warm_start``'s weights, and embed the texts of the data set."""
+        if self.warm_start and self.trainer.ckpt_path is None:
+            keep, first = self.keep_normalisation, self.trainer.is_global_zero
+            start_from(self.image_encoder, self.warm_start, keep, first)
+        sources: Any = getattr(getattr(self.trainer, "datamodule", None), "sources", {})
+        frozen = self.frozen().to(self.device)
+        if not self.cache_text:
+            return
+        sections = [
+            sections_of(report)
+            for split in ("train", "val")
+            for report in (sources[split].reports() if split in sources else ())
+        ]
+        texts = [text for s in sections for text in (s.findings, s.impression)]
+        frozen.fill(texts, self.global_rank, self.trainer.world_size)
+        # What is still missing later, such as a test report, is rare.
+        frozen.to("cpu")
+        self.trainer.strategy.barrier("texts embedded")
+
+    def on_fit_end(self) -> None:
+        """Store embeddings of texts that were not in the data set's list."""
+        if self.cache_text:
+            self.frozen().flush()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep which frozen text encoder the projections were trained with."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["frozen_text"] = self.frozen().state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore it, unless it is there already."""
+        stored = checkpoint["frozen_text"]
+        if self.frozen_text is None:
+            self.frozen_text = frozen_text_from_state(stored)
+        elif stored["fingerprint"] != self.frozen_text.fingerprint:
+            raise ConfigError(
+                "the text features that the checkpoint was trained with",
+                "others, of another text model or of other training reports",
+                "resume on the same data and text model, or start a new run",
+            )
+        super().on_load_checkpoint(checkpoint)
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Frozen features (N, F) on this module's device."""
+        frozen = self.frozen()
+        found = frozen.cached(texts) if self.cache_text else frozen.encode(texts)
+        return found.to(self.device, non_blocking=True)

@@ -1,0 +1,1 @@
+"""What the methods that align images with reports share: fields, towers, sentences."""

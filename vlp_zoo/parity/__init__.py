@@ -1,0 +1,10 @@
+"""Replays of recordings of the released code: one folder for each method."""
+
+__all__ = ["REPLAYS"]
+
+REPLAYS: dict[str, str] = {
+    "asg": "vlp_zoo.parity.asg.replay.replay_fixture",
+    "ecamp": "vlp_zoo.parity.ecamp.replay.replay_fixture",
+    "imitate": "vlp_zoo.parity.imitate.replay.replay_fixture",
+}
+"""Method to the function that replays a folder of its recordings."""

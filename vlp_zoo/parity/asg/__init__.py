@@ -1,0 +1,1 @@
+"""Recordings of ASG's released code, replayed."""

@@ -1,0 +1,421 @@
+"""Replay of recorded runs of the official ASG code, for ``vlpzoo parity asg``.
+
+A fixture holds official weights, batches, intermediates, losses, gradients, ten
+optimiser steps, the losses alone on given embeddings, and the data pipeline. Weights
+come in through the converter that also reads released checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+from vlp_zoo.encoders.foreign import asg_name
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.methods.asg.asg import ASG, ASGBatch
+from vlp_zoo.methods.asg.losses import global_scores, soft_labels
+from vlp_zoo.methods.asg.networks import Pass, cosine_restarts
+from vlp_zoo.methods.asg.regions import merge_words, sentence_means, word_slots
+from vlp_zoo.parity.asg.losses import (
+    DOUBLE,
+    GRADIENT,
+    TERMS,
+    compare_losses,
+    replay_losses,
+    weighted_total,
+)
+from vlp_zoo.parity.asg.pipeline import replay_pipeline
+from vlp_zoo.parity.asg.recording import (
+    Recording,
+    continuations,
+    official_batch,
+    official_module,
+    read_recording,
+    replayed_inputs,
+    run_batch,
+)
+from vlp_zoo.parity.comparison import (
+    Comparison,
+    gradients_of,
+    relative,
+    same,
+    tensor,
+    worst_norm,
+)
+
+__all__ = ["replay_fixture"]
+
+MID, NORM, TRAJECTORY = 2e-5, 2e-4, 1e-4
+"""Tolerances of the recordings' README, for float32."""
+
+NOISE = 3e-6
+"""Share of the largest gradient below which one is the rounding of a sum that cancels:
+batch norm takes away what the biases of the last text layer add for some losses. The
+recordings are that far from our float64 gradients (2.9e-6 at most on the public ones)."""
+
+OWN_NOISE = 3.0
+"""Times that in float32, where our own rounding, other with each number of threads and
+each CPU, comes on top: 5.9e-6 in all with one thread of a CPU where two gave 2.3e-6."""
+
+
+def replay_fixture(
+    folder: Path, dtype: torch.dtype = torch.float32
+) -> list[Comparison]:
+    """Replay a fixture.
+
+    Args:
+        folder: Of the recorded run.
+        dtype: Arithmetic of the replay; recordings were made in float32.
+
+    Raises:
+        DatasetNotFoundError: If the folder holds no readable fixture.
+    """
+    if not folder.is_dir():
+        raise DatasetNotFoundError(
+            f"a fixture folder {folder}", "no such folder", "check --fixture"
+        )
+    recording = read_recording(folder)
+    try:
+        return list(_replay(recording, dtype))
+    except KeyError as error:
+        raise DatasetNotFoundError(
+            f"the entry {error} in {folder}",
+            f"entries {', '.join(sorted(recording.expected)[:9])}, ...",
+            "fetch the fixture again",
+        ) from error
+
+
+def _replay(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
+    module, tags = official_module(recording, dtype)
+    mid = recording.tensors["intermediates"]
+    yield tensor("mid.train.text_features", tags, mid["train.text_features"], MID)
+    batch = official_batch(recording.tensors["inputs"], "batch.", module, dtype)
+    yield from _training(module, recording, batch, dtype)
+    yield from _others(module, recording, batch, dtype)
+    yield from replay_losses(module, recording, dtype)
+    module, _ = official_module(recording, dtype)
+    yield from _trajectory(module, recording, batch)
+    curve = recording.expected["lr_curve"]
+    rates = [
+        cosine_restarts(
+            step,
+            curve["warmup_steps"],
+            curve["first_cycle_steps"],
+            curve["max_lr"],
+            curve["min_lr"],
+        )
+        for step in range(len(curve["lr_used_at_step"]))
+    ]
+    yield tensor(
+        "lr_curve", _wide(rates), _wide(curve["lr_used_at_step"]), 1e-9 * max(rates)
+    )
+    yield from replay_pipeline(
+        recording.meta, recording.pipeline, recording.tensors["pipeline"]
+    )
+    yield from _sorted_batch(recording)
+    yield from _settings(module, recording)
+    yield replayed_inputs(recording)
+
+
+def _sorted_batch(recording: Recording) -> Iterator[Comparison]:
+    """The official collate from its samples: by length, longest first."""
+    inputs = recording.tensors["inputs"]
+    order = inputs["presort.cap_len"].argsort(descending=True, stable=True).tolist()
+    for name, field in (("caption_ids", "caption_ids"), ("region", "regions")):
+        ours = torch.stack([inputs[f"presort.{i}.{name}"] for i in order])
+        batch = inputs[f"batch.{field}"]
+        wanted = batch if name == "caption_ids" else batch[..., 1:]
+        yield tensor(f"presort.{name}", ours, wanted, 0.0)
+    for name, tensors in (
+        ("batch", inputs),
+        ("case0.in", recording.tensors["loss_level"]),
+        ("case1.in", recording.tensors["loss_level"]),
+    ):
+        # Whether two slots may be contrasted: both with a region, or both without.
+        valid = tensors[f"{name}.count_labels"] >= 0
+        # A study without any region is counted as if it had one.
+        valid[:, 0] |= ~valid.any(1)
+        ours = (valid[:, :, None] == valid[:, None]).float()
+        allowed = tensors[f"{name}.count_matrixs"].isfinite().float()
+        yield tensor(f"{name}.count_matrixs", ours, allowed, 0.0)
+
+
+def _settings(module: ASG, recording: Recording) -> Iterator[Comparison]:
+    """Sizes and weights that our defaults or the tensors give."""
+    meta, config = recording.meta, recording.meta["config"]
+    for theirs, ours in TERMS.items():
+        recorded = meta["loss_weights"][theirs]
+        yield same(f"setting.{theirs}", module.weights[ours], recorded)
+    images = recording.tensors["inputs"]["batch.imgs"]
+    yield same("setting.B", len(images), config["B"])
+    yield same("setting.grid", module.grid[0], meta["grid"])
+    yield same("setting.lr", recording.expected["trajectory"]["max_lr"], config["lr"])
+
+
+def _wide(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+# Losses, intermediates, gradients -----------------------------------------------
+
+
+def _parts(
+    module: ASG, run: Pass, batch: ASGBatch, source: Tensor | None
+) -> dict[str, Tensor]:
+    """The directional parts of the losses, and the accuracies."""
+    scores = global_scores(run.image, run.report, module.temperature, False)
+    soft = soft_labels((batch["tags"] == 1).to(run.image.dtype), False)
+    parts: dict[str, Tensor] = {}
+    hits: dict[int, list[Tensor]] = {1: [], 5: []}
+    for index, (found, name) in enumerate(zip(scores, ("kl", "kl1"), strict=True)):
+        parts[f"loss_ira{index}"] = -found.diagonal().mean()
+        parts[f"{name}_for"] = (soft * (soft.log() - found)).sum(1).mean()
+        parts[f"{name}_back"] = (found.exp() * (found - soft.log())).sum(1).mean()
+        both = parts[f"{name}_for"] + parts[f"{name}_back"]
+        parts[f"loss_soft{index}"] = both / 2
+        own = torch.arange(len(found))[:, None]
+        for top, shares in hits.items():
+            right = (found.topk(top, 1).indices == own).any(1)
+            shares.append(100 * right.to(found.dtype).mean())
+    parts |= {f"acc{top}": torch.stack(s).mean() for top, s in hits.items()}
+    return parts
+
+
+def _training(
+    module: ASG, recording: Recording, batch: ASGBatch, dtype: torch.dtype
+) -> Iterator[Comparison]:
+    expected, mid = recording.expected, recording.tensors["intermediates"]
+    inputs = recording.tensors["inputs"]
+    stale = inputs["batch.regions"][:, 0, 0].long()
+    lengths = inputs["presort.cap_len"]
+    yield tensor(
+        "official_roi_index",
+        lengths.argsort(descending=True, stable=True),
+        stale,
+        0.0,
+    )
+    run = run_batch(module, recording, batch, dtype)
+    terms = module.terms(run, batch, stale)
+    yield from compare_losses("loss", module, terms, expected["train_reference"])
+    if dtype == torch.float64:
+        for theirs, ours in TERMS.items():
+            value = expected["float64"]["losses"][theirs]
+            yield relative(f"float64.{theirs}", terms[ours], value, DOUBLE[theirs])
+    recorded = expected["train_reference"]
+    for name, value in _parts(module, run, batch, stale).items():
+        official = recorded["sub"].get(name, recorded.get(name))
+        yield relative(f"train_reference.{name}", value, official)
+    seen = _seen(module, run, batch, stale)
+    yield from _mids("train", seen, mid, module.temperature)
+    state = module.state_dict()
+    for key, value in mid.items():
+        if key.startswith("bn_after."):
+            name = asg_name(key.removeprefix("bn_after.")) or ""
+            yield tensor(f"mid.{key}", state[name], value, MID)
+    yield from _gradients(module, terms, recording)
+    aligned = module.terms(run, batch, None)
+    yield from compare_losses(
+        "train_aligned", module, aligned, expected["train_aligned"]
+    )
+    seen = _seen(module, run, batch, None)
+    yield from _mids("train_aligned", seen, mid, module.temperature)
+    gradients = gradients_of(module, weighted_total(module, aligned))
+    norms = expected["train_aligned"]["grad_norm"]["total"]
+    yield _norms("train_aligned.grad_norm.total", gradients, norms, recording)
+
+
+def _seen(
+    module: ASG, run: Pass, batch: ASGBatch, source: Tensor | None
+) -> dict[str, Tensor]:
+    """Our quantities under the fixture's names."""
+    regions = module.region_features(run, batch["region_boxes"], source)
+    assert run.word_embeddings is not None
+    assert run.patch_embeddings is not None
+    assert run.tag_logits is not None
+    sentences = sentence_means(batch["sentence_words"], run.word_embeddings)
+    valid = batch["region_groups"] >= 0
+    rows, columns = module.grid
+    label = (batch["tags"] == 1).to(run.image.dtype)
+    soft = soft_labels(label, False)
+    unit = torch.nn.functional.normalize(label, dim=1)
+    return {
+        "img_feat_q": run.pooled,
+        "patch_feat_q": run.patches,
+        "img_emb_q": run.image,
+        "report_emb_q": run.report,
+        "patch_emb_q": run.patch_embeddings.transpose(1, 2).reshape(
+            len(valid), -1, rows, columns
+        ),
+        "word_emb_q": run.word_embeddings,
+        "roi_feature": regions,
+        "sen_emb_q": sentences,
+        "scores": run.image @ run.report.T / module.temperature,
+        "scores_re": (regions @ sentences.transpose(1, 2) / module.temperature).where(
+            valid[:, :, None] & valid[:, None], 0.0
+        ),
+        "pred_class_image": run.tag_logits[..., None],
+        "cls_label": label,
+        "soft_label": unit @ unit.T,
+        "final_label": soft,
+    }
+
+
+def _mids(
+    group: str,
+    seen: Mapping[str, Tensor],
+    recorded: Mapping[str, Tensor],
+    temperature: float,
+) -> Iterator[Comparison]:
+    for key, value in recorded.items():
+        prefix, _, name = key.partition(".")
+        if prefix != group or name == "text_features":
+            continue
+        if name in ("report_feat_q", "word_feat_q"):
+            continue  # compared by `_others`, before the heads
+        if name not in seen:
+            raise ConfigError(
+                f"the intermediate {key!r}", "no counterpart here", "update vlp-zoo"
+            )
+        # Outside an image's own block the recording holds -inf and zeros.
+        official = value.where(value.isfinite() & (seen[name] != 0), 0.0)
+        official = official if name == "scores_re" else value
+        # Scores are cosines over the temperature, and so are their errors.
+        scale = 1 / temperature if name.startswith("scores") else 1.0
+        yield tensor(f"mid.{key}", seen[name], official, MID * scale)
+
+
+@torch.no_grad()
+def _others(
+    module: ASG, recording: Recording, batch: ASGBatch, dtype: torch.dtype
+) -> Iterator[Comparison]:
+    """Words, positions, the tag decoder alone, and evaluation mode."""
+    mid = recording.tensors["intermediates"]
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    continues = continuations(recording, ids)
+    slots = word_slots(continuations(recording, mid["agg.ids"]), mid["agg.ids"] != 0)
+    merged = merge_words(mid["agg.in"][:, 0].to(dtype), slots)
+    yield tensor("mid.agg.out", merged, mid["agg.out"][:, 0], MID)
+    words = module.encode_words(ids, mask, continues)
+    yield tensor(
+        "mid.train.report_feat_q", words[:, 0], mid["train.report_feat_q"], MID
+    )
+    yield tensor("mid.train.word_feat_q", words[:, 1:], mid["train.word_feat_q"], MID)
+    for official, name in ((True, "all_zero"), (False, "0_to_T")):
+        module.official_positions = official
+        hidden = module.encode_pieces(ids, mask)
+        real = mask[:, : hidden.shape[1], None]
+        recorded = mid[f"bert.hidden_positions_{name}"][:, : hidden.shape[1]]
+        yield tensor(f"mid.bert.{name}", hidden * real, recorded * real, MID)
+    module.official_positions = True
+    patches = mid["train.patch_feat_q"].to(dtype)
+    logits = module.tag_decoder(module.tag_features, patches)
+    yield tensor("mid.irl.logits", logits[..., None], mid["irl.logits"], MID)
+    attention = module.tag_decoder.attention(module.tag_features, patches)
+    yield tensor("mid.irl.attention", attention, mid["irl.attention"], MID)
+    module.eval()
+    stale = recording.tensors["inputs"]["batch.regions"][:, 0, 0].long()
+    run = run_batch(module, recording, batch, dtype)
+    terms = module.terms(run, batch, stale)
+    losses = recording.expected["eval_after_one_forward"]
+    yield from compare_losses("eval", module, terms, losses)
+    seen = _seen(module, run, batch, stale)
+    yield from _mids("eval", seen, mid, module.temperature)
+    module.train()
+
+
+def _gradients(
+    module: ASG, terms: Mapping[str, Tensor], recording: Recording
+) -> Iterator[Comparison]:
+    norms = recording.expected["train_reference"]["grad_norm"]
+    vanishing = _vanishing(recording)
+    for theirs, ours in TERMS.items():
+        found = gradients_of(module, terms[ours])
+        title = f"train_reference.grad_norm.{theirs}"
+        yield _norms(title, found, norms[theirs], recording)
+    found = gradients_of(module, weighted_total(module, terms))
+    yield _norms("train_reference.grad_norm.total", found, norms["total"], recording)
+    official = recording.tensors["gradients"]
+    noise = NOISE * max(float(g.abs().max()) for g in official.values())
+    if module.dtype == torch.float32:
+        noise *= OWN_NOISE
+    for key, recorded in official.items():
+        name = asg_name(key.removeprefix("grad.")) or ""
+        if name not in vanishing:
+            mine = found[name]
+            if mine is not None:
+                mine = mine.view(recorded.shape)
+            tolerance = GRADIENT * float(recorded.abs().max()) + noise
+            yield tensor(key, mine, recorded, tolerance)
+
+
+def _vanishing(recording: Recording) -> set[str]:
+    """Parameters whose exact gradient is zero: the recorded one is rounding noise."""
+    keys = recording.expected["float64"]["params_with_vanishing_gradient"]
+    return {asg_name(key) or "" for key in keys}
+
+
+def _norms(
+    title: str,
+    gradients: Mapping[str, Tensor | None],
+    expected: Mapping[str, float | None],
+    recording: Recording,
+) -> Comparison:
+    vanishing = _vanishing(recording)
+    trained = {n: g for n, g in gradients.items() if n not in vanishing}
+    recorded = {asg_name(key) or "": value for key, value in expected.items()}
+    floor = NOISE * max(value or 0.0 for value in expected.values())
+    return worst_norm(title, trained, recorded, NORM, floor)
+
+
+# Losses alone, and ten steps ----------------------------------------------------
+
+
+def _trajectory(
+    module: ASG, recording: Recording, batch: ASGBatch
+) -> Iterator[Comparison]:
+    """Losses, rates and final norms along the recorded AdamW steps."""
+    recipe = recording.expected["trajectory"]
+    dtype = module.tag_features.dtype
+    beta1, beta2 = recipe["betas"]
+    optimizer = AdamW(
+        [p for p in module.parameters() if p.requires_grad],
+        lr=recipe["max_lr"],
+        betas=(beta1, beta2),
+        weight_decay=recipe["weight_decay"],
+    )
+    stale = recording.tensors["inputs"]["batch.regions"][:, 0, 0].long()
+    for step, entry in enumerate(recipe["steps"]):
+        rate = cosine_restarts(
+            step,
+            recipe["warmup_steps"],
+            recipe["training_steps"],
+            recipe["max_lr"],
+            recipe["min_lr"],
+        )
+        optimizer.param_groups[0]["lr"] = rate
+        run = run_batch(module, recording, batch, dtype)
+        terms = module.terms(run, batch, stale)
+        total = weighted_total(module, terms)
+        yield relative(f"step{step}.lr", torch.tensor(rate), entry["lr"], 1e-6)
+        for theirs, ours in TERMS.items():
+            yield relative(
+                f"step{step}.{theirs}", terms[ours], entry[theirs], TRAJECTORY
+            )
+        yield relative(f"step{step}.total", total, entry["total"], TRAJECTORY)
+        optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    # Adam scales rounding noise up to full steps: leave those parameters out.
+    skipped = _vanishing(recording)
+    parameters = dict(module.named_parameters())
+    for key, norm in recipe["final_param_norm"].items():
+        name = asg_name(key)
+        if name is None or name in skipped or name not in parameters:
+            continue
+        noisy = name.endswith(("qkv.bias", "in_proj_bias"))
+        value = parameters[name].detach().norm()
+        yield relative(f"final.{key}", value, norm, 1e-2 if noisy else TRAJECTORY)

@@ -1,0 +1,1 @@
+"""Recordings of ECAMP's released code, replayed."""

@@ -1,0 +1,435 @@
+"""Replay of recorded runs of the official ECAMP code, for ``vlpzoo parity ecamp``.
+
+A fixture holds official weights, inputs, mask noise, intermediates, losses, gradients
+and three optimiser steps. `replay_fixture` loads the weights through the converter
+that also reads released checkpoints, runs ``ECAMP(variant="official")`` on the same
+inputs and compares quantity by quantity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlp_zoo.encoders.foreign import ecamp_name, ecamp_state
+from vlp_zoo.encoders.image import check_keys
+from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.methods.base import parameter_groups
+from vlp_zoo.methods.ecamp.ecamp import ECAMP
+from vlp_zoo.methods.ecamp.networks import Pass
+from vlp_zoo.parity.comparison import (
+    ABSOLUTE_MID,
+    INPUTS,
+    RELATIVE_NORM,
+    RELATIVE_TRAJECTORY,
+    Comparison,
+    Fixture,
+    gradients_of,
+    magnitude,
+    read_fixture,
+    relative,
+    replayed,
+    same,
+    sums,
+    tensor,
+    worst_norm,
+)
+from vlp_zoo.parity.ecamp.text import replay_text_fixture
+
+__all__ = ["official_module", "replay_fixture"]
+
+LOSSES = ("mim", "res", "mlm")
+DESCRIPTION = {
+    *("name", "seed", "visibility", "environment", "tensor_index"),
+    *("image_stored_as", "resize", "dropout", "big_intermediates"),
+}
+"""Entries of ``meta.json`` that are for readers, or beside a thinned tensor."""
+
+
+def replay_fixture(
+    folder: Path,
+    tokenizer: Path | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> list[Comparison]:
+    """Replay a fixture of any kind.
+
+    Args:
+        folder: ``tensors.safetensors`` with ``meta.json`` (pre-training) or with
+            ``cases.json`` (text).
+        tokenizer: For text: the published vocabulary; None = ``mimic_wordpiece.json``
+            beside the fixture.
+        dtype: Arithmetic of the replay; recordings were made in float32.
+
+    Raises:
+        DatasetNotFoundError: If the folder holds no readable fixture.
+    """
+    if not folder.is_dir():
+        raise DatasetNotFoundError(
+            f"a fixture folder {folder}", "no such folder", "check --fixture"
+        )
+    if (folder / "cases.json").is_file():
+        return _replay_text(folder, tokenizer)
+    fixture = read_fixture(folder)
+    try:
+        return list(_replay_training(fixture, dtype))
+    except KeyError as error:
+        raise DatasetNotFoundError(
+            f"the entry {error} in {folder / 'meta.json'}",
+            f"entries {', '.join(sorted(fixture.meta)[:9])}, ...",
+            "fetch the fixture again",
+        ) from error
+
+
+def _replay_text(folder: Path, tokenizer: Path | None) -> list[Comparison]:
+    file = tokenizer or folder.parent / "mimic_wordpiece.json"
+    if not file.is_file():
+        raise DatasetNotFoundError(
+            f"the published tokenizer {file}", "no such file", "give --tokenizer FILE"
+        )
+    try:
+        rows = replay_text_fixture(folder, ReportTokenizer.from_file(file))
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise DatasetNotFoundError(
+            f"a text fixture in {folder}",
+            f"{type(error).__name__}: {error}",
+            "fetch the fixture again",
+        ) from error
+    return [
+        Comparison(
+            row.quantity
+            if row.quantity.startswith(INPUTS)
+            else f"text.{row.quantity} ({row.compared})",
+            float(row.mismatches),
+            0.0,
+            max(row.max_error, float(row.mismatches)),
+            1e-6,
+        )
+        for row in rows
+    ]
+
+
+def official_module(
+    meta: Mapping[str, Any], state: Mapping[str, Tensor], dtype: torch.dtype
+) -> ECAMP:
+    """``ECAMP(variant="official")`` with official weights, in eval mode.
+
+    Args:
+        meta: ``vision`` and ``text`` sizes as the fixtures have them.
+        state: Tensors under official names.
+        dtype: Of the parameters.
+
+    Raises:
+        EncoderLoadError: If the weights do not fit.
+    """
+    vision, text = meta["vision"], meta["text"]
+    module = ECAMP(
+        variant="official",
+        image_size=vision["img_size"],
+        encoder_sizes={
+            key: vision[key]
+            for key in ("patch_size", "embed_dim", "depth", "num_heads")
+        },
+        mask_ratio=meta["mask_ratio"],
+        window_source="batch",
+        decoder_width=vision["decoder_embed_dim"],
+        decoder_depth=vision["decoder_depth"],
+        decoder_heads=vision["decoder_num_heads"],
+        text_width=text["hidden_size"],
+        text_depth=text["num_hidden_layers"],
+        text_heads=text["num_attention_heads"],
+        text_ffn=text["intermediate_size"],
+        max_tokens=text["max_position_embeddings"],
+        vocab_size=text["vocab_size"],
+    )
+    module.configure_model()
+    ours = ecamp_state(state)
+    check_keys(module.state_dict(), ours, "the fixture")
+    module.load_state_dict(ours)
+    return module.to(dtype).eval()
+
+
+class _Replay(NamedTuple):
+    module: ECAMP
+    fixture: Fixture
+    images: Tensor  # (B, 3, 2S, 2S) normalised
+    dtype: torch.dtype
+
+    def ids(self, name: str) -> Tensor:
+        return self.fixture.get(f"in.{name}").long()
+
+    def run(self) -> Pass:
+        noise = self.fixture.get("in.mask_noise").to(self.dtype)
+        present = self.ids("attention_mask").bool()
+        with _segments(self.module, self.ids("type_ids")):
+            return self.module.run(self.images, self.ids("ids"), present, noise)
+
+    @property
+    def cells(self) -> int:
+        """Side of the super-resolution window in patches."""
+        return int(self.fixture.meta["super_window_patches"])
+
+    def losses(self, run: Pass) -> dict[str, Tensor]:
+        module = self.module
+        origin = torch.stack([self.ids("column"), self.ids("row")], dim=1)
+        present = self.ids("attention_mask").bool()
+        window = module.window(run, present, origin)
+        weights = self.fixture.get("in.weights").to(self.dtype)
+        return {
+            "mim": module.image_loss(run),
+            "res": module.super_resolution_loss(run, self.images, window, self.cells),
+            "mlm": module.text_loss(run, self.ids("labels"), present, weights),
+        }
+
+
+def _replay_training(fixture: Fixture, dtype: torch.dtype) -> Iterator[Comparison]:
+    meta = fixture.meta
+    state = {
+        name.removeprefix("state."): value
+        for name, value in fixture.tensors.items()
+        if name.startswith("state.")
+    }
+    module = official_module(meta, state, dtype)
+    if "in.image_u8" in fixture.tensors:
+        grey = fixture.get("in.image_u8").to(dtype) / 255
+        images = (grey - meta["image_mean"]) / meta["image_std"]
+    else:
+        images = fixture.get("in.image").to(dtype)
+    replay = _Replay(module, fixture, images, dtype)
+    yield from _positions(module, state)
+    with _recorded(module) as seen:
+        run = replay.run()
+    losses = replay.losses(run)
+    for name in LOSSES:
+        yield relative(f"loss.{name}", losses[name], meta["losses"][name])
+    total = torch.stack(list(losses.values())).sum()
+    yield relative("loss.total", total, meta["losses"]["total"])
+    yield from _intermediates(replay, run, seen)
+    for name in LOSSES:
+        gradients = gradients_of(module, losses[name])
+        norms = _by_our_name(meta["grad_norms_by_loss"][name])
+        yield worst_norm(f"grad_norm.{name}", gradients, norms, RELATIVE_NORM)
+    gradients = gradients_of(module, total)
+    norms = _by_our_name(meta["grad_norms"])
+    yield worst_norm("grad_norm.total", gradients, norms, RELATIVE_NORM)
+    for name, expected in sorted(fixture.tensors.items()):
+        if name.startswith("grad."):
+            ours = gradients[ecamp_name(name.removeprefix("grad.")) or ""]
+            yield tensor(name, ours, expected, RELATIVE_NORM * magnitude(expected))
+    yield _groups(module, meta["optimizer"]["groups"])
+    yield from _trajectory(replay)
+    yield from _settings(replay, run)
+    recorded = {name for name in fixture.tensors if name.startswith("in.")}
+    recorded |= {name for name in meta if name not in DESCRIPTION}
+    if "in.image" in recorded:
+        recorded -= {"image_mean", "image_std"}  # applied before it was stored
+    asked = fixture.tensors.asked | meta.asked
+    yield replayed(recorded, asked, {})
+
+
+def _settings(replay: _Replay, run: Pass) -> Iterator[Comparison]:
+    """Sizes and constants that follow from ours, against the recorded ones."""
+    meta, module = replay.fixture.meta, replay.module
+    vit: Any = module.image_encoder.timm
+    norm: Any = module.text_encoder.bert.embeddings.LayerNorm
+    found = {
+        "batch_size": (len(replay.images), meta["batch_size"]),
+        "len_keep": (run.mask.keep_ids.shape[1], meta["len_keep"]),
+        "layer_norm_eps.vision": (vit.norm.eps, meta["layer_norm_eps"]["vision"]),
+        "layer_norm_eps.text": (norm.eps, meta["layer_norm_eps"]["text"]),
+        "text.seq_len": (replay.ids("ids").shape[1], meta["text"]["seq_len"]),
+    }
+    for name, (ours, recorded) in found.items():
+        yield same(f"setting.{name}", ours, recorded)
+
+
+@contextmanager
+def _segments(module: ECAMP, types: Tensor) -> Iterator[None]:
+    """Let the text encoder see recorded token types, which our reports never have."""
+
+    def given(part: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        return args, {**kwargs, "token_type_ids": types}
+
+    embeddings: nn.Module = module.text_encoder.bert.embeddings
+    handle = embeddings.register_forward_pre_hook(given, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _positions(module: ECAMP, state: Mapping[str, Tensor]) -> Iterator[Comparison]:
+    """The tables that our constructor makes against the file's."""
+    fresh = ECAMP(
+        variant="official",
+        image_size=module.image_size,
+        encoder_sizes=module.encoder_sizes,
+        decoder_width=module.decoder_sizes[0],
+        decoder_depth=1,
+        decoder_heads=1,
+        text_width=4,
+        text_depth=1,
+        text_heads=1,
+        text_ffn=4,
+        vocab_size=64,
+    )
+    fresh.configure_model()
+    vit: Any = fresh.image_encoder.timm
+    yield tensor("pos_embed", vit.pos_embed, state["pos_embed"], 1e-6)
+    table = fresh.decoder.positions
+    yield tensor("decoder_pos_embed", table, state["decoder_pos_embed"], 1e-6)
+
+
+@contextmanager
+def _recorded(module: ECAMP) -> Iterator[dict[str, Tensor]]:
+    """Outputs of sub-modules during a forward pass, under the fixture's names."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(part: nn.Module, inputs: Any, output: Tensor) -> None:
+            seen[name] = output.detach()
+
+        return hook
+
+    vit: Any = module.image_encoder.timm
+    parts: dict[str, nn.Module] = {
+        **{f"block{i}": block for i, block in enumerate(vit.blocks)},
+        "encoder_out": vit.norm,
+        "decoder_embed": module.decoder.embed,
+        "bert_mlp_out": module.image_to_text,
+        "text_embeddings": module.text_encoder.bert.embeddings,
+        "fusion_self_attn": module.fusion.self_output,
+        "fusion_gap": module.fusion.coarse,
+        "fusion_out_layer": module.fusion.cross_output,
+        "fusion_out": module.fusion.ffn_output,
+    }
+    handles = [part.register_forward_hook(keep(n)) for n, part in parts.items()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def _intermediates(
+    replay: _Replay, run: Pass, seen: dict[str, Tensor]
+) -> Iterator[Comparison]:
+    module, encoder = replay.module, replay.module.image_encoder
+    vit: Any = encoder.timm
+    low = run.low.expand(-1, 3, -1, -1)
+    whole = torch.arange(2 * encoder.image_size).expand(len(low), -1)
+    hidden = run.mask.hidden.view(-1, 1, *encoder.grid).to(replay.dtype)
+    hidden_px = functional.interpolate(hidden, scale_factor=float(encoder.patch_size))
+    fusion = module.fusion
+    fine = fusion.cross_attention(seen["fusion_self_attn"], seen["bert_mlp_out"])
+    output = module.mlm_head.output
+    logits = functional.linear(module.mlm_head(run.text), output.weight, output.bias)
+    ce = functional.cross_entropy(
+        logits.transpose(1, 2), replay.ids("labels"), reduction="none"
+    )
+    # The official code projects the class token as well and drops it afterwards.
+    patches = functional.linear(
+        run.latent, module.image_to_text.weight, module.image_to_text.bias
+    )
+    found = {
+        **seen,
+        "bert_mlp_out": patches,
+        "image_low": low,
+        "patch_embed": vit.patch_embed(low),
+        "mask": run.mask.hidden,
+        "ids_restore": run.mask.restore_ids,
+        "ids_keep": run.mask.keep_ids,
+        "decoder_pred": run.pixels,
+        "pixel_mask": hidden_px,
+        "super_pixel_mask": _window_pixels(replay, run),
+        "super_res_out": module.super_resolution(
+            module.decoder.image(run.pixels), whole, whole
+        ),
+        "fusion_cross_attn": fine,
+        "text_last_hidden": run.text,
+        "logits": logits,
+        "token_ce": ce,
+    }
+    for key, expected in sorted(replay.fixture.tensors.items()):
+        if not key.startswith("mid."):
+            continue
+        name = key.removeprefix("mid.").removesuffix(".strided")
+        if name not in found:
+            raise ConfigError(
+                f"the intermediate {key!r}", "no counterpart here", "update vlp-zoo"
+            )
+        ours = found[name]
+        if key.endswith(".strided"):
+            big = replay.fixture.meta["big_intermediates"][key.removesuffix(".strided")]
+            yield sums(f"mid.{name}.sums", ours, big)
+            ours = ours.reshape(-1)[:: big["flat_stride"]]
+        yield tensor(key, ours, expected, ABSOLUTE_MID)
+
+
+def _window_pixels(replay: _Replay, run: Pass) -> Tensor:
+    """1 inside the super-resolution window, (B, 1, 2S, 2S)."""
+    encoder = replay.module.image_encoder
+    origin = torch.stack([replay.ids("column"), replay.ids("row")], dim=1)
+    window = replay.module.window(run, replay.ids("attention_mask"), origin)
+    step, cells = 2 * encoder.patch_size, replay.cells
+    place = torch.arange(2 * encoder.image_size) // step
+    first = window[:, :, None]
+    rows, columns = ((place >= first) & (place < first + cells)).unbind(1)
+    return (rows[:, None, :, None] & columns[:, None, None]).to(replay.dtype)
+
+
+def _by_our_name(official: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {ecamp_name(key) or "": value for key, value in official.items()}
+
+
+def _groups(module: ECAMP, expected: list[dict[str, Any]]) -> Comparison:
+    """Parameters that sit in another weight decay group than recorded."""
+    ours: dict[str, bool] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            group = parameter_groups([(name, parameter)], 1.0)
+            ours[name] = group[0]["weight_decay"] > 0
+    theirs = {
+        ecamp_name(key): group["weight_decay"] > 0
+        for group in expected
+        for key in group["params"]
+    }
+    wrong = sum(theirs.get(name) != decays for name, decays in ours.items())
+    return Comparison(
+        f"optimizer.groups ({len(ours)})", float(wrong), 0.0, float(wrong), 0.0
+    )
+
+
+def _trajectory(replay: _Replay) -> Iterator[Comparison]:
+    """Losses and gradient norms along the recorded AdamW steps."""
+    recipe = replay.fixture.meta["optimizer"]
+    module = replay.module
+    beta1, beta2 = recipe["betas"]
+    optimizer = torch.optim.AdamW(
+        parameter_groups(module.named_parameters(), recipe["weight_decay"]),
+        lr=recipe["lr"],
+        betas=(beta1, beta2),
+        eps=recipe["eps"],
+    )
+    for entry in replay.fixture.meta["trajectory"]:
+        losses = replay.losses(replay.run())
+        losses["total"] = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad()
+        losses["total"].backward()  # type: ignore[no-untyped-call]
+        norm = torch.stack(
+            [p.grad.norm() for p in module.parameters() if p.grad is not None]
+        ).norm()
+        step = f"step{entry['step']}"
+        for name, value in (*losses.items(), ("grad_norm", norm)):
+            yield relative(f"{step}.{name}", value, entry[name], RELATIVE_TRAJECTORY)
+        optimizer.step()

@@ -1,0 +1,1 @@
+"""Recordings of IMITATE's released code, replayed."""
