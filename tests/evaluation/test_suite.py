@@ -9,7 +9,7 @@ import torch
 
 from tests.evaluation.stubs import BlockSource, StubEncoder, block_task
 from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.errors import EncoderLoadError
+from vlp_zoo.errors import ConfigError, EncoderLoadError
 from vlp_zoo.evaluation import suite
 from vlp_zoo.evaluation.feature_cache import FeatureCache
 from vlp_zoo.evaluation.features import Extraction
@@ -250,6 +250,34 @@ def test_equal_weights_that_see_images_differently_are_two_encoders() -> None:
     ]
     assert found[0].subject.sha256 == found[1].subject.sha256
     assert found[0].baselines != found[1].baselines
+
+
+def test_equal_weights_that_pool_in_two_ways_are_never_one_encoder(
+    tmp_path: Path,
+) -> None:
+    def load(spec: str) -> ImageEncoder:
+        torch.manual_seed(1)
+        return ImageEncoder("micro", pooling=spec, mean=[0.5] * 3).eval()
+
+    extraction = _extraction()
+    with pytest.raises(ConfigError, match="same weights pooled by avg in the encoder"):
+        candidates_of(["avg", "token"], extraction, load=load)
+    task = block_task()
+    store = ResultStore(tmp_path)
+    one, other = (
+        candidates_of([spec], extraction, floors=False, load=load)
+        for spec in ("avg", "token")
+    )
+    for candidates in (one, one):
+        evaluate_task(candidates, task, store, extraction, replicates=0)
+    with pytest.raises(ConfigError, match=r"results\.jsonl"):
+        evaluate_task(other, task, store, extraction, replicates=0)
+    # Nor are kept features of the one given to the other.
+    source = task.splits["val"]
+    first, second = (
+        extraction.get(candidates[0].module, source) for candidates in (one, other)
+    )
+    assert not np.allclose(first, second)
 
 
 @pytest.mark.parametrize("colour", [False, True])

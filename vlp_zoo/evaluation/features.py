@@ -196,6 +196,7 @@ class Extraction:
             preprocessing=dict(cast(Any, encoder).preprocessing),
             source=source.fingerprint,
             pooling=self.pooling,
+            own_pooling=str(getattr(encoder, "pooling", "")),
             precision=self.precision,
         )
 

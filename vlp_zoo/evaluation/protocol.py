@@ -310,6 +310,8 @@ class Protocol(ABC):
         shared: dict[str, Any] = {"contamination": seen} if seen else {}
         if self.needs_text and candidate.joint is not None:
             shared["joint_sha256"] = candidate.joint.sha256
+        if subject.own_pooling:
+            shared["own_pooling"] = subject.own_pooling
         return [
             Result(
                 key=self.key(candidate, task, seed),

@@ -26,6 +26,7 @@ class Subject:
         pooling: Of the features.
         precision: Of the forward pass.
         device: Where it ran; with ``x N`` behind it where N processes shared the work.
+        own_pooling: How the encoder itself makes one vector of its places, if it says.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Subject:
     pooling: str = "global"
     precision: str = "32"
     device: str = "cpu"
+    own_pooling: str = ""
 
     @property
     def identity(self) -> str:
@@ -55,4 +57,5 @@ def subject_of(
         extraction.pooling,
         extraction.precision,
         f"{extraction.torch_device}{several}",
+        str(getattr(encoder, "pooling", "")),
     )

@@ -10,7 +10,12 @@ from typing import Any
 from torch import nn
 
 from vlp_zoo.encoders.checkpoint import open_encoder
-from vlp_zoo.errors import DatasetNotFoundError, EncoderLoadError, VLPZooError
+from vlp_zoo.errors import (
+    ConfigError,
+    DatasetNotFoundError,
+    EncoderLoadError,
+    VLPZooError,
+)
 from vlp_zoo.evaluation.features import Extraction
 from vlp_zoo.evaluation.floors import (
     Acquisition,
@@ -23,7 +28,7 @@ from vlp_zoo.evaluation.linear_probe import LinearProbe
 from vlp_zoo.evaluation.metric_names import metric_title
 from vlp_zoo.evaluation.protocol import Candidate, Protocol
 from vlp_zoo.evaluation.results import Result, ResultStore
-from vlp_zoo.evaluation.subject import subject_of
+from vlp_zoo.evaluation.subject import Subject, subject_of
 from vlp_zoo.evaluation.tasks import Task
 from vlp_zoo.files import write_whole
 
@@ -112,6 +117,7 @@ def candidates_of(
 
     Raises:
         EncoderLoadError: If an encoder cannot be loaded.
+        ConfigError: If two of them have the same weights and pool in two ways.
     """
     found: dict[tuple[str, str], Candidate] = {}
     fresh: dict[str, Candidate] = {}
@@ -148,7 +154,7 @@ def candidates_of(
             baselines += [floor.subject.identity for floor in others[:2]]
         joint = (joints or {}).get(spec)
         # One image encoder may lie under several joint spaces.
-        found.setdefault(
+        known = found.setdefault(
             (subject.identity, joint.sha256 if joint else ""),
             Candidate(
                 subject,
@@ -158,11 +164,28 @@ def candidates_of(
                 tuple((sources or {}).get(spec, ())),
             ),
         )
+        _refuse_two_poolings(
+            subject, known.subject.own_pooling, f"the encoder {known.subject.name}"
+        )
     if not floors:
         return list(found.values())
     taken = {identity for identity, _ in found}
     random_floors = [c for identity, c in fresh.items() if identity not in taken]
     return [*found.values(), *random_floors, *others]
+
+
+def _refuse_two_poolings(subject: Subject, other: str, where: str) -> None:
+    """Refuse weights that another encoder pools in another way.
+
+    Results know an encoder by its weights and preprocessing, so the two would count as
+    one.
+    """
+    if other and subject.own_pooling and other != subject.own_pooling:
+        raise ConfigError(
+            f"one pooling of the weights of {subject.name} ({subject.own_pooling})",
+            f"the same weights pooled by {other} in {where}",
+            "evaluate the two one by one, each with an --out of its own",
+        )
 
 
 def runs_of(
@@ -211,6 +234,7 @@ def evaluate_task(
 
     Raises:
         SuiteError: At the end, if runs failed; it carries the results of the others.
+        ConfigError: If the store has the same weights, pooled in another way.
     """
     reasons: list[str] = []
     cells = list(
@@ -245,6 +269,10 @@ def evaluate_task(
     stored: dict[str, list[Result]] = {}
     for row in store.read():
         stored.setdefault(row.key, []).append(row)
+    for cell in cells:
+        for row in stored.get(cell.key, ())[:1]:
+            before = str(row.details.get("own_pooling", ""))
+            _refuse_two_poolings(cell.candidate.subject, before, str(store.path))
     missing = [cell for cell in cells if cell.key not in stored]
     if len(missing) < len(cells):
         found = len(cells) - len(missing)
