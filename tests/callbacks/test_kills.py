@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,8 @@ from vlp_zoo.methods import METHODS
 pytestmark = pytest.mark.slow
 
 FILES = ("last.ckpt", "best.ckpt", "encoder.safetensors", "encoder.json")
-POINTS = tuple(
-    f"{name} {state}" for name in FILES for state in ("begun", "written", "renamed")
-)
+STATES = ("begun", "half written", "not synced", "synced", "renamed")
+POINTS = tuple(f"{name} {state}" for name in FILES for state in STATES)
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TINY = [
     *("--data.train_studies", "6", "--data.val_studies", "2"),
@@ -45,6 +46,44 @@ class Kill:
     point: str
     nth: int
     number: signal.Signals
+    elsewhere: bool
+    """Whether TMPDIR is on another disk than the run."""
+
+    @property
+    def before_any_checkpoint(self) -> bool:
+        """Whether it leaves nothing to resume."""
+        early = self.number == signal.SIGKILL and self.nth == 1
+        return early and self.point in POINTS[: STATES.index("renamed")]
+
+
+def kills(method: str, passed: Mapping[str, int]) -> list[Kill]:
+    """The kills of a method, one at each point.
+
+    Over the methods each point meets each signal, the first and the last time that a
+    run is there, and each signal with either place of TMPDIR.
+    """
+    shift = sorted(METHODS).index(method)
+    planned = []
+    for index, point in enumerate(POINTS):
+        turn = index + index // len(STATES) + shift
+        nth = passed[point] if turn % 2 else 1
+        elsewhere = bool((index + shift // len(SIGNALS)) % 2)
+        planned.append(Kill(point, nth, SIGNALS[turn % len(SIGNALS)], elsewhere))
+    return planned
+
+
+def test_the_kills_cover_each_point_with_each_signal() -> None:
+    passed = dict.fromkeys(POINTS, 9)
+    planned = [kill for method in METHODS for kill in kills(method, passed)]
+    assert len(METHODS) == 6
+    assert len(planned) == 6 * len(POINTS) == 120
+    assert {(k.point, k.nth, k.number) for k in planned} == set(
+        itertools.product(POINTS, (1, 9), SIGNALS)
+    )
+    assert {(k.point, k.number, k.elsewhere) for k in planned} == set(
+        itertools.product(POINTS, SIGNALS, (False, True))
+    )
+    assert sum(kill.before_any_checkpoint for kill in planned) == 4
 
 
 def process(words: list[str], record: Path, kill: Kill | None, temporary: str) -> None:
@@ -60,19 +99,36 @@ def process(words: list[str], record: Path, kill: Kill | None, temporary: str) -
         if kill is not None and (kill.point, kill.nth) == (point, passed[point]):
             os.kill(os.getpid(), kill.number)
 
-    mkstemp, replace = tempfile.mkstemp, os.replace
+    mkstemp, fsync, replace = tempfile.mkstemp, os.fsync, os.replace
+
+    def target_of(aside: Path) -> str:
+        return aside.name.strip(".").rpartition(".")[0]
 
     def begun(*args: Any, **kwargs: Any) -> tuple[int, str]:
         made = mkstemp(*args, **kwargs)
         at(str(kwargs.get("prefix", "")).strip("."), "begun")
         return made
 
+    def half_written(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            done = file.write(content[: len(content) // 2])
+            file.flush()
+            at(target_of(self), "half written")
+            return done + file.write(content[done:])
+
+    def synced(handle: int) -> None:
+        open_one = Path(f"/proc/self/fd/{handle}").readlink()
+        if open_one.is_file():
+            at(target_of(open_one), "not synced")
+        fsync(handle)
+
     def renamed(source: Any, target: Any) -> None:
-        at(Path(target).name, "written")
+        at(Path(target).name, "synced")
         replace(source, target)
         at(Path(target).name, "renamed")
 
-    tempfile.mkstemp, os.replace = begun, renamed  # type: ignore[assignment]
+    tempfile.mkstemp, os.fsync, os.replace = begun, synced, renamed  # type: ignore[assignment]
+    Path.write_bytes = half_written  # type: ignore[assignment,method-assign]
     torch.set_num_threads(1)
     with record.with_suffix(".log").open("a") as log:
         os.dup2(log.fileno(), 1)
@@ -164,23 +220,21 @@ def test_a_resumed_run_ends_like_one_that_was_let_be(
             pytest.skip("needs /dev/shm, which is not there")
         if Path(temporary).stat().st_dev == tmp_path.stat().st_dev:
             pytest.skip("/dev/shm is on the disk of the run")
-    shift = sorted(METHODS).index(method)
+    planned = [kill for kill in kills(method, passed) if kill.elsewhere == elsewhere]
     counts: Counter[str] = Counter()
-    for index, point in enumerate(POINTS):
-        if (index + shift) % 2 != elsewhere:
-            continue
-        # Over the methods each point meets each signal, early and late.
-        number = SIGNALS[(index + index // 3 + shift) % 3]
-        late = (index // 2 + shift // 2) % 2
-        kill = Kill(point, passed[point] if late else 1, number)
+    for index, kill in enumerate(planned):
         out = tmp_path / str(index)
         out.mkdir()
         record = out / "points"
         code = start(command(method, out), record, kill, temporary)
-        killed = number == signal.SIGKILL
-        assert code == (-number if killed else 128 + number), (kill, log_of(record))
+        killed = kill.number == signal.SIGKILL
+        assert code == (-kill.number if killed else 128 + kill.number), (
+            kill,
+            log_of(record),
+        )
         last = out / method / "version_0" / "checkpoints" / "last.ckpt"
         resumes = last.exists()
+        assert resumes != kill.before_any_checkpoint, kill
         words = ["fit", "--ckpt_path", str(last)] if resumes else command(method, out)
         record = out / "points_after"
         assert start(words, record, None, temporary) == 0, (kill, log_of(record))
@@ -188,8 +242,7 @@ def test_a_resumed_run_ends_like_one_that_was_let_be(
         assert differences(state(folder), expected) == [], kill
         assert not list(folder.rglob(".*")), kill
         assert (folder / "finished.json").exists(), kill
-        counts.update([number.name, "resumed" if resumes else "begun anew"])
+        counts.update([kill.number.name, "resumed" if resumes else "begun anew"])
     with capsys.disabled():
         place = "/dev/shm" if elsewhere else "the run's disk"
-        total = sum(counts[number.name] for number in SIGNALS)
-        print(f"\n{method}, TMPDIR on {place}: {total} kills, {dict(counts)}")
+        print(f"\n{method}, TMPDIR on {place}: {len(planned)} kills, {dict(counts)}")
