@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from vlp_zoo.cli import main
 from vlp_zoo.cli.bench import evaluate, print_table
 from vlp_zoo.cli.tasks import build_task
+from vlp_zoo.encoders.layouts import LAYOUTS
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.results import ResultStore
 
@@ -117,6 +119,27 @@ def test_a_dry_run_refuses_an_encoder_that_cannot_load(
     assert "encoder random:micro: 32 features of images of 32 px" in shown.out
     assert shown.err.count("looked for") == 1
     assert "absent.safetensors" in shown.err
+    assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        *("carzero", "cxrclip", "cxrclip_swin", "xrv", "arkplus", "evax"),
+        *("retfound_dinov2", "retfound_dinov3", "torchvision"),
+    ],
+)
+def test_a_dry_run_refuses_another_network_in_each_layout(
+    layout: str, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.pth"
+    torch.save({"model": {"linear.weight": torch.zeros(2, 2)}}, path)
+    words = ["bench", "--encoder", f"official:{layout}:{path}"]
+    assert main([*words, "--task", f"pairs:{table}", "--dry-run"]) == 1
+    shown = capsys.readouterr()
+    assert shown.err.count("looked for") == 1
+    assert LAYOUTS[layout].line in shown.err
+    assert "1 tensors such as linear.weight" in shown.err
     assert "Traceback" not in shown.err
 
 

@@ -365,6 +365,7 @@ PIXELS = {
         ("mimic_cxr", "chexpert", "nih14", "rsna", "vindr", "shenzhen"),
     ),
     "retfound_dinov3": (IMAGENET, 224, ()),
+    "evax, base": ([0.49185243] * 3, 32, ("nih14", "chexpert", "mimic_cxr")),
 }
 """Mean, side and public data of the small files, as the released code has them."""
 

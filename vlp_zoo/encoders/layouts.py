@@ -324,13 +324,14 @@ LAYOUTS: dict[str, Layout] = {
         **IMAGENET,
     ),
     # hustvl/EVA-X @ c65f047 (MIT): eva_x.py; mean and deviation from
-    # classification/utils/datasets.py.
+    # classification/utils/datasets.py, data from pretrain/README.md.
     "evax": Layout(
         "EVA-X pre-training checkpoint, tiny, small or base",
         dropped=("mask_token", "lm_head."),
         family="eva",
         mean=(0.49185243,) * 3,
         std=(0.28509309,) * 3,
+        sources=("nih14", "chexpert", "mimic_cxr"),
     ),
     # rmaphoh/RETFound: main_finetune.py takes "teacher" and drops "backbone."; the ViT is
     # facebookresearch/dinov2's. Names of the two heads are those of DINOv2's training.
