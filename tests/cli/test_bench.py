@@ -12,6 +12,7 @@ from PIL import Image
 from vlp_zoo.cli import main
 from vlp_zoo.cli.bench import evaluate, print_table
 from vlp_zoo.cli.tasks import build_task
+from vlp_zoo.encoders.checkpoint import load_encoder, save_encoder
 from vlp_zoo.encoders.layouts import LAYOUTS
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.results import ResultStore
@@ -246,3 +247,19 @@ def test_exclusive_labels_and_another_table_for_the_test(
     assert all(p.startswith("pairs:other") for p in task.splits["test"].patient_ids)
     with pytest.raises(ConfigError, match="--split, which would change nothing"):
         build_task(f"pairs:{path}->pairs:{path}", split="official")
+
+
+def test_a_run_says_where_an_encoder_comes_from_as_the_dry_run_does(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "encoder.safetensors"
+    card = {"pretraining_sources": ["nih14"], "origin": "random", "data_licence": "CC0"}
+    save_encoder(file, load_encoder("random:micro"), card)
+    said = "trained on nih14 from random; terms of the data: CC0"
+    words = ["bench", "--encoder", f"mine={file}", "--task", f"pairs:{table}"]
+    words += ["--label-prefix", "y_", "--no-floors", "--bootstrap", "0"]
+    words += ["--num-workers", "0", "--out", str(tmp_path / "out")]
+    assert main([*words, "--dry-run"]) == 0
+    assert f"  {said}" in capsys.readouterr().out
+    assert main(words) == 0
+    assert f"encoder mine: {said}" in capsys.readouterr().err

@@ -37,7 +37,10 @@ def test_each_kind_of_data_has_its_name_and_terms(
     assert own.pretraining_sources == ["my_set"]
     assert own.licence == "mine"
     assert official.nih14(root=str(tmp_path)).licence == card_of("nih14").licence
-    assert datamodules.PhantomChest().licence == pairs.licence == "unknown"
+    assert pairs.licence == "unknown"
+    for drawn in (datamodules.PhantomChest(), datamodules.PhantomFundus()):
+        assert "Apache-2.0" in drawn.licence
+        assert "no patient" in drawn.licence
     monkeypatch.setattr(datamodules, "describe", lambda root: {"licence": "CC0"})
     assert datamodules.Prepared(root=str(tmp_path)).licence == "CC0"
 

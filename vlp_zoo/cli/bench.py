@@ -5,36 +5,29 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlp_zoo.cli.bench_options import DATA_OPTIONS, bench_parser
+from vlp_zoo.cli.bench_plan import planned
 from vlp_zoo.cli.encoders import (
     check_encoders,
     encoder_file,
     joints_of,
     named_encoder,
+    origin_line,
     seen_lines,
     sources_of,
 )
 from vlp_zoo.cli.pace import Pace
-from vlp_zoo.cli.tasks import (
-    PHANTOM_STUDIES,
-    TASKS,
-    build_task,
-    check_options,
-    flag,
-)
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.cli.tasks import PHANTOM_STUDIES, build_task
+from vlp_zoo.errors import ConfigError
 from vlp_zoo.files import require_writable
 
 if TYPE_CHECKING:
-    import argparse
-
     from vlp_zoo.evaluation.presets import SuiteTask
     from vlp_zoo.evaluation.results import Result
     from vlp_zoo.evaluation.tasks import Task
@@ -59,42 +52,12 @@ def main(argv: list[str]) -> int:
     Raises:
         ConfigError: For options that cannot be.
     """
-    options = bench_parser().parse_args(argv)
-    if not options.encoder or not (options.task or options.suite):
-        raise ConfigError(
-            "at least one --encoder, and one --task or --suite",
-            f"--encoder {options.encoder}, --task {options.task}",
-            f"vlpzoo bench --encoder FILE.safetensors --task TASK; tasks: {TASKS}",
-        )
+    options, wanted = planned(argv)
     _alone()
     if not options.dry_run:
         require_writable(options.out)
-    from vlp_zoo.evaluation.presets import SuiteTask, read_suite
     from vlp_zoo.evaluation.suite import SuiteError
 
-    given = {k: v for k, v in vars(options).items() if k in DATA_OPTIONS}
-    for name in options.task:
-        check_options([name], given)
-    settings = dict(given)
-    if options.min_positives is not None:
-        settings["min_positives"] = options.min_positives
-    wanted = [
-        SuiteTask("", name, settings, tuple(options.preset or ["vlp-linear"]))
-        for name in dict.fromkeys(options.task)
-    ]
-    suites = [task for name in options.suite for task in read_suite(name).tasks]
-    roots = _roots(options.root)
-    _check_suites(options, suites, roots, given)
-    if suites:
-        wanted += _located(suites, roots, given)
-    wanted = [
-        replace(
-            task,
-            fractions=tuple(options.fractions or task.fractions),
-            seeds=tuple(options.seeds or task.seeds),
-        )
-        for task in wanted
-    ]
     if options.dry_run:
         check_encoders(options.encoder)
         for task in wanted:
@@ -214,6 +177,9 @@ def evaluate(
         names={f: name for f, (name, _) in zip(files, named, strict=True)},
         sources={file: sources_of(file) for file in files},
     )
+    for (name, _), file in zip(named, files, strict=True):
+        if Path(file).is_file():
+            _note(f"encoder {name}: {origin_line(Path(file))}")
     store = ResultStore(Path(out))
     store.read()
     for protocol in protocols.values():
@@ -270,80 +236,6 @@ def _alone() -> None:
                 f"start it once, without {starter} or as its only task: vlpzoo bench "
                 f"--devices {count} ...",
             )
-
-
-def _roots(options: Sequence[str]) -> dict[str, str]:
-    roots = {}
-    for option in options:
-        name, _, place = option.partition("=")
-        if not place:
-            raise ConfigError(
-                "--root NAME=DIR", repr(option), "write, for example, nih14=/data/nih14"
-            )
-        roots[name] = place
-    return roots
-
-
-def _check_suites(
-    options: argparse.Namespace,
-    tasks: Sequence[SuiteTask],
-    roots: Mapping[str, str],
-    given: Mapping[str, Any],
-) -> None:
-    """Refuse what neither a suite nor a task would read.
-
-    A suite says itself how its data are read and evaluated; where they lie, and what to
-    do about bad files in them, is the caller's.
-    """
-    from vlp_zoo.cli.tasks import DRAWN
-
-    if unused := sorted(set(roots) - {task.data for task in tasks}):
-        raise ConfigError(
-            "data sets of a suite in --root",
-            f"{', '.join(unused)}, which no --suite reads",
-            "leave it out, or give the place with the task: --task NAME:DIR",
-        )
-    if options.task:
-        return
-    ignored = [name for name in given if name != "on_error"]
-    if all(task.data in DRAWN for task in tasks):
-        ignored = list(given)
-    if options.min_positives is not None:
-        ignored.append("min_positives")
-    ignored += ["preset"] if options.preset else []
-    if ignored:
-        raise ConfigError(
-            "options that a suite leaves open",
-            f"{', '.join(map(flag, ignored))}, which would change nothing",
-            "leave them out, or write a suite of your own (vlpzoo info suites)",
-        )
-
-
-def _located(
-    tasks: Sequence[SuiteTask], roots: Mapping[str, str], given: Mapping[str, Any]
-) -> list[SuiteTask]:
-    """The tasks of suites whose data are here; the others are named."""
-    from vlp_zoo.cli.tasks import DRAWN
-
-    found = []
-    for task in tasks:
-        if task.data in DRAWN:
-            found.append(task)
-        elif task.data in roots or "root" in task.options:
-            root = roots.get(task.data, task.options.get("root"))
-            place = f"{task.data}:{root}"
-            on_error = {k: v for k, v in given.items() if k == "on_error"}
-            settings = {**on_error, **task.options}
-            found.append(replace(task, data=place, options=settings))
-        else:
-            _note(f"{task.name}: left out: needs --root {task.data}=DIR")
-    if not found:
-        raise DatasetNotFoundError(
-            f"data for {', '.join(task.name for task in tasks)}",
-            f"roots of {', '.join(roots) or 'no data set'}",
-            "say where data sets lie: --root NAME=DIR",
-        )
-    return found
 
 
 def _built(task: SuiteTask) -> Task:

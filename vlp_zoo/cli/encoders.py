@@ -21,6 +21,7 @@ __all__ = [
     "encoder_file",
     "joints_of",
     "named_encoder",
+    "origin_line",
     "seen_lines",
     "sources_of",
 ]
@@ -71,7 +72,7 @@ def check_encoders(specs: Sequence[str]) -> None:
     Raises:
         VLPZooError: If one cannot be loaded.
     """
-    from vlp_zoo.encoders.checkpoint import open_encoder, read_card
+    from vlp_zoo.encoders.checkpoint import open_encoder
 
     for given in specs:
         name, spec = named_encoder(given)
@@ -79,13 +80,24 @@ def check_encoders(specs: Sequence[str]) -> None:
         side = found.preprocessing["image_size"]
         print(f"encoder {name}: {found.width} features of images of {side} px")
         if Path(encoder_file(spec)).is_file():
-            card = read_card(Path(encoder_file(spec)))
-            data = ", ".join(sources_of(encoder_file(spec)))
-            start, terms = card.get("origin"), card.get("data_licence")
-            print(
-                f"  trained on {data or UNKNOWN} from {start or UNKNOWN}; "
-                f"terms of the data: {terms or UNKNOWN}"
-            )
+            print(f"  {origin_line(Path(encoder_file(spec)))}")
+
+
+def origin_line(file: Path) -> str:
+    """What the card of an encoder file says of its training.
+
+    Args:
+        file: As `encoder_file` returns it, where that is a file.
+    """
+    from vlp_zoo.encoders.checkpoint import read_card
+
+    card = read_card(file)
+    data = ", ".join(sources_of(str(file)))
+    start, terms = card.get("origin"), card.get("data_licence")
+    return (
+        f"trained on {data or UNKNOWN} from {start or UNKNOWN}; "
+        f"terms of the data: {terms or UNKNOWN}"
+    )
 
 
 def joints_of(specs: Sequence[str]) -> dict[str, JointEncoder]:

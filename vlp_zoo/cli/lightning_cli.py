@@ -44,6 +44,7 @@ from vlp_zoo.callbacks import (
 )
 from vlp_zoo.cli.doors import check_checkpoint, nearest_option
 from vlp_zoo.cli.names import Plan, resolve
+from vlp_zoo.cli.tasks import check_options
 from vlp_zoo.data.datamodules import PairsDataModule, PhantomChest
 from vlp_zoo.errors import ConfigError, DependencyNotFoundError, VLPZooError
 from vlp_zoo.files import FINISHED, require_writable, write_whole
@@ -180,6 +181,8 @@ class VLPZooCLI(LightningCLI):
         trainer = self._get(self.config_init, "trainer", default={})
         extra: list[pl.Callback] = []
         if self.subcommand == "fit":
+            for task in self._get(self.config, "evaluate"):
+                check_options([task], ())
             folder = self._new_or_resumed()
             require_writable(folder)
             extra.append(RunFolder(folder))

@@ -125,11 +125,28 @@ def main(argv: list[str]) -> int:
     changes = dict(_pair("--set", word) for word in options.changes)
     sweep = read_sweep(sweep_path(options.sweep), changes, options.unset)
     executor = _executor(options, options.out / sweep.name)
+    _check_evaluations(sweep, options.out)
     if options.dry_run:
         _print_plan(sweep, options.out)
         return 0
     require_writable(options.out / sweep.name)
     return _run(sweep, options.out, executor)
+
+
+def _check_evaluations(sweep: Sweep, out: Path) -> None:
+    """Refuse now what bench would refuse after the first training.
+
+    Raises:
+        VLPZooError: As ``vlpzoo bench`` raises it.
+    """
+    if sweep.program or (sweep.search and sweep.command == "bench"):
+        # Another program's words are its own; draws of a search come when it runs.
+        return
+    from vlp_zoo.cli.bench_plan import planned
+
+    commands = [words for run in sweep.runs(out) for words in run.order.commands]
+    for words in dict.fromkeys(tuple(w[1:]) for w in commands if w[0] == "bench"):
+        planned(words)
 
 
 def _pair(option: str, word: str) -> tuple[str, Any]:

@@ -26,8 +26,19 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+DRAWN_LICENCE = "Apache-2.0, as the package that draws them; they show no patient"
 
-class PhantomChest(PairsDataModule):
+
+class Drawn(PairsDataModule):
+    """A world that is drawn as it is read."""
+
+    @property
+    def licence(self) -> str:
+        """Terms of what the package draws."""
+        return DRAWN_LICENCE
+
+
+class PhantomChest(Drawn):
     """Drawn chest X-rays with written reports; nothing to download.
 
     Args:
@@ -74,7 +85,7 @@ class PhantomChest(PairsDataModule):
         }
 
 
-class PhantomFundus(PairsDataModule):
+class PhantomFundus(Drawn):
     """Drawn colour fundus photographs with written reports; nothing to download.
 
     Args:

@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.evaluation.metric_names import on_validation
+
+if TYPE_CHECKING:
+    from vlp_zoo.evaluation.results import Result
 
 __all__ = ["Measure", "Objective"]
 
@@ -143,15 +146,16 @@ class Objective:
         if self.logged is not None:
             return [self._logged(folder, self.logged)]
         measures: list[Measure] = []
-        for group, rows in self.rows(folder).items():
-            values = [row.value for row in rows]
+        stored = _stored(folder)
+        for group, rows in self._grouped(stored).items():
+            values = [row.value for row in rows if row.value is not None]
             one = rows[0] if len(rows) == 1 else None
             measures.append(
                 Measure(
                     group,
                     sum(values) / len(values),
-                    one and one.low,
-                    one and one.high,
+                    None if one is None else one.low,
+                    None if one is None else one.high,
                     len(rows),
                 )
             )
@@ -159,19 +163,20 @@ class Objective:
             raise DatasetNotFoundError(
                 f"defined results of {self.described} in "
                 f"{folder / 'bench' / 'results.jsonl'}",
-                self._there(folder),
+                _metrics(stored),
                 "check metric, task, fraction and protocol under objective:; runs that "
                 "were evaluated before validation rows were written have test rows "
                 "alone: give the sweep another name, or objective: {split: test}",
             )
         return measures
 
-    def rows(self, folder: Path) -> dict[str, list[Any]]:
-        """Matching rows of the evaluation (`Result`), by group, the newest of each."""
-        from vlp_zoo.evaluation.results import Result, ResultStore
+    def rows(self, folder: Path) -> dict[str, list[Result]]:
+        """Matching rows of the evaluation, by group, the newest of each."""
+        return self._grouped(_stored(folder))
 
+    def _grouped(self, rows: Sequence[Result]) -> dict[str, list[Result]]:
         newest: dict[tuple[Any, ...], Result] = {}
-        for row in ResultStore(folder / "bench").read():
+        for row in rows:
             if row.role == "encoder" and row.value is not None and self._fits(row):
                 where = (row.encoder_sha256, row.task, row.protocol)
                 newest[*where, row.fraction, row.seed] = row
@@ -184,19 +189,10 @@ class Objective:
             groups.setdefault(group, []).append(row)
         return groups
 
-    @property
-    def _stored(self) -> str:
-        return self.metric if self.split == "test" else on_validation(self.metric)
-
-    def _there(self, folder: Path) -> str:
-        from vlp_zoo.evaluation.results import ResultStore
-
-        found = {r.metric for r in ResultStore(folder / "bench").read() if r.value}
-        return f"rows of {', '.join(sorted(found)[:12])}" if found else "no rows"
-
-    def _fits(self, row: Any) -> bool:
+    def _fits(self, row: Result) -> bool:
+        test = self.split == "test"
         return (
-            row.metric == self._stored
+            row.metric == (self.metric if test else on_validation(self.metric))
             and self.task in (None, row.task)
             and self.fraction in (None, row.fraction)
             and self.protocol in (None, row.protocol)
@@ -228,3 +224,15 @@ class Objective:
         if self.take == "last":
             return ordered[-1]
         return min(ordered) if self.take == "min" else max(ordered)
+
+
+def _stored(folder: Path) -> list[Result]:
+    from vlp_zoo.evaluation.results import ResultStore
+
+    return ResultStore(folder / "bench").read()
+
+
+def _metrics(rows: Sequence[Result]) -> str:
+    """The metrics that have a value, 0 among them."""
+    found = sorted({row.metric for row in rows if row.value is not None})
+    return f"rows of {', '.join(found[:12])}" if found else "no rows"
