@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
 
@@ -19,6 +19,7 @@ __all__ = [
     "cache_folder",
     "clear_leftovers",
     "configs_folder",
+    "made_once",
     "require_writable",
     "write_whole",
 ]
@@ -110,6 +111,23 @@ def write_whole(path: Path, content: str | bytes | Callable[[Path], object]) -> 
             f"{error.strerror or error}; {kept}",
             _ADVICE.get(error.errno or 0, "look at the folder and its disk"),
         ) from error
+
+
+@contextlib.contextmanager
+def made_once(path: Path) -> Iterator[None]:
+    """Let one process at a time look for a file and make it; the others wait.
+
+    Where the folder cannot be written or its disk knows no locks, nobody waits.
+
+    Args:
+        path: A file of the cache.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(path.with_suffix(".lock").open("ab"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 PROBE = 65536

@@ -129,6 +129,8 @@ def process(words: list[str], record: Path, kill: Kill | None, temporary: str) -
 
     tempfile.mkstemp, os.fsync, os.replace = begun, synced, renamed  # type: ignore[assignment]
     Path.write_bytes = half_written  # type: ignore[assignment,method-assign]
+    # A shell starts what it runs in the background with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     with record.with_suffix(".log").open("a") as log:
         os.dup2(log.fileno(), 1)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -330,3 +331,61 @@ def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path) -> Non
     one, other = run_folder(tmp_path / "one"), run_folder(tmp_path / "two")
     for name in ("train/loss", "train/loss_mim", "train/loss_res", "train/loss_mlm"):
         assert scalars(one, name) == pytest.approx(scalars(other, name), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
+)
+@pytest.mark.parametrize("reading", [False, True])
+def test_a_signal_before_the_training_says_that_nothing_was_trained(
+    number: signal.Signals,
+    code: int,
+    word: str,
+    reading: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from vlp_zoo.data.datamodules import PhantomChest
+
+    def stop(*args: object, **kwargs: object) -> None:
+        os.kill(os.getpid(), number)
+
+    # While Lightning reads the data, or while the command builds what it needs.
+    if reading:
+        monkeypatch.setattr(PhantomChest, "setup", stop)
+    else:
+        monkeypatch.setattr("vlp_zoo.cli.lightning_cli.require_writable", stop)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert fit(tmp_path) == code
+    finally:
+        # Lightning leaves it ignored in a process that it expects to end.
+        signal.signal(signal.SIGINT, before)
+    said = capsys.readouterr().err
+    assert word in said
+    assert said.count("nothing was trained yet") == 1
+    assert not list(tmp_path.rglob("last.ckpt"))
+
+
+def test_processes_wait_ten_minutes_for_one_another_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import lightning.pytorch as pl
+
+    waits = []
+
+    def seen(trainer: pl.Trainer, *args: object, **kwargs: object) -> None:
+        waits.append(vars(trainer.strategy)["_timeout"])
+
+    monkeypatch.setattr(pl.Trainer, "fit", seen)
+    monkeypatch.setattr("vlp_zoo.cli.lightning_cli.VLPZooCLI.after_fit", lambda _: None)
+    two = ["--trainer.devices", "2", "--trainer.strategy"]
+    assert fit(tmp_path, *two, "ddp") == 0
+    given = [
+        "lightning.pytorch.strategies.DDPStrategy",
+        "--trainer.strategy.timeout=0:01:00",
+    ]
+    assert fit(tmp_path, *two, *given) == 0
+    assert waits == [timedelta(minutes=10), timedelta(minutes=1)]

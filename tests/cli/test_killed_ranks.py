@@ -69,7 +69,7 @@ def wait_for(condition: object, seconds: float) -> bool:
 
 
 @pytest.mark.parametrize("when", ["starting", "training"])
-@pytest.mark.parametrize("rank", [0])
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_rank_ends_all(tmp_path: Path, rank: int, when: str) -> None:
     out = tmp_path / "out"
     run = start(out)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,6 +87,42 @@ def test_the_same_corpus_gives_the_same_encoder_once() -> None:
     assert torch.equal(restored.encode(REPORTS), first.encode(REPORTS))
 
 
+LEARN = """
+import sys, time
+from pathlib import Path
+from vlp_zoo.encoders.frozen_text import CorpusText
+
+def corpus():
+    me, other = (Path(sys.argv[1]) / name for name in sys.argv[2:4])
+    me.touch()
+    until = time.monotonic() + 2
+    while not other.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    return sys.argv[4:]
+
+print(CorpusText.for_corpus(corpus, "abc", 4).fingerprint)
+"""
+
+
+def test_processes_that_learn_at_the_same_time_get_the_same_encoder(
+    tmp_path: Path,
+) -> None:
+    # What each would learn by itself differs in its last digits on most machines.
+    kinds = ("Prescott", "Haswell")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", LEARN, str(tmp_path), one, other, *REPORTS],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "OPENBLAS_CORETYPE": one},
+        )
+        for one, other in (kinds, kinds[::-1])
+    ]
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert said[0] == said[1]
+    assert sum((tmp_path / kind).exists() for kind in kinds) == 1
+
+
 def test_the_number_of_threads_does_not_matter() -> None:
     rng = np.random.default_rng(0)
     words = [f"word{i}" for i in range(800)]
@@ -147,7 +186,7 @@ def test_a_damaged_or_unwritable_cache_costs_time_only(
     frozen.fill(REPORTS)
     (shard,) = frozen.folder.glob("*.npy")
     shard.write_bytes(shard.read_bytes()[:90])
-    (stored,) = (cache / "frozen_text").glob("corpus-*")
+    (stored,) = (cache / "frozen_text").glob("corpus-*.safetensors")
     stored.write_bytes(b"nothing")
     again = CorpusText.for_corpus(lambda: REPORTS, "f", 4)
     assert torch.equal(again.cached(REPORTS), plain)

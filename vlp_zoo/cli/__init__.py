@@ -82,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments or os.environ.get("VLPZOO_DEBUG") == "1"
     arguments = [argument for argument in arguments if argument != "--debug"]
     name = arguments[0] if arguments else "help"
+    training = False
     try:
         if name in ("-h", "--help", "help"):
             print(usage(), flush=True)
@@ -97,20 +98,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         module = importlib.import_module(COMMANDS[name][0])
         training = COMMANDS[name][0] == "vlp_zoo.cli.training"
-        if training:
-            # It has a watch of its own, which saves a checkpoint first.
-            return int(module.main(arguments) or 0)
-        with _terminable():
-            return int(module.main(arguments[1:]) or 0)
+        # Those that a training on several devices launches end with the first one.
+        launched = training and os.environ.get("LOCAL_RANK", "0") != "0"
+        with contextlib.nullcontext() if launched else _terminable():
+            return int(module.main(arguments if training else arguments[1:]) or 0)
     except VLPZooError as error:
         if debug:
             traceback.print_exc()
         print(f"vlpzoo {name}: error\n{error}", file=sys.stderr)
         return 1
     except Terminated:
+        go_on = "" if training else ", run the same command to go on"
         print(
-            f"\nvlpzoo {name}: terminated; what was measured or saved is kept, run the "
-            "same command to go on",
+            f"\nvlpzoo {name}: terminated; what was measured or saved is kept{go_on}",
             file=sys.stderr,
         )
         return 128 + signal.SIGTERM

@@ -12,6 +12,7 @@ import logging
 import re
 import sys
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch.distributed.constants import default_pg_timeout
 
 from vlp_zoo.callbacks import (
     BestCheckpoint,
@@ -58,6 +60,13 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
     "num_sanity_val_steps": 0,
 }
+
+EXCHANGE_TIMEOUT = timedelta(minutes=10)
+"""How long processes wait for one another, at the start and in every exchange.
+
+A process that dies ends the others on its machine at once; this is for those that wait
+for a lost machine. Lightning's default is 30 minutes.
+"""
 
 _plain_yaml = get_loader("yaml")
 
@@ -209,6 +218,9 @@ class VLPZooCLI(LightningCLI):
         # Strategies that write in their own way, such as FSDP's shards, go on to.
         if type(built.strategy.checkpoint_io) is TorchCheckpointIO:
             built.strategy.checkpoint_io = WholeCheckpointIO()
+        strategy: Any = built.strategy
+        if getattr(strategy, "_timeout", None) == default_pg_timeout:
+            strategy._timeout = EXCHANGE_TIMEOUT  # a name such as "ddp" takes none
         return built
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -247,6 +259,7 @@ class VLPZooCLI(LightningCLI):
     def after_fit(self) -> None:
         """Mark the run as finished, say where things are, probe the encoder."""
         trainer: Any = self.trainer
+        self.plan.finished = True
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
         folder = run_folder(trainer)

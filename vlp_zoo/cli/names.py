@@ -123,11 +123,13 @@ class Plan:
         arguments: Sub-command and options.
         notes: One line for each decision taken in the user's place.
         run_folder: Folder of the run that ``--ckpt_path`` continues.
+        finished: Whether the training has come to its end by now.
     """
 
     arguments: list[str]
     notes: list[str] = field(default_factory=list)
     run_folder: Path | None = None
+    finished: bool = False
 
 
 def _split(argv: list[str]) -> list[tuple[str, str | None]]:

@@ -22,6 +22,8 @@ __all__ = ["keep_freed_memory", "main"]
 LAUNCHER = "VLPZOO_LAUNCHER"
 """Variable with the process that starts the others of a run on several devices."""
 
+NOTHING_YET = "nothing was trained yet: run the same command again"
+
 
 def _helped(command: str, asked: Sequence[str]) -> int:
     """Print the options of classes, then those that every run has."""
@@ -72,13 +74,17 @@ def main(argv: Sequence[str]) -> int:
         raise
     except SIGTERMException:
         # Lightning ends with 0 what was terminated before its training began.
+        print(NOTHING_YET, file=sys.stderr)
         raise SystemExit(128 + signal.SIGTERM) from None
-    except SystemExit as stop:
-        # Lightning ends an interrupted run with sys.exit(1); Ctrl-C is 130 here.
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            print("continue it with --ckpt_path last", file=sys.stderr)
-            raise KeyboardInterrupt from None
-        raise
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning ends an interrupted run with sys.exit(1). While it trains it has a
+        # watch of its own (`SignalWatch`): this one came before, or after all.
+        cause = stop.__context__ if isinstance(stop, SystemExit) else stop
+        if not isinstance(cause, KeyboardInterrupt):
+            raise
+        if arguments[0] == "fit" and not plan.finished and not child:
+            print(NOTHING_YET, file=sys.stderr)
+        raise cause from None
     return 0
 
 

@@ -25,7 +25,7 @@ from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.text_cache import CACHE_FORMAT, FrozenText
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import ConfigError, EncoderLoadError, TokenizerError
-from vlp_zoo.files import cache_folder, write_whole
+from vlp_zoo.files import cache_folder, made_once, write_whole
 
 __all__ = [
     "BertText",
@@ -118,21 +118,40 @@ class CorpusText(FrozenText):
     def for_corpus(
         cls, corpus: Callable[[], Iterable[str]], fingerprint: str, width: int = 128
     ) -> CorpusText:
-        """As `learn`, once a corpus; later calls read the cache."""
+        """As `learn`, once a corpus; later calls read the cache.
+
+        Processes that ask at the same time get the one that the first of them learns:
+        on another kind of CPU the last digits would differ, and with them the
+        fingerprint.
+        """
         words = f"{CACHE_FORMAT} {MAX_TERMS} {width} {fingerprint}"
         name = hashlib.sha256(words.encode()).hexdigest()[:32]
         path = cache_folder() / "frozen_text" / f"corpus-{name}.safetensors"
-        if path.is_file():
+        with made_once(path):
+            if path.is_file():
+                try:
+                    return cls._load(path)
+                except (OSError, ValueError, KeyError) as error:
+                    logger.warning("learning text embeddings anew: %s", error)
+            learnt = cls.learn(corpus(), width)
             try:
-                return cls._load(path)
-            except (OSError, ValueError, KeyError) as error:
-                logger.warning("learning text embeddings anew: %s", error)
-        learnt = cls.learn(corpus(), width)
-        try:
-            write_whole(path, learnt._save)
-        except OSError as error:
-            logger.warning("text embeddings not cached: %s", error)
+                write_whole(path, learnt._save)
+            except OSError as error:
+                logger.warning("text embeddings not cached: %s", error)
         return learnt
+
+    def same_corpus(self, state: Mapping[str, Any]) -> bool:
+        """Whether words and document frequencies are those of a stored `state`.
+
+        Learnt on another kind of CPU, the directions of one corpus differ in their
+        last digits.
+        """
+        return (
+            state["kind"] == "corpus"
+            and state["terms"] == self.terms
+            and state["components"].shape == self.components.shape
+            and torch.allclose(state["weights"], self.weights, rtol=1e-5)
+        )
 
     def _save(self, path: Path) -> None:
         from safetensors.torch import save_file

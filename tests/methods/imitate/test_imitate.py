@@ -543,3 +543,12 @@ def test_a_checkpoint_brings_its_text_features(tmp_path: Path) -> None:
     other = build()
     with pytest.raises(ConfigError, match="other training reports"):
         other.on_load_checkpoint(checkpoint)
+    # What another kind of CPU learns from the same reports has other last digits.
+    kept = module.frozen()
+    assert isinstance(kept, CorpusText)
+    other.frozen_text = CorpusText(
+        kept.terms, kept.weights * (1 + 1e-7), kept.components * (1 + 1e-6)
+    )
+    assert other.frozen_text.fingerprint != kept.fingerprint
+    other.on_load_checkpoint(checkpoint)
+    assert other.frozen().fingerprint == kept.fingerprint

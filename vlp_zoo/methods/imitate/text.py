@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from vlp_zoo.encoders.frozen_text import (
+    CorpusText,
     FrozenText,
     frozen_text_from_state,
     load_frozen_text,
@@ -117,6 +118,12 @@ class FrozenTextMethod(VLPModule[BatchT]):
         """Restore it, unless it is there already."""
         stored = checkpoint["frozen_text"]
         if self.frozen_text is None:
+            self.frozen_text = frozen_text_from_state(stored)
+        elif isinstance(self.frozen_text, CorpusText) and self.frozen_text.same_corpus(
+            stored
+        ):
+            # Those of the checkpoint: learnt on another kind of CPU, the same features
+            # have other last digits.
             self.frozen_text = frozen_text_from_state(stored)
         elif stored["fingerprint"] != self.frozen_text.fingerprint:
             raise ConfigError(
