@@ -158,7 +158,7 @@ def train(job: Job, real: Path | None) -> None:
 
 def probe(jobs: Sequence[Job], task: str, out: Path) -> list[Any]:
     """Linear probes of all encoders of one data set, floors beside them."""
-    from vlp_zoo.cli.bench import evaluate
+    from vlp_zoo.bench import evaluate
     from vlp_zoo.encoders.checkpoint import load_encoder, save_encoder
     from vlp_zoo.encoders.image import ImageEncoder
     from vlp_zoo.evaluation.floors import random_copy
@@ -195,10 +195,10 @@ def align(job: Job, task: str, out: Path) -> dict[str, Any] | None:
         return found
     import torch
 
-    from vlp_zoo.evaluation.features import fit_image
-    from vlp_zoo.evaluation.retrieval import relevant_pairs, retrieve
-    from vlp_zoo.evaluation.statistics import bootstrap
-    from vlp_zoo.evaluation.zero_shot import prompts, zero_shot_scores
+    from vlp_zoo.evaluation.alignment.prompts import prompts, zero_shot_scores
+    from vlp_zoo.evaluation.alignment.ranks import relevant_pairs, retrieve
+    from vlp_zoo.evaluation.features.extraction import fit_image
+    from vlp_zoo.evaluation.statistics.intervals import bootstrap
     from vlp_zoo.methods.base import load_method
 
     assert job.encoder is not None
@@ -244,7 +244,7 @@ def align(job: Job, task: str, out: Path) -> dict[str, Any] | None:
 @cache
 def _test_split(task: str) -> tuple[Any, list[Any]]:
     """The test split and its studies, drawn or decoded once for all encoders."""
-    from vlp_zoo.cli.tasks import build_task
+    from vlp_zoo.bench.tasks import build_task
 
     test = build_task(task, **_split(task)).splits["test"]
     return test, [test[i] for i in range(len(test))]
@@ -266,8 +266,8 @@ def seed_mean(
         rows: (cases, cases of the floor or None) of each run, same test cases in all.
         replicates: Of the bootstrap.
     """
-    from vlp_zoo.evaluation.metrics import label_values, macro
-    from vlp_zoo.evaluation.statistics import resample_patients
+    from vlp_zoo.evaluation.statistics.intervals import resample_patients
+    from vlp_zoo.evaluation.statistics.metrics import label_values, macro
 
     first = rows[0][0]
     known = ~np.isnan(

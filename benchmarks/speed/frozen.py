@@ -1,7 +1,7 @@
 """What it saves to encode each image once where the encoder is frozen.
 
 The decoder of ``vlp-rrg-quick`` is trained for as many steps twice, on the outputs that
-`vlp_zoo.evaluation.encoder_input.EachOnce` keeps and on outputs made in every step. Both
+`vlp_zoo.evaluation.features.encoder_input.EachOnce` keeps and on outputs made in every step. Both
 take turns, so that a busy machine slows both. Images are noise: only time is compared,
 and that the losses are equal.
 
@@ -19,11 +19,11 @@ from typing import cast
 
 import torch
 
+from vlp_zoo.bench.presets import read_preset
 from vlp_zoo.encoders.checkpoint import load_encoder
-from vlp_zoo.evaluation.presets import read_preset
-from vlp_zoo.evaluation.report_generation import WriteReport
-from vlp_zoo.evaluation.report_pieces import PAD, ReportPieces
-from vlp_zoo.evaluation.report_writer import Writer
+from vlp_zoo.evaluation.reports.generation import WriteReport
+from vlp_zoo.evaluation.reports.pieces import PAD, ReportPieces
+from vlp_zoo.evaluation.reports.writer import Writer
 
 WORDS = [
     "the",

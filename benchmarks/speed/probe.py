@@ -26,11 +26,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from vlp_zoo.bench.presets import read_preset
 from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.evaluation.feature_cache import FeatureCache
-from vlp_zoo.evaluation.features import Extraction
-from vlp_zoo.evaluation.linear_probe import LinearProbe
-from vlp_zoo.evaluation.presets import read_preset
+from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
+from vlp_zoo.evaluation.features.cache import FeatureCache
+from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.protocol import Candidate, Outcome, Protocol
 from vlp_zoo.evaluation.subject import subject_of
 from vlp_zoo.evaluation.tasks import Task

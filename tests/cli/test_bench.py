@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from vlp_zoo.bench import evaluate
+from vlp_zoo.bench.tasks import build_task
 from vlp_zoo.cli import main
-from vlp_zoo.cli.bench import evaluate, print_table
-from vlp_zoo.cli.tasks import build_task
+from vlp_zoo.cli.bench import print_table
 from vlp_zoo.encoders.checkpoint import load_encoder, save_encoder
 from vlp_zoo.encoders.layouts import LAYOUTS
 from vlp_zoo.errors import ConfigError

@@ -217,7 +217,8 @@ def test_a_demo_does_not_probe_drawn_chests_after_other_data(
 ) -> None:
     asked: list[list[str]] = []
     monkeypatch.setattr(
-        "vlp_zoo.cli.bench.evaluate", lambda encoders, tasks, out: asked.append(tasks)
+        "vlp_zoo.bench.evaluate",
+        lambda encoders, tasks, out, **_: asked.append(tasks),
     )
     monkeypatch.setattr("vlp_zoo.cli.bench.print_table", lambda results: None)
     drawn = tmp_path / "pairs"

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from tests.conftest import require_shared
+from vlp_zoo.bench.tasks import build_task
 from vlp_zoo.cli import main
-from vlp_zoo.cli.tasks import build_task
 from vlp_zoo.data.datamodules import Pairs
 from vlp_zoo.evaluation.results import ResultStore
 from vlp_zoo.evaluation.tasks import SPLITS, Task

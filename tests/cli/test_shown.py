@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from vlp_zoo.bench.pace import Pace
+from vlp_zoo.bench.presets import preset_names
 from vlp_zoo.cli import main
 from vlp_zoo.cli.info import main as info
 from vlp_zoo.cli.names import help_of_named
-from vlp_zoo.cli.pace import Pace
 from vlp_zoo.data import DATASETS
-from vlp_zoo.evaluation.presets import preset_names
 
 
 @pytest.mark.parametrize("columns", ["", "40", "80", "200"])

@@ -23,7 +23,7 @@ from vlp_zoo.cli.names import config_names, expand
 from vlp_zoo.cli.sweep import sweep_names, sweep_path
 from vlp_zoo.errors import ConfigError, DependencyNotFoundError, VLPZooError
 from vlp_zoo.evaluation.results import Cases, Result, ResultStore
-from vlp_zoo.evaluation.statistics import paired_difference
+from vlp_zoo.evaluation.statistics.intervals import paired_difference
 from vlp_zoo.sweeps.engine import carry_out, write_summary
 from vlp_zoo.sweeps.executors import LocalExecutor, SlurmExecutor
 from vlp_zoo.sweeps.objective import Objective

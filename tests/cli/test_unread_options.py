@@ -8,8 +8,8 @@ import pytest
 
 from tests.fakes.mimic_cxr import write_mimic_cxr
 from tests.fakes.pairs import write_pairs
+from vlp_zoo.bench.tasks import build_task, options_of
 from vlp_zoo.cli import main
-from vlp_zoo.cli.tasks import build_task, options_of
 from vlp_zoo.data import DATASETS
 from vlp_zoo.errors import ConfigError
 

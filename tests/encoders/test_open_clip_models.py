@@ -17,7 +17,7 @@ from torch.nn import functional
 from vlp_zoo.encoders.checkpoint import open_encoder, open_joint
 from vlp_zoo.encoders.open_clip_models import OpenClipEncoder
 from vlp_zoo.errors import DependencyNotFoundError, EncoderLoadError
-from vlp_zoo.evaluation.features import weights_sha256
+from vlp_zoo.evaluation.features.extraction import weights_sha256
 
 SIDE = 32
 

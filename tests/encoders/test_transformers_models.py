@@ -19,8 +19,8 @@ from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.publish import publish
 from vlp_zoo.encoders.transformers_models import FAMILIES, TransformersEncoder
 from vlp_zoo.errors import EncoderLoadError
-from vlp_zoo.evaluation.feature_cache import FeatureCache
-from vlp_zoo.evaluation.features import Extraction, weights_sha256
+from vlp_zoo.evaluation.features.cache import FeatureCache
+from vlp_zoo.evaluation.features.extraction import Extraction, weights_sha256
 
 
 def opened(folder: Path) -> TransformersEncoder:

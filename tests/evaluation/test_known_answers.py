@@ -12,8 +12,15 @@ import pytest
 from vlp_zoo.data.catalogue import decide_labels
 from vlp_zoo.data.masks import decode_coco_rle, decode_relative_rle
 from vlp_zoo.data.splits import check_patients
-from vlp_zoo.errors import ConfigError, DataRejectedError, PatientLeakError
-from vlp_zoo.evaluation.box_metrics import (
+from vlp_zoo.errors import DataRejectedError, PatientLeakError
+from vlp_zoo.evaluation.alignment.prompts import zero_shot_scores
+from vlp_zoo.evaluation.alignment.ranks import (
+    first_ranks,
+    legacy_batch_hits,
+    relevant_pairs,
+    retrieve,
+)
+from vlp_zoo.evaluation.detection.metrics import (
     COCO_IOUS,
     RSNA_IOUS,
     ImageBoxes,
@@ -21,20 +28,13 @@ from vlp_zoo.evaluation.box_metrics import (
     coco_average_precision,
     froc,
     froc_sensitivity,
+    legacy_detection_map,
     match_boxes,
     rsna_scores,
 )
-from vlp_zoo.evaluation.comparison import delong
 from vlp_zoo.evaluation.fractions import nested_patients
-from vlp_zoo.evaluation.grounding_metrics import boxes_to_mask, in_original_frame
-from vlp_zoo.evaluation.legacy import (
-    legacy_batch_hits,
-    legacy_batch_mean,
-    legacy_column_scores,
-    legacy_detection_map,
-)
-from vlp_zoo.evaluation.metrics import label_values, macro
-from vlp_zoo.evaluation.overlap_metrics import (
+from vlp_zoo.evaluation.grounding.metrics import boxes_to_mask, in_original_frame
+from vlp_zoo.evaluation.segmentation.metrics import (
     Overlap,
     count_overlap,
     dice_with_empty,
@@ -46,10 +46,10 @@ from vlp_zoo.evaluation.overlap_metrics import (
     pooled_dice_with_background,
     positive_dice,
 )
-from vlp_zoo.evaluation.retrieval import first_ranks, relevant_pairs, retrieve
-from vlp_zoo.evaluation.schedules import warmup_cosine
-from vlp_zoo.evaluation.statistics import bootstrap, case_means
-from vlp_zoo.evaluation.zero_shot import zero_shot_scores
+from vlp_zoo.evaluation.statistics.intervals import bootstrap, case_means
+from vlp_zoo.evaluation.statistics.metrics import label_values, macro
+from vlp_zoo.evaluation.statistics.significance import delong
+from vlp_zoo.evaluation.training.schedules import warmup_cosine
 from vlp_zoo.transforms import CropGeometry, resize
 from vlp_zoo.types import Box
 
@@ -101,10 +101,10 @@ def _segmented(cases: int) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(0.5 * actual + 0.6 * rng.random(actual.shape), 0, 1), actual
 
 
-def test_masks_in_batches_of_1_7_and_all_score_alike_and_batch_means_do_not() -> None:
+def test_masks_in_batches_of_1_7_and_all_score_alike() -> None:
     probabilities, actual = _segmented(30)
     once = np.ones((30, 1), np.float32)
-    seen, legacy = [], []
+    seen = []
     for batch in (1, 7, 30):
         parts = [slice(i, i + batch) for i in range(0, 30, batch)]
         overlap = join_overlaps(
@@ -122,19 +122,7 @@ def test_masks_in_batches_of_1_7_and_all_score_alike_and_batch_means_do_not() ->
                 float(pixel_average_precision(histograms, once)[0, 0]),
             )
         )
-        dice = dice_with_empty(overlap)[:, 0]
-        legacy.append(
-            (
-                legacy_batch_mean(dice, batch),
-                legacy_batch_mean(dice, batch, drop_last=True),
-            )
-        )
     assert seen[0] == seen[1] == seen[2]
-    assert legacy[0] == pytest.approx((seen[0][0],) * 2)
-    # 30 = 4 x 7 + 2: the last two count for three and a half each, or not at all.
-    assert abs(legacy[1][0] - seen[0][0]) > 1e-4
-    assert abs(legacy[1][1] - legacy[1][0]) > 1e-4
-    assert np.isnan(legacy_batch_mean(np.ones(30), 31, drop_last=True))
 
 
 def test_a_siim_mask_is_relative_and_column_by_column() -> None:
@@ -309,19 +297,10 @@ def test_retrieval_ranks_the_whole_pool_and_batches_flatter() -> None:
     assert precision == pytest.approx(hit / 5)
 
 
-def test_one_image_is_classified_but_not_standardised() -> None:
+def test_one_image_is_classified() -> None:
     image, sentences = np.array([[1.0, 0.0]]), np.eye(2)
     scores = zero_shot_scores(image, sentences, sentences[::-1])
     np.testing.assert_allclose(scores, [[1, -1]])
-    with pytest.raises(ConfigError, match="two images"):
-        legacy_column_scores(scores)
-    rng = np.random.default_rng(2)
-    similarities = rng.normal(size=(40, 5))
-    whole = legacy_column_scores(similarities)
-    np.testing.assert_allclose(whole.mean(0), 0, atol=1e-12)
-    # What an image gets depends on its company.
-    parts = legacy_column_scores(similarities[:20])
-    assert (whole[:20].argmax(1) != parts.argmax(1)).any()
 
 
 # Intervals -----------------------------------------------------------------------

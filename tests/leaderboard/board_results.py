@@ -8,11 +8,11 @@ from typing import Any
 from torch import nn
 
 from tests.evaluation.stubs import StubEncoder, block_task
-from vlp_zoo.evaluation.features import Extraction
-from vlp_zoo.evaluation.knn import NearestNeighbours
-from vlp_zoo.evaluation.linear_probe import LinearProbe
+from vlp_zoo.bench.suite import candidates_of, evaluate_task
+from vlp_zoo.evaluation.classification.knn import NearestNeighbours
+from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
+from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.results import ResultStore
-from vlp_zoo.evaluation.suite import candidates_of, evaluate_task
 
 __all__ = ["HOSTILE", "stub_results"]
 

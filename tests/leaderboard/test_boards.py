@@ -11,14 +11,14 @@ import pytest
 
 from tests.leaderboard.board_results import HOSTILE
 from vlp_zoo.errors import DatasetNotFoundError
-from vlp_zoo.evaluation.metrics import label_values
-from vlp_zoo.evaluation.overlap_metrics import Overlap
 from vlp_zoo.evaluation.results import Cases, Result, ResultStore
-from vlp_zoo.evaluation.statistics import (
+from vlp_zoo.evaluation.segmentation.metrics import Overlap
+from vlp_zoo.evaluation.statistics.intervals import (
     Statistic,
     hierarchical_interval,
     paired_interval,
 )
+from vlp_zoo.evaluation.statistics.metrics import label_values
 from vlp_zoo.leaderboard.boards import Board, make_boards
 from vlp_zoo.leaderboard.metric_order import higher_is_better
 from vlp_zoo.leaderboard.remade import statistic_of

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vlp_zoo.evaluation.metrics import label_values, macro
+from vlp_zoo.evaluation.statistics.metrics import label_values, macro
 from vlp_zoo.leaderboard.boards import Board, make_boards
 from vlp_zoo.leaderboard.groups import group_tables
 from vlp_zoo.leaderboard.page import page

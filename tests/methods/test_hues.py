@@ -20,8 +20,8 @@ from tests.methods.ecamp import test_ecamp
 from tests.methods.imitate import test_imitate
 from tests.methods.place import test_place
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.evaluation.feature_cache import FeatureCache
-from vlp_zoo.evaluation.features import Extraction
+from vlp_zoo.evaluation.features.cache import FeatureCache
+from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.loading import collate_examples
 from vlp_zoo.methods import METHODS
 from vlp_zoo.methods.imitate.views import Variation, cut_border

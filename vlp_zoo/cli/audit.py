@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlp_zoo.bench.tasks import flag
 from vlp_zoo.cli.parser import StrictParser
-from vlp_zoo.cli.tasks import flag
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.files import require_writable
 
 if TYPE_CHECKING:
     from vlp_zoo.data.audit.findings import Audit, Splits
-    from vlp_zoo.evaluation.shortcuts import Shortcut
+    from vlp_zoo.evaluation.classification.shortcuts import Shortcut
 
 __all__ = ["build_splits", "main", "run"]
 
@@ -255,7 +255,7 @@ def _probe(audit: Audit, name: str) -> list[Shortcut]:
     import numpy as np
 
     from vlp_zoo.data.audit.prints import FEATURES
-    from vlp_zoo.evaluation.shortcuts import shortcut_probe
+    from vlp_zoo.evaluation.classification.shortcuts import shortcut_probe
 
     splits = audit.datasets[name]
     label_names = next(iter(splits.values())).label_names

@@ -6,33 +6,20 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from vlp_zoo.bench.encoders import check_encoders
+from vlp_zoo.bench.run import built_task, evaluate
 from vlp_zoo.cli.bench_plan import planned
-from vlp_zoo.cli.encoders import (
-    check_encoders,
-    encoder_file,
-    joints_of,
-    named_encoder,
-    origin_line,
-    seen_lines,
-    sources_of,
-)
-from vlp_zoo.cli.pace import Pace
-from vlp_zoo.cli.tasks import PHANTOM_STUDIES, build_task
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.files import require_writable
 
 if TYPE_CHECKING:
-    from vlp_zoo.evaluation.presets import SuiteTask
+    from vlp_zoo.bench.presets import SuiteTask
     from vlp_zoo.evaluation.results import Result
     from vlp_zoo.evaluation.tasks import Task
 
-__all__ = ["evaluate", "main", "print_table"]
+__all__ = ["main", "note", "print_table"]
 
 NOTICE = (
     "Intervals cover the choice of test patients, not the training of the encoder. "
@@ -56,12 +43,13 @@ def main(argv: list[str]) -> int:
     _alone()
     if not options.dry_run:
         require_writable(options.out)
-    from vlp_zoo.evaluation.suite import SuiteError
+    from vlp_zoo.bench.suite import SuiteError
 
     if options.dry_run:
-        check_encoders(options.encoder)
+        for line in check_encoders(options.encoder):
+            print(line)
         for task in wanted:
-            _describe(_built(task), task, len(options.encoder))
+            _describe(built_task(task), task, len(options.encoder))
         return 0
     code = 0
     try:
@@ -78,6 +66,9 @@ def main(argv: list[str]) -> int:
             device=options.device,
             devices=options.devices,
             command=shlex.join(["vlpzoo", "bench", *argv]),
+            notify=note,
+            # A terminal shows bars; a log shows nothing for hours unless it is told.
+            paced=not sys.stderr.isatty(),
         )
     except KeyboardInterrupt:
         print(f"\nfinished results are in {options.out}", file=sys.stderr)
@@ -88,137 +79,6 @@ def main(argv: list[str]) -> int:
     print_table(results)
     print(f"results: {options.out / 'results.jsonl'}")
     return code
-
-
-def evaluate(
-    encoders: list[str],
-    tasks: Sequence[str | SuiteTask],
-    out: Path,
-    *,
-    presets: Sequence[str] = ("vlp-linear",),
-    fractions: Sequence[float] = (1.0,),
-    seeds: Sequence[int] = (0,),
-    bootstrap: int = 1000,
-    floors: bool = True,
-    pooling: str = "global",
-    precision: str = "32",
-    batch_size: int = 64,
-    num_workers: int = 2,
-    device: str = "auto",
-    devices: int | str = 1,
-    command: str = "",
-    **settings: Any,
-) -> list[Result]:
-    """Evaluate encoders on tasks; what was computed before is found in ``out``.
-
-    Args:
-        encoders: Specs as `vlp_zoo.encoders.checkpoint.open_encoder` takes them, or
-            folders that hold encoder.safetensors; ``NAME=SPEC`` names them.
-        tasks: Tasks of a suite, or names as `build_task` takes them.
-        out: Folder of the results; grows, never shrinks.
-        presets: How tasks given by name are evaluated.
-        fractions: Of tasks given by name: shares of training patients whose labels are
-            used.
-        seeds: As above: draws of patients at fractions below 1, and of new weights.
-        bootstrap: Replicates of the intervals; 0 for none.
-        floors: Random init, pixels and prevalence beside the encoders.
-        pooling: ``"global"`` or ``"mean"``.
-        precision: ``"32"`` or ``"bf16"``.
-        batch_size: Images per forward pass.
-        num_workers: Reading processes of each device.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-        devices: Processes that share the work, each with a GPU or a CPU core of its
-            own; ``"auto"`` is all visible GPUs, 1 on CPUs. Results do not depend on it.
-        command: What was typed, kept with the results.
-        **settings: Passed to `build_task`.
-
-    Returns:
-        All results, headline and others, encoders before floors within each task.
-
-    Raises:
-        SuiteError: At the end, if runs failed; it carries the results of the others.
-    """
-    from vlp_zoo.evaluation.devices import count_devices
-    from vlp_zoo.evaluation.features import Extraction
-    from vlp_zoo.evaluation.presets import SuiteTask, read_preset
-    from vlp_zoo.evaluation.results import ResultStore
-    from vlp_zoo.evaluation.suite import SuiteError, candidates_of, evaluate_task
-
-    wanted = [
-        SuiteTask("", each, settings, tuple(presets), tuple(fractions), tuple(seeds))
-        if isinstance(each, str)
-        else each
-        for each in tasks
-    ]
-    protocols = {
-        name: read_preset(name).protocol for each in wanted for name in each.presets
-    }
-    for chosen in wanted:
-        for fraction in chosen.fractions:
-            for name in chosen.presets:
-                replace(protocols[name], fraction=fraction, replicates=bootstrap)
-    extraction = Extraction(
-        batch_size=batch_size,
-        num_workers=num_workers,
-        device=device,
-        devices=count_devices(devices, device),
-        precision=precision,
-        pooling=pooling,
-    )
-    _ = extraction.torch_device
-    named = [named_encoder(spec) for spec in encoders]
-    files = [encoder_file(spec) for _, spec in named]
-    needs_text = any(protocol.needs_text for protocol in protocols.values())
-    candidates = candidates_of(
-        files,
-        extraction,
-        floors=floors,
-        joints=joints_of(files) if needs_text else {},
-        names={f: name for f, (name, _) in zip(files, named, strict=True)},
-        sources={file: sources_of(file) for file in files},
-    )
-    for (name, _), file in zip(named, files, strict=True):
-        if Path(file).is_file():
-            _note(f"encoder {name}: {origin_line(Path(file))}")
-    store = ResultStore(Path(out))
-    store.read()
-    for protocol in protocols.values():
-        for issue in protocol.known_issues:
-            _note(f"{protocol.name}: known issue: {issue}")
-    built = [(chosen, _built(chosen)) for chosen in wanted]
-    results: list[Result] = []
-    failures: dict[str, Any] = {}
-    # A terminal shows bars; a log shows nothing for hours unless it is told.
-    pace = Pace(_note)
-    with nullcontext() if sys.stderr.isatty() else pace:
-        for place, (chosen, task) in enumerate(built, 1):
-            for line in seen_lines(candidates, task):
-                _note(line)
-            of = f" (task {place} of {len(built)})" if len(built) > 1 else ""
-            try:
-                results += evaluate_task(
-                    candidates,
-                    task,
-                    store,
-                    extraction,
-                    protocols=[protocols[name] for name in chosen.presets],
-                    fractions=chosen.fractions,
-                    seeds=chosen.seeds,
-                    replicates=bootstrap,
-                    command=command,
-                    notify=_note,
-                    progress=partial(_told, pace, of),
-                )
-            except SuiteError as error:
-                results += error.results
-                failures |= error.failures
-    if failures:
-        raise SuiteError(failures, results)
-    return results
-
-
-def _told(pace: Pace, of: str, name: str, done: int, total: int) -> None:
-    pace.told(f"{name}{of}", done, total)
 
 
 def _alone() -> None:
@@ -238,13 +98,6 @@ def _alone() -> None:
             )
 
 
-def _built(task: SuiteTask) -> Task:
-    options = {key: v for key, v in task.options.items() if key != "root"}
-    if isinstance(options.get("studies"), list):
-        options["studies"] = dict(zip(PHANTOM_STUDIES, options["studies"], strict=True))
-    return build_task(task.data, title=task.name or None, **options)
-
-
 def print_table(results: Sequence[Result]) -> None:
     """Print results as tables, and below each encoder's what may be said of it.
 
@@ -253,7 +106,7 @@ def print_table(results: Sequence[Result]) -> None:
     """
     from rich.console import Console
 
-    from vlp_zoo.evaluation.table import result_tables, verdicts
+    from vlp_zoo.bench.table import result_tables, verdicts
 
     # A pipe has no width; a table cut at 80 columns would lose its numbers.
     console = Console(width=None if sys.stdout.isatty() else 132)
@@ -263,15 +116,16 @@ def print_table(results: Sequence[Result]) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _note(line: str) -> None:
+def note(line: str) -> None:
+    """Say a line beside the results, on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 def _describe(task: Task, wanted: SuiteTask, encoders: int) -> None:
     import numpy as np
 
-    from vlp_zoo.evaluation.presets import read_preset
-    from vlp_zoo.evaluation.suite import runs_of
+    from vlp_zoo.bench.presets import read_preset
+    from vlp_zoo.bench.suite import runs_of
 
     print(f"task {task.name}: split {task.split_sha256[:12]}")
     for split, source in task.splits.items():

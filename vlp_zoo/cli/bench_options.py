@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from vlp_zoo.bench.tasks import PHANTOM_STUDIES, TASKS
 from vlp_zoo.cli.parser import StrictParser
-from vlp_zoo.cli.tasks import PHANTOM_STUDIES, TASKS
 from vlp_zoo.encoders.specs import SPECS
 
 __all__ = ["DATA_OPTIONS", "bench_parser"]

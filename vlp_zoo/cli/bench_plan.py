@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from vlp_zoo.bench.tasks import DRAWN, TASKS, check_options, flag
 from vlp_zoo.cli.bench_options import DATA_OPTIONS, bench_parser
-from vlp_zoo.cli.tasks import DRAWN, TASKS, check_options, flag
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 
 if TYPE_CHECKING:
     import argparse
 
-    from vlp_zoo.evaluation.presets import SuiteTask
+    from vlp_zoo.bench.presets import SuiteTask
 
 __all__ = ["planned"]
 
@@ -37,7 +37,7 @@ def planned(argv: Sequence[str]) -> tuple[argparse.Namespace, list[SuiteTask]]:
         UnknownNameError: If there is no such task, suite or preset.
         DatasetNotFoundError: If no task of a suite has its data here.
     """
-    from vlp_zoo.evaluation.presets import SuiteTask, read_preset, read_suite
+    from vlp_zoo.bench.presets import SuiteTask, read_preset, read_suite
 
     options = bench_parser().parse_args(argv)
     if not options.encoder or not (options.task or options.suite):

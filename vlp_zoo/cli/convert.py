@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vlp_zoo.cli.encoders import sources_of
+from vlp_zoo.bench.encoders import sources_of
 from vlp_zoo.cli.parser import Parser
 from vlp_zoo.encoders.layouts import LAYOUTS
 from vlp_zoo.encoders.specs import origin

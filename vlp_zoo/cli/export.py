@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vlp_zoo.cli.encoders import encoder_file, sources_of
+from vlp_zoo.bench.encoders import encoder_file, sources_of
 from vlp_zoo.cli.parser import Parser
 from vlp_zoo.encoders.specs import origin, split_spec
 from vlp_zoo.files import require_writable

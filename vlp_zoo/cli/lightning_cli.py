@@ -29,6 +29,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.distributed.constants import default_pg_timeout
 
+from vlp_zoo.bench.tasks import check_options
 from vlp_zoo.callbacks import (
     BestCheckpoint,
     EMAWeights,
@@ -46,7 +47,6 @@ from vlp_zoo.callbacks import (
 )
 from vlp_zoo.cli.doors import check_checkpoint, nearest_option
 from vlp_zoo.cli.names import Plan, resolve
-from vlp_zoo.cli.tasks import check_options
 from vlp_zoo.data.datamodules import PairsDataModule, PhantomChest
 from vlp_zoo.errors import ConfigError, DependencyNotFoundError, VLPZooError
 from vlp_zoo.files import FINISHED, require_writable, write_whole
@@ -284,9 +284,17 @@ class VLPZooCLI(LightningCLI):
             tasks = [task for task in tasks if task != "phantom_chest"]
             print(f"evaluate: vlpzoo bench --encoder {exported[0]} --task TASK")
         if tasks:
-            from vlp_zoo.cli.bench import evaluate, print_table
+            from vlp_zoo.bench import evaluate
+            from vlp_zoo.cli.bench import note, print_table
 
-            print_table(evaluate([str(exported[0])], tasks, folder / "bench"))
+            results = evaluate(
+                [str(exported[0])],
+                tasks,
+                folder / "bench",
+                notify=note,
+                paced=not sys.stderr.isatty(),
+            )
+            print_table(results)
 
 
 class KeptConfig(SaveConfigCallback):

@@ -147,7 +147,7 @@ def main(argv: list[str]) -> int:
 
 def _source(name: str, options: argparse.Namespace) -> Callable[[], RawSet]:
     """What does the metadata pass, if it turns out to be needed."""
-    from vlp_zoo.cli.tasks import flag
+    from vlp_zoo.bench.tasks import flag
     from vlp_zoo.data import DATASETS
     from vlp_zoo.errors import ConfigError, unknown_name
 

@@ -2,7 +2,7 @@
 
 A protocol is a frozen dataclass of settings with one method, `Protocol.measure`, which
 looks at a candidate on a task and says what it found (`Outcome`). Everything around it
-is the same for all and lives here and in `vlp_zoo.evaluation.suite`: keys under which
+is the same for all and lives here and in `vlp_zoo.bench.suite`: keys under which
 finished runs are found again, provenance, paired differences to the floors, failures
 that stop one cell and not the rest.
 
@@ -26,15 +26,13 @@ from torch import nn
 
 from vlp_zoo.encoders.checkpoint import provenance
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.evaluation.features import Extraction
-from vlp_zoo.evaluation.joint import JointEncoder
-from vlp_zoo.evaluation.metric_names import on_validation
+from vlp_zoo.evaluation.features.extraction import Extraction
+from vlp_zoo.evaluation.features.joint import JointEncoder
 from vlp_zoo.evaluation.results import Cases, Result, result_key
-from vlp_zoo.evaluation.statistics import (
+from vlp_zoo.evaluation.statistics.intervals import (
     Interval,
-    paired_difference,
-    paired_interval,
 )
+from vlp_zoo.evaluation.statistics.metric_names import on_validation
 from vlp_zoo.evaluation.subject import Subject
 from vlp_zoo.evaluation.tasks import Task
 from vlp_zoo.overlaps import Contamination, contamination
@@ -177,14 +175,11 @@ class Protocol(ABC):
     ) -> None:
         """Do together what all candidates need, such as reading each image once."""
 
+    @abstractmethod
     def difference(
         self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int
     ) -> tuple[Interval, dict[str, float | None]]:
         """Headline of ``one`` minus that of ``two``, paired over test patients.
-
-        The default is for classification: balanced accuracy where classes exclude each
-        other, else the protocol's headline. Protocols whose headline is another number
-        override it.
 
         Args:
             one: Cases of the candidate.
@@ -195,46 +190,6 @@ class Protocol(ABC):
         Returns:
             The difference with its interval, and the difference per label.
         """
-        from vlp_zoo.evaluation.metrics import label_values
-
-        if "class" in one.columns:
-            return self._class_difference(one, two, seed)
-        used = [k for k, label in enumerate(one.label_names) if label not in undefined]
-        labels = one.labels[:, used]
-        mine, other = one.scores[:, used], two.scores[:, used]
-        interval = paired_difference(
-            self.headline,
-            labels,
-            mine,
-            other,
-            one.patient_ids,
-            replicates=self.replicates,
-            seed=seed,
-        )
-        gaps = np.subtract(
-            *(label_values(self.headline, labels, s) for s in (mine, other))
-        )
-        per_label: dict[str, float | None] = dict.fromkeys(one.label_names, None)
-        for k, gap in zip(used, gaps, strict=True):
-            per_label[one.label_names[k]] = float(gap[0])
-        return interval, per_label
-
-    def _class_difference(
-        self, one: Cases, two: Cases, seed: int
-    ) -> tuple[Interval, dict[str, float | None]]:
-        from vlp_zoo.evaluation.classes import HEADLINE, class_statistic
-
-        truth = one.columns["class"]
-        mine, other = (class_statistic(HEADLINE, truth, c.scores) for c in (one, two))
-        found = paired_interval(
-            mine, other, one.patient_ids, replicates=self.replicates, seed=seed
-        )
-        once = np.ones((len(truth), 1), np.float32)
-        gaps = (mine(once) - other(once))[:, 0]
-        return found, {
-            name: None if np.isnan(gap) else float(gap)
-            for name, gap in zip(one.label_names, gaps, strict=True)
-        }
 
     # What everybody reads -------------------------------------------------------
 

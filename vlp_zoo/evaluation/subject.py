@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from vlp_zoo.evaluation.features import Extraction, weights_sha256
+from vlp_zoo.evaluation.features.extraction import Extraction, weights_sha256
 
 __all__ = ["Subject", "subject_of"]
 

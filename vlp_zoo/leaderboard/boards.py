@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from vlp_zoo.evaluation.comparison import holm
+from vlp_zoo.bench.suite import ACQUISITION, PIXELS
 from vlp_zoo.evaluation.results import Result
-from vlp_zoo.evaluation.suite import ACQUISITION, PIXELS
+from vlp_zoo.evaluation.statistics.significance import holm
 from vlp_zoo.leaderboard.membership import (
     board_key,
     defining_settings,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlp_zoo.evaluation.calibration import Reliability, reliability
-from vlp_zoo.evaluation.statistics import Statistic
+from vlp_zoo.evaluation.classification.calibration import Reliability, reliability
+from vlp_zoo.evaluation.statistics.intervals import Statistic
 from vlp_zoo.leaderboard.boards import Board, Entry
 from vlp_zoo.leaderboard.remade import statistic_of
 from vlp_zoo.leaderboard.replicates import Estimate, combine, replicate

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vlp_zoo.evaluation.results import Cases
-from vlp_zoo.evaluation.subgroups import Slices, slice_groups
+from vlp_zoo.evaluation.statistics.subgroups import Slices, slice_groups
 from vlp_zoo.leaderboard.boards import Board
 from vlp_zoo.leaderboard.metric_order import higher_is_better
 from vlp_zoo.leaderboard.remade import statistic_of

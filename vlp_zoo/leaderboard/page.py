@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from vlp_zoo.errors import DependencyNotFoundError
-from vlp_zoo.evaluation.metric_names import metric_title
+from vlp_zoo.evaluation.statistics.metric_names import metric_title
 from vlp_zoo.leaderboard.boards import Board
 from vlp_zoo.leaderboard.curves import Curve, make_curves, pooled_reliability
 from vlp_zoo.leaderboard.groups import GroupTable, group_tables

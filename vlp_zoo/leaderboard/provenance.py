@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vlp_zoo.evaluation.metric_names import metric_title
+from vlp_zoo.evaluation.statistics.metric_names import metric_title
 from vlp_zoo.leaderboard.boards import Board, Entry
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.runs import Run

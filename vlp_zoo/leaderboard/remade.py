@@ -9,13 +9,16 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.evaluation.classes import class_statistic, decision_statistic
-from vlp_zoo.evaluation.grade_metrics import GRADE_METRICS
-from vlp_zoo.evaluation.grounding_metrics import finding_columns
-from vlp_zoo.evaluation.metrics import METRICS, label_values
-from vlp_zoo.evaluation.overlap_metrics import Overlap
+from vlp_zoo.evaluation.classification.classes import (
+    class_statistic,
+    decision_statistic,
+)
+from vlp_zoo.evaluation.classification.grade_metrics import GRADE_METRICS
+from vlp_zoo.evaluation.grounding.metrics import finding_columns
 from vlp_zoo.evaluation.results import Cases
-from vlp_zoo.evaluation.statistics import Statistic, case_means
+from vlp_zoo.evaluation.segmentation.metrics import Overlap
+from vlp_zoo.evaluation.statistics.intervals import Statistic, case_means
+from vlp_zoo.evaluation.statistics.metrics import METRICS, label_values
 
 __all__ = ["statistic_of"]
 
@@ -118,7 +121,7 @@ def _overlap_statistic(
     if not used or any(f"{c} {n}" not in cases.columns for c in counts for n in used):
         return None
     # Other boards need no decoders, which this module brings along.
-    from vlp_zoo.evaluation.segmentation import OVERLAPS
+    from vlp_zoo.evaluation.segmentation.segmentation import OVERLAPS
 
     if metric not in OVERLAPS:
         return None
@@ -133,7 +136,7 @@ def _box_statistic(
     used = [name for name in cases.label_names if name not in left_out]
     if not used or not {"truth", "found"} <= set(cases.columns):
         return None
-    from vlp_zoo.evaluation.box_cases import (
+    from vlp_zoo.evaluation.detection.cases import (
         AVERAGED,
         matched_boxes,
         precision,
@@ -152,8 +155,8 @@ def _report_statistic(
     """F1 of the findings that both texts state, which are stored as labels and scores."""
     if "generated" not in cases.columns:
         return None
-    from vlp_zoo.evaluation.report_scores import finding_statistics
-    from vlp_zoo.evaluation.text_metrics import finding_counts
+    from vlp_zoo.evaluation.reports.scores import finding_statistics
+    from vlp_zoo.evaluation.reports.text_metrics import finding_counts
 
     used = [k for k, name in enumerate(cases.label_names) if name not in left_out]
     said = cases.scores.astype(np.float32)

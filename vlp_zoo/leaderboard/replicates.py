@@ -1,6 +1,6 @@
 """Replicates of a whole board at once: every difference uses the same patients.
 
-The numbers are those of `vlp_zoo.evaluation.statistics` (`interval`, `paired_interval`,
+The numbers are those of `vlp_zoo.evaluation.statistics.intervals` (`interval`, `paired_interval`,
 `hierarchical_interval`); only that each run is replicated once, however many others it
 is compared with.
 """
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.evaluation.metrics import macro
-from vlp_zoo.evaluation.statistics import Statistic, resample_patients
+from vlp_zoo.evaluation.statistics.intervals import Statistic, resample_patients
+from vlp_zoo.evaluation.statistics.metrics import macro
 
 __all__ = ["Estimate", "Replicated", "combine", "replicate"]
 

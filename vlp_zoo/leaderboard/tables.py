@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from vlp_zoo.evaluation.metrics import macro
 from vlp_zoo.evaluation.results import Cases
-from vlp_zoo.evaluation.statistics import Statistic
+from vlp_zoo.evaluation.statistics.intervals import Statistic
+from vlp_zoo.evaluation.statistics.metrics import macro
 from vlp_zoo.leaderboard.remade import statistic_of
 from vlp_zoo.leaderboard.replicates import Estimate, Replicated, combine, replicate
 from vlp_zoo.leaderboard.runs import Identity, Run

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
-from vlp_zoo.evaluation.metric_names import on_validation
+from vlp_zoo.evaluation.statistics.metric_names import on_validation
 
 if TYPE_CHECKING:
     from vlp_zoo.evaluation.results import Result

@@ -23,7 +23,7 @@ from vlp_zoo.sweeps.runs import Record, read_record
 
 if TYPE_CHECKING:
     from vlp_zoo.evaluation.results import Result, ResultStore
-    from vlp_zoo.evaluation.statistics import Interval
+    from vlp_zoo.evaluation.statistics.intervals import Interval
 
 __all__ = ["Difference", "Line", "as_csv", "as_markdown", "summarise"]
 
@@ -167,7 +167,7 @@ def _paired(
 
     Over the labels that count for both, where the means of each may be over others.
     """
-    from vlp_zoo.evaluation.metrics import METRICS
+    from vlp_zoo.evaluation.statistics.metrics import METRICS
 
     if (
         objective.logged is not None
@@ -178,7 +178,7 @@ def _paired(
     import numpy as np
 
     from vlp_zoo.evaluation.results import ResultStore
-    from vlp_zoo.evaluation.statistics import paired_difference
+    from vlp_zoo.evaluation.statistics.intervals import paired_difference
 
     labels, mine, theirs = [], [], []
     patients: list[str] | None = None

@@ -1,0 +1,84 @@
+"""The joint space of a trained method, found beside its exported encoder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from vlp_zoo.encoders.checkpoint import encoder_sha256
+from vlp_zoo.evaluation.features.extraction import weights_sha256
+from vlp_zoo.methods.base import VLPModule, load_method
+
+__all__ = ["MethodJoint", "joint_beside"]
+
+
+class MethodJoint(nn.Module):
+    """A method with a text head, as evaluation sees it.
+
+    Args:
+        method: Loaded from a checkpoint.
+    """
+
+    def __init__(self, method: VLPModule[Any]) -> None:
+        super().__init__()
+        self.method = method
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Of the image encoder."""
+        found: Mapping[str, Any] = self.method.image_encoder.preprocessing
+        return found
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of all weights and the vocabulary."""
+        tokenizer = self.method.tokenizer
+        words = "" if tokenizer is None else tokenizer.to_json()
+        text = f"{type(self.method).__qualname__} {weights_sha256(self.method)} {words}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """uint8 (B, 1 or 3, S, S) to (B, E) of unit length."""
+        return self.method.embed_images(images)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """B texts to (B, E) of unit length."""
+        return self.method.embed_texts(texts)
+
+    def embed_patches(self, images: Tensor) -> Tensor | None:
+        """uint8 (B, 1 or 3, S, S) to (B, E, h, w), where the method has places."""
+        return self.method.embed_patches(images)
+
+    def embed_phrases(self, texts: Sequence[str]) -> Tensor:
+        """B phrases to (B, E) of unit length, in the space of `embed_patches`."""
+        return self.method.embed_phrases(texts)
+
+
+def joint_beside(encoder: Path) -> MethodJoint | None:
+    """The joint space of the run that wrote an encoder file.
+
+    Args:
+        encoder: ``.../encoder.safetensors`` in the folder of a run.
+
+    Returns:
+        None where there is no checkpoint, the method has no text head, or the
+        checkpoint holds other image weights than the file (it was written earlier or
+        later, or the file holds averaged weights).
+    """
+    from vlp_zoo.encoders.checkpoint import load_encoder
+
+    checkpoint = encoder.parent / "checkpoints" / "last.ckpt"
+    if not checkpoint.is_file():
+        return None
+    method = load_method(checkpoint)
+    if not method.has_text_head:
+        return None
+    mine = encoder_sha256(method.image_encoder)
+    if mine != encoder_sha256(load_encoder(str(encoder))):
+        return None
+    return MethodJoint(method)

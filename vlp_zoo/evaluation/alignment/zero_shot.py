@@ -1,0 +1,197 @@
+"""``vlp-zeroshot``: which findings a space shared by images and texts knows.
+
+Nothing is fitted. Scores are differences of cosines to sentences that affirm and deny a
+finding; several sets of sentences are averaged as unit vectors, and each alone is
+reported too, because one lucky wording is no ability. Classes that exclude each other
+are only affirmed, and the nearest one is the answer. Thresholds come from the validation
+split. No score is standardised over the images it is compared with: a method must be
+able to look at a single image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.alignment.prompts import Prompts, plain, read_prompts
+from vlp_zoo.evaluation.alignment.space import image_vectors, joint_of, unit_rows
+from vlp_zoo.evaluation.classification.operating_points import (
+    choose_thresholds,
+    point_values,
+)
+from vlp_zoo.evaluation.classification.protocol import Classification
+from vlp_zoo.evaluation.classification.scoring import (
+    headline_of,
+    scored,
+    selection_value,
+)
+from vlp_zoo.evaluation.features.extraction import Extraction
+from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome
+from vlp_zoo.evaluation.results import Cases
+from vlp_zoo.evaluation.statistics.metrics import macro
+from vlp_zoo.evaluation.subject import Subject
+from vlp_zoo.evaluation.tasks import Task
+
+__all__ = ["ZeroShot"]
+
+Array = npt.NDArray[np.float64]
+ASKED = ("val", "test")
+LEGACY = ("", "zero", "test-f1", "test-mcc")
+
+
+@dataclass(frozen=True)
+class ZeroShot(Classification):
+    """Settings of the preset.
+
+    Attributes:
+        prompts: A name or path as of `vlp_zoo.evaluation.alignment.prompts.read_prompts`.
+        templates: Pairs of sentences with ``{}`` for the finding, instead of the
+            file's.
+        words: Label to the words that stand for it, instead of the file's.
+        legacy_threshold: Also report F1 and accuracy at a threshold as published code
+            takes it: ``"zero"`` (the nearer sentence), ``"test-f1"`` or ``"test-mcc"``
+            (the best one on the test split, which flatters).
+    """
+
+    prompts: str = "chest"
+    templates: tuple[tuple[str, str], ...] = ()
+    words: tuple[tuple[str, str], ...] = ()
+    legacy_threshold: str = ""
+    name: str = "vlp-zeroshot"
+
+    needs_text: ClassVar[bool] = True
+    learns: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.legacy_threshold not in LEGACY or any(
+            "{}" not in sentence for pair in self.templates for sentence in pair
+        ):
+            raise ConfigError(
+                "pairs of sentences with {} for the finding, and legacy_threshold "
+                "zero, test-f1 or test-mcc",
+                f"{str(self.templates)[:80]}, {self.legacy_threshold!r}",
+                "correct the preset",
+            )
+        self.spoken()
+
+    def spoken(self) -> Prompts:
+        """The prompts with the preset's own templates and words on top."""
+        found = read_prompts(self.prompts)
+        own = {plain(label): words for label, words in self.words}
+        return replace(
+            found,
+            templates=self.templates or found.templates,
+            words={**found.words, **own},
+            # Sentences of the file would replace the preset's templates.
+            whole={} if self.templates else found.whole,
+        )
+
+    def settings(self, subject: Subject, task: Task) -> dict[str, Any]:
+        """Also what the prompt file says, not only what it is called."""
+        sha256 = read_prompts(self.prompts).sha256
+        return {**super().settings(subject, task), "prompts_sha256": sha256}
+
+    def measure(
+        self, candidate: Candidate, task: Task, seed: int, extraction: Extraction
+    ) -> Outcome:
+        """Score the test split by the mean of all prompt sets, and by each."""
+        joint = joint_of(candidate)
+        prompts = self.spoken()
+        pairs = [prompts.pairs(label) for label in task.label_names]
+        sets = len(prompts.templates)
+        # (sets, K, E) for sentences that affirm and those that deny.
+        yes, no = (
+            np.stack(
+                [
+                    extraction.texts(joint, [each[i][side] for each in pairs])
+                    for i in range(sets)
+                ]
+            ).astype(np.float64)
+            for side in (0, 1)
+        )
+        if task.single_label:
+            # The class that is named best; what an image lacks is not asked.
+            no = np.zeros_like(no)
+        images = {
+            split: image_vectors(joint, task, extraction, split) for split in ASKED
+        }
+
+        def scores(split: str, which: slice) -> Array:
+            # Without sentences that deny, `no` is zero and stays so.
+            sides = (unit_rows(unit_rows(side[which]).mean(0)) for side in (yes, no))
+            each = images[split] @ np.subtract(*sides).T
+            if task.single_label:
+                # Relative to the other classes, so that images can be ranked.
+                each = each - each.mean(1, keepdims=True)
+            return np.asarray(each)
+
+        labels = task.splits["test"].labels
+        used = [k for k, n in enumerate(task.label_names) if n not in task.excluded]
+        if task.single_label:
+            used = list(range(len(task.label_names)))
+        alone = [
+            selection_value(
+                task.single_label,
+                labels[:, used],
+                scores("test", slice(i, i + 1))[:, used],
+            )
+            for i in range(sets)
+        ]
+        head = headline_of(task)
+        outcome = scored(
+            scores("test", slice(None)),
+            task,
+            self,
+            seed,
+            n_train=0,
+            undefined={},
+            details={
+                "prompts": f"{prompts.name} {prompts.version}",
+                "prompts_sha256": prompts.sha256,
+                "prompt_sets": sets,
+                f"{head}_of_each": alone,
+                f"{head}_mean": float(np.mean(alone)),
+                f"{head}_sd": float(np.std(alone, ddof=1)) if sets > 1 else 0.0,
+            },
+            validation=scores("val", slice(None)),
+            # Cosines are no probabilities: nothing to calibrate.
+            probabilities=False,
+        )
+        if not self.legacy_threshold or task.single_label:
+            return outcome
+        return replace(
+            outcome,
+            measures=[*outcome.measures, *self._legacy(outcome.cases, task)],
+        )
+
+    def _legacy(self, cases: Cases, task: Task) -> list[Measure]:
+        """F1 and accuracy at zero or at the best threshold of the test split."""
+        used = [k for k, n in enumerate(task.label_names) if n not in task.excluded]
+        labels, scores = cases.labels[:, used], cases.scores[:, used]
+        cut = np.zeros(len(used))
+        if self.legacy_threshold != "zero":
+            rule = "best_" + self.legacy_threshold.removeprefix("test-")
+            cut = choose_thresholds(rule, labels, scores)
+        once = np.ones((len(labels), 1), np.float32)
+        where = "at_zero" if self.legacy_threshold == "zero" else "tuned_on_test"
+        measures = []
+        for metric in ("f1", "accuracy"):
+            values = point_values(metric, labels, scores, cut, once)
+            per_label = dict.fromkeys(task.label_names, None) | {
+                task.label_names[k]: float(v[0])
+                for k, v in zip(used, values, strict=True)
+            }
+            measures.append(
+                Measure(
+                    f"legacy_{metric}_{where}",
+                    float(macro(values)[0]),
+                    per_label=per_label,
+                    details={"thresholds": [float(c) for c in cut]},
+                )
+            )
+        return measures

@@ -1,0 +1,1 @@
+"""Labels and grades: probes, neighbours, few shots, fine-tuning, and their numbers."""

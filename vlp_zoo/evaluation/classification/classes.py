@@ -1,0 +1,129 @@
+"""One class out of several: what a classifier's test scores amount to.
+
+Balanced accuracy is the headline, because accuracy hides that most cases share a class;
+grades get the quadratic kappa beside it. A case is called what has the highest score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlp_zoo.evaluation.classification.grade_metrics import (
+    GRADE_METRICS,
+    grade_values,
+    one_vs_rest_auroc,
+)
+from vlp_zoo.evaluation.statistics.intervals import Statistic, case_means
+from vlp_zoo.evaluation.statistics.metrics import macro
+
+__all__ = [
+    "HEADLINE",
+    "class_errors",
+    "class_metrics",
+    "class_statistic",
+    "class_value",
+    "decision_statistic",
+    "per_class",
+    "predicted_of",
+    "truth_of",
+]
+
+Array = npt.NDArray[np.float64]
+Classes = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.float32]
+Weights = npt.NDArray[np.float32]
+
+HEADLINE = "balanced_accuracy"
+
+
+def class_metrics(ordinal: bool, probabilities: bool = True) -> tuple[str, ...]:
+    """What is reported, the headline first."""
+    return (
+        HEADLINE,
+        *(("quadratic_kappa",) if ordinal else ()),
+        *("macro_auroc", "accuracy", "macro_f1"),
+        *(("brier", "ece") if probabilities else ()),
+    )
+
+
+def truth_of(labels: Labels) -> Classes:
+    """One-hot rows to classes from 0; -1 where the class is not known.
+
+    Example:
+        >>> truth_of(np.array([[0, 1], [1, 0], [np.nan, np.nan]], np.float32))
+        array([ 1,  0, -1])
+    """
+    known = (labels == 1).any(1)
+    return np.where(known, (labels == 1).argmax(1), -1).astype(np.int64)
+
+
+def predicted_of(scores: Array) -> Classes:
+    """The class of the highest score, of equal ones the first."""
+    return np.asarray(scores.argmax(1), np.int64)
+
+
+def class_statistic(metric: str, truth: Classes, scores: Array) -> Statistic:
+    """A metric of one class out of several as a statistic of the case weights.
+
+    Args:
+        metric: A name of `vlp_zoo.evaluation.classification.grade_metrics.GRADE_METRICS`,
+            ``"macro_auroc"`` (each class against the rest) or ``"brier"`` (summed over
+            the classes).
+        truth: (N,) from 0; cases of -1 do not count.
+        scores: (N, C).
+    """
+    if metric in GRADE_METRICS:
+        predicted = predicted_of(scores)
+        return decision_statistic(metric, truth, predicted, scores.shape[1])
+    known = truth >= 0
+    if metric == "macro_auroc":
+        return _of(known, partial(one_vs_rest_auroc, truth[known], scores[known]))
+    errors = class_errors(truth[known], scores[known])
+    return _of(known, case_means(errors))
+
+
+def decision_statistic(
+    metric: str, truth: Classes, predicted: Classes, classes: int
+) -> Statistic:
+    """As `class_statistic`, of decisions (N,) instead of scores."""
+    known = truth >= 0
+    return _of(
+        known, partial(grade_values, metric, truth[known], predicted[known], classes)
+    )
+
+
+def _of(known: npt.NDArray[np.bool_], statistic: Statistic) -> Statistic:
+    def of_known(weights: Weights) -> Array:
+        return statistic(weights[known])
+
+    return statistic if known.all() else of_known
+
+
+def class_errors(truth: Classes, probabilities: Array) -> Array:
+    """Squared distance (N,) of probabilities (N, C) and truth, over the classes."""
+    distance = probabilities.copy()
+    distance[np.arange(len(truth)), truth] -= 1
+    return np.asarray((distance**2).sum(1))
+
+
+def class_value(metric: str, labels: Labels, scores: Array) -> float:
+    """A metric as one number, such as for choosing a setting on validation cases."""
+    once = np.ones((len(labels), 1), np.float32)
+    values = class_statistic(metric, truth_of(labels), scores)(once)
+    return float(macro(np.atleast_2d(values))[0])
+
+
+def per_class(
+    metric: str, values: Array, names: Sequence[str], left_out: Mapping[str, Any]
+) -> dict[str, float | None]:
+    """Values (C, 1) by class name, where the metric has one for each class."""
+    result: dict[str, float | None] = dict.fromkeys(names, None)
+    if len(values) == len(names) and metric not in ("accuracy", "quadratic_kappa"):
+        for name, value in zip(names, values[:, 0], strict=True):
+            result[name] = None if name in left_out else float(value)
+    return result

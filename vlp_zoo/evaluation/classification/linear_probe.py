@@ -1,0 +1,334 @@
+"""``vlp-linear``: an exactly solved linear probe on frozen features.
+
+Features are standardised by the training cases, one L2-regularised logistic regression
+per label is fitted on the cases whose label is known (one softmax, where classes exclude
+each other), and a single C, shared by all labels, is chosen on the validation split. The test split is scored once, at the end.
+Nothing is random but the choice of patients at label fractions below 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.classification.classes import truth_of
+from vlp_zoo.evaluation.classification.logistic import LogisticFit, fit_path
+from vlp_zoo.evaluation.classification.protocol import Classification
+from vlp_zoo.evaluation.classification.scoring import (
+    headline_of,
+    scored,
+    selection_value,
+)
+from vlp_zoo.evaluation.classification.softmax import (
+    class_weights,
+    fit_softmax_path,
+    softmax,
+)
+from vlp_zoo.evaluation.features.extraction import Extraction
+from vlp_zoo.evaluation.guard import learning
+from vlp_zoo.evaluation.protocol import (
+    Candidate,
+    Outcome,
+    training_cases,
+)
+from vlp_zoo.evaluation.results import Result
+from vlp_zoo.evaluation.subject import subject_of
+from vlp_zoo.evaluation.tasks import SPLITS, Task
+
+__all__ = [
+    "LinearProbe",
+    "fit_heads",
+    "fit_probe",
+    "run",
+    "score",
+    "standardisation",
+    "unlearnt_labels",
+]
+
+Array = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.float32]
+Features = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LinearProbe(Classification):
+    """Settings of the preset.
+
+    Attributes:
+        c_grid: Values of C, ascending; scikit-learn's convention.
+        max_iterations: Limit of L-BFGS steps per C.
+        class_weight: ``"none"``, or ``"balanced"``: classes weigh alike in the fit.
+        standardise: Scale features by the training cases.
+    """
+
+    c_grid: tuple[float, ...] = tuple(10.0**power for power in range(-4, 5))
+    max_iterations: int = 1000
+    class_weight: str = "none"
+    standardise: bool = True
+    name: str = "vlp-linear"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.c_grid:
+            raise ConfigError("some values of C", "none", "give c_grid")
+        if self.class_weight not in ("none", "balanced"):
+            raise ConfigError(
+                "class_weight none or balanced",
+                repr(self.class_weight),
+                "correct the preset",
+            )
+
+    def warm(
+        self, candidates: Sequence[Candidate], task: Task, extraction: Extraction
+    ) -> None:
+        """Read each image once for all encoders."""
+        for split in SPLITS:
+            extraction.get_all([c.module for c in candidates], task.splits[split])
+
+    def measure(
+        self, candidate: Candidate, task: Task, seed: int, extraction: Extraction
+    ) -> Outcome:
+        """Probe the cached features."""
+        module = candidate.module
+        features = {s: extraction.get(module, task.splits[s]) for s in SPLITS}
+        return score(features, task, self, seed)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe.
+
+    Attributes:
+        mean: (D,) of the training features.
+        scale: (D,) 1 / deviation; 0 for columns that do not vary.
+        fit: The chosen regression, of the trained labels only.
+        trained: (K,) which labels had both classes to learn from; which classes
+            occurred, where they exclude each other.
+        validation: Validation headline for each C of the grid.
+        single_label: Whether classes exclude each other.
+    """
+
+    mean: Array
+    scale: Array
+    fit: LogisticFit
+    trained: npt.NDArray[np.bool_]
+    validation: tuple[float, ...]
+    single_label: bool = False
+
+    def probabilities(self, features: Features) -> Array:
+        """(N, D) to (N, K).
+
+        NaN for labels that could not be trained; 0 for classes that did not occur.
+        """
+        logits = self.fit.logits((features - self.mean) * self.scale)
+        if self.single_label:
+            result = np.zeros((len(features), len(self.trained)))
+            result[:, self.trained] = softmax(logits)
+            return result
+        result = np.full((len(features), len(self.trained)), np.nan)
+        result[:, self.trained] = np.exp(-np.logaddexp(0.0, -logits))
+        return result
+
+
+def fit_probe(
+    train: Features,
+    train_labels: Labels,
+    validation: Features,
+    validation_labels: Labels,
+    protocol: LinearProbe,
+    *,
+    single_label: bool = False,
+) -> Probe:
+    """Fit the probe and choose C; the test split is no argument.
+
+    Args:
+        train: (N, D).
+        train_labels: (N, K) with 1, 0 and NaN = unknown.
+        validation: (M, D).
+        validation_labels: (M, K).
+        protocol: Settings.
+        single_label: Classes exclude each other: a softmax over them all.
+
+    Raises:
+        ConfigError: If no label can be trained and validated.
+    """
+    values = train.astype(np.float64)
+    mean, scale = standardisation(values, protocol.standardise)
+    trained = (train_labels == 1).any(0) & (train_labels == 0).any(0)
+    judged = (validation_labels == 1).any(0) & (validation_labels == 0).any(0)
+    if not (trained & judged).any():
+        raise ConfigError(
+            "a label with both classes in the training and the validation cases",
+            f"{len(train)} training and {len(validation)} validation cases without one",
+            "raise --fractions, or give more labelled studies",
+        )
+    balanced = protocol.class_weight == "balanced"
+    fits = fit_heads(
+        (values - mean) * scale,
+        train_labels,
+        trained,
+        protocol.c_grid,
+        single_label=single_label,
+        balanced=balanced,
+        max_iterations=protocol.max_iterations,
+    )
+    chosen = [Probe(mean, scale, fit, trained, (), single_label) for fit in fits]
+    found = []
+    for probe in chosen:
+        scores = probe.fit.logits((validation - mean) * scale)
+        if single_label:
+            scores = probe.probabilities(validation)
+            found.append(selection_value(True, validation_labels, scores))
+        else:
+            known = validation_labels[:, trained]
+            found.append(selection_value(False, known, scores))
+    # Of equal values the first counts: the strongest regularisation.
+    return replace(chosen[int(np.nanargmax(found))], validation=tuple(found))
+
+
+def standardisation(values: Array, wanted: bool = True) -> tuple[Array, Array]:
+    """Mean and 1 / deviation (D,) of features (N, D); 0 and 1 where not wanted."""
+    if not wanted:
+        return np.zeros(values.shape[1]), np.ones(values.shape[1])
+    mean, deviation = values.mean(0), values.std(0)
+    # Below this a column is rounding of float32, and scaling it up would be noise.
+    varies = (deviation > 1e-5 * np.abs(mean)) & (deviation > 1e-6 * deviation.max())
+    return mean, np.where(varies, 1 / np.where(varies, deviation, 1.0), 0.0)
+
+
+def fit_heads(
+    features: Array,
+    labels: Labels,
+    trained: npt.NDArray[np.bool_],
+    strengths: Sequence[float],
+    *,
+    single_label: bool,
+    balanced: bool,
+    max_iterations: int = 1000,
+) -> list[LogisticFit]:
+    """Regressions of the trained labels or classes, one for each C.
+
+    Args:
+        features: (N, D).
+        labels: (N, K).
+        trained: (K,) which of them.
+        strengths: Values of C.
+        single_label: A softmax instead of one regression per label.
+        balanced: Let classes weigh alike.
+        max_iterations: Of the solver.
+    """
+    if not single_label:
+        return fit_path(
+            features, labels[:, trained], strengths, max_iterations, balanced=balanced
+        )
+    truth = truth_of(labels[:, trained])
+    known = truth >= 0
+    classes = int(trained.sum())
+    return fit_softmax_path(
+        features[known],
+        truth[known],
+        classes,
+        strengths,
+        weights=class_weights(truth[known], classes) if balanced else None,
+        max_iterations=max_iterations,
+    )
+
+
+def score(
+    features: Mapping[str, Features], task: Task, protocol: LinearProbe, seed: int
+) -> Outcome:
+    """Probe features that exist already.
+
+    Args:
+        features: (N, D) for each split.
+        task: Labels.
+        protocol: Settings.
+        seed: Of the label fraction and the bootstrap.
+    """
+    train = task.splits["train"]
+    chosen = training_cases(task, protocol.fraction, seed)
+    with learning(protocol.name):
+        probe = fit_probe(
+            features["train"][chosen],
+            train.labels[chosen],
+            features["val"],
+            task.splits["val"].labels,
+            protocol,
+            single_label=task.single_label,
+        )
+    fit = probe.fit
+    untrained, unlearnt = unlearnt_labels(task, probe.trained, len(chosen))
+    return scored(
+        probe.probabilities(features["test"]),
+        task,
+        protocol,
+        seed,
+        n_train=len(chosen),
+        undefined=untrained,
+        details={
+            "c": fit.c,
+            "c_at_edge": fit.c in (protocol.c_grid[0], protocol.c_grid[-1]),
+            "converged": fit.converged,
+            "iterations": fit.iterations,
+            f"validation_{headline_of(task)}": list(probe.validation),
+            "width": int(features["train"].shape[1]),
+            **unlearnt,
+        },
+        validation=probe.probabilities(features["val"]),
+    )
+
+
+def unlearnt_labels(
+    task: Task, trained: npt.NDArray[np.bool_] | Sequence[bool], n_train: int
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Labels without both classes in training: left out of means, or failed.
+
+    A label that stands alone is left out and listed. A class of several that was never
+    shown counts: every case of it is called something else.
+
+    Returns:
+        Labels to leave out with reasons, and details to store.
+    """
+    names = [
+        label
+        for label, usable in zip(task.label_names, trained, strict=True)
+        if not usable
+    ]
+    if task.single_label:
+        return {}, {"classes_not_learnt": names} if names else {}
+    return dict.fromkeys(names, f"one class only in {n_train} training cases"), {}
+
+
+def run(
+    encoder: nn.Module,
+    task: Task,
+    protocol: LinearProbe,
+    seed: int,
+    *,
+    name: str | None = None,
+    role: str = "encoder",
+    extraction: Extraction | None = None,
+) -> list[Result]:
+    """Encode all splits, probe, and score the test split.
+
+    Args:
+        encoder: Module with ``preprocessing`` and outputs ``pooled`` and ``tokens``.
+        task: Sources and labels.
+        protocol: Settings.
+        seed: Of the label fraction and the bootstrap.
+        name: To be stored; the class name by default.
+        role: ``"encoder"`` or ``"floor"``.
+        extraction: How to encode, and the cache.
+
+    Returns:
+        One result per metric, the headline first.
+    """
+    extraction = extraction or Extraction()
+    subject = subject_of(encoder, name or type(encoder).__name__, role, extraction)
+    return protocol.run(Candidate(subject, encoder), task, seed, extraction)

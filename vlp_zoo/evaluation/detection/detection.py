@@ -1,0 +1,246 @@
+"""``vlp-det`` and its relatives: boxes of lesions, found by a head on an encoder.
+
+The head is one for all encoders (`vlp_zoo.evaluation.detection.detector`), the encoder is frozen
+or tuned. Lesions are classes by name; an image without boxes is a negative, so the data
+must be annotated throughout, or ``boxed_only`` set. The step (and the learning rate,
+where there is a choice) is chosen by average precision on the validation split, and so
+is the threshold of the RSNA score.
+
+Boxes are judged in the frame of the original image: padding and resizing are undone.
+All images count. Average precision is a mean over classes; FROC and the RSNA score ask
+only whether something is there. `vlp_zoo.evaluation.detection.cases` says what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.detection.cases import (
+    AVERAGED,
+    best_limit,
+    boxes_of,
+    cases_of,
+    images_of,
+    in_parts,
+    matched_boxes,
+    precision,
+    stored_boxes,
+    surer,
+)
+from vlp_zoo.evaluation.detection.metrics import (
+    COCO_IOUS,
+    ImageBoxes,
+    froc,
+    froc_sensitivity,
+    legacy_detection_map,
+    rsna_scores,
+)
+from vlp_zoo.evaluation.detection.settings import DetectionSettings
+from vlp_zoo.evaluation.features.extraction import Extraction
+from vlp_zoo.evaluation.guard import learning
+from vlp_zoo.evaluation.protocol import (
+    Candidate,
+    Measure,
+    Outcome,
+    training_cases,
+)
+from vlp_zoo.evaluation.results import Cases
+from vlp_zoo.evaluation.statistics.intervals import (
+    Interval,
+    Statistic,
+    case_means,
+    interval,
+    paired_interval,
+)
+from vlp_zoo.evaluation.tasks import Selected, Task
+from vlp_zoo.evaluation.training.learner import Fitted, Predictions, predict
+from vlp_zoo.evaluation.training.loop import fit
+from vlp_zoo.types import StudySource
+
+if TYPE_CHECKING:
+    from vlp_zoo.evaluation.detection.detector import Detector
+
+__all__ = ["Detect"]
+
+
+@dataclass(frozen=True)
+class Detect(DetectionSettings):
+    """Settings and measurement of the preset."""
+
+    def measure(
+        self, candidate: Candidate, task: Task, seed: int, extraction: Extraction
+    ) -> Outcome:
+        """Train at every learning rate, keep the best, then score the test split."""
+        with learning(self.name):
+            learner, limit, details = self._learn(candidate, task, seed, extraction)
+        test = self._cases(task.splits["test"])
+        found = predict(learner, test, extraction)
+        learner.to("cpu")
+        cases = cases_of(found, test, learner.classes)
+        outcome = self._scored(cases, task, learner.classes, limit, seed, details)
+        best = max(details["validation_by_learning_rate"].values())
+        chosen_by = Measure.validation(next(iter(AVERAGED)), best)
+        return replace(outcome, measures=[*outcome.measures, chosen_by])
+
+    def difference(
+        self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int
+    ) -> tuple[Interval, dict[str, float | None]]:
+        """Difference of AP, paired over test patients."""
+        used = [name for name in one.label_names if name not in undefined]
+        mine, other = (
+            precision(matched_boxes(stored_boxes(cases, used)[0], used), COCO_IOUS)
+            for cases in (one, two)
+        )
+        found = paired_interval(
+            mine, other, one.patient_ids, replicates=self.replicates, seed=seed
+        )
+        once = np.ones((len(one.uids), 1), np.float32)
+        per_label: dict[str, float | None] = dict.fromkeys(one.label_names, None)
+        for name, gap in zip(used, (mine(once) - other(once))[:, 0], strict=True):
+            per_label[name] = float(gap)
+        return found, per_label
+
+    def _learn(
+        self, candidate: Candidate, task: Task, seed: int, extraction: Extraction
+    ) -> tuple[Detector, float, dict[str, Any]]:
+        """The best detector on validation, the RSNA threshold there, and how it went."""
+        from vlp_zoo.evaluation.detection.detector import Detector
+
+        chosen = training_cases(task, self.fraction, seed)
+        train = self._cases(Selected(task.splits["train"], [int(i) for i in chosen]))
+        val = self._cases(task.splits["val"])
+        boxes = [box for i in range(len(train)) for box in boxes_of(train, i)]
+        lesions = [box.name for box in boxes if box.kind == "lesion"]
+        if not lesions:
+            raise ConfigError(
+                f"a box of a lesion in the training cases of {task.name}",
+                f"none in {len(train)} cases",
+                "raise --fractions, or give studies with boxes of kind lesion",
+            )
+        classes = ["lesion"] if self.merge_classes else sorted(set(lesions))
+        best: tuple[Fitted, Detector, float] | None = None
+        tried: dict[str, float] = {}
+        for rate in self.learning_rates:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                learner = Detector(candidate.module, classes, self)
+            plan = self.plan(len(train), rate)
+            score = partial(_validation_ap, tuple(classes))
+            fitted = fit(learner, train, val, plan, score, seed, extraction)
+            tried[f"{rate:g}"] = fitted.best_score
+            if best is None or fitted.best_score > best[0].best_score:
+                best = fitted, learner, rate
+        assert best is not None
+        fitted, learner, rate = best
+        limit = best_limit(images_of(predict(learner, val, extraction), classes))
+        details = {
+            "learning_rate": rate,
+            "validation_by_learning_rate": tried,
+            "input_size": learner.size,
+            "input_size_note": learner.dense.note,
+            "training_cases": len(train),
+            "training_boxes": len(lesions),
+            **fitted.details(),
+        }
+        return learner, limit, details
+
+    def _cases(self, source: StudySource) -> StudySource:
+        if not self.boxed_only:
+            return source
+        kept = [
+            i
+            for i in range(len(source))
+            if any(box.kind == "lesion" for box in boxes_of(source, i))
+        ]
+        if not kept:
+            raise ConfigError(
+                f"images with a box of a lesion in {source.name}",
+                f"none of {len(source)}",
+                "give studies with boxes, or set boxed_only: false",
+            )
+        return Selected(source, kept)
+
+    def _scored(
+        self,
+        cases: Cases,
+        task: Task,
+        classes: Sequence[str],
+        limit: float,
+        seed: int,
+        details: Mapping[str, Any],
+    ) -> Outcome:
+        n_train = int(details["training_cases"])
+        undefined = {}
+        for k, name in enumerate(cases.label_names):
+            positives = int((cases.labels[:, k] == 1).sum())
+            if name not in classes:
+                undefined[name] = f"no box in {n_train} training cases"
+            elif positives < max(1, task.min_positives):
+                undefined[name] = f"boxes in {positives} test images"
+        used = [name for name in cases.label_names if name not in undefined]
+        matched = matched_boxes(stored_boxes(cases, used)[0], used)
+        images = stored_boxes(cases)[0]
+        curve = froc(images)
+        once = np.ones((len(images), 1), np.float32)
+        wanted: list[tuple[str, Statistic, dict[str, Any]]] = [
+            *((name, precision(matched, ious), {}) for name, ious in AVERAGED.items()),
+            (
+                "froc_mean_sensitivity",
+                in_parts(
+                    lambda weights: froc_sensitivity(curve, weights).mean(0)[None],
+                    len(curve.false_score) + len(curve.truth_score),
+                ),
+                {"sensitivities": froc_sensitivity(curve, once)[:, 0].tolist()},
+            ),
+            (
+                "rsna_score",
+                case_means(rsna_scores([surer(image, limit) for image in images])),
+                {"threshold": limit},
+            ),
+        ]
+        measures = []
+        for metric, statistic, more in wanted:
+            found = interval(
+                statistic, cases.patient_ids, replicates=self.replicates, seed=seed
+            )
+            per_label: dict[str, float | None] = {}
+            if metric.startswith("box_ap"):
+                per_label = dict.fromkeys(cases.label_names, None)
+                values = statistic(once)[:, 0].tolist()
+                per_label |= dict(zip(used, values, strict=True))
+            measures.append(
+                Measure(metric, found.value, found.low, found.high, per_label, more)
+            )
+        if self.legacy_map:
+            sure = [surer(image, self.legacy_confidence) for image in images]
+            merged = [ImageBoxes(i.truth, i.found, i.scores) for i in sure]
+            counted = sum(bool(len(i.truth) and len(i.found)) for i in merged)
+            measures.append(
+                Measure(
+                    "legacy_mgca_map",
+                    legacy_detection_map(merged),
+                    details={"images_counted": counted},
+                )
+            )
+        empty = sum(not len(image.truth) for image in images)
+        shared = {**details, "test_images": len(images), "test_images_empty": empty}
+        return Outcome(measures, cases, n_train, undefined, shared)
+
+
+def _validation_ap(classes: Sequence[str], predictions: Predictions) -> float:
+    images = images_of(predictions, classes)
+    if not any(len(image.truth) for image in images):
+        raise ConfigError(
+            f"validation boxes of {', '.join(classes)}",
+            f"none in {len(images)} cases",
+            "give the validation split boxes, to choose the step on",
+        )
+    once = np.ones((len(images), 1), np.float32)
+    return float(np.nanmean(precision(matched_boxes(images, classes), COCO_IOUS)(once)))

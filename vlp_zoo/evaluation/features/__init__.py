@@ -1,0 +1,1 @@
+"""Frozen features: extraction on any number of devices, and their cache."""

@@ -1,0 +1,1 @@
+"""Where a phrase points in an image, and how that is judged."""

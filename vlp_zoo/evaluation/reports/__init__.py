@@ -1,0 +1,1 @@
+"""Written reports: a decoder on an encoder, and how texts are judged."""

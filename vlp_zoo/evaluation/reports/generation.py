@@ -1,0 +1,169 @@
+"""``vlp-rrg``: what a small decoder can write about an image from an encoder's tokens.
+
+A transformer decoder (`vlp_zoo.evaluation.reports.decoder`) learns to write the training
+reports while it looks at the image tokens of a tuned or frozen encoder. The step is
+chosen on validation patients by CIDEr-D of greedy texts; the test split is written with
+a beam, once. References are the reports as they are: not cut, no word replaced.
+
+The headline is the macro F1 of fourteen findings read from both texts by rule. Overlap
+of words rewards phrases that stand in every report, and micro averages are mostly "No
+Finding" where most studies are normal: under both the most common training report, the
+same for every patient, scores well. All are reported, each beside its floors.
+
+Images are never mirrored in training, since reports name sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.features.extraction import Extraction
+from vlp_zoo.evaluation.protocol import (
+    Candidate,
+    Measure,
+    Outcome,
+    training_cases,
+)
+from vlp_zoo.evaluation.reports.judging import (
+    ThroughVocabulary,
+    judge_reports,
+)
+from vlp_zoo.evaluation.reports.pieces import ReportPieces
+from vlp_zoo.evaluation.reports.scores import (
+    load_scorer,
+    macro_f1,
+    most_common_report,
+)
+from vlp_zoo.evaluation.reports.settings import WritingSettings
+from vlp_zoo.evaluation.reports.text_metrics import (
+    bleu,
+    bleu_counts,
+    cider_d,
+    finding_counts,
+    words,
+)
+from vlp_zoo.evaluation.reports.writer import Writer
+from vlp_zoo.evaluation.results import Cases
+from vlp_zoo.evaluation.statistics.intervals import Interval, paired_interval
+from vlp_zoo.evaluation.tasks import Selected, Task
+from vlp_zoo.evaluation.training.learner import Predictions, predict
+from vlp_zoo.evaluation.training.loop import fit
+from vlp_zoo.types import StudySource
+
+__all__ = ["WriteReport"]
+
+
+@dataclass(frozen=True)
+class WriteReport(WritingSettings):
+    """Settings and measurement of the preset."""
+
+    def measure(
+        self, candidate: Candidate, task: Task, seed: int, extraction: Extraction
+    ) -> Outcome:
+        """Train the decoder, choose the step, then write about the test split."""
+        # Before the training, which takes much longer than finding out.
+        scorers = {name: load_scorer(name) for name in self.scorers}
+        chosen = [int(i) for i in training_cases(task, self.fraction, seed)]
+        train, learnt = self._spoken(Selected(task.splits["train"], chosen), task, 1)
+        val, judged = self._spoken(task.splits["val"], task, 2)
+        if len(val) > self.validation_cases:
+            rng = np.random.default_rng((seed, 83))
+            some = sorted(rng.permutation(len(val))[: self.validation_cases].tolist())
+            val, judged = Selected(val, some), [judged[i] for i in some]
+        pieces = ReportPieces.train(learnt, self.vocabulary)
+        lengths = pieces.lengths(learnt)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            writer = Writer(candidate.module, pieces, self, float(lengths.mean()))
+        score = partial(_overlap, self.select, judged)
+        fitted = fit(writer, train, val, self.plan(), score, seed, extraction)
+        test, references = self._spoken(task.splits["test"], task, 1)
+        writer.beams = self.beams
+        generated = [str(p["text"]) for p in predict(writer, test, extraction)]
+        common, sharing = most_common_report(learnt, seed)
+        outcome = judge_reports(
+            generated,
+            references,
+            learnt,
+            test,
+            replicates=self.replicates,
+            seed=seed,
+            least=task.min_positives,
+            spelt=ThroughVocabulary.of(
+                learnt, self.reference_count, self.reference_words
+            ),
+            scorers=scorers,
+        )
+        left_out = {
+            f"without_report_{split}": total - used
+            for split, total, used in (
+                ("train", len(chosen), len(train)),
+                ("test", len(task.splits["test"]), len(test)),
+            )
+        }
+        return replace(
+            outcome,
+            measures=[
+                *outcome.measures,
+                Measure.validation(self.select, fitted.best_score, beams=1),
+            ],
+            n_train=len(train),
+            details={
+                **outcome.details,
+                **left_out,
+                **fitted.details(),
+                "validation_cases": len(val),
+                "vocabulary": len(pieces),
+                "cut_training_reports": int((lengths > self.length).sum()),
+                "most_common_report": common,
+                "most_common_report_share": sharing / len(learnt),
+            },
+        )
+
+    def difference(
+        self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int
+    ) -> tuple[Interval, dict[str, float | None]]:
+        """Difference of the macro F1, and of the F1 of each finding."""
+        used = [k for k, name in enumerate(one.label_names) if name not in undefined]
+        counts = [
+            finding_counts(c.labels, c.scores.astype(np.float32), unknown="negative")
+            for c in (one, two)
+        ]
+        mine, other = (partial(macro_f1, each, used) for each in counts)
+        found = paired_interval(
+            mine, other, one.patient_ids, replicates=self.replicates, seed=seed
+        )
+        once = np.ones((len(one.uids), 1), np.float32)
+        gaps = (mine(once) - other(once))[:, 0]
+        per_label: dict[str, float | None] = dict.fromkeys(one.label_names, None)
+        for k, gap in zip(used, gaps, strict=True):
+            per_label[one.label_names[k]] = float(gap)
+        return found, per_label
+
+    def _spoken(
+        self, source: StudySource, task: Task, least: int
+    ) -> tuple[StudySource, list[str]]:
+        """The cases whose section says something, and what it says."""
+        texts = [self.said(report) for report in source.reports()]
+        kept = [i for i, text in enumerate(texts) if words(text)]
+        if len(kept) < least:
+            raise ConfigError(
+                f"at least {least} reports with a {self.section} in {source.name}",
+                f"{len(kept)} of {len(texts)} in {task.name}",
+                "choose another section in the preset, or data with reports",
+            )
+        return Selected(source, kept), [texts[i] for i in kept]
+
+
+def _overlap(metric: str, references: Sequence[str], predictions: Predictions) -> float:
+    texts = [str(p["text"]) for p in predictions]
+    if metric == "bleu_4":
+        once = np.ones((len(texts), 1), np.float32)
+        return float(bleu(bleu_counts(texts, references), once)[3, 0])
+    return float(cider_d(texts, references).mean())

@@ -1,0 +1,1 @@
+"""Masks: a decoder on an encoder, and how overlap is judged."""

@@ -1,0 +1,272 @@
+"""``vlp-seg`` and its relatives: masks from a frozen or tuned encoder.
+
+The step is chosen by the Dice of validation images that have the structure; a pixel is
+marked above a probability of 0.5, always. The number of trained parameters is stored.
+Every convention of Dice is computed, each under its own name, and the one that gives
+an empty prediction on an empty mask a 1 has the score of a model that never marks
+anything beside it: on test lists in use that is up to 0.78.
+
+That model is also a candidate: the floor ``prevalence`` is run as always empty. The
+floor ``pixels`` gets the same decoder on the image itself, 32 x 32 pixels large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.features.extraction import Extraction
+from vlp_zoo.evaluation.protocol import (
+    Candidate,
+    Measure,
+    Outcome,
+    training_cases,
+)
+from vlp_zoo.evaluation.results import Cases
+from vlp_zoo.evaluation.segmentation.mask_truth import MaskRule
+from vlp_zoo.evaluation.segmentation.metrics import (
+    Overlap,
+    dice_with_empty,
+    empty_floor,
+    false_area,
+    pixel_average_precision,
+    pooled_dice,
+    pooled_dice_with_background,
+    positive_dice,
+    positive_iou,
+)
+from vlp_zoo.evaluation.segmentation.segmenter import (
+    THRESHOLD,
+    AlwaysEmpty,
+    Masked,
+    Segmenter,
+    histograms_of,
+    overlap_of,
+)
+from vlp_zoo.evaluation.segmentation.settings import SegmentationSettings
+from vlp_zoo.evaluation.statistics.intervals import (
+    Interval,
+    Statistic,
+    case_means,
+    interval,
+    paired_interval,
+)
+from vlp_zoo.evaluation.statistics.metrics import macro
+from vlp_zoo.evaluation.tasks import Selected, Task
+from vlp_zoo.evaluation.training.learner import Predictions, predict
+from vlp_zoo.evaluation.training.loop import fit
+
+__all__ = ["OVERLAPS", "Segment"]
+
+OVERLAPS: dict[str, Callable[[Overlap], Statistic]] = {
+    "dice_positive": lambda counts: case_means(positive_dice(counts)),
+    "dice_all": lambda counts: case_means(dice_with_empty(counts)),
+    "dice_all_floor": lambda counts: case_means(empty_floor(counts)),
+    "dice_micro": lambda counts: partial(pooled_dice, counts),
+    "iou_positive": lambda counts: case_means(positive_iou(counts)),
+    "false_area": lambda counts: case_means(false_area(counts)),
+    "dice_with_background": lambda counts: partial(pooled_dice_with_background, counts),
+}
+"""Metrics that pixel counts decide, by name: Dice of the images that have the
+structure; Dice of all, empty on empty = 1, and what an always-empty model gets by it;
+Dice over the pixels of all images; IoU of the images that have it; share of the image
+that is marked where it is not; BenchX's mean of structure and background. Each is a
+mean over the structures."""
+
+
+@dataclass(frozen=True)
+class Segment(SegmentationSettings):
+    """Settings and measurement of the preset."""
+
+    def measure(
+        self, candidate: Candidate, task: Task, seed: int, extraction: Extraction
+    ) -> Outcome:
+        """Train, then score the test split in the frame in which it was annotated."""
+        rule = self.rule(task)
+        chosen = training_cases(task, self.fraction, seed)
+        train, seen = _annotated(task, rule, chosen)
+        details: dict[str, Any] = {
+            "threshold": THRESHOLD,
+            "structures": list(rule.structures),
+            "training_cases_not_annotated": len(chosen) - len(train),
+        }
+        learner: Masked
+        chosen_by: list[Measure] = []
+        if hasattr(candidate.module, "constant_features"):
+            learner = AlwaysEmpty(rule, 32)
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                learner = Segmenter(candidate.module, rule, self)
+            score = partial(_validation_score, self.select)
+            val = task.splits["val"]
+            fitted = fit(learner, train, val, self.plan(), score, seed, extraction)
+            details |= {
+                "input_size": learner.size,
+                "input_size_note": learner.dense.note,
+                "encoder_parameters_trained": sum(
+                    p.numel() for p in learner.dense.parameters() if p.requires_grad
+                ),
+                **fitted.details(),
+            }
+            chosen_by = [Measure.validation(self.select, fitted.best_score)]
+        learner.ranking = True
+        found = predict(learner, task.splits["test"], extraction)
+        missing = {
+            name: f"not annotated in {len(train)} training cases"
+            for name, count in zip(rule.structures, seen, strict=True)
+            if not count
+        }
+        outcome = self._scored(found, task, rule, seed, len(train), missing, details)
+        return replace(outcome, measures=[*outcome.measures, *chosen_by])
+
+    def difference(
+        self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int
+    ) -> tuple[Interval, dict[str, float | None]]:
+        """Headline of ``one`` minus that of ``two``, paired over test patients."""
+        used = [k for k, name in enumerate(one.label_names) if name not in undefined]
+        pair = [OVERLAPS[self.reported](_columns(_stored(c), used)) for c in (one, two)]
+        found = paired_interval(
+            pair[0], pair[1], one.patient_ids, replicates=self.replicates, seed=seed
+        )
+        once = np.ones((len(one.uids), 1), np.float32)
+        gaps = (np.atleast_2d(pair[0](once)) - np.atleast_2d(pair[1](once)))[:, 0]
+        per_label: dict[str, float | None] = dict.fromkeys(one.label_names, None)
+        for k, gap in zip(used, gaps, strict=True):
+            per_label[one.label_names[k]] = float(gap)
+        return found, per_label
+
+    def _scored(
+        self,
+        found: Predictions,
+        task: Task,
+        rule: MaskRule,
+        seed: int,
+        n_train: int,
+        missing: dict[str, str],
+        details: Mapping[str, Any],
+    ) -> Outcome:
+        test, counts = task.splits["test"], overlap_of(found)
+        names = rule.structures
+        positives = (counts.actual > 0).sum(0)
+        for name, count in zip(names, positives, strict=True):
+            if count < max(1, task.min_positives):
+                missing.setdefault(name, f"{count} test cases with it")
+        used = [k for k, name in enumerate(names) if name not in missing]
+        kept = _columns(counts, used)
+        order = dict.fromkeys((self.reported, "dice_all", "dice_all_floor", *OVERLAPS))
+        statistics = {metric: OVERLAPS[metric](kept) for metric in order}
+        histograms = histograms_of(found)[:, used]
+        statistics["pixel_auprc"] = partial(pixel_average_precision, histograms)
+        measures = []
+        for metric, statistic in statistics.items():
+            sure = interval(
+                statistic, test.patient_ids, replicates=self.replicates, seed=seed
+            )
+            values = np.atleast_2d(statistic(np.ones((len(test), 1), np.float32)))
+            per_label: dict[str, float | None] = dict.fromkeys(names, None) | {
+                names[k]: _number(float(value[0]))
+                for k, value in zip(used, values, strict=True)
+            }
+            extra = {"undefined_in_replicates": sure.undefined}
+            measures.append(
+                Measure(
+                    metric,
+                    sure.value,
+                    _number(sure.low),
+                    _number(sure.high),
+                    per_label,
+                    extra,
+                )
+            )
+        shared = {
+            "structures_used": len(used),
+            "test_cases_by_structure": {
+                name: {
+                    "with": int(positives[k]),
+                    "empty": int(
+                        ((counts.pixels > 0) & (counts.actual == 0))[:, k].sum()
+                    ),
+                    "not_annotated": int((counts.pixels == 0)[:, k].sum()),
+                }
+                for k, name in enumerate(names)
+            },
+            "always_empty": {
+                "dice_positive": 0.0,
+                "dice_all": _mean(OVERLAPS["dice_all_floor"](kept), len(test)),
+            },
+            **details,
+        }
+        cases = _rows(counts, test.uids, test.patient_ids, names)
+        return Outcome(measures, cases, n_train, missing, shared)
+
+
+def _annotated(
+    task: Task, rule: MaskRule, chosen: npt.NDArray[np.int64]
+) -> tuple[Selected, list[int]]:
+    """Training cases with a known structure, and in how many each is known."""
+    source = task.splits["train"]
+    flags = np.stack([rule.known_in(source, int(i)) for i in chosen])
+    kept = [int(i) for i, known in zip(chosen, flags, strict=True) if known.any()]
+    if not kept:
+        raise ConfigError(
+            f"a training case of {task.name} that was annotated for "
+            f"{', '.join(rule.structures)}",
+            f"none of {len(chosen)}",
+            "raise --fractions, or give studies with masks",
+        )
+    return Selected(source, kept), [int(count) for count in flags.sum(0)]
+
+
+def _validation_score(metric: str, predictions: Predictions) -> float:
+    value = _mean(OVERLAPS[metric](overlap_of(predictions)), len(predictions))
+    if np.isnan(value):
+        raise ConfigError(
+            "a validation case with a mask to choose the step on",
+            f"none in {len(predictions)} cases",
+            "enlarge the validation split",
+        )
+    return value
+
+
+def _mean(statistic: Statistic, cases: int) -> float:
+    values = np.atleast_2d(statistic(np.ones((cases, 1), np.float32)))
+    return float(macro(values)[0])
+
+
+def _columns(counts: Overlap, used: Sequence[int]) -> Overlap:
+    return Overlap(*(getattr(counts, f.name)[:, list(used)] for f in fields(Overlap)))
+
+
+def _rows(
+    counts: Overlap, uids: list[str], patients: list[str], names: tuple[str, ...]
+) -> Cases:
+    """Counts per case; label = whether the structure is there, score = its Dice."""
+    known = counts.pixels > 0
+    present = np.where(known, counts.actual > 0, np.nan).astype(np.float32)
+    columns = {
+        f"{entry.name} {name}": getattr(counts, entry.name)[:, k]
+        for entry in fields(Overlap)
+        for k, name in enumerate(names)
+    }
+    return Cases(uids, patients, names, present, dice_with_empty(counts), columns)
+
+
+def _stored(cases: Cases) -> Overlap:
+    return Overlap(
+        *(
+            np.stack([cases.columns[f"{f.name} {n}"] for n in cases.label_names], 1)
+            for f in fields(Overlap)
+        )
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value

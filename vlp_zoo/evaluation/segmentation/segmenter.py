@@ -1,0 +1,325 @@
+"""What is learnt for segmentation: encoder and decoder, loss, and counts of pixels.
+
+Predictions are compared with the masks in the frame in which these were drawn: padding
+is cut away and the logits are enlarged to the original image, case by case. A case is
+then a few counts of pixels, which do not depend on the cases beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vlp_zoo.augment import Augment
+from vlp_zoo.evaluation.segmentation.mask_truth import MaskRule
+from vlp_zoo.evaluation.segmentation.metrics import (
+    Overlap,
+    count_overlap,
+    pixel_histograms,
+)
+from vlp_zoo.evaluation.training.decoders import DenseEncoder, make_decoder
+from vlp_zoo.evaluation.training.groups import layer_decay_groups
+from vlp_zoo.evaluation.training.learner import Learner, Predictions
+from vlp_zoo.loading import collate_examples
+from vlp_zoo.losses import rank_mean
+from vlp_zoo.transforms import content_box
+from vlp_zoo.types import Example, Study, Transform
+
+if TYPE_CHECKING:
+    from vlp_zoo.evaluation.segmentation.settings import SegmentationSettings
+
+__all__ = [
+    "THRESHOLD",
+    "AlwaysEmpty",
+    "Masked",
+    "Segmenter",
+    "histograms_of",
+    "mask_loss",
+    "overlap_of",
+]
+
+THRESHOLD = 0.5
+"""Of the probability of a pixel. It is not tuned: Dice is a number of one mask."""
+
+
+class Masked(Learner):
+    """A learner whose predictions are masks; subclasses give the logits.
+
+    Args:
+        rule: Structures, and which of them a study was annotated for.
+        size: Side S of the input.
+        resize: ``"pad"`` or ``"squash"``.
+        crop_content: Cut away a dark surround first.
+
+    Attributes:
+        ranking: Keep histograms of probabilities, for `histograms_of`.
+    """
+
+    def __init__(
+        self, rule: MaskRule, size: int, resize: str = "pad", crop_content: bool = False
+    ) -> None:
+        super().__init__()
+        self.rule = rule
+        self.size = size
+        self.resize = resize
+        self.crop_content = crop_content
+        self.ranking = False
+
+    def make_transform(self, train: bool) -> Transform:
+        """Fit into the square; masks in the original frame ride along."""
+        return _Judged(
+            Augment(
+                "none", self.size, resize=self.resize, crop_content=self.crop_content
+            ),
+            self.rule,
+        )
+
+    def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """Examples to a batch: original masks stay a list, they differ in size."""
+        truths = [example.pop("truth", None) for example in examples]
+        batch = collate_examples(examples)
+        return batch | {"truth": truths} if truths[0] is not None else batch
+
+    def predict(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Counts of pixels in the original frame, and histograms where asked for."""
+        logits = self(batch["image"]).float()
+        rows = [
+            self._judge(logits[i], content, frame, truth, known)
+            for i, (content, frame, truth, known) in enumerate(
+                zip(
+                    batch["content"].tolist(),
+                    batch["frame"].tolist(),
+                    batch["truth"],
+                    batch["known"].cpu().numpy(),
+                    strict=True,
+                )
+            )
+        ]
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def _judge(
+        self,
+        logits: Tensor,
+        content: Sequence[int],
+        frame: Sequence[int],
+        truth: npt.NDArray[np.bool_],
+        known: npt.NDArray[np.bool_],
+    ) -> dict[str, Any]:
+        """One case: logits (K, S, S) against masks (K, H, W)."""
+        x1, y1, x2, y2 = content
+        left, top, right, bottom = frame
+        enlarged = functional.interpolate(
+            logits[None, :, y1:y2, x1:x2],
+            (bottom - top, right - left),
+            mode="bilinear",
+            align_corners=False,
+        )[0]
+        probabilities = np.zeros(truth.shape, np.float32)
+        probabilities[:, top:bottom, left:right] = enlarged.sigmoid().cpu().numpy()
+        counts = count_overlap(
+            (probabilities > THRESHOLD)[None], truth[None], known[None]
+        )
+        row = {name: getattr(counts, name)[0] for name in COUNTS}
+        if self.ranking:
+            # One structure at a time: the places of all pixels are held meanwhile.
+            parts = [
+                pixel_histograms(probabilities[None, k : k + 1], truth[None, k : k + 1])
+                for k in range(len(known))
+            ]
+            histograms = np.concatenate(parts, 1)[0]
+            row["histograms"] = histograms * known[:, None, None]
+        return row
+
+
+class AlwaysEmpty(Masked):
+    """The floor that never marks anything: what empty masks alone are worth."""
+
+    def loss(self, batch: Mapping[str, Any]) -> Tensor:
+        """Nothing is learnt."""
+        return torch.zeros(())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, K, S, S) of logits whose sigmoid is 0 in float32."""
+        shape = (len(images), len(self.rule.structures), *images.shape[-2:])
+        # Not minus infinity: times a weight of 0 it would be no number.
+        return images.new_full(shape, -1e4, dtype=torch.float32)
+
+
+class Segmenter(Masked):
+    """Encoder and decoder.
+
+    Args:
+        encoder: Copied; the caller's weights stay as they are.
+        rule: Structures.
+        protocol: Settings.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, rule: MaskRule, protocol: SegmentationSettings
+    ) -> None:
+        again = protocol.augment == "none"
+        dense = DenseEncoder(encoder, protocol.size, protocol.frozen, again=again)
+        resize = str(dense.preprocessing.get("resize", "pad"))
+        super().__init__(rule, dense.size, resize, protocol.crop_content)
+        self.protocol = protocol
+        self.dense = dense
+        self.decoder = make_decoder(
+            protocol.decoder,
+            dense.channels,
+            dense.strides,
+            protocol.decoder_width,
+            len(rule.structures),
+        )
+
+    def make_transform(self, train: bool) -> Transform:
+        """Fit into the square; in training augment image and masks alike."""
+        if not train:
+            return super().make_transform(train)
+        return _Drawn(
+            Augment(
+                self.protocol.augment,
+                self.size,
+                resize=self.resize,
+                crop_content=self.crop_content,
+                flip=self.protocol.flip,
+            ),
+            self.rule,
+        )
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Decoder at the full rate, encoder at its own, no decay of vectors."""
+        weights = list(self.decoder.parameters())
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in weights if p.ndim > 1]},
+            {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        if not self.protocol.frozen:
+            groups += layer_decay_groups(
+                self.dense.encoder,
+                self.protocol.encoder_learning_rate,
+                self.protocol.weight_decay,
+                self.protocol.layer_decay,
+            )
+        return groups
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (B, 1 or 3, S, S) to logits (B, K, S, S)."""
+        logits = self.decoder(self.dense(images))
+        return functional.interpolate(
+            logits, images.shape[-2:], mode="bilinear", align_corners=False
+        )
+
+    def loss(self, batch: Mapping[str, Any]) -> Tensor:
+        """Of the structures that were annotated; others count for nothing."""
+        logits = self(batch["image"]).float()
+        return mask_loss(
+            self.protocol.loss, logits, batch["masks"].float(), batch["known"]
+        )
+
+
+def mask_loss(name: str, logits: Tensor, masks: Tensor, known: Tensor) -> Tensor:
+    """Loss of a batch.
+
+    Args:
+        name: One of `LOSSES`.
+        logits: (B, K, S, S).
+        masks: (B, K, S, S) of 0 and 1.
+        known: (B, K) bool; False counts for nothing.
+
+    Returns:
+        Scalar; 0 with zero gradient where nothing is known.
+    """
+    use = known.float()
+    # Processes may hold different numbers of known masks.
+    pairs = rank_mean(int(known.sum()), logits).clamp(min=1)
+    entropy = functional.binary_cross_entropy_with_logits(
+        logits, masks, reduction="none"
+    )
+    probabilities = logits.sigmoid()
+    both, either = probabilities * masks, probabilities + masks
+    if name == "focal+dice":
+        wrong = probabilities + masks - 2 * both
+        focal = ((wrong**2 * entropy).mean((2, 3)) * use).sum() / pairs
+        shared = (both.sum((2, 3)) * use).sum(0)
+        total = (either.sum((2, 3)) * use).sum(0)
+        dice = torch.log((2 * shared + 1) / (total + 1))
+        return 10 * focal - dice.mean()
+    crossed = (entropy.mean((2, 3)) * use).sum() / pairs
+    if name == "bce":
+        return crossed
+    dice = (2 * both.sum((2, 3)) + 1) / (either.sum((2, 3)) + 1)
+    return crossed + ((1 - dice) * use).sum() / pairs
+
+
+COUNTS = ("predicted", "actual", "both", "pixels")
+
+
+def overlap_of(predictions: Predictions) -> Overlap:
+    """Counts of all cases, in order."""
+    return Overlap(*(np.stack([p[name] for p in predictions]) for name in COUNTS))
+
+
+def histograms_of(predictions: Predictions) -> npt.NDArray[np.int32]:
+    """(N, K, 2, bins) of all cases, of a learner with ``ranking``."""
+    return np.stack([p["histograms"] for p in predictions]).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A training example."""
+
+    augment: Augment
+    rule: MaskRule
+
+    def __call__(self, study: Study, rng: np.random.Generator) -> Example:
+        used = {k: m for k, m in study.masks.items() if k in self.rule.structures}
+        made = self.augment(replace(study, masks=used, boxes=()), rng)
+        nothing = np.zeros(made.image.shape[:2], np.bool_)
+        names = self.rule.structures
+        masks = np.stack([made.masks.get(name, nothing) for name in names])
+        known = self.rule.known(study.masks, study.labels, study.facts)
+        return {
+            "image": _planes(made.image),
+            "masks": torch.from_numpy(masks),
+            "known": torch.from_numpy(known),
+        }
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A case to be judged: image as the encoder sees it, masks as they were drawn."""
+
+    augment: Augment
+    rule: MaskRule
+
+    def __call__(self, study: Study, rng: np.random.Generator) -> Example:
+        height, width = study.image.shape[:2]
+        # A mask of everything shows where the image went, whatever was rounded.
+        whole = {"": np.ones((height, width), np.bool_)}
+        made = self.augment(replace(study, masks=whole, boxes=()), rng)
+        rows = np.nonzero(made.masks[""].any(1))[0]
+        columns = np.nonzero(made.masks[""].any(0))[0]
+        content = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        frame = (0, 0, width, height)
+        if self.augment.crop_content:
+            frame = content_box(study.image)
+        known = self.rule.known(study.masks, study.labels, study.facts)
+        return {
+            "image": _planes(made.image),
+            "content": np.array(content, np.int64),
+            "frame": np.array(frame, np.int64),
+            "known": torch.from_numpy(known),
+            "truth": self.rule.masks(study),
+        }
+
+
+def _planes(image: npt.NDArray[np.uint8]) -> Tensor:
+    planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(planes))

@@ -1,0 +1,1 @@
+"""Metrics, intervals over patients, paired tests, subgroups."""

@@ -1,0 +1,203 @@
+"""Tests of one encoder against another on the same cases, and Holm's correction.
+
+Intervals of differences come from `vlp_zoo.evaluation.statistics.intervals`; these are the
+cross-checks a reader may expect beside them. Seeds of a training are not cases: three
+of them allow no test at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "DeLong",
+    "delong",
+    "delong_paired",
+    "holm",
+    "mcnemar",
+    "paired_permutation",
+]
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+AT_ONCE = 4_000_000
+"""Signs drawn at a time by the permutation test."""
+
+
+@dataclass(frozen=True)
+class DeLong:
+    """An AUROC, or a difference of two, with its standard error.
+
+    Attributes:
+        value: AUROC, or first minus second.
+        standard_error: Of DeLong; NaN with fewer than two cases in a class.
+        p_value: Two-sided, of value 0.5 for one AUROC and 0 for a difference; NaN
+            where the standard error is not positive.
+    """
+
+    value: float
+    standard_error: float
+    p_value: float
+
+
+def delong(positive: Flags, scores: Array) -> DeLong:
+    """AUROC with DeLong's standard error.
+
+    Cases count as independent: with several images of a patient it is too small, and
+    the clustered bootstrap is right.
+
+    Args:
+        positive: (N,).
+        scores: (N,), higher = more likely positive.
+
+    Returns:
+        NaN throughout without both classes.
+
+    References:
+        DeLong et al., Biometrics 1988; by midranks as in Sun and Xu, IEEE Signal
+        Processing Letters 2014.
+    """
+    aurocs, covariance = _delong(positive, scores[None])
+    return _tested(float(aurocs[0]), float(covariance[0, 0]), 0.5)
+
+
+def delong_paired(positive: Flags, scores: Array, baseline: Array) -> DeLong:
+    """Difference of two AUROCs on the same cases, with DeLong's test.
+
+    Args:
+        positive: (N,).
+        scores: (N,).
+        baseline: (N,), whose AUROC is subtracted.
+    """
+    aurocs, covariance = _delong(positive, np.stack([scores, baseline]))
+    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    return _tested(float(aurocs[0] - aurocs[1]), float(variance), 0.0)
+
+
+def mcnemar(correct: Flags, baseline: Flags) -> float:
+    """Exact two-sided p-value of McNemar's test.
+
+    Args:
+        correct: (N,) whether one encoder was right.
+        baseline: (N,) whether the other was.
+
+    Returns:
+        1 where they never differ.
+
+    Example:
+        >>> first = np.array([True] * 6 + [False])
+        >>> mcnemar(first, ~first)
+        0.125
+    """
+    gained = int((correct & ~baseline).sum())
+    lost = int((~correct & baseline).sum())
+    differ = gained + lost
+    tail = sum(comb(differ, k) for k in range(min(gained, lost) + 1))
+    # Whole numbers to the end: powers of a half underflow.
+    two_sided = 2 * tail / (1 << differ)
+    return min(1.0, two_sided)
+
+
+def paired_permutation(
+    values: Array,
+    baseline: Array,
+    patient_ids: Sequence[str],
+    *,
+    permutations: int = 10_000,
+    seed: int = 0,
+) -> float:
+    """Two-sided p-value that the mean paired difference is 0.
+
+    The two encoders are exchanged for whole patients, whose cases belong together.
+
+    Args:
+        values: (N,) per case, NaN = undefined.
+        baseline: (N,).
+        patient_ids: (N,).
+        permutations: How many exchanges are drawn.
+        seed: Seeds them.
+
+    Returns:
+        Counting the one that happened, so never 0; NaN if no case is defined for both.
+    """
+    differences = values - baseline
+    defined = ~np.isnan(differences)
+    if not defined.any():
+        return float("nan")
+    _, patient_of = np.unique(np.asarray(patient_ids)[defined], return_inverse=True)
+    sums = np.bincount(patient_of, differences[defined])
+    rng = np.random.default_rng(seed)
+    observed = abs(float(sums.sum()))
+    at_once = max(1, AT_ONCE // len(sums))
+    as_extreme = 0
+    for first in range(0, permutations, at_once):
+        size = min(at_once, permutations - first)
+        signs = rng.integers(0, 2, size=(size, len(sums)), dtype=np.int8) * 2 - 1
+        # Sums that are equal on paper differ in the last bit by their order.
+        as_extreme += int((np.abs(signs @ sums) >= observed * (1 - 1e-9)).sum())
+    return (as_extreme + 1) / (permutations + 1)
+
+
+def holm(p_values: Array) -> Array:
+    """P-values adjusted by Holm's step-down rule for all that are given.
+
+    Args:
+        p_values: (M,); NaN (no test was made) stays NaN and does not count.
+
+    Returns:
+        (M,) at most 1.
+
+    Example:
+        >>> holm(np.array([0.01, 0.04, np.nan, 0.03]))
+        array([0.03, 0.06,  nan, 0.06])
+    """
+    adjusted = np.full(len(p_values), np.nan)
+    tested = np.nonzero(~np.isnan(p_values))[0]
+    order = tested[np.argsort(p_values[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    stepped = np.maximum.accumulate(p_values[order] * factors)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def _tested(value: float, variance: float, expected: float) -> DeLong:
+    # Equal scores give a variance of 0, up to rounding.
+    if np.isnan(variance) or variance < 1e-15:
+        error = 0.0 if variance < 1e-15 else float("nan")
+        return DeLong(value, error, float("nan"))
+    error = float(np.sqrt(variance))
+    p_value = 2 * NormalDist().cdf(-abs(value - expected) / error)
+    return DeLong(value, error, p_value)
+
+
+def _delong(positive: Flags, scores: Array) -> tuple[Array, Array]:
+    """AUROCs (M,) and their covariance (M, M) for scores (M, N)."""
+    models = len(scores)
+    m, n = int(positive.sum()), int((~positive).sum())
+    if not m or not n:
+        return np.full(models, np.nan), np.full((models, models), np.nan)
+    of_positives, of_negatives = np.empty((models, m)), np.empty((models, n))
+    for i, row in enumerate(scores):
+        ranks = _midranks(row)
+        of_positives[i] = (ranks[positive] - _midranks(row[positive])) / n
+        of_negatives[i] = 1 - (ranks[~positive] - _midranks(row[~positive])) / m
+    aurocs: Array = of_positives.mean(1)
+    if min(m, n) < 2:
+        return aurocs, np.full((models, models), np.nan)
+    covariance = np.atleast_2d(np.cov(of_positives)) / m
+    covariance += np.atleast_2d(np.cov(of_negatives)) / n
+    return aurocs, covariance
+
+
+def _midranks(values: Array) -> Array:
+    """Ranks from 1, ties at the mean of their places."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Array = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return ranks

@@ -1,0 +1,1 @@
+"""What all protocols that train share: learner, plan, loop, decoders."""
