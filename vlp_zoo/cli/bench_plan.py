@@ -37,8 +37,6 @@ def planned(argv: Sequence[str]) -> tuple[argparse.Namespace, list[SuiteTask]]:
         UnknownNameError: If there is no such task, suite or preset.
         DatasetNotFoundError: If no task of a suite has its data here.
     """
-    from vlp_zoo.bench.presets import SuiteTask, read_preset, read_suite
-
     options = bench_parser().parse_args(argv)
     if not options.encoder or not (options.task or options.suite):
         raise ConfigError(
@@ -46,6 +44,8 @@ def planned(argv: Sequence[str]) -> tuple[argparse.Namespace, list[SuiteTask]]:
             f"--encoder {options.encoder}, --task {options.task}",
             f"vlpzoo bench --encoder FILE.safetensors --task TASK; tasks: {TASKS}",
         )
+    from vlp_zoo.bench.presets import SuiteTask, read_preset, read_suite
+
     given = {k: v for k, v in vars(options).items() if k in DATA_OPTIONS}
     for name in options.task:
         check_options([name], given)

@@ -519,11 +519,11 @@ def test_other_scorers_are_asked_only_where_wanted(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"section": "history"}, "section body"),
+        ({"section": "history"}, "section among body"),
         ({"select": "loss"}, "select cider_d"),
-        ({"augment": "flip"}, "augment none"),
+        ({"augment": "flip"}, "augment among none"),
         ({"scorers": ("bertscore",)}, "scorers among"),
-        ({"beams": 0}, "beams=0"),
+        ({"beams": 0}, "beams of 1 or more"),
         ({"width": 30, "heads": 4}, "the heads divide"),
         ({"steps": (1, 2)}, "three numbers of steps"),
         ({"fraction": 0.0}, "label fraction"),
