@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
@@ -22,9 +25,9 @@ TINY = [
 ]
 
 
-def start(out: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "vlp_zoo", *TINY, "--out", str(out)],
+def start(out: Path, program: Sequence[str] = ("-m", "vlp_zoo")) -> Popen[bytes]:
+    return Popen(
+        [sys.executable, *program, *TINY, "--out", str(out)],
         stdout=(out.parent / "log.txt").open("wb"),
         stderr=subprocess.STDOUT,
         env={**os.environ, "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"},
@@ -44,6 +47,13 @@ def others(main: int) -> list[int]:
         if session == main and int(folder.name) != main and state != "Z":
             found.append(int(folder.name))
     return found
+
+
+def end(run: Popen[bytes]) -> None:
+    for process in [run.pid, *others(run.pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    run.wait()
 
 
 def ranks(main: int) -> list[int]:
@@ -85,12 +95,50 @@ def test_a_killed_rank_ends_all(tmp_path: Path, rank: int, when: str) -> None:
         assert run.returncode != 0
         assert wait_for(lambda: not others(run.pid), 60)
     finally:
-        for process in [run.pid, *others(run.pid)]:
-            try:
-                os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        run.wait()
+        end(run)
+
+
+DIES = """
+import os, pkgutil, signal, sys
+from vlp_zoo.cli import main
+
+def die(*args, **kwargs):
+    if os.environ.get("LOCAL_RANK", "0") == "{rank}":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return before(*args, **kwargs)
+
+owner, name = pkgutil.resolve_name("{owner}"), "{name}"
+before = getattr(owner, name)
+setattr(owner, name, die)
+sys.exit(main())
+"""
+"""A program whose process of one rank dies where a method is called."""
+
+
+@pytest.mark.parametrize("rank", [0])
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        ("vlp_zoo.data.datamodules:PhantomChest", "setup"),
+        ("vlp_zoo.methods.base:VLPModule", "validation_step"),
+        ("vlp_zoo.callbacks:ExportEncoder", "on_train_epoch_end"),
+    ],
+)
+def test_a_rank_that_dies_at_other_work_ends_all(
+    tmp_path: Path, owner: str, name: str, rank: int
+) -> None:
+    out = tmp_path / "out"
+    script = tmp_path / "dies.py"
+    script.write_text(DIES.format(rank=rank, owner=owner, name=name))
+    run = start(out, [str(script)])
+    try:
+        # Most of this is the way to that work; the one that dies says nothing.
+        run.wait(240)
+        # Ended by the launcher, or by the error of an exchange, whichever is first.
+        assert run.returncode != 0, (tmp_path / "log.txt").read_text()
+        assert wait_for(lambda: not others(run.pid), 60)
+    finally:
+        end(run)
 
 
 def test_a_terminated_training_on_two_processes_saves_and_says_so(
@@ -105,12 +153,7 @@ def test_a_terminated_training_on_two_processes_saves_and_says_so(
         assert run.wait(120) == 143, (tmp_path / "log.txt").read_text()
         assert wait_for(lambda: not others(run.pid), 30)
     finally:
-        for process in [run.pid, *others(run.pid)]:
-            try:
-                os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        run.wait()
+        end(run)
     text = (tmp_path / "log.txt").read_text()
     assert f"--ckpt_path {last}" in text
     assert "Traceback" not in text
