@@ -63,7 +63,7 @@ def write_tbx11k(root: Path, *, faults: bool = True) -> None:
                 continue
             write_image(root / "imgs" / file, number, faults and file == BROKEN)
             content["images"].append(
-                {"id": number, "file_name": file, "width": 512, "height": 512}
+                {"id": number, "file_name": file, "width": 48, "height": 48}
             )
             for category, box in boxes:
                 content["annotations"].append(
@@ -89,7 +89,7 @@ def write_tbx11k_simplified(root: Path, *, faults: bool = True) -> None:
     for number, (split, file, boxes) in enumerate(IMAGES, 1):
         folder, name = file.split("/")
         write_image(root / "images" / name, number, faults and file == BROKEN)
-        start = f"{name},512,512,{split}"
+        start = f"{name},48,48,{split}"
         stated = {"health": "healthy", "sick": "sick_but_no_tb", "tb": "tb"}[folder]
         for category, (x, y, w, h) in boxes:
             cell = str({"xmin": x, "ymin": y, "width": w, "height": h})

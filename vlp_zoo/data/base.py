@@ -279,6 +279,13 @@ class OnDisk(PairsDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if not precheck and (on_error != "raise" or rejects_path is not None):
+            given = "on_error" if on_error != "raise" else "rejects_path"
+            raise ConfigError(
+                f"--data.{given} with the check of all files, which reads it",
+                "--data.precheck false",
+                f"leave out --data.precheck false, or --data.{given}",
+            )
         self.on_error = on_error
         self.rejects_path = rejects_path
         self.precheck = precheck

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,6 +40,7 @@ def decode_mask(mask: MaskRef, height: int, width: int) -> Mask:
         _check_proportions(mask, pixels.shape, (height, width))
     elif mask.kind == "file":
         stored = read_levels(Path(mask.ref))
+        _check_levels(mask, stored)
         pixels = (stored >= mask.values[0]) & (stored <= mask.values[1])
     elif mask.kind == "rle_relative":
         pixels = decode_relative_rle(str(mask.ref), rows, columns)
@@ -53,6 +55,18 @@ def decode_mask(mask: MaskRef, height: int, width: int) -> Mask:
         pixels.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
     )
     return np.asarray(scaled > 0)
+
+
+def _check_levels(mask: MaskRef, stored: npt.NDArray[Any]) -> None:
+    """A copy with loss, or one that was smoothed, has greys between the published ones."""
+    known = [level for level in mask.levels if level is not None]
+    odd = sorted(set(np.unique(stored).tolist()) - set(known))
+    if mask.levels and len(odd) > len(mask.levels) - len(known):
+        raise DataRejectedError(
+            f"the values {', '.join(map(str, known))} in {mask.ref}, as published",
+            f"bad_mask: {len(odd)} others: {', '.join(map(str, odd[:6]))}",
+            "use the official file; a copy has to be made by nearest pixel, without loss",
+        )
 
 
 def _check_proportions(

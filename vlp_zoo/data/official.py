@@ -56,9 +56,22 @@ class Official(OnDisk):
         self.split = split
         self.views = views
         self.policy = policy(self.card, uncertain, blank)
-        if split != "canonical" and not is_store(self.root):
+        if is_store(self.root):
+            self._refuse_beside_a_store()
+        elif split != "canonical":
             self.card.rule(split)
         self.has_reports = "reports" in self.card.gives
+
+    def _refuse_beside_a_store(self) -> None:
+        given = [] if self.precheck else ["precheck false"]
+        given += ["rejects_path"] if self.rejects_path is not None else []
+        if given:
+            raise ConfigError(
+                "a folder in the official layout, whose files are looked at",
+                f"{self.root}, a store that was checked when it was made, and "
+                f"{' and '.join(f'--data.{option}' for option in given)}",
+                "leave it out; what could not be used is in rejects.csv of the store",
+            )
 
     @cached_property
     def card(self) -> Card:

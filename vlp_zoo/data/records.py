@@ -36,6 +36,8 @@ class MaskRef:
             Where the frames differ, the mask is resized to the image by nearest pixel.
         two_valued: For files: the picture has two values, and what is not black is
             marked (`vlp_zoo.pixels.read_mask`); ``values`` is not asked.
+        levels: For files of several values: all that there are, None for one whose
+            number is not published; with others the picture is refused.
     """
 
     name: str
@@ -45,6 +47,7 @@ class MaskRef:
     size: tuple[int, int] | None = None
     # Not in the repr: fingerprints of data sets are made of it, and stay what they were.
     two_valued: bool = field(default=False, repr=False)
+    levels: tuple[int | None, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

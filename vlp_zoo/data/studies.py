@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.data.boxes import inside, parse_boxes
+from vlp_zoo.data.boxes import box_fault, inside, parse_boxes
 from vlp_zoo.data.masks import decode_mask
 from vlp_zoo.data.records import MaskRef
 from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError
@@ -150,6 +150,15 @@ class FileStudies:
             DataRejectedError: If its image or report cannot be read.
         """
         image = self.pixels(index)
+        boxes = self.boxes_of(index)
+        if (fault := box_fault(boxes, *image.shape[:2])) is not None:
+            raise DataRejectedError(
+                f"boxes of {self.uids[index]} inside of its image "
+                f"({image.shape[1]} x {image.shape[0]} pixels)",
+                fault,
+                "use the image that the boxes were drawn on; a smaller copy needs them "
+                "brought to its size",
+            )
         return Study(
             uid=self.uids[index],
             patient_id=self.patient_ids[index],
@@ -158,7 +167,7 @@ class FileStudies:
             report=self.report(index),
             view=self.views[index],
             labels=self.labels[index],
-            boxes=inside(self.boxes_of(index), *image.shape[:2]),
+            boxes=inside(boxes, *image.shape[:2]),
             masks=self.masks_of(index, *image.shape[:2]),
             facts=dict(self.facts[index]),
             original_size=self.original_sizes[index],

@@ -62,7 +62,6 @@ RLE_TABLES = (
 )
 FLAT_FOLDERS = ("images", "png", "train", "test")
 IN_MASK = (128, 255)
-"""Copies of the re-pack that were made smaller have soft edges."""
 
 
 def read(root: Path) -> Iterator[Record]:
@@ -137,7 +136,7 @@ def _repack(root: Path) -> Iterator[Record]:
                 study_id=uid,
                 split=split,
                 labels=(stated(str(row["has_pneumo"]), f"line {line} of {path}"),),
-                masks=(MaskRef(LABEL, "file", mask, IN_MASK),),
+                masks=(MaskRef(LABEL, "file", mask, IN_MASK, two_valued=True),),
                 row=line,
                 facts={"file": name},
             )

@@ -40,6 +40,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vlp_zoo.data.chest.radiographs import fitted
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical, canonical_split
 from vlp_zoo.data.tables import check_join, listing, read_table
@@ -58,6 +59,9 @@ KINDS = {
 }
 """Categories of the JSON files, and what the paper calls them."""
 
+SIZE = (512, 512)
+"""Height and width of every released image: the frame of the boxes."""
+
 PACK_KINDS = {kind: name for name, kind in KINDS.items()}
 PACK_CLASSES = {"healthy": "Healthy", "sick": "Sick", "tb": "Tuberculosis"}
 NONE = ("", "none", "nan")
@@ -70,6 +74,7 @@ class _Image:
     row: int
     split: str
     label: str
+    size: tuple[int, int]
     kinds: set[str] = field(default_factory=set)
     boxes: list[Box] = field(default_factory=list)
 
@@ -132,7 +137,9 @@ def _release(root: Path, split: str) -> Iterator[Record]:
         found = boxes.get(image["id"], [])
         labels = tuple(float(name == FOLDERS[folder]) for name in LABEL_NAMES)
         kinds = ", ".join(sorted({KINDS[box.name] for box in found}))
-        yield _record(name, root / "imgs" / name, split, labels, found, kinds, row)
+        size = _size(image.get("height"), image.get("width"))
+        file = root / "imgs" / name
+        yield _record(name, file, split, labels, fitted(found, size, file), kinds, row)
 
 
 def _simplified(root: Path) -> Iterator[Record]:
@@ -143,7 +150,9 @@ def _simplified(root: Path) -> Iterator[Record]:
         name = str(row["fname"]).strip()
         if name not in images:
             split = canonical_split(str(row.get("source", ""))) or ""
-            images[name] = _Image(line, split, _label(row, name, path, line))
+            size = _size(row.get("image_height"), row.get("image_width"))
+            label = _label(row, name, path, line)
+            images[name] = _Image(line, split, label, size)
         kind = str(row.get("tb_type", "")).strip().lower()
         kinds = {known for known in PACK_KINDS if known in kind}
         images[name].kinds |= kinds
@@ -155,15 +164,24 @@ def _simplified(root: Path) -> Iterator[Record]:
     for name, image in images.items():
         labels = tuple(float(label == image.label) for label in LABEL_NAMES)
         kinds_found = ", ".join(sorted(image.kinds))
+        file = root / "images" / name
         yield _record(
             name,
-            root / "images" / name,
+            file,
             image.split,
             labels,
-            image.boxes,
+            fitted(image.boxes, image.size, file),
             kinds_found,
             image.row,
         )
+
+
+def _size(height: Any, width: Any) -> tuple[int, int]:
+    """What a table says of an image's size; all that were released have one."""
+    sides = [str(side or "").strip().removesuffix(".0") for side in (height, width)]
+    if all(side.isdecimal() and int(side) for side in sides):
+        return int(sides[0]), int(sides[1])
+    return SIZE
 
 
 def _label(row: Mapping[Any, Any], name: str, path: Path, line: int) -> str:

@@ -79,7 +79,7 @@ def read(root: Path) -> Iterator[Record]:
                 study_id=uid,
                 split=split,
                 masks=tuple(
-                    MaskRef(name, "file", masks[inner][image_number])
+                    MaskRef(name, "file", masks[inner][image_number], two_valued=True)
                     for inner, name in MASKS.items()
                     if image_number in masks[inner]
                 ),

@@ -57,6 +57,7 @@ FOLDERS = {
 
 LABEL_COLUMNS = ("Label(Glaucoma=1)", "Glaucoma Label")
 CUP, DISC = (0, 0), (0, 254)
+LEVELS = (0, 128, 255)
 
 
 def read(root: Path) -> Iterator[Record]:
@@ -102,8 +103,8 @@ def read(root: Path) -> Iterator[Record]:
             masks=()
             if mask is None
             else (
-                MaskRef("optic disc", "file", mask, DISC),
-                MaskRef("optic cup", "file", mask, CUP),
+                MaskRef("optic disc", "file", mask, DISC, levels=LEVELS),
+                MaskRef("optic cup", "file", mask, CUP, levels=LEVELS),
             ),
             row=row,
             facts={

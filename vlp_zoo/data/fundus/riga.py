@@ -46,6 +46,7 @@ __all__ = ["CARD", "read"]
 DISC = (1, 255)
 CUP_OF_FINAL_LABEL = (255, 255)
 CUP_OF_RIGA_PLUS = (1, 254)
+LEVELS = (0, None, 255)
 
 
 def read(root: Path) -> Iterator[Record]:
@@ -82,8 +83,8 @@ def _record(
         study_id=uid,
         split=split,
         masks=(
-            MaskRef("optic disc", "file", mask, DISC),
-            MaskRef("optic cup", "file", mask, cup),
+            MaskRef("optic disc", "file", mask, DISC, levels=LEVELS),
+            MaskRef("optic cup", "file", mask, cup, levels=LEVELS),
         ),
         row=row,
         facts={"site": uid.split("/")[0].split("_")[0]},
