@@ -31,8 +31,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlp_zoo.data.phantom.acquisition import measured_exposure
-from vlp_zoo.data.phantom.chest import PhantomChestSource
+from vlp_zoo.data.phantom.chest.acquisition import measured_exposure
+from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 
 __all__ = [
     "SmallNet",

@@ -31,8 +31,8 @@ from phantom_difficulty import (
 )
 from sklearn.decomposition import PCA
 
-from vlp_zoo.data.phantom_fundus.camera import CAMERAS, measured_camera
-from vlp_zoo.data.phantom_fundus.fundus import PhantomFundusSource
+from vlp_zoo.data.phantom.fundus.camera import CAMERAS, measured_camera
+from vlp_zoo.data.phantom.fundus.source import PhantomFundusSource
 
 __all__ = ["main"]
 

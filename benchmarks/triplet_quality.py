@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 from annotator_quality import DEFAULT, read_half
 
-from vlp_zoo.data.phantom.chest import PhantomChestSource
-from vlp_zoo.data.phantom.facts import Finding
-from vlp_zoo.data.phantom.frontal import regions_of
+from vlp_zoo.data.phantom.chest.facts import Finding
+from vlp_zoo.data.phantom.chest.frontal import regions_of
+from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 from vlp_zoo.reports.alignment import lung_of
 from vlp_zoo.reports.triplets import tag_vector, triplets
 

@@ -39,10 +39,10 @@ import numpy.typing as npt
 
 from vlp_zoo.allocator import keep_freed_memory
 from vlp_zoo.data.pairs import PairColumns, read_pairs
-from vlp_zoo.data.prepare import prepare, worker_pool
-from vlp_zoo.data.prepare_slice import Settings, Slice, convert
-from vlp_zoo.data.raw_sets import scan_pairs
-from vlp_zoo.data.store import PreparedStudies
+from vlp_zoo.data.store.prepare import prepare, worker_pool
+from vlp_zoo.data.store.raw_sets import scan_pairs
+from vlp_zoo.data.store.reading import PreparedStudies
+from vlp_zoo.data.store.slices import Settings, Slice, convert
 from vlp_zoo.transforms import random_resized_crop
 from vlp_zoo.types import Example, Study, StudySource
 
@@ -95,7 +95,7 @@ def count(loader: Any) -> int:
 
 def draw(path: Path, index: int) -> None:
     """A drawn chest at the size and with the grain of a digital radiograph."""
-    from vlp_zoo.data.phantom.chest import PhantomChestSource
+    from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 
     image = PhantomChestSource("train", 10_000, image_size=256)[index].image
     rng = np.random.default_rng(index)

@@ -13,8 +13,8 @@ import time
 
 import cv2
 
-from vlp_zoo.data.phantom.chest import PhantomChestSource
-from vlp_zoo.data.phantom_fundus.fundus import PhantomFundusSource
+from vlp_zoo.data.phantom.chest.source import PhantomChestSource
+from vlp_zoo.data.phantom.fundus.source import PhantomFundusSource
 from vlp_zoo.types import StudySource
 
 __all__ = ["main"]

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.nih14 import write_nih14
 from tests.fakes.pairs import write_pairs
 from vlp_zoo.cli import main
-from vlp_zoo.data import prepare
+from vlp_zoo.data.store import prepare
 
 
 def test_prepare_verifies_and_does_nothing_the_second_time(

@@ -18,10 +18,10 @@ from vlp_zoo.cli import main
 from vlp_zoo.data import datamodules, official
 from vlp_zoo.data.catalogue import load
 from vlp_zoo.data.datamodules import Pairs, Prepared
-from vlp_zoo.data.prepare import prepare
-from vlp_zoo.data.prepare_slice import Settings
-from vlp_zoo.data.raw_sets import scan_card, scan_pairs
 from vlp_zoo.data.records import SplitRule
+from vlp_zoo.data.store.prepare import prepare
+from vlp_zoo.data.store.raw_sets import scan_card, scan_pairs
+from vlp_zoo.data.store.slices import Settings
 from vlp_zoo.errors import ConfigError, PatientLeakError
 
 

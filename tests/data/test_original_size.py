@@ -17,11 +17,11 @@ from tests.fakes.nih14 import write_nih14
 from tests.fakes.vindr import write_vindr_kaggle
 from vlp_zoo.data.catalogue import card_of, to_studies
 from vlp_zoo.data.chest.mimic_cxr import CARD
-from vlp_zoo.data.prepare import prepare
-from vlp_zoo.data.prepare_slice import Settings
-from vlp_zoo.data.raw_sets import scan_card
 from vlp_zoo.data.records import Record
-from vlp_zoo.data.store import PreparedStudies
+from vlp_zoo.data.store.prepare import prepare
+from vlp_zoo.data.store.raw_sets import scan_card
+from vlp_zoo.data.store.reading import PreparedStudies
+from vlp_zoo.data.store.slices import Settings
 from vlp_zoo.errors import DataRejectedError
 from vlp_zoo.reports.regions import RegionBoxes, read_scene_graph
 from vlp_zoo.types import Report, Study

@@ -35,12 +35,12 @@ from vlp_zoo.data.chest.nih14 import CARD
 from vlp_zoo.data.datamodules import Pairs, PairsDataModule, Prepared
 from vlp_zoo.data.pairs import read_pairs
 from vlp_zoo.data.precheck import find_rejected
-from vlp_zoo.data.prepare import prepare
-from vlp_zoo.data.prepare_slice import Settings, shrink
-from vlp_zoo.data.raw_sets import RawSet, scan_card, scan_pairs
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
-from vlp_zoo.data.store import PreparedStudies, describe, open_store
-from vlp_zoo.data.store_verify import verify
+from vlp_zoo.data.store.prepare import prepare
+from vlp_zoo.data.store.raw_sets import RawSet, scan_card, scan_pairs
+from vlp_zoo.data.store.reading import PreparedStudies, describe, open_store
+from vlp_zoo.data.store.slices import Settings, shrink
+from vlp_zoo.data.store.verify import verify
 from vlp_zoo.errors import (
     ConfigError,
     DataRejectedError,
@@ -427,9 +427,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from vlp_zoo.data.chest.nih14 import CARD
-from vlp_zoo.data.prepare import prepare
-from vlp_zoo.data.prepare_slice import Settings
-from vlp_zoo.data.raw_sets import scan_card
+from vlp_zoo.data.store.prepare import prepare
+from vlp_zoo.data.store.slices import Settings
+from vlp_zoo.data.store.raw_sets import scan_card
 
 def progress(done, total):
     if done > 10:

@@ -8,12 +8,8 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from vlp_zoo.encoders.checkpoint import (
-    card_path,
-    encoder_sha256,
-    load_encoder,
-    save_encoder,
-)
+from vlp_zoo.encoders.checkpoint import card_path, load_encoder, save_encoder
+from vlp_zoo.encoders.identity import encoder_sha256
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import EncoderLoadError, VLPZooError
 

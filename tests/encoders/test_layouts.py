@@ -16,9 +16,9 @@ from transformers import BertConfig, BertModel
 
 from vlp_zoo.bench.encoders import sources_of
 from vlp_zoo.encoders.checkpoint import load_encoder, open_encoder
-from vlp_zoo.encoders.foreign import load_official
 from vlp_zoo.encoders.layouts import LAYOUTS
-from vlp_zoo.encoders.medklip import MedKLIPEncoder
+from vlp_zoo.encoders.published.medklip import MedKLIPEncoder
+from vlp_zoo.encoders.published.official import load_official
 from vlp_zoo.errors import EncoderLoadError
 from vlp_zoo.evaluation.features.extraction import weights_sha256
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.encoders.checkpoint import open_encoder, open_joint
-from vlp_zoo.encoders.open_clip_models import OpenClipEncoder
+from vlp_zoo.encoders.published.open_clip_models import OpenClipEncoder
 from vlp_zoo.errors import DependencyNotFoundError, EncoderLoadError
 from vlp_zoo.evaluation.features.extraction import weights_sha256
 
@@ -104,7 +104,8 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     }
     monkeypatch.setitem(sys.modules, "open_clip", fake)
     monkeypatch.setattr(
-        "vlp_zoo.encoders.open_clip_models.is_cached", lambda repo, files: True
+        "vlp_zoo.encoders.published.open_clip_models.is_cached",
+        lambda repo, files: True,
     )
     return fake  # type: ignore[no-any-return]
 
@@ -183,7 +184,8 @@ def test_the_hub_is_asked_before_the_package(
     module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "vlp_zoo.encoders.open_clip_models.is_cached", lambda repo, files: False
+        "vlp_zoo.encoders.published.open_clip_models.is_cached",
+        lambda repo, files: False,
     )
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(EncoderLoadError, match="HF_HUB_OFFLINE=1"):

@@ -17,7 +17,7 @@ from tests.evaluation.stubs import BlockSource
 from vlp_zoo.encoders.checkpoint import load_encoder, open_encoder, open_joint
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.publish import publish
-from vlp_zoo.encoders.transformers_models import FAMILIES, TransformersEncoder
+from vlp_zoo.encoders.published.transformers_models import FAMILIES, TransformersEncoder
 from vlp_zoo.errors import EncoderLoadError
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction, weights_sha256

@@ -14,7 +14,7 @@ import pytest
 import torch
 from lightning.fabric.utilities.data import AttributeDict
 
-from vlp_zoo.encoders.foreign import asg_name, ecamp_name
+from vlp_zoo.encoders.published.official import asg_name, ecamp_name
 from vlp_zoo.encoders.weight_files import bare, read_checkpoint, unwrapped
 from vlp_zoo.errors import EncoderLoadError
 from vlp_zoo.parity.imitate.recording import imitate_name

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.data.phantom.chest import PhantomChestSource
+from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 
 __all__ = ["PLANTED", "Row", "write_clean_pairs", "write_leaky_pairs"]
 

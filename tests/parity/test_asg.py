@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import require_shared
 from vlp_zoo.cli import main as vlpzoo
 from vlp_zoo.encoders.checkpoint import load_encoder
-from vlp_zoo.encoders.foreign import asg_name, image_state
+from vlp_zoo.encoders.published.official import asg_name, image_state
 from vlp_zoo.errors import DatasetNotFoundError, EncoderLoadError
 from vlp_zoo.parity.asg.replay import replay_fixture
 

@@ -10,7 +10,7 @@ import torch
 
 from tests.conftest import require_shared
 from vlp_zoo.cli import main as vlpzoo
-from vlp_zoo.encoders.foreign import load_official
+from vlp_zoo.encoders.published.official import load_official
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.parity.imitate.recording import (
     generated_state,

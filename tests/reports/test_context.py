@@ -16,10 +16,10 @@ from vlp_zoo.reports.context import (
     context_source,
     distil,
     read_contexts,
-    tidy,
 )
 from vlp_zoo.reports.endpoint import EndpointContext
 from vlp_zoo.reports.entities import ENTITIES
+from vlp_zoo.reports.prompt import tidy
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from tests.conftest import require_shared
-from vlp_zoo.data.phantom.facts import LABELS, Finding
+from vlp_zoo.data.phantom.chest.facts import LABELS, Finding
 from vlp_zoo.reports.tags import TAGS
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "triplet_quality.py"

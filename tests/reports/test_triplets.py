@@ -214,7 +214,7 @@ def test_an_atlas_is_the_median_in_shares_of_the_image(tmp_path: Path) -> None:
 
 
 def test_the_packaged_atlas_overlaps_held_out_chests() -> None:
-    from vlp_zoo.data.phantom.chest import PhantomChestSource
+    from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 
     source = PhantomChestSource("test", 12, seed=5, image_size=64)
     atlas, overlaps = RegionAtlas.phantom(), []

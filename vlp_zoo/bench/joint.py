@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vlp_zoo.encoders.checkpoint import encoder_sha256
+from vlp_zoo.encoders.identity import encoder_sha256
 from vlp_zoo.evaluation.features.extraction import weights_sha256
 from vlp_zoo.methods.base import VLPModule, load_method
 

@@ -13,7 +13,8 @@ from lightning.pytorch.callbacks import Callback
 
 from vlp_zoo.callbacks.checkpoints import EMAWeights
 from vlp_zoo.callbacks.running import run_folder
-from vlp_zoo.encoders.checkpoint import encoder_sha256, file_is_whole, save_encoder
+from vlp_zoo.encoders.checkpoint import file_is_whole, save_encoder
+from vlp_zoo.encoders.identity import encoder_sha256
 from vlp_zoo.encoders.specs import origin
 
 __all__ = ["ExportEncoder"]

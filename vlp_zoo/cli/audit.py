@@ -156,7 +156,7 @@ def build_splits(
     from vlp_zoo.data import DATASETS
     from vlp_zoo.data.catalogue import card_of, load
     from vlp_zoo.data.pairs import PairColumns, read_pairs
-    from vlp_zoo.data.phantom.chest import SPLITS, PhantomChestSource
+    from vlp_zoo.data.phantom.chest.source import SPLITS, PhantomChestSource
     from vlp_zoo.data.splits import split_patients
     from vlp_zoo.errors import unknown_name
 

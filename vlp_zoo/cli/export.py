@@ -48,7 +48,8 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     require_writable(options.folder)
 
-    from vlp_zoo.encoders.checkpoint import encoder_sha256, load_encoder
+    from vlp_zoo.encoders.checkpoint import load_encoder
+    from vlp_zoo.encoders.identity import encoder_sha256
     from vlp_zoo.encoders.publish import publish, write_onnx
 
     spec = encoder_file(options.encoder)

@@ -14,7 +14,7 @@ from vlp_zoo.cli.parser import Parser
 from vlp_zoo.files import require_writable
 
 if TYPE_CHECKING:
-    from vlp_zoo.data.raw_sets import RawSet
+    from vlp_zoo.data.store.raw_sets import RawSet
 
 __all__ = ["build_parser", "main"]
 
@@ -109,9 +109,9 @@ def main(argv: list[str]) -> int:
         # One that is whole is only read, and may lie on a disk for reading.
         require_writable(options.out)
 
-    from vlp_zoo.data.prepare import prepare
-    from vlp_zoo.data.prepare_slice import Settings
-    from vlp_zoo.data.store_verify import verify
+    from vlp_zoo.data.store.prepare import prepare
+    from vlp_zoo.data.store.slices import Settings
+    from vlp_zoo.data.store.verify import verify
 
     workers = options.workers
     if workers is None:
@@ -173,7 +173,7 @@ def _source(name: str, options: argparse.Namespace) -> Callable[[], RawSet]:
     def scan() -> RawSet:
         from vlp_zoo.data.catalogue import card_of
         from vlp_zoo.data.pairs import PairColumns
-        from vlp_zoo.data.raw_sets import scan_card, scan_pairs
+        from vlp_zoo.data.store.raw_sets import scan_card, scan_pairs
 
         if name != "pairs":
             return scan_card(card_of(name), given)

@@ -105,18 +105,19 @@ def main(argv: list[str]) -> int:
 
 
 def _sheet(options: argparse.Namespace) -> int:
-    from vlp_zoo.data.phantom import chest, sheet
-    from vlp_zoo.data.phantom_fundus import fundus
-    from vlp_zoo.data.phantom_fundus import sheet as fundus_sheet
+    from vlp_zoo.data.phantom.chest.sheet import write_contact_sheet
+    from vlp_zoo.data.phantom.chest.source import PhantomChestSource
+    from vlp_zoo.data.phantom.fundus import sheet as fundus_sheet
+    from vlp_zoo.data.phantom.fundus.source import PhantomFundusSource
 
     place, seed, size = options.contact_sheet, options.seed, options.image_size
     if options.world == "chest":
         count = max(options.studies, 600)
-        chests = chest.PhantomChestSource("train", count, seed, size, options.choice)
-        labels = sheet.write_contact_sheet(place, chests)
+        chests = PhantomChestSource("train", count, seed, size, options.choice)
+        labels = write_contact_sheet(place, chests)
     else:
         count = max(options.studies, 1500)
-        eyes = fundus.PhantomFundusSource("train", count, seed, size, options.choice)
+        eyes = PhantomFundusSource("train", count, seed, size, options.choice)
         labels = fundus_sheet.write_contact_sheet(place, eyes)
     print(f"{options.contact_sheet}: {len(labels)} examples")
     return 0
@@ -126,8 +127,8 @@ def _layout(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from vlp_zoo.data.phantom import mimic_layout, pairs_layout
-    from vlp_zoo.data.phantom_fundus import pairs_layout as fundus_layout
+    from vlp_zoo.data.phantom.chest import mimic_layout, pairs_layout
+    from vlp_zoo.data.phantom.fundus import pairs_layout as fundus_layout
 
     write = {
         ("chest", "mimic-cxr"): mimic_layout.write_mimic_layout,

@@ -11,7 +11,7 @@ from vlp_zoo.data.base import OnDisk, PairsDataModule
 from vlp_zoo.data.catalogue import WORDS
 from vlp_zoo.data.pairs import PairColumns, read_pairs, splits_of
 from vlp_zoo.data.splits import check_patients
-from vlp_zoo.data.store import describe, open_store
+from vlp_zoo.data.store.reading import describe, open_store
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.types import StudySource
@@ -70,7 +70,7 @@ class PhantomChest(Drawn):
         self.world_seed = world_seed
 
     def _sources(self) -> dict[str, StudySource]:
-        from vlp_zoo.data.phantom.chest import PhantomChestSource
+        from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 
         return {
             split: PhantomChestSource(
@@ -120,7 +120,7 @@ class PhantomFundus(Drawn):
         self.world_seed = world_seed
 
     def _sources(self) -> dict[str, StudySource]:
-        from vlp_zoo.data.phantom_fundus import fundus
+        from vlp_zoo.data.phantom.fundus import source as fundus
 
         of_labels = {
             "findings": fundus.PhantomFundusSource,

@@ -16,7 +16,7 @@ from vlp_zoo.data.catalogue import card_of, load, policy
 from vlp_zoo.data.chest.mimic_cxr import card as mimic_cxr_card
 from vlp_zoo.data.datamodules import Prepared
 from vlp_zoo.data.records import Card
-from vlp_zoo.data.store import is_store
+from vlp_zoo.data.store.reading import is_store
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.types import StudySource

@@ -8,44 +8,35 @@ prepare pixels for it, and where it comes from. A stock timm model of the card's
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
-import subprocess
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import nn
 
-from vlp_zoo import __version__
+from vlp_zoo.encoders.identity import encoder_sha256, provenance, state_sha256
 from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.encoders.published.timm_files import LOCAL, load_folder, load_named
 from vlp_zoo.encoders.specs import forms, split_spec
-from vlp_zoo.encoders.timm_files import LOCAL, load_folder, load_named
 from vlp_zoo.errors import EncoderLoadError
 from vlp_zoo.files import write_whole
 from vlp_zoo.reading import parse_json
 
 if TYPE_CHECKING:
-    from vlp_zoo.encoders.adapted import AdaptedJoint
+    from vlp_zoo.encoders.published.adapted import AdaptedJoint
 
 __all__ = [
     "FORMAT",
     "card_path",
-    "encoder_sha256",
     "file_is_whole",
     "load_encoder",
     "open_encoder",
     "open_joint",
-    "provenance",
     "read_card",
     "save_encoder",
-    "state_sha256",
 ]
 
 FORMAT = 1
@@ -55,60 +46,6 @@ FORMAT = 1
 def card_path(weights: Path) -> Path:
     """The card that belongs to a weights file."""
     return weights.with_suffix(".json")
-
-
-def encoder_sha256(encoder: ImageEncoder) -> str:
-    """SHA-256 over names, shapes, types and values of all weights."""
-    return state_sha256(encoder.timm.state_dict())
-
-
-def state_sha256(state: Mapping[str, Tensor], start: str = "") -> str:
-    """SHA-256 over names, shapes, types and values of a state dict.
-
-    Args:
-        state: Name to tensor, in any order.
-        start: What else decides the identity, such as the name of a class.
-    """
-    digest = hashlib.sha256(start.encode())
-    for name, tensor in sorted(state.items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(raw.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def provenance() -> dict[str, Any]:
-    """Where and with what something was made: date, versions, machine, commit."""
-    packages = {}
-    for package in ("torch", "lightning", "timm", "transformers"):
-        try:
-            packages[package] = version(package)
-        except PackageNotFoundError:
-            packages[package] = "not installed"
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "vlp_zoo": __version__,
-        "commit": _commit(),
-        "versions": packages,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
-
-
-def _commit() -> str | None:
-    """Commit of the checkout this package runs from, with + if it was edited."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always"]
-    try:
-        done = subprocess.run(
-            [*command, "--dirty=+", "--abbrev=12", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 def save_encoder(path: Path, encoder: ImageEncoder, card: dict[str, Any]) -> Path:
@@ -251,7 +188,7 @@ def load_encoder(spec: str, seed: int = 0) -> ImageEncoder:
         _require_timm(rest)
         encoder = ImageEncoder(rest, pretrained=True)
     elif kind == "official":
-        from vlp_zoo.encoders.foreign import load_official
+        from vlp_zoo.encoders.published.official import load_official
 
         layout, _, path = rest.partition(":")
         encoder = load_official(layout, Path(path))
@@ -305,15 +242,15 @@ def open_encoder(spec: str, seed: int = 0) -> nn.Module:
     """
     kind, rest = split_spec(spec)
     if kind == "hf":
-        from vlp_zoo.encoders import transformers_models
+        from vlp_zoo.encoders.published import transformers_models
 
         return transformers_models.load_vision(rest).eval().requires_grad_(False)
     if kind == "open_clip":
-        from vlp_zoo.encoders import open_clip_models
+        from vlp_zoo.encoders.published import open_clip_models
 
         return open_clip_models.load_vision(rest).eval().requires_grad_(False)
     if kind == "official" and rest.startswith("medklip:"):
-        from vlp_zoo.encoders.medklip import load_medklip
+        from vlp_zoo.encoders.published.medklip import load_medklip
 
         path = Path(rest.partition(":")[2])
         return load_medklip(path).eval().requires_grad_(False)
@@ -336,11 +273,11 @@ def open_joint(spec: str) -> AdaptedJoint | None:
     """
     kind, rest = split_spec(spec)
     if kind == "hf":
-        from vlp_zoo.encoders import transformers_models
+        from vlp_zoo.encoders.published import transformers_models
 
         return transformers_models.load_joint(rest)
     if kind == "open_clip":
-        from vlp_zoo.encoders import open_clip_models
+        from vlp_zoo.encoders.published import open_clip_models
 
         return open_clip_models.load_joint(rest)
     return None

@@ -30,7 +30,7 @@ class Layout:
         std: Their deviation.
         norm: Where the final LayerNorm sits: ``"tokens"``, ``"pooled"`` or ``"none"``.
         resnet: Whether the encoder is a ResNet; else see ``family``.
-        family: ``"vit"``, or one of `vlp_zoo.encoders.official_networks.FAMILIES`.
+        family: ``"vit"``, or one of `vlp_zoo.encoders.published.networks.FAMILIES`.
         pooling: ``"token"`` for methods that pool a ViT by its class token, ``"first"``
             for one that pools another network by its first place.
         image_size: Side that the encoder was trained at; a ViT's is in its table of

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from vlp_zoo.encoders.adapted import AdaptedEncoder
 from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
+from vlp_zoo.encoders.published.adapted import AdaptedEncoder
 from vlp_zoo.pixels import ACQUISITION, acquisition_features
 
 __all__ = ["Acquisition", "PixelEncoder", "Prevalence", "random_copy"]

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from vlp_zoo.encoders.checkpoint import provenance
+from vlp_zoo.encoders.identity import provenance
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.features.joint import JointEncoder

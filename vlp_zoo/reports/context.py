@@ -22,9 +22,9 @@ from vlp_zoo.errors import (
 from vlp_zoo.reading import parse_json, read_table, read_text
 from vlp_zoo.reports.annotate import Entity, annotate
 from vlp_zoo.reports.lexicon import DEVICES, NO_FINDING
+from vlp_zoo.reports.prompt import PROMPT, tidy
 
 __all__ = [
-    "PROMPT",
     "ContextSource",
     "CsvContext",
     "HFContext",
@@ -32,28 +32,8 @@ __all__ = [
     "context_source",
     "distil",
     "read_contexts",
-    "tidy",
 ]
 
-PROMPT = """You read radiology reports. List what the report below says about \
-findings, and nothing else.
-
-Rules:
-- One short sentence for each finding, in one of three forms:
-  "There is FINDING." if the report says it is present,
-  "There may be FINDING." if the report is uncertain,
-  "There is no FINDING." if the report says it is absent.
-- FINDING is a plain term such as "pleural effusion", with size and side where the \
-report gives them ("small left pleural effusion").
-- Present findings first, then uncertain, then absent ones. Each finding once.
-- Do not infer, advise or compare. If the report names no finding, answer "There is \
-no finding."
-
-Report:
-{report}
-
-Answer:"""
-"""What a language model is asked; ``{report}`` stands for the text."""
 
 _PLAIN = {"spine degenerative": "degenerative spine change", DEVICES: "support device"}
 _WORDINGS: dict[str, dict[str, str]] = {
@@ -306,12 +286,6 @@ class HFContext:
                 turn, tokenize=False, add_generation_prompt=True
             )
         )
-
-
-def tidy(answer: str) -> str:
-    """A model's answer on one line, without list marks."""
-    lines = (line.strip().lstrip("-*• ").strip() for line in answer.splitlines())
-    return " ".join(line for line in lines if line)
 
 
 def context_source(

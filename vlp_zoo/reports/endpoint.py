@@ -33,7 +33,7 @@ from vlp_zoo.reports.chat import (
     context_fault,
     retry_after,
 )
-from vlp_zoo.reports.context import PROMPT
+from vlp_zoo.reports.prompt import PROMPT
 
 __all__ = ["API_KEY_VARIABLE", "EndpointContext"]
 

@@ -16,7 +16,7 @@ from vlp_zoo.data.audit import prints
 from vlp_zoo.data.audit.findings import Audit, Finding, audit
 from vlp_zoo.data.audit.prints import FEATURES, look, look_at_all
 from vlp_zoo.data.audit.twins import correlation
-from vlp_zoo.data.phantom.chest import PhantomChestSource
+from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 from vlp_zoo.types import StudySource
 
 

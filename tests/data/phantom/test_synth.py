@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 
 from vlp_zoo.cli.synth import main
-from vlp_zoo.data.phantom.chest import PhantomChestSource
-from vlp_zoo.data.phantom.facts import LABELS
+from vlp_zoo.data.phantom.chest.facts import LABELS
+from vlp_zoo.data.phantom.chest.mimic_layout import METADATA_COLUMNS, split_sizes
+from vlp_zoo.data.phantom.chest.pairs_layout import PAIR_COLUMNS
+from vlp_zoo.data.phantom.chest.sheet import write_contact_sheet
+from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 from vlp_zoo.data.phantom.folder import MARKER
-from vlp_zoo.data.phantom.mimic_layout import METADATA_COLUMNS, split_sizes
-from vlp_zoo.data.phantom.pairs_layout import PAIR_COLUMNS
-from vlp_zoo.data.phantom.sheet import write_contact_sheet
 from vlp_zoo.errors import ConfigError
 
 SMALL = ["--studies", "24", "--image-size", "48"]

@@ -1,1 +1,1 @@
-"""Procedural worlds: image, report, boxes, masks and labels from one seed."""
+"""Synthetic worlds of chest radiographs and fundus photographs, with written reports."""

@@ -96,7 +96,7 @@ def weights_sha256(encoder: nn.Module) -> str:
     own = getattr(encoder, "sha256", None)
     if isinstance(own, str):
         return own
-    from vlp_zoo.encoders.checkpoint import encoder_sha256, state_sha256
+    from vlp_zoo.encoders.identity import encoder_sha256, state_sha256
     from vlp_zoo.encoders.image import ImageEncoder
 
     if hasattr(encoder, "timm"):

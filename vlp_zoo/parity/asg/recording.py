@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vlp_zoo.encoders.foreign import asg_state
 from vlp_zoo.encoders.image import check_keys
+from vlp_zoo.encoders.published.official import asg_state
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.methods.asg.asg import ASG, ASGBatch

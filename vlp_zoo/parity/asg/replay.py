@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from vlp_zoo.encoders.foreign import asg_name
+from vlp_zoo.encoders.published.official import asg_name
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.methods.asg.asg import ASG, ASGBatch
 from vlp_zoo.methods.asg.losses import global_scores, soft_labels

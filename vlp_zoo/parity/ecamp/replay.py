@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.foreign import ecamp_name, ecamp_state
 from vlp_zoo.encoders.image import check_keys
+from vlp_zoo.encoders.published.official import ecamp_name, ecamp_state
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.methods.base import parameter_groups

@@ -1,0 +1,1 @@
+"""The synthetic chest world: anatomy and pathology drawn, and the report about them."""

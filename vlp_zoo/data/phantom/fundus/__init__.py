@@ -1,0 +1,1 @@
+"""The synthetic fundus world: eyes and their diseases drawn, and the report about them."""

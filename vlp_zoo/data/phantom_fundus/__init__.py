@@ -1,1 +1,0 @@
-"""A drawn world of colour fundus photographs with written reports."""

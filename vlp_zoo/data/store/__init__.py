@@ -1,0 +1,1 @@
+"""Prepared stores: a raw data set shrunk and indexed once, then read fast."""

@@ -1,0 +1,404 @@
+"""A prepared store: a data set shrunk once, indexed, and read without loading it.
+
+::
+
+    store.json                    what it is; written last, so a store that has it is whole
+    index/part-00000.parquet      one row per image, see `vlp_zoo.data.store.index`
+    index.arrow                   the same rows, mapped into memory by readers
+    images/00000/00000.jpg        one folder per part
+    masks/00000/00000-0.png       one bit per pixel, at the size of the stored image
+    rejects.csv                   records that cannot be used, and why
+
+`vlp_zoo.data.store.prepare` writes it. Rows keep raw labels (-1 stays), boxes in pixels of the
+stored image, the original size, hashes of the stored and of the source file, and one
+column per split rule. What -1 becomes, which split and which views are wanted is
+decided here, when it is opened.
+
+Pixels are behind ``backend`` in store.json: ``"files"`` is all there is. Another one
+(shards on object storage, say) would replace two functions, the writing of an encoded
+image in `vlp_zoo.data.store.slices` and `PreparedStudies.pixels`; the index stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlp_zoo.data.boxes import parse_boxes
+from vlp_zoo.data.catalogue import decide_labels
+from vlp_zoo.data.masks import decode_mask
+from vlp_zoo.data.records import MaskRef
+from vlp_zoo.data.store.index import INDEX, Index
+from vlp_zoo.data.store.slices import scaled
+from vlp_zoo.data.studies import check_views, matches_view
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError, StoreError
+from vlp_zoo.pixels import read_grey, read_rgb
+from vlp_zoo.reports.sections import without_blanks
+from vlp_zoo.types import Box, Report, Study
+
+__all__ = [
+    "DESCRIPTION",
+    "FORMAT",
+    "PreparedStudies",
+    "describe",
+    "is_store",
+    "open_store",
+]
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = "store.json"
+FORMAT = 1
+"""Goes up when older readers could not read what is written."""
+
+BACKEND = "files"
+REPORT = ("text", "indication", "comparison", "findings", "impression", "context")
+CELLS = (
+    *("uid", "patient_id", "study_id", "image", "view", "labels"),
+    *("boxes", "masks", "facts"),
+)
+
+Uncertain = float | Mapping[str, float]
+
+
+def describe(store: Path) -> dict[str, Any]:
+    """The content of store.json.
+
+    Raises:
+        DatasetNotFoundError: If the folder is not a prepared store.
+        StoreError: If it is unfinished, or of a format that is not known here.
+    """
+    path = store / DESCRIPTION
+    if not path.is_file():
+        if (store / "unfinished.json").is_file():
+            raise StoreError(
+                f"a finished store in {store}",
+                "one whose preparation was interrupted",
+                "run the same vlpzoo prepare command again; it goes on where it was",
+            )
+        raise DatasetNotFoundError(
+            f"a prepared store in {store}",
+            f"no {DESCRIPTION}",
+            "make one: vlpzoo prepare DATASET --root DIR --out STORE",
+        )
+    try:
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = f"format {description['format']}, backend {description['backend']}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"the description of a prepared store in {path}",
+            f"{type(error).__name__}: {error}",
+            "restore the file, or prepare the data set again",
+        ) from error
+    if found != f"format {FORMAT}, backend {BACKEND}":
+        raise StoreError(
+            f"a store of format {FORMAT}, backend {BACKEND}, in {store}",
+            found,
+            "prepare the data set again with this version",
+        )
+    return description
+
+
+class PreparedStudies:
+    """A `StudySource` over a prepared store, with the columns of `FileStudies`.
+
+    Only the numbers of its rows are kept and pickled; everything else is in the mapped
+    index, so that a loader process stays as small as it started.
+
+    Args:
+        store: Folder of the store.
+        indices: Rows, in the order wanted; None = all.
+        name: For messages; None = the data set's title.
+        uncertain: What -1 becomes; None = what the data set's card says.
+
+    Raises:
+        DatasetNotFoundError: If there is no store.
+        StoreError: If it is not whole.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        indices: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        name: str | None = None,
+        uncertain: Uncertain | None = None,
+    ) -> None:
+        self.store = store
+        self.uncertain = uncertain
+        self._open()
+        self.name = name or str(self.description["title"])
+        self.indices: npt.NDArray[np.int64] = (
+            np.arange(len(self.index), dtype=np.int64)
+            if indices is None
+            else np.asarray(indices, np.int64)
+        )
+
+    def _open(self) -> None:
+        self.description = describe(self.store)
+        self.label_names: tuple[str, ...] = tuple(self.description["label_names"])
+        self.colour = self.description["domain"] == "fundus"
+        self.index = Index(self.store / INDEX)
+        self._has_original_size = {"original_height", "original_width"} <= set(
+            self.index.names
+        )
+        stored = self.description["images"]["stored"]
+        if len(self.index) != stored:
+            raise StoreError(
+                f"{stored} rows in {self.store / INDEX}",
+                f"{len(self.index)}",
+                "prepare the data set again",
+            )
+        if self.uncertain is None:
+            words = self.description["uncertain"]
+            self.uncertain = (
+                {name: float(word) for name, word in words.items()}
+                if isinstance(words, dict)
+                else float(words)
+            )
+        # A policy that names no label of the store is found now, not at the first use.
+        nothing = np.empty((0, len(self.label_names)), np.float32)
+        decide_labels(nothing, self.label_names, self.uncertain)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = ("store", "indices", "name", "uncertain")
+        return {name: self.__dict__[name] for name in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Study:
+        """Decode one study.
+
+        Raises:
+            DataRejectedError: If its image or a mask is gone or damaged.
+        """
+        cells = self.index.cells(int(self.indices[index]), (*CELLS, *REPORT))
+        uid, patient, study, image, view, labels, boxes, masks, facts = cells[:9]
+        pixels = self._decode(image)
+        return Study(
+            uid=uid,
+            patient_id=patient,
+            study_id=study,
+            image=pixels,
+            report=without_blanks(Report(*cells[9:])),
+            view=view,
+            labels=self._decided(np.array(labels, np.float32)),
+            boxes=() if boxes == "[]" else parse_boxes(boxes),
+            masks=self._decode_masks(masks, *pixels.shape[:2]),
+            facts={} if facts == "{}" else _frozen(json.loads(facts)),
+            original_size=self.original_size(index),
+        )
+
+    def pixels(self, index: int) -> npt.NDArray[np.uint8]:
+        """The stored image of one study: (H, W), or (H, W, 3) in colour."""
+        return self._decode(self._cell(index, "image"))
+
+    def report(self, index: int) -> Report:
+        """The report of one study, its image left alone."""
+        return without_blanks(
+            Report(*self.index.cells(int(self.indices[index]), REPORT))
+        )
+
+    def reports(self) -> Iterator[Report]:
+        """All reports in order, no image decoded."""
+        return (self.report(index) for index in range(len(self)))
+
+    def boxes_of(self, index: int) -> tuple[Box, ...]:
+        """The boxes of one study, in pixels of the stored image."""
+        return parse_boxes(self._cell(index, "boxes"))
+
+    def mask_names(self, index: int) -> list[str]:
+        """Names of the masks of one study, nothing decoded."""
+        entries = json.loads(self._cell(index, "masks"))
+        return list(dict.fromkeys(entry["name"] for entry in entries))
+
+    def facts_of(self, index: int) -> Mapping[str, Any]:
+        """What else is known of one study, nothing decoded."""
+        facts: dict[str, Any] = _frozen(json.loads(self._cell(index, "facts")))
+        return facts
+
+    def masks_of(
+        self, index: int, height: int, width: int
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """The masks of one study at a size, usually that of the stored image."""
+        return self._decode_masks(self._cell(index, "masks"), height, width)
+
+    def original_size(self, index: int) -> tuple[int, int]:
+        """(height, width) of the image as published; (0, 0) in stores without it."""
+        if not self._has_original_size:
+            return 0, 0
+        row = int(self.indices[index])
+        height, width = self.index.cells(row, ("original_height", "original_width"))
+        return height or 0, width or 0
+
+    def to_original(
+        self, index: int, xyxy: tuple[float, float, float, float]
+    ) -> tuple[float, float, float, float]:
+        """A box of the stored image in pixels of the source image."""
+        row = int(self.indices[index])
+        stored = self.index.cells(row, ("height", "width"))
+        return scaled(xyxy, (stored[0], stored[1]), self.original_size(index))
+
+    def spacing_mm(self, index: int) -> tuple[float, float] | None:
+        """Millimetres between stored pixels, (down, across); None where unknown."""
+        spacing = self._cell(index, "spacing_mm")
+        return None if spacing is None else (spacing[0], spacing[1])
+
+    def subset(self, indices: Sequence[int], name: str) -> PreparedStudies:
+        """The studies at ``indices``, in that order."""
+        rows = self.indices[np.asarray(indices, np.int64)]
+        return PreparedStudies(self.store, rows, name, self.uncertain)
+
+    # Columns: read when they are asked for, and never pickled -------------------
+
+    def column(self, name: str) -> list[Any]:
+        """One column of the index as it is stored."""
+        return self.index.column(name, self.indices)
+
+    @cached_property
+    def uids(self) -> list[str]:
+        """One per study, unique."""
+        return self.column("uid")
+
+    @cached_property
+    def patient_ids(self) -> list[str]:
+        """One per study."""
+        return self.column("patient_id")
+
+    @cached_property
+    def study_ids(self) -> list[str]:
+        """One per study; images of one examination share it."""
+        return self.column("study_id")
+
+    @cached_property
+    def views(self) -> list[str | None]:
+        """One per study."""
+        return self.column("view")
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """Line of each study in the table it came from."""
+        return self.column("row")
+
+    @cached_property
+    def images(self) -> list[Path]:
+        """Stored file of each study."""
+        return [self.store / name for name in self.column("image")]
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.float32]:
+        """(N, K), -1 decided, NaN = unknown."""
+        return self._decided(self.index.labels(self.indices, len(self.label_names)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the store's content, the rows and what -1 becomes."""
+        policy = self.uncertain
+        words = sorted(policy.items()) if isinstance(policy, Mapping) else policy
+        start = f"{self.description['content_sha256']} {words} "
+        return hashlib.sha256(start.encode() + self.indices.tobytes()).hexdigest()
+
+    def _cell(self, index: int, name: str) -> Any:
+        return self.index.cells(int(self.indices[index]), (name,))[0]
+
+    def _decode(self, image: str) -> npt.NDArray[np.uint8]:
+        read = read_rgb if self.colour else read_grey
+        return read(self.store / image)
+
+    def _decode_masks(
+        self, cell: str, height: int, width: int
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        if cell == "[]":
+            return {}
+        return {
+            entry["name"]: decode_mask(
+                MaskRef(entry["name"], "file", self.store / entry["file"]),
+                height,
+                width,
+            )
+            for entry in json.loads(cell)
+        }
+
+    def _decided(self, raw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if self.uncertain is None or not raw.size:
+            return raw
+        wide = decide_labels(np.atleast_2d(raw), self.label_names, self.uncertain)
+        return wide.reshape(raw.shape)
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder is a prepared store rather than a raw data set."""
+    return (folder / DESCRIPTION).is_file()
+
+
+def open_store(
+    store: Path,
+    *,
+    split: str = "canonical",
+    views: Sequence[str] | None = None,
+    uncertain: Uncertain | None = None,
+) -> tuple[PreparedStudies, list[str]]:
+    """Open a prepared store.
+
+    Args:
+        store: Its folder.
+        split: A rule whose splits were stored.
+        views: Keep only these; None keeps all.
+        uncertain: What -1 becomes; None is what the data set's card says.
+
+    Returns:
+        The studies that the rule does not leave out, and the split of each.
+
+    Raises:
+        DatasetNotFoundError: If there is no store, or no image has a view that is
+            wanted.
+        ConfigError: If the store has no such split.
+        StoreError: If it is not whole.
+    """
+    everything = PreparedStudies(store, uncertain=uncertain)
+    rules = everything.description["splits"]
+    if split not in rules or "left_out" in rules[split]:
+        known = [name for name, facts in rules.items() if "left_out" not in facts]
+        reason = str(rules.get(split, {}).get("left_out", ""))
+        raise ConfigError(
+            f"a split rule {split!r} in {store}",
+            f"the store has {', '.join(known)}" + (f"; {reason}" if reason else ""),
+            "choose one of them, or prepare the data set again",
+        )
+    for issue in rules[split].get("issues", []):
+        logger.warning("%s, split %s: %s", everything.name, split, issue)
+    splits = everything.column(f"split_{split}")
+    found = everything.views
+    check_views(views, found)
+    kept = [
+        i
+        for i, name in enumerate(splits)
+        if name and (views is None or matches_view(found[i], views))
+    ]
+    if not kept:
+        raise DatasetNotFoundError(
+            f"images in {store} with a view among {views} and a split",
+            f"views {', '.join(sorted({str(view) for view in found}))}",
+            "correct --data.views, or choose another --data.split",
+        )
+    studies = everything.subset(kept, everything.name)
+    return studies, [splits[i] for i in kept]
+
+
+def _frozen(value: Any) -> Any:
+    """Lists back to the tuples that readers give; JSON has no others."""
+    if isinstance(value, dict):
+        return {name: _frozen(entry) for name, entry in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

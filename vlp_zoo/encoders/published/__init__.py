@@ -1,0 +1,1 @@
+"""Encoders that others published: their files, networks and preprocessing."""
