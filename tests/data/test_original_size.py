@@ -75,6 +75,26 @@ def test_boxes_that_leave_the_image_are_refused(tmp_path: Path) -> None:
         read_scene_graph(path)
 
 
+def test_graphs_of_another_release_are_refused_before_training(tmp_path: Path) -> None:
+    graph(tmp_path, "u1", ("left lung", (20, 40, 101, 190)))
+    boxes = RegionBoxes.open("study", "phantom", str(tmp_path))
+
+    class Source:
+        name, uids, views = "one", ["u1"], ["PA"]
+
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> Study:
+            return a_study((200, 100), None)
+
+    with pytest.raises(DataRejectedError, match="outside_box: left lung"):
+        boxes.shares(Source())  # type: ignore[arg-type]
+    graph(tmp_path / "right", "u1", ("left lung", (20, 40, 100, 190)))
+    right = RegionBoxes.open("study", "phantom", str(tmp_path / "right"))
+    assert right.shares(Source())["scene_graphs"] == 1  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_store_of_mimic_keeps_the_published_size(
     tmp_path: Path, mirror: bool

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -615,6 +616,59 @@ def test_verify_finds_a_changed_index(tmp_path: Path, name: str) -> None:
     (out / name).write_bytes(bytes(content))
     with pytest.raises(StoreError, match=name):
         verify(out, workers=0)
+
+
+def test_another_picture_at_its_place_is_never_read(tmp_path: Path) -> None:
+    out = nih_store(tmp_path, workers=0)
+    studies, _ = open_store(out)
+    first, second = studies.images[:2]
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(DataRejectedError, match="as it was prepared"):
+        studies[0]
+    with pytest.raises(DataRejectedError, match="as it was prepared"):
+        studies.pixels(0)
+    first.unlink()
+    with pytest.raises(DataRejectedError, match="missing_image"):
+        studies[0]
+    assert studies[1].uid == studies.uids[1]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda said: said.pop("splits"),
+        lambda said: said.update(label_names="Edema"),
+        lambda said: said.update(images=None),
+    ],
+)
+def test_a_description_that_was_edited_is_one_message(
+    tmp_path: Path, damage: Callable[[dict[str, Any]], object]
+) -> None:
+    out = nih_store(tmp_path, workers=0)
+    said = json.loads((out / "store.json").read_text())
+    damage(said)
+    (out / "store.json").write_text(json.dumps(said))
+    with pytest.raises(StoreError, match="the description of a prepared store"):
+        open_store(out)
+
+
+@pytest.mark.parametrize("content", [b"", b"ARROW1", None])
+def test_an_index_that_is_cut_or_another_table_is_one_message(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    out = nih_store(tmp_path, workers=0)
+    path = out / "index.arrow"
+    if content is None:
+        table = pa.table({"uid": ["a"]})
+        with (
+            pa.OSFile(str(path), "wb") as sink,
+            pa.ipc.new_file(sink, table.schema) as f,
+        ):
+            f.write_table(table)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(StoreError, match="the index of a prepared store"):
+        open_store(out)
 
 
 # Sharing with loader processes ------------------------------------------------------

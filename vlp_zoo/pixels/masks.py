@@ -41,7 +41,7 @@ def marked(path: Path, picture: Picture) -> Mask:
         # One number per colour, 0 for black.
         wide = values.astype(np.int64)
         values = (wide[..., 0] << 32) | (wide[..., 1] << 16) | wide[..., 2]
-    found = np.unique(values)
+    found = _values(values)
     if len(found) > 2:
         raise _no_mask(path, f"{len(found)} values: {_shown(picture, found)}")
     if picture.entries > len(found):
@@ -54,10 +54,21 @@ def marked(path: Path, picture: Picture) -> Mask:
     return bright
 
 
+def _values(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The values of a picture, ascending; quick where they are no more than two."""
+    first = values.flat[0]
+    others = values[values != first]
+    if not len(others):
+        return np.array([first])
+    if (others == others[0]).all():
+        return np.sort(np.array([first, others[0]]))
+    return np.unique(values)
+
+
 def _through_alpha(
     path: Path, alpha: npt.NDArray[Any], bright: Mask, colours: int
 ) -> Mask:
-    seen = np.unique(alpha)
+    seen = _values(alpha)
     if len(seen) > 2 or (len(seen) == 2 and seen[0] != 0):
         raise _no_mask(path, f"{len(seen)} degrees of transparency")
     opaque = np.asarray(alpha != 0)

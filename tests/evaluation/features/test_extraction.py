@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.evaluation.stubs import BlockSource, StubEncoder
+from tests.fakes.processes import on_two_processes
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, DataRejectedError, EncoderLoadError
 from vlp_zoo.evaluation.features import extraction as features
@@ -190,3 +191,18 @@ def test_workers_are_forked_without_a_pool_of_threads(
     found = _fresh(tmp_path, num_workers=1).get(StubEncoder(), BlockSource("a", 4))
     assert len(found) == 4
     assert seen == [1]
+
+
+def test_two_processes_that_encode_the_same_leave_one_whole_file(
+    tmp_path: Path,
+) -> None:
+    cache = tmp_path / "cache"
+
+    def encode(_: int) -> Any:
+        return torch.from_numpy(_fresh(cache).get(StubEncoder(), BlockSource("a", 6)))
+
+    one, two = on_two_processes(encode, tmp_path)
+    assert torch.equal(one, two)
+    (file,) = (cache / "features").iterdir()
+    with np.load(file, allow_pickle=False) as archive:
+        assert np.array_equal(archive["features"], one.numpy())

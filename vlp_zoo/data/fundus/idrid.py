@@ -212,7 +212,7 @@ def _lesion_folders(truth: Path | None) -> dict[str, Path]:
 
 def _mask(name: str, path: Path) -> MaskRef:
     if path.is_file():
-        return MaskRef(name, "file", path)
+        return MaskRef(name, "file", path, two_valued=True)
     return MaskRef(name, "rle_relative", "-1")
 
 

@@ -133,7 +133,10 @@ class Index:
     def __init__(self, path: Path) -> None:
         try:
             self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        except (OSError, pa.ArrowException) as error:
+            # Offsets that lead out of the file would end the process.
+            self._table.validate()
+            self._table.select(["uid", "image", "sha256", "labels", "masks"])
+        except (OSError, KeyError, pa.ArrowException) as error:
             raise StoreError(
                 f"the index of a prepared store in {path}",
                 f"{type(error).__name__}: {error}",

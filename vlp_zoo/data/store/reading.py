@@ -39,7 +39,12 @@ from vlp_zoo.data.records import MaskRef
 from vlp_zoo.data.store.index import INDEX, Index
 from vlp_zoo.data.store.slices import scaled
 from vlp_zoo.data.studies import check_views, matches_view
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError, StoreError
+from vlp_zoo.errors import (
+    ConfigError,
+    DataRejectedError,
+    DatasetNotFoundError,
+    StoreError,
+)
 from vlp_zoo.pixels import read_grey, read_rgb
 from vlp_zoo.reports.sections import without_blanks
 from vlp_zoo.types import Box, Report, Study
@@ -62,9 +67,20 @@ FORMAT = 1
 BACKEND = "files"
 REPORT = ("text", "indication", "comparison", "findings", "impression", "context")
 CELLS = (
-    *("uid", "patient_id", "study_id", "image", "view", "labels"),
+    *("uid", "patient_id", "study_id", "image", "sha256", "view", "labels"),
     *("boxes", "masks", "facts"),
 )
+
+WRITTEN: dict[str, type | tuple[type, ...]] = {
+    "title": str,
+    "domain": str,
+    "label_names": list,
+    "images": dict,
+    "splits": dict,
+    "uncertain": (str, int, float, dict),
+    "content_sha256": str,
+}
+"""What readers take from store.json, and of which kind it is."""
 
 Uncertain = float | Mapping[str, float]
 
@@ -92,6 +108,9 @@ def describe(store: Path) -> dict[str, Any]:
     try:
         description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = f"format {description['format']}, backend {description['backend']}"
+        for name, kind in WRITTEN.items():
+            if not isinstance(description[name], kind):
+                raise TypeError(f"{name} is {description[name]!r}"[:200])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"the description of a prepared store in {path}",
@@ -185,14 +204,16 @@ class PreparedStudies:
             DataRejectedError: If its image or a mask is gone or damaged.
         """
         cells = self.index.cells(int(self.indices[index]), (*CELLS, *REPORT))
-        uid, patient, study, image, view, labels, boxes, masks, facts = cells[:9]
-        pixels = self._decode(image)
+        uid, patient, study, image, sha256, view, labels, boxes, masks, facts = cells[
+            : len(CELLS)
+        ]
+        pixels = self._decode(image, sha256)
         return Study(
             uid=uid,
             patient_id=patient,
             study_id=study,
             image=pixels,
-            report=without_blanks(Report(*cells[9:])),
+            report=without_blanks(Report(*cells[len(CELLS) :])),
             view=view,
             labels=self._decided(np.array(labels, np.float32)),
             boxes=() if boxes == "[]" else parse_boxes(boxes),
@@ -203,7 +224,8 @@ class PreparedStudies:
 
     def pixels(self, index: int) -> npt.NDArray[np.uint8]:
         """The stored image of one study: (H, W), or (H, W, 3) in colour."""
-        return self._decode(self._cell(index, "image"))
+        row = int(self.indices[index])
+        return self._decode(*self.index.cells(row, ("image", "sha256")))
 
     def report(self, index: int) -> Report:
         """The report of one study, its image left alone."""
@@ -313,9 +335,9 @@ class PreparedStudies:
     def _cell(self, index: int, name: str) -> Any:
         return self.index.cells(int(self.indices[index]), (name,))[0]
 
-    def _decode(self, image: str) -> npt.NDArray[np.uint8]:
+    def _decode(self, image: str, sha256: str) -> npt.NDArray[np.uint8]:
         read = read_rgb if self.colour else read_grey
-        return read(self.store / image)
+        return read(_unchanged(self.store / image, sha256))
 
     def _decode_masks(
         self, cell: str, height: int, width: int
@@ -324,7 +346,11 @@ class PreparedStudies:
             return {}
         return {
             entry["name"]: decode_mask(
-                MaskRef(entry["name"], "file", self.store / entry["file"]),
+                MaskRef(
+                    entry["name"],
+                    "file",
+                    _unchanged(self.store / entry["file"], entry["sha256"]),
+                ),
                 height,
                 width,
             )
@@ -336,6 +362,32 @@ class PreparedStudies:
             return raw
         wide = decide_labels(np.atleast_2d(raw), self.label_names, self.uncertain)
         return wide.reshape(raw.shape)
+
+
+def _unchanged(path: Path, sha256: str) -> Path:
+    """A stored file that is still what was prepared.
+
+    Raises:
+        DataRejectedError: If it is gone, or holds something else: another picture at
+            its place would be read with the labels and the report of this one.
+    """
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataRejectedError(
+            f"the stored file {path}",
+            f"missing_image: {error.strerror or error}",
+            "restore the store, or prepare the data set again",
+        ) from error
+    if found != sha256:
+        raise DataRejectedError(
+            f"the stored file {path} as it was prepared (SHA-256 {sha256[:12]}...)",
+            f"changed: SHA-256 {found[:12]}...",
+            "vlpzoo prepare --verify finds all such files; restore them, or prepare "
+            "the data set again",
+        )
+    return path
 
 
 def is_store(folder: Path) -> bool:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import warnings
 import zipfile
 import zlib
@@ -14,6 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from vlp_zoo.errors import FileWriteError
+from vlp_zoo.files import write_whole
 
 __all__ = ["FeatureCache"]
 
@@ -98,17 +99,12 @@ class FeatureCache:
             # Whoever reads features that are not finite refuses them; a later run
             # must not find them.
             return
-        part = path.with_name(f".{key}.{os.getpid()}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+
+        def write(aside: Path) -> None:
+            with aside.open("wb") as file:
                 np.savez(file, features=features)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except OSError as error:
+
+        try:
+            write_whole(path, write)
+        except FileWriteError as error:
             warnings.warn(f"features are not cached: {error}", stacklevel=2)
-        finally:
-            # Where nothing can be written there is nothing to remove either.
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
