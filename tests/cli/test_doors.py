@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from vlp_zoo.cli import main
-from vlp_zoo.cli.doors import check_checkpoint
 from vlp_zoo.cli.names import config_names, config_path
 from vlp_zoo.cli.parser import Parser, StrictParser, nearest
 from vlp_zoo.errors import ConfigError, VLPZooError
+from vlp_zoo.methods.checkpoints import check_checkpoint
 from vlp_zoo.reading.yamls import parse_yaml
 
 CHECKPOINT = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,8 @@ from vlp_zoo.bench.pace import Pace
 from vlp_zoo.bench.tasks import PHANTOM_STUDIES, build_task
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from vlp_zoo.bench.presets import SuiteTask
     from vlp_zoo.evaluation.results import Result
     from vlp_zoo.evaluation.tasks import Task
@@ -32,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate(
-    encoders: list[str],
+    encoders: Sequence[str] | Mapping[str, str | nn.Module],
     tasks: Sequence[str | SuiteTask],
     out: Path,
     *,
@@ -56,7 +58,8 @@ def evaluate(
 
     Args:
         encoders: Specs as `vlp_zoo.encoders.checkpoint.open_encoder` takes them, or
-            folders that hold encoder.safetensors; ``NAME=SPEC`` names them.
+            folders that hold encoder.safetensors; ``NAME=SPEC`` names them. Or names
+            with the spec or the loaded encoder of each.
         tasks: Tasks of a suite, or names as `build_task` takes them.
         out: Folder of the results; grows, never shrinks.
         presets: How tasks given by name are evaluated.
@@ -83,8 +86,11 @@ def evaluate(
     Raises:
         SuiteError: At the end, if runs failed; it carries the results of the others.
     """
+    from torch import nn
+
     from vlp_zoo.bench.presets import SuiteTask, read_preset
     from vlp_zoo.bench.suite import SuiteError, candidates_of, evaluate_task
+    from vlp_zoo.encoders.checkpoint import open_encoder
     from vlp_zoo.evaluation.features.devices import count_devices
     from vlp_zoo.evaluation.features.extraction import Extraction
     from vlp_zoo.evaluation.results import ResultStore
@@ -111,13 +117,19 @@ def evaluate(
         pooling=pooling,
     )
     _ = extraction.torch_device
-    named = [named_encoder(spec) for spec in encoders]
+    loaded = {}
+    if isinstance(encoders, Mapping):
+        named = [(n, spec) for n, spec in encoders.items() if isinstance(spec, str)]
+        loaded = {n: e for n, e in encoders.items() if isinstance(e, nn.Module)}
+    else:
+        named = [named_encoder(spec) for spec in encoders]
     files = [encoder_file(spec) for _, spec in named]
     needs_text = any(protocol.needs_text for protocol in protocols.values())
     candidates = candidates_of(
-        files,
+        [*files, *loaded],
         extraction,
         floors=floors,
+        load=lambda spec: loaded[spec] if spec in loaded else open_encoder(spec),
         joints=joints_of(files) if needs_text else {},
         names={f: name for f, (name, _) in zip(files, named, strict=True)},
         sources={file: sources_of(file) for file in files},

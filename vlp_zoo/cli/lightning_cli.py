@@ -45,12 +45,13 @@ from vlp_zoo.callbacks import (
     WholeCheckpointIO,
     run_folder,
 )
-from vlp_zoo.cli.doors import check_checkpoint, nearest_option
+from vlp_zoo.cli.doors import nearest_option
 from vlp_zoo.cli.names import Plan, resolve
 from vlp_zoo.data.datamodules import PairsDataModule, PhantomChest
 from vlp_zoo.errors import ConfigError, DependencyNotFoundError, VLPZooError
 from vlp_zoo.files import FINISHED, require_writable, write_whole
 from vlp_zoo.methods.base import VLPModule
+from vlp_zoo.methods.checkpoints import check_checkpoint
 
 __all__ = ["VLPZooCLI", "run"]
 

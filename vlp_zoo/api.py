@@ -1,0 +1,202 @@
+"""What the commands do, as functions: the face behind ``import vlp_zoo as vz``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+from torch import nn
+
+from vlp_zoo.bench import run
+from vlp_zoo.bench.encoders import encoder_file
+from vlp_zoo.encoders.checkpoint import open_encoder
+from vlp_zoo.errors import ConfigError, DataRejectedError
+from vlp_zoo.evaluation.features.cache import FeatureCache
+from vlp_zoo.evaluation.features.extraction import Extraction
+from vlp_zoo.methods import base
+from vlp_zoo.methods.checkpoints import check_checkpoint
+from vlp_zoo.pixels import read_grey, read_rgb
+from vlp_zoo.types import Report, Study
+
+if TYPE_CHECKING:
+    from vlp_zoo.evaluation.results import Result
+
+__all__ = ["Picture", "embed", "evaluate", "load_encoder", "load_method"]
+
+Picture = str | Path | npt.NDArray[np.uint8] | Image.Image
+"""A file, uint8 (H, W) or (H, W, 3), or an image of Pillow's."""
+
+
+def load_encoder(spec: str | Path, *, seed: int = 0) -> nn.Module:
+    """Load any image encoder, ready for evaluation.
+
+    Args:
+        spec: The folder of a run, an encoder file, or another form of
+            `vlp_zoo.encoders.specs.SPECS`.
+        seed: Seed of the weights of ``random:``.
+
+    Returns:
+        A module in evaluation mode, on the CPU, without gradients. It has
+        ``preprocessing`` and takes normalised images (B, C, S, S); its output has
+        ``pooled`` (B, D) and ``tokens`` (B, P, D).
+
+    Raises:
+        DatasetNotFoundError: If a folder has no encoder file.
+        EncoderLoadError: If weights do not fit or cannot be had.
+    """
+    return open_encoder(encoder_file(str(spec)), seed)
+
+
+def load_method(run: str | Path) -> base.VLPModule[Any]:
+    """Load a trained method with all its networks and its vocabulary.
+
+    Args:
+        run: A checkpoint of ``vlpzoo fit``, or the folder of a run, whose ``last.ckpt``
+            is taken.
+
+    Returns:
+        The LightningModule in evaluation mode, on the CPU.
+
+    Raises:
+        ConfigError: If there is no checkpoint, or it is damaged.
+        UnknownNameError: If no installed method wrote it.
+    """
+    path = Path(run)
+    if path.is_dir():
+        path = path / "checkpoints" / "last.ckpt"
+    if not path.is_file():
+        raise ConfigError(
+            f"a checkpoint {path}",
+            "no such file",
+            "give a .ckpt file that vlpzoo fit wrote, or the folder of a run",
+        )
+    check_checkpoint(path)
+    return base.load_method(path)
+
+
+def evaluate(
+    encoders: Sequence[str] | Mapping[str, str | nn.Module],
+    tasks: Sequence[str],
+    presets: Sequence[str] = ("vlp-linear",),
+    *,
+    out: str | Path = "runs/bench",
+    **options: Any,
+) -> list[Result]:
+    """Evaluate encoders on tasks; what stands in ``out`` already is not computed again.
+
+    Args:
+        encoders: Specs as ``vlpzoo bench --encoder`` takes them; or names for the
+            results, each with a spec or a loaded encoder.
+        tasks: Names as ``vlpzoo bench --task`` takes them.
+        presets: Names as ``vlpzoo info presets`` lists them.
+        out: Folder of the results.
+        **options: Others of `vlp_zoo.bench.evaluate`, those of the tasks among them.
+
+    Returns:
+        All results, headline and others, encoders before floors within each task.
+
+    Raises:
+        SuiteError: At the end, if runs failed; it carries the results of the others.
+    """
+    return run.evaluate(encoders, tasks, Path(out), presets=presets, **options)
+
+
+def embed(
+    images: Sequence[Picture],
+    encoder: str | Path | nn.Module,
+    *,
+    colour: bool = False,
+    batch_size: int = 64,
+    device: str = "auto",
+    pooling: str = "global",
+) -> npt.NDArray[np.float32]:
+    """Features of images, each prepared as the encoder's card says.
+
+    Args:
+        images: N files, arrays or images of Pillow's, of any sizes.
+        encoder: As `load_encoder` returns it, or takes it.
+        colour: Read files in colour, as fundus photographs need it. Arrays and images
+            of Pillow's say themselves what they are.
+        batch_size: Images per forward pass.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        pooling: ``"global"`` for the encoder's own, ``"mean"`` for the mean over places.
+
+    Returns:
+        float32 (N, D) in the order of the images.
+
+    Raises:
+        DataRejectedError: If an image cannot be read, or is none.
+        EncoderLoadError: If the encoder cannot be loaded or yields NaN or infinity.
+    """
+    one = isinstance(images, str | Path | np.ndarray | Image.Image)
+    if one or not len(images):
+        raise ConfigError(
+            "a list of images",
+            f"one {type(images).__name__}" if one else "an empty list",
+            "write embed([image], encoder)",
+        )
+    if not isinstance(encoder, nn.Module):
+        encoder = load_encoder(encoder)
+    extraction = Extraction(
+        batch_size=batch_size,
+        device=device,
+        pooling=pooling,
+        progress=False,
+        cache=FeatureCache(None),
+    )
+    return extraction.get(encoder, _Pictures(images, colour))
+
+
+class _Pictures:
+    """A list of images as a source of studies of which nothing else is known."""
+
+    name = "images"
+    label_names: tuple[str, ...] = ()
+    fingerprint = ""
+
+    def __init__(self, images: Sequence[Picture], colour: bool) -> None:
+        self.images = images
+        self.colour = colour
+        self.uids = [str(i) for i in range(len(images))]
+        self.patient_ids = self.uids
+        self.labels = np.empty((len(images), 0), np.float32)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Study:
+        uid = self.uids[index]
+        pixels = _pixels(self.images[index], self.colour, uid)
+        return Study(uid, uid, uid, pixels, Report(""))
+
+    def reports(self) -> Iterator[Report]:
+        return (Report("") for _ in self.images)
+
+
+def _pixels(image: Any, colour: bool, uid: str) -> npt.NDArray[np.uint8]:
+    if isinstance(image, str | Path):
+        return read_rgb(image) if colour else read_grey(image)
+    if isinstance(image, Image.Image):
+        if image.mode not in ("L", "RGB"):
+            raise DataRejectedError(
+                f"an image of Pillow's in mode L or RGB at place {uid}",
+                f"mode {image.mode}",
+                "convert it, or give its file, which is read as the data sets are",
+            )
+        return np.asarray(ImageOps.exif_transpose(image))
+    shape: tuple[int, ...] = getattr(image, "shape", ())
+    if (
+        getattr(image, "dtype", None) != np.uint8
+        or 0 in shape
+        or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3))
+    ):
+        raise DataRejectedError(
+            f"uint8 (H, W) or (H, W, 3) at place {uid}",
+            f"{getattr(image, 'dtype', type(image).__name__)} {shape}",
+            "give the 256 grey levels or colours of the picture, or its file",
+        )
+    return np.asarray(image)
