@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypedDict, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,6 @@ __all__ = [
     "Report",
     "Study",
     "StudySource",
-    "TextTokens",
     "Transform",
 ]
 
@@ -170,10 +169,3 @@ class StudySource(Protocol):
 
 Transform = Callable[[Study, np.random.Generator], Example]
 """Study to example, drawing only from the generator it is given. Picklable."""
-
-
-class TextTokens(TypedDict):
-    """Tokenised text of a batch."""
-
-    input_ids: Any  # (B, T) int64
-    attention_mask: Any  # (B, T) bool, True = token

@@ -17,6 +17,7 @@ from tests.fakes.mimic_cxr import (
 )
 from vlp_zoo.data.chest.mimic_cxr import LABEL_NAMES, read_mimic_cxr
 from vlp_zoo.data.datamodules import MIMICCXR
+from vlp_zoo.data.phantom.chest.facts import LABELS
 from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError
 
 
@@ -106,3 +107,9 @@ def test_what_is_missing_is_said_with_the_option(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "files")
     with pytest.raises(DatasetNotFoundError, match=r"files/p10/p10000000"):
         read_mimic_cxr(tmp_path)
+
+
+def test_the_order_of_the_labels_is_that_of_older_results() -> None:
+    assert len(LABEL_NAMES) == 14
+    assert list(LABEL_NAMES) == sorted(LABEL_NAMES)
+    assert LABEL_NAMES == LABELS

@@ -127,12 +127,6 @@ def test_decode_joins_pieces(trained: ReportTokenizer) -> None:
     assert trained.decode(ids) == "[CLS] unknowable effusion"
 
 
-def test_unk_rate(trained: ReportTokenizer) -> None:
-    assert trained.unk_rate(CORPUS) == 0.0
-    assert trained.unk_rate([]) == 0.0
-    assert trained.unk_rate(["effusion 漢"]) == pytest.approx(0.5)
-
-
 def test_vocab_txt(tmp_path: Path, trained: ReportTokenizer) -> None:
     path = tmp_path / "vocab.txt"
     path.write_text("\n".join(trained.tokens) + "\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import partial
 from itertools import pairwise
 
@@ -15,7 +16,7 @@ from vlp_zoo.data.splits import check_patients
 from vlp_zoo.errors import DataRejectedError, PatientLeakError
 from vlp_zoo.evaluation.alignment.prompts import zero_shot_scores
 from vlp_zoo.evaluation.alignment.ranks import (
-    first_ranks,
+    first_places,
     legacy_batch_hits,
     relevant_pairs,
     retrieve,
@@ -39,16 +40,19 @@ from vlp_zoo.evaluation.segmentation.metrics import (
     count_overlap,
     dice_with_empty,
     empty_floor,
-    join_overlaps,
     pixel_average_precision,
     pixel_histograms,
     pooled_dice,
     pooled_dice_with_background,
     positive_dice,
 )
-from vlp_zoo.evaluation.statistics.intervals import bootstrap, case_means
+from vlp_zoo.evaluation.statistics.intervals import (
+    bootstrap,
+    case_means,
+    paired_difference,
+)
 from vlp_zoo.evaluation.statistics.metrics import label_values, macro
-from vlp_zoo.evaluation.statistics.significance import delong
+from vlp_zoo.evaluation.statistics.significance import delong_paired
 from vlp_zoo.evaluation.training.schedules import warmup_cosine
 from vlp_zoo.transforms import CropGeometry, resize
 from vlp_zoo.types import Box
@@ -107,8 +111,12 @@ def test_masks_in_batches_of_1_7_and_all_score_alike() -> None:
     seen = []
     for batch in (1, 7, 30):
         parts = [slice(i, i + batch) for i in range(0, 30, batch)]
-        overlap = join_overlaps(
-            [count_overlap(probabilities[p] > 0.5, actual[p]) for p in parts]
+        counts = [count_overlap(probabilities[p] > 0.5, actual[p]) for p in parts]
+        overlap = Overlap(
+            *(
+                np.concatenate([getattr(part, entry.name) for part in counts])
+                for entry in fields(Overlap)
+            )
         )
         histograms = np.concatenate(
             [pixel_histograms(probabilities[p], actual[p]) for p in parts]
@@ -288,7 +296,7 @@ def test_retrieval_ranks_the_whole_pool_and_batches_flatter() -> None:
     texts = images + rng.normal(size=(60, 4))
     relevant = np.eye(60, dtype=bool)
     scores = images @ texts.T
-    whole = float((first_ranks(scores, relevant) <= 1).mean())
+    whole = float(first_places(scores, relevant).within(1).mean())
     hits = [legacy_batch_hits(scores, relevant, 1, batch)[0] for batch in (1, 7, 60)]
     assert hits[0] == 1
     assert hits[0] > hits[1] > hits[2]
@@ -329,11 +337,17 @@ def test_bootstrap_intervals_cover_as_promised() -> None:
 @pytest.mark.parametrize("n", [100, 400])
 def test_delong_agrees_with_the_bootstrap(n: int) -> None:
     truth, scores = _gaussian(np.random.default_rng(n), n)
-    found = bootstrap(
-        "macro_auroc", truth, scores, [str(i) for i in range(n)], replicates=4000
+    other = scores + np.random.default_rng(n + 1).normal(size=scores.shape)
+    found = paired_difference(
+        "macro_auroc",
+        truth,
+        scores,
+        other,
+        [str(i) for i in range(n)],
+        replicates=4000,
     )
     error = (found.high - found.low) / (2 * 1.959964)
-    exact = delong(truth[:, 0] > 0.5, scores[:, 0])
+    exact = delong_paired(truth[:, 0] > 0.5, scores[:, 0], other[:, 0])
     assert exact.value == pytest.approx(found.value)
     assert exact.standard_error == pytest.approx(error, rel=0.1)
 

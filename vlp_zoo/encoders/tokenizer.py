@@ -360,15 +360,6 @@ class ReportTokenizer:
                 words.append(token)
         return " ".join(words)
 
-    def unk_rate(self, corpus: Iterable[str]) -> float:
-        """Share of a corpus's tokens that are [UNK]; 0 for an empty corpus."""
-        total = unknown = 0
-        for text in corpus:
-            ids = self.pieces(text)
-            total += len(ids)
-            unknown += ids.count(self.unk_id)
-        return unknown / total if total else 0.0
-
     def __len__(self) -> int:
         return self.vocab_size
 

@@ -372,7 +372,8 @@ CHEXPERT: dict[str, str] = {
     "Pneumothorax": "pneumothorax",
     "Support Devices": DEVICES,
 }
-"""The 14 CheXpert labels by our names."""
+"""The 14 CheXpert labels by our names, in the order of the label columns of MIMIC-CXR and of
+the synthetic chests: another order would give their tasks other hashes."""
 
 ALIASES: dict[str, str] = {
     **{name.lower(): finding for name, finding in CHEXPERT.items()},

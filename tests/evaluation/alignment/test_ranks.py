@@ -10,7 +10,6 @@ from vlp_zoo.evaluation.alignment.ranks import (
     chance_recall,
     cosines,
     first_places,
-    first_ranks,
     precision_at,
     relevant_pairs,
     retrieve,
@@ -96,7 +95,7 @@ def test_ranks_equal_a_sorted_list() -> None:
     relevant = rng.random((20, 30)) < 0.1
     relevant[:, 0] = True
     for row, right, rank in zip(
-        scores, relevant, first_ranks(scores, relevant), strict=True
+        scores, relevant, first_places(scores, relevant).ranks, strict=True
     ):
         order = np.argsort(-row)
         first = next(i for i, j in enumerate(order) if right[j])
@@ -107,7 +106,9 @@ def test_chance_is_what_random_orders_reach() -> None:
     rng = np.random.default_rng(0)
     relevant = rng.random((40, 25)) < 0.15
     relevant[:, 3] = True
-    ranks = [first_ranks(rng.normal(size=(40, 25)), relevant) for _ in range(400)]
+    ranks = [
+        first_places(rng.normal(size=(40, 25)), relevant).ranks for _ in range(400)
+    ]
     measured = float((np.concatenate(ranks) <= 5).mean())
     assert chance_recall(relevant, 5) == pytest.approx(measured, abs=0.02)
 

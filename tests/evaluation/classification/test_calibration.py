@@ -5,7 +5,6 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from vlp_zoo.evaluation.classification.calibration import (
-    calibrate,
     fit_temperature,
     reliability,
     rescale,
@@ -58,29 +57,3 @@ def test_reliability_points_give_the_calibration_error(levels: int) -> None:
     assert np.average(gaps, weights=points.cases) == pytest.approx(
         calibration_error(positive, probabilities)
     )
-
-
-def test_scaling_is_fitted_on_val_and_helps_on_test() -> None:
-    val, test = _overconfident(2, 2000, 4.0), _overconfident(3, 2000, 4.0)
-    labels = [np.stack([v[0], np.full(2000, np.nan)], 1) for v in (val, test)]
-    scores = [np.stack([v[1], v[1]], 1) for v in (val, test)]
-    found = calibrate(
-        labels[1].astype(np.float32), scores[1], labels[0].astype(np.float32), scores[0]
-    )
-    first = found[0]
-    assert first is not None
-    assert first.temperature == pytest.approx(fit_temperature(*val))
-    assert first.after["ece"] < 0.5 * first.before["ece"]
-    assert first.after["brier"] < first.before["brier"]
-    # No known case, nothing to say.
-    assert found[1] is None
-
-
-def test_without_both_classes_in_val_nothing_is_scaled() -> None:
-    positive, probabilities = _overconfident(4, 100, 3.0)
-    labels = positive[:, None].astype(np.float32)
-    scores = probabilities[:, None]
-    (only,) = calibrate(labels, scores, np.ones((100, 1), np.float32), scores)
-    assert only is not None
-    assert np.isnan(only.temperature)
-    assert only.after == only.before

@@ -16,7 +16,6 @@ from vlp_zoo.evaluation.features import extraction as features
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import (
     Extraction,
-    extract_features,
     fit_image,
     weights_sha256,
 )
@@ -171,7 +170,7 @@ def test_the_folder_comes_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path))
-    extract_features(StubEncoder(), BlockSource("val", 3), progress=False)
+    Extraction(progress=False).get(StubEncoder(), BlockSource("val", 3))
     assert len(list((tmp_path / "features").glob("*.npz"))) == 1
 
 

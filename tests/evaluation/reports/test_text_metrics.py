@@ -15,7 +15,6 @@ from vlp_zoo.evaluation.reports.text_metrics import (
     cider_d,
     finding_counts,
     finding_f1,
-    meteor_exact_stem,
     micro_finding_f1,
     rouge_l,
     words,
@@ -122,34 +121,6 @@ def test_rouge_with_the_weight_of_caption_code() -> None:
     assert found == pytest.approx((1 + 1.44) * 0.5 / (0.5 + 1.44))
 
 
-def test_meteor_by_hand() -> None:
-    def meteor(candidate: str, reference: str) -> float:
-        return float(meteor_exact_stem([candidate], [reference])[0])
-
-    # Every word in one chunk of five: only the chunk itself costs.
-    same = "no acute cardiopulmonary process seen"
-    assert meteor(same, same) == pytest.approx(1 - 0.5 / 5**3)
-    # Stems match after exact words: "effusions" with "effusion", one chunk of two.
-    assert meteor("small effusions", "small effusion") == pytest.approx(1 - 0.5 / 8)
-    # Two chunks of four, in the other order.
-    assert meteor("left lung clear now", "clear now left lung") == pytest.approx(
-        1 - 0.5 * (2 / 4) ** 3
-    )
-    # 2 of 2 and 2 of 4 words: 10PR / (R + 9P), two chunks.
-    found = meteor("left effusion", "small left pleural effusion")
-    assert found == pytest.approx(10 * 0.5 / (0.5 + 9) * 0.5)
-    assert meteor("pneumonia", "no finding") == 0
-    assert meteor("", "no finding") == 0
-
-
-def test_meteor_keeps_chunks_few_where_words_repeat() -> None:
-    # The second "the" belongs to "the lungs", though the first would match as well.
-    found = meteor_exact_stem(["the lungs"], ["the heart and the lungs"])[0]
-    precision, recall = 1.0, 2 / 5
-    mean = 10 * precision * recall / (recall + 9 * precision)
-    assert found == pytest.approx(mean * (1 - 0.5 / 8))
-
-
 def _literal_cider(candidates: list[str], references: list[str]) -> list[float]:
     """CIDEr-D as in its paper, over dictionaries."""
 
@@ -224,6 +195,6 @@ def test_findings_by_hand() -> None:
 
 
 def test_lengths_must_agree() -> None:
-    for metric in (bleu_counts, rouge_l, meteor_exact_stem, cider_d):
+    for metric in (bleu_counts, rouge_l, cider_d):
         with pytest.raises(ValueError, match="zip"):
             metric(["a"], ["a", "b"])

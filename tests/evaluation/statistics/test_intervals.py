@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from scipy.stats import bootstrap as scipy_bootstrap
 
 from vlp_zoo.evaluation.statistics import intervals as statistics
 from vlp_zoo.evaluation.statistics.intervals import (
@@ -116,38 +113,6 @@ def test_no_replicates_give_no_interval() -> None:
     interval = bootstrap("macro_auroc", truth, scores, patients, replicates=0)
     assert np.isfinite(interval.value)
     assert np.isnan(interval.low)
-
-
-def test_bca_moves_with_the_skew_and_keeps_the_percentiles() -> None:
-    rng = np.random.default_rng(8)
-    values = rng.exponential(size=60)
-    patients = [str(i) for i in range(60)]
-    plain = interval(case_means(values), patients, replicates=4000)
-    both = interval(case_means(values), patients, replicates=4000, bca=True)
-    assert replace(both, bca=None) == plain
-    assert both.bca is not None
-    # A tail to the right moves both bounds to the right.
-    assert both.low < both.bca[0] < both.value < both.high < both.bca[1]
-
-
-def test_bca_agrees_with_scipy() -> None:
-    rng = np.random.default_rng(9)
-    values = rng.gamma(1.0, size=50)
-    found = interval(
-        case_means(values), [str(i) for i in range(50)], replicates=20_000, bca=True
-    ).bca
-    expected = scipy_bootstrap(
-        (values,), np.mean, n_resamples=20_000, method="BCa", rng=1
-    ).confidence_interval
-    assert found is not None
-    assert found[0] == pytest.approx(float(expected.low), rel=0.02)
-    assert found[1] == pytest.approx(float(expected.high), rel=0.02)
-
-
-def test_bca_of_a_metric_that_cannot_vary() -> None:
-    found = interval(case_means(np.ones(9)), list("abcdefghi"), bca=True)
-    assert found.bca == (1.0, 1.0)
-    assert interval(case_means(np.ones(9)), list("abcdefghi"), replicates=0).bca is None
 
 
 def test_means_of_cases_leave_undefined_ones_out() -> None:

@@ -42,6 +42,7 @@ from vlp_zoo.data.splits import canonical_split
 from vlp_zoo.data.studies import FileStudies, canonical_view
 from vlp_zoo.data.tables import check_join, listing, number, read_table, stated
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.reports.lexicon import CHEXPERT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,22 +51,7 @@ __all__ = ["CARD", "LABEL_NAMES", "LabelSource", "card", "read", "read_mimic_cxr
 
 logger = logging.getLogger(__name__)
 
-LABEL_NAMES = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Enlarged Cardiomediastinum",
-    "Fracture",
-    "Lung Lesion",
-    "Lung Opacity",
-    "No Finding",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Pneumonia",
-    "Pneumothorax",
-    "Support Devices",
-)
+LABEL_NAMES = tuple(CHEXPERT)
 """Order of the label columns here, whatever the order in the file."""
 
 RENAMED = {"Airspace Opacity": "Lung Opacity"}

@@ -37,7 +37,6 @@ from vlp_zoo.data.catalogue import decide_labels
 from vlp_zoo.data.masks import decode_mask
 from vlp_zoo.data.records import MaskRef
 from vlp_zoo.data.store.index import INDEX, Index
-from vlp_zoo.data.store.slices import scaled
 from vlp_zoo.data.studies import check_views, matches_view
 from vlp_zoo.errors import (
     ConfigError,
@@ -264,14 +263,6 @@ class PreparedStudies:
         row = int(self.indices[index])
         height, width = self.index.cells(row, ("original_height", "original_width"))
         return height or 0, width or 0
-
-    def to_original(
-        self, index: int, xyxy: tuple[float, float, float, float]
-    ) -> tuple[float, float, float, float]:
-        """A box of the stored image in pixels of the source image."""
-        row = int(self.indices[index])
-        stored = self.index.cells(row, ("height", "width"))
-        return scaled(xyxy, (stored[0], stored[1]), self.original_size(index))
 
     def spacing_mm(self, index: int) -> tuple[float, float] | None:
         """Millimetres between stored pixels, (down, across); None where unknown."""

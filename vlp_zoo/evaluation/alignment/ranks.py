@@ -24,7 +24,6 @@ __all__ = [
     "chance_recall",
     "cosines",
     "first_places",
-    "first_ranks",
     "legacy_batch_hits",
     "precision_at",
     "relevant_pairs",
@@ -175,11 +174,6 @@ def first_places(scores: Array, relevant: Flags) -> FirstPlaces:
         (level & ~relevant).sum(1),
         (level & relevant).sum(1),
     )
-
-
-def first_ranks(scores: Array, relevant: Flags) -> Shares:
-    """Expected rank of each query's first right answer, (N,); see `first_places`."""
-    return first_places(scores, relevant).ranks
 
 
 def precision_at(

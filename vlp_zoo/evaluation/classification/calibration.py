@@ -11,12 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.evaluation.statistics.metrics import brier, calibration_error
-
 __all__ = [
-    "Calibration",
     "Reliability",
-    "calibrate",
     "fit_class_temperature",
     "fit_temperature",
     "reliability",
@@ -47,26 +43,6 @@ class Reliability:
     probability: Array
     rate: Array
     cases: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """One label before and after temperature scaling.
-
-    Attributes:
-        temperature: Fitted on validation; NaN where that had one class only, and then
-            ``after`` equals ``before``.
-        before: Expected calibration error and Brier score on test.
-        after: The same with the temperature.
-        reliability: On test, before.
-        rescaled: On test, after.
-    """
-
-    temperature: float
-    before: dict[str, float]
-    after: dict[str, float]
-    reliability: Reliability
-    rescaled: Reliability
 
 
 def reliability(positive: Flags, probabilities: Array, bins: int = 15) -> Reliability:
@@ -163,50 +139,6 @@ def rescale(probabilities: Array, temperature: float) -> Array:
         array([0.5 , 0.75])
     """
     return _sigmoid(_logits(probabilities) / temperature)
-
-
-def calibrate(
-    labels: Labels, scores: Array, val_labels: Labels, val_scores: Array
-) -> list[Calibration | None]:
-    """Calibration of each label on test, before and after scaling fitted on val.
-
-    Args:
-        labels: (N, K) of test cases, 1, 0 and NaN = unknown.
-        scores: (N, K) probabilities.
-        val_labels: (M, K) of validation cases.
-        val_scores: (M, K).
-
-    Returns:
-        K entries; None where test has no known case or no scores.
-    """
-    found: list[Calibration | None] = []
-    for k in range(labels.shape[1]):
-        known, fitted = ~np.isnan(labels[:, k]), ~np.isnan(val_labels[:, k])
-        mine, theirs = scores[known, k], val_scores[fitted, k]
-        if not known.any() or np.isnan(mine).any() or np.isnan(theirs).any():
-            found.append(None)
-            continue
-        positive = labels[known, k] > 0.5
-        temperature = fit_temperature(val_labels[fitted, k] > 0.5, theirs)
-        scaled = mine if np.isnan(temperature) else rescale(mine, temperature)
-        found.append(
-            Calibration(
-                temperature,
-                _errors(positive, mine),
-                _errors(positive, scaled),
-                reliability(positive, mine),
-                reliability(positive, scaled),
-            )
-        )
-    return found
-
-
-def _errors(positive: Flags, probabilities: Array) -> dict[str, float]:
-    once = np.ones((len(positive), 1), np.float32)
-    return {
-        "ece": calibration_error(positive, probabilities),
-        "brier": float(brier(positive, probabilities, once)[0]),
-    }
 
 
 def _logits(probabilities: Array) -> Array:

@@ -28,7 +28,7 @@ from vlp_zoo.loading import start_worker
 from vlp_zoo.transforms import resize
 from vlp_zoo.types import StudySource
 
-__all__ = ["POOLINGS", "Extraction", "extract_features", "fit_image", "weights_sha256"]
+__all__ = ["POOLINGS", "Extraction", "fit_image", "weights_sha256"]
 
 POOLINGS = ("global", "mean")
 """``global`` is the encoder's own pooled vector, ``mean`` the mean of its tokens."""
@@ -385,19 +385,3 @@ def _frozen(encoders: Sequence[nn.Module], device: torch.device) -> Iterator[Non
         torch.set_float32_matmul_precision(precision)
         for encoder, mode, place in zip(encoders, training, places, strict=True):
             encoder.train(mode).to(place)
-
-
-def extract_features(
-    encoder: nn.Module, source: StudySource, **settings: Any
-) -> Features:
-    """Features of one encoder: `Extraction` in one call.
-
-    Args:
-        encoder: Module with ``preprocessing`` and outputs ``pooled`` and ``tokens``.
-        source: N studies.
-        **settings: Attributes of `Extraction`.
-
-    Returns:
-        float32 (N, D) in the order of the source.
-    """
-    return Extraction(**settings).get(encoder, source)

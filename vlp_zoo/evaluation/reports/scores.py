@@ -29,7 +29,6 @@ from vlp_zoo.evaluation.reports.text_metrics import (
     cider_d,
     finding_counts,
     finding_f1,
-    meteor_exact_stem,
     micro_finding_f1,
     rouge_l,
     words,
@@ -135,7 +134,6 @@ def score_reports(
     means = {
         "cider_d": cider_d(mine, other),
         "rouge_l": rouge_l(mine, other),
-        "meteor_exact_stem": meteor_exact_stem(mine, other),
     }
     for name, scorer in (scorers or {}).items():
         values = scorer(generated, references)

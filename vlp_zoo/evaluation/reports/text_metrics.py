@@ -1,4 +1,4 @@
-"""Overlap of generated and written reports: BLEU, ROUGE-L, METEOR, CIDEr-D.
+"""Overlap of generated and written reports: BLEU, ROUGE-L, CIDEr-D.
 
 Both texts go through `words`, whole and with nothing left out: scores against a
 reference that was cut to a model's vocabulary and length reward predicting the unknown
@@ -19,7 +19,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.evaluation.reports.stemming import porter_stem
 from vlp_zoo.evaluation.statistics.metrics import ratio
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "cider_d",
     "finding_counts",
     "finding_f1",
-    "meteor_exact_stem",
     "micro_finding_f1",
     "rouge_l",
     "words",
@@ -136,40 +134,6 @@ def rouge_l(
             precision, recall = common / len(mine), common / len(other)
             weighted = recall + beta**2 * precision
             values[i] = (1 + beta**2) * precision * recall / weighted
-    return values
-
-
-def meteor_exact_stem(candidates: Sequence[str], references: Sequence[str]) -> Array:
-    """METEOR per case with exact and stem matches only: no WordNet, no paraphrases.
-
-    Lower than METEOR proper, and not comparable with published values of it. Equal
-    words are aligned first, then words of equal Porter stem, longest common stretches
-    first, which keeps the chunks few (not provably the fewest). Weights of Banerjee and
-    Lavie, ACL workshop 2005: recall nine times precision, and up to half off for
-    chunks.
-
-    Args:
-        candidates: (N,) generated texts.
-        references: (N,).
-
-    Returns:
-        (N,); 0 where nothing matches.
-    """
-    values = np.zeros(len(candidates))
-    for i, pair in enumerate(zip(candidates, references, strict=True)):
-        mine, other = (words(text) for text in pair)
-        partner = np.full(len(mine), -1)
-        _align(mine, other, partner)
-        stems = [[porter_stem(word) for word in side] for side in (mine, other)]
-        _align(stems[0], stems[1], partner)
-        matches = int((partner >= 0).sum())
-        if not matches:
-            continue
-        goes_on = (partner[1:] >= 0) & (partner[:-1] >= 0) & (np.diff(partner) == 1)
-        chunks = matches - int(goes_on.sum())
-        precision, recall = matches / len(mine), matches / len(other)
-        mean = precision * recall / (0.9 * precision + 0.1 * recall)
-        values[i] = mean * (1 - 0.5 * (chunks / matches) ** 3)
     return values
 
 
@@ -286,31 +250,3 @@ def _common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
         hits = row & places.get(word, 0)
         row = ((row + hits) | (row - hits)) & every
     return len(first) - row.bit_count()
-
-
-def _align(
-    mine: Sequence[str], other: Sequence[str], partner: npt.NDArray[np.int64]
-) -> None:
-    """Pair equal free words of two texts, longest stretches first; fills ``partner``.
-
-    Args:
-        mine: (a,).
-        other: (b,).
-        partner: (a,) index in ``other``, -1 = free.
-    """
-    codes = {word: code for code, word in enumerate({*mine, *other})}
-    first = np.array([codes[word] for word in mine], np.int64)
-    second = np.array([codes[word] for word in other], np.int64)
-    equal = first[:, None] == second
-    equal[partner >= 0] = False
-    equal[:, partner[partner >= 0]] = False
-    while equal.any():
-        # Stretches that end at (i, j): one longer than the one before, or none.
-        lengths = np.zeros((len(first) + 1, len(second) + 1), np.int64)
-        for row in np.nonzero(equal.any(1))[0]:
-            lengths[row + 1, 1:] = np.where(equal[row], lengths[row, :-1] + 1, 0)
-        i, j = divmod(int(lengths.argmax()), lengths.shape[1])
-        size = int(lengths[i, j])
-        partner[i - size : i] = np.arange(j - size, j)
-        equal[i - size : i] = False
-        equal[:, j - size : j] = False

@@ -14,8 +14,7 @@ size. So the counts of each case are kept and each convention has its own name:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +27,6 @@ __all__ = [
     "dice_with_empty",
     "empty_floor",
     "false_area",
-    "join_overlaps",
     "pixel_average_precision",
     "pixel_histograms",
     "pooled_dice",
@@ -89,16 +87,6 @@ def count_overlap(
         count(actual),
         count(predicted & actual),
         np.where(use, area, 0).astype(np.int64),
-    )
-
-
-def join_overlaps(parts: Sequence[Overlap]) -> Overlap:
-    """Batches, in order, as one."""
-    return Overlap(
-        *(
-            np.concatenate([getattr(part, entry.name) for part in parts])
-            for entry in fields(Overlap)
-        )
     )
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -45,9 +44,6 @@ Statistic = Callable[[Weights], Array]
 CHUNK = 4_000_000
 """Weights held at a time (16 MB), however many cases and replicates there are."""
 
-JACKKNIFE_GROUPS = 200
-"""Most groups of patients that are left out in turn for the acceleration of BCa."""
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -59,14 +55,12 @@ class Interval:
         high: Upper bound; NaN without replicates.
         undefined: How many (replicate, label) pairs had one class only and were left
             out of their replicate's mean.
-        bca: Bounds corrected for bias and acceleration; None where not asked for.
     """
 
     value: float
     low: float
     high: float
     undefined: int = 0
-    bca: tuple[float, float] | None = None
 
 
 def resample_patients(
@@ -104,7 +98,6 @@ def bootstrap(
     replicates: int = 1000,
     seed: int = 0,
     level: float = 0.95,
-    bca: bool = False,
 ) -> Interval:
     """Macro metric with a patient-clustered percentile interval.
 
@@ -116,11 +109,10 @@ def bootstrap(
         replicates: 0 gives the value without interval.
         seed: Seeds the replicates.
         level: Coverage aimed at.
-        bca: Give BCa bounds, too.
     """
     statistic = partial(label_values, metric, labels, scores)
     return interval(
-        statistic, patient_ids, replicates=replicates, seed=seed, level=level, bca=bca
+        statistic, patient_ids, replicates=replicates, seed=seed, level=level
     )
 
 
@@ -166,7 +158,6 @@ def interval(
     replicates: int = 1000,
     seed: int = 0,
     level: float = 0.95,
-    bca: bool = False,
 ) -> Interval:
     """Any statistic with its patient-clustered percentile interval.
 
@@ -176,8 +167,6 @@ def interval(
         replicates: 0 gives the value without interval.
         seed: Seeds the replicates.
         level: Coverage aimed at.
-        bca: Give BCa bounds, too (Efron, JASA 1987). The acceleration comes from
-            leaving out patients in turn, in at most `JACKKNIFE_GROUPS` groups.
 
     Example:
         >>> dice = np.array([0.2, 0.8, np.nan, 0.5])
@@ -187,14 +176,7 @@ def interval(
     [(value, replicated)], undefined = _replicate(
         [statistic], patient_ids, replicates, seed
     )
-    found = _percentile(value, replicated, level, undefined)
-    if not bca or np.isnan(found.low):
-        return found
-    left_out = np.concatenate(
-        [_means(statistic, weights) for weights in _leave_out(patient_ids, seed)]
-    )
-    bounds = _corrected(value, replicated, left_out, level)
-    return Interval(value, found.low, found.high, undefined, bounds)
+    return _percentile(value, replicated, level, undefined)
 
 
 def paired_interval(
@@ -340,37 +322,3 @@ def _percentile(
     tail = (1 - level) / 2
     low, high = np.quantile(usable, [tail, 1 - tail])
     return Interval(value, float(low), float(high), undefined)
-
-
-def _leave_out(patient_ids: Sequence[str], seed: int) -> Iterator[Weights]:
-    """(N, g) weights without one group of patients each, until each was left out."""
-    names, patient_of = np.unique(np.asarray(patient_ids), return_inverse=True)
-    groups = min(len(names), JACKKNIFE_GROUPS)
-    # Neighbours in a sorted list may share a hospital: deal them out by chance.
-    dealt = np.random.default_rng(seed).permutation(len(names)) % groups
-    group_of = dealt[patient_of]
-    at_once = max(1, CHUNK // max(1, len(patient_of)))
-    for first in range(0, groups, at_once):
-        columns = np.arange(first, min(first + at_once, groups))
-        yield (group_of[:, None] != columns).astype(np.float32)
-
-
-def _corrected(
-    value: float, replicated: Array, left_out: Array, level: float
-) -> tuple[float, float]:
-    """BCa bounds (Efron, JASA 1987), the acceleration by jackknife."""
-    usable = replicated[~np.isnan(replicated)]
-    normal = NormalDist()
-    below = (usable < value).mean() + (usable == value).mean() / 2
-    # A share of 0 or 1 would send both bounds to the same replicate.
-    edge = 0.5 / len(usable)
-    bias = normal.inv_cdf(float(np.clip(below, edge, 1 - edge)))
-    pulls = np.nanmean(left_out) - left_out[~np.isnan(left_out)]
-    spread = float((pulls**2).sum())
-    acceleration = float((pulls**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
-    bounds = []
-    for tail in ((1 - level) / 2, (1 + level) / 2):
-        shifted = bias + normal.inv_cdf(tail)
-        moved = bias + shifted / (1 - acceleration * shifted)
-        bounds.append(float(np.quantile(usable, normal.cdf(moved))))
-    return bounds[0], bounds[1]

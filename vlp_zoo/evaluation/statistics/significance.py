@@ -7,7 +7,6 @@ of them allow no test at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
 from statistics import NormalDist
@@ -17,18 +16,13 @@ import numpy.typing as npt
 
 __all__ = [
     "DeLong",
-    "delong",
     "delong_paired",
     "holm",
     "mcnemar",
-    "paired_permutation",
 ]
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-
-AT_ONCE = 4_000_000
-"""Signs drawn at a time by the permutation test."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +39,6 @@ class DeLong:
     value: float
     standard_error: float
     p_value: float
-
-
-def delong(positive: Flags, scores: Array) -> DeLong:
-    """AUROC with DeLong's standard error.
-
-    Cases count as independent: with several images of a patient it is too small, and
-    the clustered bootstrap is right.
-
-    Args:
-        positive: (N,).
-        scores: (N,), higher = more likely positive.
-
-    Returns:
-        NaN throughout without both classes.
-
-    References:
-        DeLong et al., Biometrics 1988; by midranks as in Sun and Xu, IEEE Signal
-        Processing Letters 2014.
-    """
-    aurocs, covariance = _delong(positive, scores[None])
-    return _tested(float(aurocs[0]), float(covariance[0, 0]), 0.5)
 
 
 def delong_paired(positive: Flags, scores: Array, baseline: Array) -> DeLong:
@@ -103,46 +76,6 @@ def mcnemar(correct: Flags, baseline: Flags) -> float:
     # Whole numbers to the end: powers of a half underflow.
     two_sided = 2 * tail / (1 << differ)
     return min(1.0, two_sided)
-
-
-def paired_permutation(
-    values: Array,
-    baseline: Array,
-    patient_ids: Sequence[str],
-    *,
-    permutations: int = 10_000,
-    seed: int = 0,
-) -> float:
-    """Two-sided p-value that the mean paired difference is 0.
-
-    The two encoders are exchanged for whole patients, whose cases belong together.
-
-    Args:
-        values: (N,) per case, NaN = undefined.
-        baseline: (N,).
-        patient_ids: (N,).
-        permutations: How many exchanges are drawn.
-        seed: Seeds them.
-
-    Returns:
-        Counting the one that happened, so never 0; NaN if no case is defined for both.
-    """
-    differences = values - baseline
-    defined = ~np.isnan(differences)
-    if not defined.any():
-        return float("nan")
-    _, patient_of = np.unique(np.asarray(patient_ids)[defined], return_inverse=True)
-    sums = np.bincount(patient_of, differences[defined])
-    rng = np.random.default_rng(seed)
-    observed = abs(float(sums.sum()))
-    at_once = max(1, AT_ONCE // len(sums))
-    as_extreme = 0
-    for first in range(0, permutations, at_once):
-        size = min(at_once, permutations - first)
-        signs = rng.integers(0, 2, size=(size, len(sums)), dtype=np.int8) * 2 - 1
-        # Sums that are equal on paper differ in the last bit by their order.
-        as_extreme += int((np.abs(signs @ sums) >= observed * (1 - 1e-9)).sum())
-    return (as_extreme + 1) / (permutations + 1)
 
 
 def holm(p_values: Array) -> Array:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vlp_zoo.reports.lexicon import CHEXPERT
+
 __all__ = [
     "LABELS",
     "OPACITIES",
@@ -21,22 +23,7 @@ __all__ = [
     "tube_height",
 ]
 
-LABELS: tuple[str, ...] = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Enlarged Cardiomediastinum",
-    "Fracture",
-    "Lung Lesion",
-    "Lung Opacity",
-    "No Finding",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Pneumonia",
-    "Pneumothorax",
-    "Support Devices",
-)
+LABELS: tuple[str, ...] = tuple(CHEXPERT)
 """The 14 CheXpert labels in alphabetical order, as in the MIMIC-CXR-JPG tables."""
 
 OPACITIES = frozenset({"Consolidation", "Lung Opacity", "Pneumonia"})
