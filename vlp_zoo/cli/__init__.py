@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": ("vlp_zoo.cli.training", "compute a checkpoint's losses on the test split"),
     "predict": ("vlp_zoo.cli.training", "write image embeddings of a split"),
     "bench": ("vlp_zoo.cli.bench", "evaluate an encoder, floors beside it"),
+    "compare": ("vlp_zoo.cli.compare", "compare two encoders by stored results"),
     "leaderboard": ("vlp_zoo.cli.leaderboard", "publish results as tables and a page"),
     "audit": ("vlp_zoo.cli.audit", "look for leaks, copies and shortcuts in data"),
     "sweep": ("vlp_zoo.cli.sweep", "run many fits or benches: grids, ablations"),
