@@ -262,7 +262,7 @@ def start(out: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.slow)])
 def test_killed_and_resumed_ends_with_the_same_weights(
     tmp_path: Path, workers: str
 ) -> None:
@@ -318,6 +318,7 @@ def test_ctrl_c_ends_with_130_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     assert state(checkpoint)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path) -> None:
     no_dropout = ["--model.text_dropout", "0.0", "--trainer.max_epochs", "1"]
     assert fit(tmp_path / "one", *no_dropout) == 0

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from vlp_zoo.evaluation.results import ResultStore
 
 SUITE = """\
@@ -36,6 +38,7 @@ def numbers(out: Path) -> dict[tuple[str, ...], tuple[float | None, ...]]:
     }
 
 
+@pytest.mark.slow
 def test_a_killed_suite_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
     suite = tmp_path / "small.yaml"
     suite.write_text(SUITE)

@@ -63,7 +63,13 @@ def logged(folder: Path, name: str) -> float:
     return float(events.Scalars(name)[-1].value)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize(
+    "method",
+    [
+        name if name in ("ecamp", "mae") else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(METHODS)
+    ],
+)
 def test_validate_gives_what_the_fit_logged(
     method: str, sources: dict[str, list[str]], tmp_path: Path
 ) -> None:

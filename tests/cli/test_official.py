@@ -16,7 +16,7 @@ def test_a_name_gives_one_class() -> None:
     assert official.nih14 is official.nih14
     assert official.nih14.dataset == "nih14"
     with pytest.raises(AttributeError):
-        _ = official.nih15
+        _ = official.nih15  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match="card, nan, one, zero, half"):
         official.nih14(root="x", uncertain="maybe")
 

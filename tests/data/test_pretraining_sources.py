@@ -41,7 +41,9 @@ def test_each_kind_of_data_has_its_name_and_terms(
     for drawn in (datamodules.PhantomChest(), datamodules.PhantomFundus()):
         assert "Apache-2.0" in drawn.licence
         assert "no patient" in drawn.licence
-    monkeypatch.setattr(datamodules, "describe", lambda root: {"licence": "CC0"})
+    monkeypatch.setattr(
+        "vlp_zoo.data.store.datamodule.describe", lambda root: {"licence": "CC0"}
+    )
     assert datamodules.Prepared(root=str(tmp_path)).licence == "CC0"
 
 

@@ -155,21 +155,23 @@ def test_a_window_needs_the_size_it_was_made_for() -> None:
     ("name", "width", "tokens"),
     [
         ("resnet18", 512, "level"),
-        ("densenet121", 1024, "level"),
-        ("regnetx_002", 368, "level"),
+        pytest.param("densenet121", 1024, "level", marks=pytest.mark.slow),
+        pytest.param("regnetx_002", 368, "level", marks=pytest.mark.slow),
         ("convnext_atto", 320, "level"),
         ("swin_tiny_patch4_window7_224", 768, "level"),
-        ("maxvit_pico_rw_256", 256, "level"),
+        pytest.param("maxvit_pico_rw_256", 256, "level", marks=pytest.mark.slow),
         ("efficientnet_b0", 1280, "final"),
-        ("hrnet_w18_small", 2048, "final"),
-        ("fastvit_t8", 768, "final"),
+        pytest.param("hrnet_w18_small", 2048, "final", marks=pytest.mark.slow),
+        pytest.param("fastvit_t8", 768, "final", marks=pytest.mark.slow),
         ("mobilenetv3_small_050", 1024, "head"),
-        ("mobilenetv4_conv_small_035", 1280, "head"),
-        ("vgg11", 4096, "head"),
-        ("ghostnet_050", 1280, "head"),
-        ("mambaout_femto", 1152, "head"),
+        pytest.param(
+            "mobilenetv4_conv_small_035", 1280, "head", marks=pytest.mark.slow
+        ),
+        pytest.param("vgg11", 4096, "head", marks=pytest.mark.slow),
+        pytest.param("ghostnet_050", 1280, "head", marks=pytest.mark.slow),
+        pytest.param("mambaout_femto", 1152, "head", marks=pytest.mark.slow),
         ("vit_tiny_r_s16_p8_224", 192, "level"),
-        ("beit_base_patch16_224", 768, "level"),
+        pytest.param("beit_base_patch16_224", 768, "level", marks=pytest.mark.slow),
     ],
 )
 def test_pooled_and_tokens_are_as_wide_as_promised(
@@ -212,10 +214,10 @@ def test_tokens_leave_the_statistics_of_a_head_alone() -> None:
     ("name", "pooling"),
     [
         ("vit_medium_patch16_gap_240", "avg"),
-        ("vit_medium_patch16_reg4_gap_256", "avg"),
+        pytest.param("vit_medium_patch16_reg4_gap_256", "avg", marks=pytest.mark.slow),
         ("vit_base_patch16_siglip_224", "map"),
-        ("vit_base_patch16_siglip_gap_224", "avg"),
-        ("vit_relpos_small_patch16_224", "avg"),
+        pytest.param("vit_base_patch16_siglip_gap_224", "avg", marks=pytest.mark.slow),
+        pytest.param("vit_relpos_small_patch16_224", "avg", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("wanted", ["token", "avg"])
@@ -244,10 +246,10 @@ def test_the_pooling_of_deits_is_the_one_asked_for() -> None:
     ("name", "size"),
     [
         ("swin_tiny_patch4_window7_224", 256),
-        ("eva02_tiny_patch14_224", 252),
-        ("beit_base_patch16_224", 256),
-        ("maxvit_pico_rw_256", 224),
-        ("hiera_tiny_224", 256),
+        pytest.param("eva02_tiny_patch14_224", 252, marks=pytest.mark.slow),
+        pytest.param("beit_base_patch16_224", 256, marks=pytest.mark.slow),
+        pytest.param("maxvit_pico_rw_256", 224, marks=pytest.mark.slow),
+        pytest.param("hiera_tiny_224", 256, marks=pytest.mark.slow),
     ],
 )
 def test_networks_of_a_fixed_size_are_made_for_another(name: str, size: int) -> None:

@@ -43,7 +43,7 @@ DATAMODULES: dict[str, str] = {
     "pairs": "vlp_zoo.data.datamodules.Pairs",
     "mimic_cxr": "vlp_zoo.data.official.MIMICCXR",
     "own": "vlp_zoo.data.official.Own",
-    "prepared": "vlp_zoo.data.datamodules.Prepared",
+    "prepared": "vlp_zoo.data.store.datamodule.Prepared",
 }
 DATAMODULES |= {
     name: f"vlp_zoo.data.official.{name}"

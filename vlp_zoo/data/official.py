@@ -1,7 +1,7 @@
 """Every data set of the catalogue as a data module: ``--data nih14 --data.root DIR``.
 
-The classes are made when they are asked for, one per name of `DATASETS`; they differ in
-nothing but the name of their data set.
+`Official` reads any data set of the catalogue; below stand those of which more is to be
+said, and one class for each of the others.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vlp_zoo.data import DATASETS
 from vlp_zoo.data.base import OnDisk
 from vlp_zoo.data.catalogue import card_of, load, policy
 from vlp_zoo.data.chest.mimic_cxr import card as mimic_cxr_card
-from vlp_zoo.data.datamodules import Prepared
 from vlp_zoo.data.records import Card
+from vlp_zoo.data.store.datamodule import Prepared
 from vlp_zoo.data.store.reading import is_store
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError
@@ -178,16 +177,164 @@ class Own(Official):
         return [self.card.name]
 
 
-def __getattr__(name: str) -> type[Official]:
-    if name == MIMICCXR.dataset:
-        return MIMICCXR
-    if name not in DATASETS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    made = type(
-        name,
-        (Official,),
-        {"__doc__": Official.__doc__, "__module__": __name__, "dataset": name},
-    )
-    # Kept, so that the class is one and the same however often it is asked for.
-    globals()[name] = made
-    return made
+# One class for each data set, which configs and checkpoints name. They differ in nothing
+# but the data set.
+
+
+class nih14(Official):
+    """NIH ChestX-ray14; options as of `Official`."""
+
+    dataset = "nih14"
+
+
+class chexpert(Official):
+    """CheXpert; options as of `Official`."""
+
+    dataset = "chexpert"
+
+
+class chexlocalize(Official):
+    """CheXlocalize; options as of `Official`."""
+
+    dataset = "chexlocalize"
+
+
+class rsna(Official):
+    """RSNA Pneumonia; options as of `Official`."""
+
+    dataset = "rsna"
+
+
+class siim(Official):
+    """SIIM-ACR Pneumothorax; options as of `Official`."""
+
+    dataset = "siim"
+
+
+class covidx(Official):
+    """COVIDx 9A; options as of `Official`."""
+
+    dataset = "covidx"
+
+
+class covidx_cxr(Official):
+    """COVIDx CXR; options as of `Official`."""
+
+    dataset = "covidx_cxr"
+
+
+class ms_cxr(Official):
+    """MS-CXR; options as of `Official`."""
+
+    dataset = "ms_cxr"
+
+
+class vindr(Official):
+    """VinDr-CXR; options as of `Official`."""
+
+    dataset = "vindr"
+
+
+class object_cxr(Official):
+    """Object-CXR; options as of `Official`."""
+
+    dataset = "object_cxr"
+
+
+class tbx11k(Official):
+    """TBX11K; options as of `Official`."""
+
+    dataset = "tbx11k"
+
+
+class openi(Official):
+    """Open-i (IU X-Ray); options as of `Official`."""
+
+    dataset = "openi"
+
+
+class padchest(Official):
+    """PadChest; options as of `Official`."""
+
+    dataset = "padchest"
+
+
+class chexpert_plus(Official):
+    """CheXpert Plus; options as of `Official`."""
+
+    dataset = "chexpert_plus"
+
+
+mimic_cxr = MIMICCXR
+
+
+class aptos(Official):
+    """APTOS-2019; options as of `Official`."""
+
+    dataset = "aptos"
+
+
+class odir(Official):
+    """ODIR-5K; options as of `Official`."""
+
+    dataset = "odir"
+
+
+class mured(Official):
+    """MuReD; options as of `Official`."""
+
+    dataset = "mured"
+
+
+class riga(Official):
+    """RIGA; options as of `Official`."""
+
+    dataset = "riga"
+
+
+class idrid(Official):
+    """IDRiD; options as of `Official`."""
+
+    dataset = "idrid"
+
+
+class messidor2(Official):
+    """MESSIDOR-2; options as of `Official`."""
+
+    dataset = "messidor2"
+
+
+class eyepacs(Official):
+    """EyePACS; options as of `Official`."""
+
+    dataset = "eyepacs"
+
+
+class refuge(Official):
+    """REFUGE; options as of `Official`."""
+
+    dataset = "refuge"
+
+
+class drive(Official):
+    """DRIVE; options as of `Official`."""
+
+    dataset = "drive"
+
+
+class ffa_ir(Official):
+    """FFA-IR; options as of `Official`."""
+
+    dataset = "ffa_ir"
+
+
+class mm_retinal(Official):
+    """MM-Retinal v1; options as of `Official`."""
+
+    dataset = "mm_retinal"
+
+
+class flair(Official):
+    """FLAIR's assembly; options as of `Official`."""
+
+    dataset = "flair"

@@ -114,7 +114,9 @@ def test_two_processes_equal_one(tmp_path: Path, kind: str) -> None:
     assert_two_processes_equal_one(module, batch, tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["default", "observations"])
+@pytest.mark.parametrize(
+    "kind", ["default", pytest.param("observations", marks=pytest.mark.slow)]
+)
 def test_it_learns_one_batch_by_heart(kind: str) -> None:
     torch.manual_seed(0)
     # Only equal words are no negatives: likeness would let some sentences merge.
@@ -137,6 +139,7 @@ def test_it_learns_one_batch_by_heart(kind: str) -> None:
         assert float(module.measures["pcma_image_gain"]) > 1.0
 
 
+@pytest.mark.slow
 def test_each_sentence_finds_its_observation() -> None:
     torch.manual_seed(0)
     settings = {"false_negative_threshold": 2.0, "queries": 8}
