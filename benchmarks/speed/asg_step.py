@@ -200,10 +200,10 @@ def slow_terms(module: Any, run: Any, batch: Any) -> dict[str, Any]:
 
     rows, columns = module.grid
     maps = run.patch_embeddings.transpose(1, 2).reshape(BATCH, -1, rows, columns)
-    boxes = batch["region_boxes"] * rows / module.image_size
+    boxes = batch["region_boxes"] * rows / module.options.image_size
     index = torch.arange(float(BATCH)).repeat_interleave(REGIONS)[:, None]
     rois = torch.cat([index, boxes.flatten(0, 1)], dim=1)
-    regions = roi_align(maps, rois, 1, aligned=module.roi_aligned)
+    regions = roi_align(maps, rois, 1, aligned=module.options.roi_aligned)
     regions = regions.view(BATCH, REGIONS, -1)
     loss, number = torch.zeros(()), 0
     for b in range(BATCH):
@@ -212,12 +212,14 @@ def slow_terms(module: Any, run: Any, batch: Any) -> dict[str, Any]:
         for r in range(valid):
             chosen = batch["sentence_words"][b, r].nonzero()[:, 0]
             sentences.append(run.word_embeddings[b, chosen].mean(0))
-        scores = regions[b, :valid] @ torch.stack(sentences).T / module.temperature
+        scores = (
+            regions[b, :valid] @ torch.stack(sentences).T / module.options.temperature
+        )
         own = torch.arange(valid)
         for side in (scores, scores.T):
             loss = loss + functional.cross_entropy(side, own, reduction="sum")
         number += valid
-    scores = run.image @ run.report.T / module.temperature
+    scores = run.image @ run.report.T / module.options.temperature
     own = torch.arange(BATCH)
     sides = (scores, scores.T)
     tags = functional.normalize(batch["tags"], dim=1)

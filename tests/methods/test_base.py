@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import BatchFieldError, NonFiniteLossError
 from vlp_zoo.methods.base import VLPModule, parameter_groups, warmup_cosine
+from vlp_zoo.methods.options import PretrainOptions
 from vlp_zoo.types import Transform
 
 TINY: dict[str, Any] = {
@@ -30,18 +31,16 @@ class Toy(VLPModule[dict[str, Any]]):
 
     def __init__(self, scale: float = 1.0) -> None:
         super().__init__(
-            learning_rate=0.1,
-            weight_decay=0.1,
-            betas=[0.9, 0.95],
-            warmup_epochs=1,
-            schedule_epochs=None,
-            tokenizer="corpus",
+            PretrainOptions(
+                learning_rate=0.1,
+                weight_decay=0.1,
+                betas=[0.9, 0.95],
+                warmup_epochs=1,
+                schedule_epochs=None,
+            )
         )
         self.save_hyperparameters()
         self.scale = scale
-
-    def setup(self, stage: str) -> None:
-        """No text here."""
 
     def build(self) -> None:
         self.image_encoder = ImageEncoder(**TINY)

@@ -23,7 +23,7 @@ from vlp_zoo.encoders.frozen_text import load_frozen_text
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.base import load_method
-from vlp_zoo.methods.clip import CLIP
+from vlp_zoo.methods.clip import CLIP, CLIPOptions
 
 TINY: dict[str, Any] = {
     "image_encoder": "tiny_resnet",
@@ -47,9 +47,9 @@ KINDS: list[dict[str, Any]] = [
 
 def build(**arguments: Any) -> CLIP:
     module = CLIP(**{**TINY, **arguments})
-    if module.text_model == "corpus":
+    if module.options.text_model == "corpus":
         module.frozen_text = load_frozen_text(
-            "corpus", lambda: REPORTS * 2, width=module.text_sizes.width
+            "corpus", lambda: REPORTS * 2, width=module.options.text_width
         )
     made: CLIP = prepared(module)
     return made
@@ -183,9 +183,11 @@ def test_pictures() -> None:
 
 
 def test_a_pretrained_text_model_brings_its_vocabulary() -> None:
-    assert CLIP(text_model="some/bert").tokenizer_name == "some/bert"
-    assert CLIP(text_model="some/bert", tokenizer="v.txt").tokenizer_name == "v.txt"
-    assert CLIP().tokenizer_name == "corpus"
+    assert CLIPOptions(text_model="some/bert").tokenizer_name == "some/bert"
+    assert (
+        CLIPOptions(text_model="some/bert", tokenizer="v.txt").tokenizer_name == "v.txt"
+    )
+    assert CLIPOptions().tokenizer_name == "corpus"
 
 
 @pytest.mark.parametrize("arguments", [{"temperature": 0.0}, {"image_weight": 1.5}])

@@ -164,7 +164,7 @@ def test_pictures_are_in_colour(method: str) -> None:
     with torch.no_grad():
         shown = module.pictures(batch)[PICTURES[method]]
     assert isinstance(shown, Tensor)
-    side = module.image_size
+    side = module.options.image_size
     side = {"asg": 224, "place": 160, "imitate": side}.get(method, side)
     left, right = shown[:, side // 2, side // 8], shown[:, side // 2, 7 * side // 8]
     assert left[0] > left[2] + 0.2

@@ -68,12 +68,14 @@ def test_asg_has_the_places_of_its_regions() -> None:
     places = assert_places(module, module.grid)
     ids = [
         torch.as_tensor(field)
-        for field in tokenize_texts(module.tokenizer, PHRASES[:2], module.max_tokens)
+        for field in tokenize_texts(
+            module.tokenizer, PHRASES[:2], module.options.max_tokens
+        )
     ]
     with torch.no_grad():
         run = module.run(module.image_encoder.prepare(images()), *ids)
         # One cell of the grid is a region whose feature is that of its place.
-        side = module.image_size / module.grid[0]
+        side = module.options.image_size / module.grid[0]
         box = torch.tensor([[[side, 0.0, 2 * side, side]]]).repeat(2, 1, 1)
         region = module.region_features(run, box, None)
         assert torch.allclose(region[:, 0], places[:, :, 0, 1], atol=1e-5)

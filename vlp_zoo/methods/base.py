@@ -8,10 +8,9 @@ seeding, logging, and the alarms (missing field, non-finite loss, collapse).
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -20,21 +19,22 @@ import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
+from vlp_zoo.encoders.frozen_text import FrozenText, frozen_text_from_state
 from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.errors import (
-    BatchFieldError,
-    ConfigError,
-    NonFiniteLossError,
-    UnknownNameError,
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.methods.loading import method_class, option_names
+from vlp_zoo.methods.needs import (
+    check_batch_size,
+    check_fields,
+    check_finite,
+    check_precision,
 )
-from vlp_zoo.methods import known_methods
-from vlp_zoo.methods.needs import check_batch_size, check_precision
-from vlp_zoo.methods.optimisation import parameter_groups, warmup_cosine
-from vlp_zoo.methods.warm_start import normalisation, restore_normalisation
+from vlp_zoo.methods.optimisation import adamw_cosine, parameter_groups, warmup_cosine
+from vlp_zoo.methods.options import PretrainOptions, ReportOptions
+from vlp_zoo.methods.warm_start import normalisation, restore_normalisation, start_from
 from vlp_zoo.types import Transform
 
 __all__ = [
@@ -55,22 +55,23 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
     start of a fit, when a checkpoint is loaded, or by hand through
     ``configure_model()``.
 
+    A method takes its options as keywords and hands them on as one dataclass:
+    ``def __init__(self, **kwargs: Any): super().__init__(MyOptions(**kwargs))``. The
+    command line, checkpoints and help follow that call to the fields of the dataclass.
+
     Args:
-        learning_rate: Peak learning rate of AdamW (absolute, not scaled).
-        weight_decay: Weight decay of matrices; vectors and biases have none.
-        betas: AdamW's two averaging coefficients.
-        warmup_epochs: Length of the linear warm-up, in epochs (fractions allowed).
-        schedule_epochs: Epoch at which the cosine reaches 0; None = the last one.
-        tokenizer: ``"corpus"`` trains a WordPiece vocabulary on the training reports
-            (cached); else a vocab.txt, a tokenizer.json, a local folder or a hub name.
-        vocab_size: Size of a corpus vocabulary; ignored with a ready tokenizer.
+        options: What was chosen, see `vlp_zoo.methods.options`.
     """
 
     batch_keys: ClassVar[frozenset[str]] = frozenset()
     """Fields that ``losses`` reads; checked on the first batch."""
     reads_reports: ClassVar[bool] = True
     """Whether data sets without reports are of no use to the method."""
-    field_sources: ClassVar[dict[str, str]] = {}
+    field_sources: ClassVar[dict[str, str]] = {
+        "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",
+        "input_ids": "choose a data set with reports (--data pairs, mimic_cxr, ...)",
+        "findings_text": "choose a data set with reports (--data pairs, mimic_cxr)",
+    }
     """Field to the data option that produces it, for the error message."""
 
     least_batch: ClassVar[int] = 1
@@ -82,32 +83,19 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
     image_encoder: ImageEncoder
     """What the run is for: exported after every epoch."""
 
-    def __init__(
-        self,
-        *,
-        learning_rate: float,
-        weight_decay: float,
-        betas: list[float],
-        warmup_epochs: float,
-        schedule_epochs: float | None,
-        tokenizer: str = "corpus",
-        vocab_size: int = 30000,
-    ) -> None:
+    options: PretrainOptions
+    frozen_text: FrozenText | None = None
+    """Text features that are not trained, where a method uses some."""
+
+    def __init__(self, options: PretrainOptions) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        if len(betas) != 2:
-            raise ConfigError(
-                "two values in --model.betas",
-                f"{betas}",
-                "give a list such as [0.9, 0.95]",
-            )
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.betas = betas
-        self.warmup_epochs = warmup_epochs
-        self.schedule_epochs = schedule_epochs
-        self.tokenizer_name = tokenizer
-        self.vocab_size = vocab_size
+        # All of them, and what the command line adds: checkpoints keep both.
+        self.save_hyperparameters(asdict(options))
+        self.save_hyperparameters(ignore="options")
+        self.options = options
+        self.vocab_size = 0
+        if isinstance(options, ReportOptions):
+            self.vocab_size = options.vocab_size
         self.tokenizer: ReportTokenizer | None = None
         self._built = False
         self._checked = False
@@ -185,8 +173,8 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
 
     def setup(self, stage: str) -> None:
         """Fix the tokenizer before the networks are built (Lightning's hook)."""
-        if self.tokenizer is None:
-            self._use_tokenizer(self._find_tokenizer())
+        if self.tokenizer is None and isinstance(self.options, ReportOptions):
+            self._use_tokenizer(self._find_tokenizer(self.options))
 
     def continued(self, *options: str) -> Mapping[str, Any] | None:
         """The checkpoint that this run continues or looks at.
@@ -206,12 +194,12 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         same = all(then.get(name) == self.hparams.get(name) for name in options)
         return file if same else None
 
-    def _find_tokenizer(self) -> ReportTokenizer:
-        if self.tokenizer_name != "corpus":
+    def _find_tokenizer(self, options: ReportOptions) -> ReportTokenizer:
+        if options.tokenizer_name != "corpus":
             stored = self.continued("tokenizer", "text_model") or {}
             if "tokenizer_json" in stored:
                 return ReportTokenizer.from_json(stored["tokenizer_json"])
-            return self.load_tokenizer(self.tokenizer_name)
+            return self.load_tokenizer(options.tokenizer_name)
         data = getattr(self.trainer, "datamodule", None)
         if data is None or not hasattr(data, "corpus"):
             raise ConfigError(
@@ -220,7 +208,7 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
                 "pass --model.tokenizer FILE (vocab.txt or tokenizer.json)",
             )
         return ReportTokenizer.for_corpus(
-            data.corpus, data.corpus_fingerprint, self.vocab_size
+            data.corpus, data.corpus_fingerprint, options.vocab_size
         )
 
     def load_tokenizer(self, name: str) -> ReportTokenizer:
@@ -230,6 +218,53 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
     def _use_tokenizer(self, tokenizer: ReportTokenizer) -> None:
         self.tokenizer = tokenizer
         self.vocab_size = tokenizer.vocab_size
+
+    def known_tokenizer(self) -> ReportTokenizer:
+        """The tokenizer, which a method has once it is set up.
+
+        Raises:
+            ConfigError: If there is none yet.
+        """
+        if self.tokenizer is None:
+            raise ConfigError(
+                "a tokenizer", "none yet", "call setup() or set module.tokenizer first"
+            )
+        return self.tokenizer
+
+    def make_image_encoder(self, **look: Any) -> ImageEncoder:
+        """The image encoder of the options.
+
+        Args:
+            **look: Pooling, mean and deviation, as for `ImageEncoder`.
+        """
+        return ImageEncoder(
+            self.options.image_encoder,
+            self.options.image_size,
+            timm_arguments=self.options.encoder_sizes,
+            **look,
+        )
+
+    def make_text_encoder(self, options: ReportOptions, **kind: Any) -> TextEncoder:
+        """A text encoder of the options' sizes that knows the vocabulary's padding.
+
+        Args:
+            options: Those of the method.
+            **kind: What else `TextEncoder` takes.
+        """
+        sizes = {"max_positions": options.max_tokens, **kind}
+        encoder = TextEncoder(
+            self.vocab_size,
+            options.text_width,
+            options.text_depth,
+            options.text_heads,
+            options.text_ffn,
+            dropout=options.text_dropout,
+            pad_id=0 if self.tokenizer is None else self.tokenizer.pad_id,
+            **sizes,
+        )
+        if self.tokenizer is not None:
+            encoder.check_tokenizer(self.tokenizer)
+        return encoder
 
     def configure_model(self) -> None:
         """Build the networks once, from the seed alone (Lightning's hook)."""
@@ -246,6 +281,9 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         )
         if self.tokenizer is not None:
             checkpoint["tokenizer_json"] = self.tokenizer.to_json()
+        if self.frozen_text is not None:
+            # No state dict holds it.
+            checkpoint["frozen_text"] = self.frozen_text.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the vocabulary and the networks before the weights are copied."""
@@ -260,8 +298,21 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
                     "drop --model.tokenizer, or start a new run",
                 )
             self._use_tokenizer(tokenizer)
+        frozen = checkpoint.get("frozen_text")
+        if frozen is not None:
+            self.frozen_text = self.restore_text(frozen)
         self.configure_model()
         restore_normalisation(getattr(self, "image_encoder", None), checkpoint)
+
+    def restore_text(self, stored: dict[str, Any]) -> FrozenText:
+        """The frozen text features of a checkpoint, from what it holds of them."""
+        return frozen_text_from_state(stored)
+
+    def on_fit_start(self) -> None:
+        """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
+        spec, keep = self.options.warm_start, self.options.keep_normalisation
+        if spec and self.trainer.ckpt_path is None:
+            start_from(self.image_encoder, spec, keep, self.trainer.is_global_zero)
 
     # One step -------------------------------------------------------------------
 
@@ -317,10 +368,16 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
 
     def _step(self, batch: BatchT, batch_idx: int, stage: str) -> Tensor:
         if not self._checked:
-            self._check_batch(batch)
+            check_fields(self, batch)
+            self._checked = True
         terms = self.losses(batch)
         total = torch.stack([term.float() for term in terms.values()]).sum()
-        self._check_finite(terms, total, batch_idx)
+        # Reading a CUDA scalar stalls the queue, so there only where logs do it anyway;
+        # a NaN loss poisons the weights and is still there at the next look.
+        run: Any = self.trainer
+        every = 1 if total.device.type == "cpu" else run.log_every_n_steps
+        if batch_idx % max(every, 1) == 0:
+            check_finite(terms, f"epoch {self.current_epoch}, batch {batch_idx}")
         size = len(batch["uid"])
         values = {f"{stage}/loss": total.detach()}
         values |= {f"{stage}/loss_{name}": v.detach() for name, v in terms.items()}
@@ -341,83 +398,11 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
             self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=size)
         return total
 
-    def _check_batch(self, batch: BatchT) -> None:
-        for key in sorted(self.batch_keys - set(batch)):
-            raise BatchFieldError(
-                f"the field {key!r} in each batch ({type(self).__name__} reads it)",
-                f"fields {sorted(batch)}",
-                self.field_sources.get(key, "choose a data set that has it"),
-            )
-        self._checked = True
-
-    def _check_finite(
-        self, terms: dict[str, Tensor], total: Tensor, batch_idx: int
-    ) -> None:
-        # Reading a CUDA scalar stalls the queue, so there only where logs do it anyway;
-        # a NaN loss poisons the weights and is still there at the next look.
-        run: Any = self.trainer
-        every = 1 if total.device.type == "cpu" else run.log_every_n_steps
-        if batch_idx % max(every, 1) == 0 and not bool(torch.isfinite(total)):
-            found = {name: float(value.detach()) for name, value in terms.items()}
-            raise NonFiniteLossError(
-                "finite loss terms",
-                f"{found} at epoch {self.current_epoch}, batch {batch_idx}",
-                "lower --model.learning_rate, set --trainer.gradient_clip_val 1.0, "
-                "or use --trainer.precision 32-true",
-            )
-
     # Optimisation ---------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
         """AdamW with warm-up and cosine, stepped after every optimiser step."""
-        groups = parameter_groups(self.named_parameters(), self.weight_decay)
-        beta1, beta2 = self.betas
-        # One kernel for all parameters; Lightning's autocast cannot clip with it.
-        fused = "mixed" not in str(self.trainer.precision)
-        optimizer = AdamW(
-            groups, lr=self.learning_rate, betas=(beta1, beta2), fused=fused
-        )
-        total = float(self.trainer.estimated_stepping_batches)
-        epochs = self.trainer.max_epochs
-        if not epochs or epochs < 0:
-            # A run given in steps has no epochs to count: one epoch is all of it.
-            epochs = 1
-        per_epoch = total / epochs
-        warmup = min(self.warmup_epochs * per_epoch, total)
-        last = (self.schedule_epochs or epochs) * per_epoch
-        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, last))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-
-def method_class(class_path: str) -> type[VLPModule[Any]]:
-    """The class that a checkpoint names, if it is one of the installed methods.
-
-    A file never decides what is imported: its name only chooses among `METHODS` and
-    the entry points of other packages.
-
-    Args:
-        class_path: Module and class.
-
-    Raises:
-        UnknownNameError: If no installed method has that class.
-    """
-    known = known_methods()
-    last = class_path.rpartition(".")[2]
-    for path in known.values():
-        module_name, _, name = path.rpartition(".")
-        if name == last:
-            found = getattr(importlib.import_module(module_name), name)
-            if class_path in (path, f"{found.__module__}.{found.__qualname__}"):
-                return found  # type: ignore[no-any-return]
-    raise UnknownNameError(
-        f"the method {class_path} that wrote the checkpoint",
-        f"the installed methods are {', '.join(known)}",
-        "install the package that has it, with an entry point in the group "
-        "vlp_zoo.methods",
-    )
+        return adamw_cosine(self.named_parameters(), self.options, self.trainer)
 
 
 def load_method(path: str | Path) -> VLPModule[Any]:
@@ -442,7 +427,8 @@ def load_method(path: str | Path) -> VLPModule[Any]:
             "use a checkpoint that vlpzoo fit wrote",
         )
     method: Any = method_class(str(class_path))
-    takes, stored = inspect.signature(method).parameters, file["hyper_parameters"]
+    # Files of older releases hold more than that.
+    takes, stored = option_names(method), file["hyper_parameters"]
     module: VLPModule[Any] = method(**{k: v for k, v in stored.items() if k in takes})
     # Before the networks are built: vocabulary and text model come from the file.
     module.on_load_checkpoint(file)

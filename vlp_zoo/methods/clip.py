@@ -39,7 +39,8 @@ learn and the image encoder learns faster.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,142 +49,89 @@ from torch.nn import functional
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.losses import info_nce, multi_positive_targets
 from vlp_zoo.methods.paired.fields import PairedBatch, PairedTransform
-from vlp_zoo.methods.paired.towers import PairedTowers, TextSizes, projection
+from vlp_zoo.methods.paired.options import PairedOptions
+from vlp_zoo.methods.paired.towers import PairedTowers, projection
 
-__all__ = ["CLIP"]
+__all__ = ["CLIP", "CLIPOptions"]
 
 
-class CLIP(PairedTowers[PairedBatch]):
-    """Image-report contrast (ConVIRT, CLIP).
+@dataclass(frozen=True, kw_only=True)
+class CLIPOptions(PairedOptions):
+    """What can be chosen.
 
     Args:
-        image_encoder: A preset (``tiny``, ``tiny_resnet``, ...) or any timm name.
-        image_size: Side S of its input.
-        encoder_sizes: Changes to a ViT: ``patch_size``, ``embed_dim``, ``depth``, ...
         warm_start: Encoder to start from, such as ``timm:resnet50``.
-        keep_normalisation: Take over mean and deviation of ``warm_start`` too.
-        text_model: None trains a BERT of the sizes below; ``"corpus"`` uses fixed
-            TF-IDF features of the training reports; else a folder or hub name of a
-            pretrained text encoder (BERT, RoBERTa, MPNet, ModernBERT, ...), which is
-            trained on, with its own vocabulary; checkpoints need the folder no more.
-        text_width: Width of the text encoder (of the features, with ``"corpus"``).
-        text_depth: Its layers.
-        text_heads: Its attention heads.
-        text_ffn: Inner width of its feed-forward parts.
-        text_dropout: Its dropout.
-        max_tokens: Longest report in tokens; longer ones are cut.
         joint_width: Dimensions E of the joint space.
         head_width: Inner width of the two projection heads; 0 makes them linear.
         temperature: What similarities are divided by, or where it starts.
         learn_temperature: Learn it, as CLIP does (never below 0.01).
         image_weight: Weight of the direction image to text.
         multi_positive: Count all images of the same report as right.
-        crop_scale: Smallest share of the image that a training crop shows.
-        jitter: Largest relative change of contrast and brightness in training.
         sentence_dropout: Chance to leave out each sentence in training.
-        learning_rate: Peak rate, absolute.
-        weight_decay: Decay of matrices.
-        betas: AdamW's averaging coefficients.
-        warmup_epochs: Linear warm-up.
-        schedule_epochs: Where the cosine ends; None = the last epoch.
-        tokenizer: See `VLPModule`; ignored where ``text_model`` brings its own.
-        vocab_size: See `VLPModule`.
     """
 
+    image_encoder: str = "resnet50"
+    joint_width: int = 512
+    head_width: int = 512
+    temperature: float = 0.1
+    learn_temperature: bool = False
+    image_weight: float = 0.75
+    jitter: float = 0.4
+    sentence_dropout: float = 0.0
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0 or not 0 <= self.image_weight <= 1:
+            raise ConfigError(
+                "temperature above 0 and image_weight in 0..1",
+                f"{self.temperature} and {self.image_weight}",
+                "correct --model.temperature or --model.image_weight",
+            )
+
+
+class CLIP(PairedTowers[PairedBatch]):
+    """Image-report contrast (ConVIRT, CLIP).
+
+    Options are those of `CLIPOptions`.
+    """
+
+    options: CLIPOptions
     has_text_head: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = PairedBatch.__required_keys__
-    field_sources: ClassVar[dict[str, str]] = {
-        "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",
-        "input_ids": "choose a data set with reports (--data pairs, mimic_cxr, ...)",
-    }
 
-    def __init__(
-        self,
-        image_encoder: str = "resnet50",
-        image_size: int = 224,
-        encoder_sizes: dict[str, int] | None = None,
-        warm_start: str | None = None,
-        text_model: str | None = None,
-        text_width: int = 768,
-        text_depth: int = 6,
-        text_heads: int = 12,
-        text_ffn: int = 3072,
-        text_dropout: float = 0.1,
-        max_tokens: int = 256,
-        joint_width: int = 512,
-        head_width: int = 512,
-        temperature: float = 0.1,
-        learn_temperature: bool = False,
-        image_weight: float = 0.75,
-        multi_positive: bool = True,
-        crop_scale: float = 0.6,
-        jitter: float = 0.4,
-        sentence_dropout: float = 0.0,
-        learning_rate: float = 1e-4,
-        weight_decay: float = 1e-6,
-        betas: list[float] = [0.9, 0.999],  # noqa: B006  # read, never changed
-        warmup_epochs: float = 1,
-        schedule_epochs: float | None = None,
-        tokenizer: str = "corpus",
-        vocab_size: int = 30000,
-        keep_normalisation: bool = False,
-    ) -> None:
-        super().__init__(
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            betas=betas,
-            warmup_epochs=warmup_epochs,
-            schedule_epochs=schedule_epochs,
-            tokenizer=tokenizer,
-            vocab_size=vocab_size,
-        )
-        self.save_hyperparameters()
-        if not temperature > 0 or not 0 <= image_weight <= 1:
-            raise ConfigError(
-                "temperature above 0 and image_weight in 0..1",
-                f"{temperature} and {image_weight}",
-                "correct --model.temperature or --model.image_weight",
-            )
-        self.keep_normalisation = keep_normalisation
-        self.set_towers(
-            image_encoder,
-            image_size,
-            encoder_sizes,
-            warm_start,
-            text_model,
-            TextSizes(text_width, text_depth, text_heads, text_ffn, text_dropout),
-            max_tokens,
-        )
-        self.widths = (joint_width, head_width)
-        self.first_temperature = temperature
-        self.learn_temperature = learn_temperature
-        self.image_weight = image_weight
-        self.multi_positive = multi_positive
-        self.variation = (crop_scale, jitter, sentence_dropout)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(CLIPOptions(**kwargs))
 
     def build(self) -> None:
         """Two encoders and two projection heads."""
         self.build_towers()
-        joint, inner = self.widths
+        joint, inner = self.options.joint_width, self.options.head_width
         self.image_head = projection(self.image_encoder.width, inner, joint)
         self.text_head = projection(self.text_tower.width, inner, joint)
-        if self.learn_temperature:
-            scale = math.log(1 / self.first_temperature)
+        if self.options.learn_temperature:
+            scale = math.log(1 / self.options.temperature)
             self.log_scale = nn.Parameter(torch.tensor(scale))
 
     def make_transform(self, train: bool) -> PairedTransform:
         """Crop, vary, tokenise."""
-        scale, jitter, dropout = self.variation
+        options = self.options
         return PairedTransform(
-            self.report_tokens(), self.image_size, train, scale, jitter, dropout
+            self.report_tokens(),
+            options.image_size,
+            train,
+            crop_scale=options.crop_scale,
+            jitter=options.jitter,
+            sentence_dropout=options.sentence_dropout,
         )
 
     @property
     def temperature(self) -> float | Tensor:
         """What similarities are divided by."""
-        if not self.learn_temperature:
-            return self.first_temperature
+        if not self.options.learn_temperature:
+            return self.options.temperature
         return (-self.log_scale.clamp(max=math.log(100))).exp()
 
     def embed(self, batch: PairedBatch) -> tuple[Tensor, Tensor]:
@@ -199,12 +147,12 @@ class CLIP(PairedTowers[PairedBatch]):
         """``image_to_text`` and ``text_to_image``."""
         images, texts = self.embed(batch)
         targets = None
-        if self.multi_positive:
+        if self.options.multi_positive:
             targets = multi_positive_targets(batch["report_key"])
         forth, back = info_nce(images, texts, self.temperature, targets=targets)
         return {
-            "image_to_text": self.image_weight * forth,
-            "text_to_image": (1 - self.image_weight) * back,
+            "image_to_text": self.options.image_weight * forth,
+            "text_to_image": (1 - self.options.image_weight) * back,
         }
 
     def embed_patches(self, images: Tensor) -> Tensor | None:
@@ -214,7 +162,7 @@ class CLIP(PairedTowers[PairedBatch]):
         its share in it, only where the encoder pools by the plain mean and the head is
         linear (``head_width: 0``). Elsewhere the head has never seen a place: None.
         """
-        if self.widths[1]:
+        if self.options.head_width:
             return None
         found = self.image_encoder(self.image_encoder.prepare(images))
         gap = (found.tokens.float().mean(1) - found.pooled.float()).norm()

@@ -26,7 +26,7 @@ No report is read, so ``embed_texts`` and retrieval do not exist for it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import numpy as np
@@ -34,17 +34,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.image import ImageEncoder, patchify, sincos_table
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.encoders.image import patchify, sincos_table
 from vlp_zoo.losses import masked_mse
 from vlp_zoo.methods.base import VLPModule
-from vlp_zoo.methods.warm_start import start_from
+from vlp_zoo.methods.options import PretrainOptions, check_masking
 from vlp_zoo.modules import MAEDecoder, PatchMask, mask_patches, xavier_linears
 from vlp_zoo.noise import sample_noise
 from vlp_zoo.transforms import planes, random_resized_crop, resize
 from vlp_zoo.types import Example, Study
 
-__all__ = ["MAE", "ImageTransform", "MAEBatch"]
+__all__ = ["MAE", "ImageTransform", "MAEBatch", "MAEOptions"]
 
 
 class MAEBatch(TypedDict):
@@ -99,15 +98,13 @@ class Reconstruction(NamedTuple):
     pixels: Tensor  # (B, P, p*p*3) predicted, standardised where the target is
 
 
-class MAE(VLPModule[MAEBatch]):
-    """Masked autoencoder (He et al., 2022).
+@dataclass(frozen=True, kw_only=True)
+class MAEOptions(PretrainOptions):
+    """What can be chosen.
 
     Args:
         image_encoder: A ViT: a preset (``tiny``, ``base``) or a timm name.
-        image_size: Side S of its input.
         encoder_sizes: Changes to it: ``patch_size``, ``embed_dim``, ``depth``, ...
-        warm_start: Encoder to start from, such as ``official:mae:FILE``.
-        keep_normalisation: Take over mean and deviation of ``warm_start`` too.
         mask_ratio: Share of hidden patches.
         decoder_width: Width of the decoder.
         decoder_depth: Its blocks.
@@ -116,78 +113,51 @@ class MAE(VLPModule[MAEBatch]):
         crop_scale: Smallest share of the image that a training crop shows.
         flip: Chance of mirroring a training image.
         learning_rate: Peak rate, absolute, for 4096 images a step.
-        weight_decay: Decay of matrices.
-        betas: AdamW's averaging coefficients.
-        warmup_epochs: Linear warm-up.
-        schedule_epochs: Where the cosine ends; None = the last epoch.
     """
 
+    mask_ratio: float = 0.75
+    decoder_width: int = 512
+    decoder_depth: int = 8
+    decoder_heads: int = 16
+    norm_pix: bool = True
+    crop_scale: float = 0.2
+    flip: float = 0.0
+    learning_rate: float = 2.4e-3
+    weight_decay: float = 0.05
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    warmup_epochs: float = 40
+    schedule_epochs: float | None = 800
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_masking(self.mask_ratio, self.decoder_width, self.decoder_heads)
+
+
+class MAE(VLPModule[MAEBatch]):
+    """Masked autoencoder (He et al., 2022).
+
+    Options are those of `MAEOptions`.
+    """
+
+    options: MAEOptions
     reads_reports: ClassVar[bool] = False
     batch_keys: ClassVar[frozenset[str]] = MAEBatch.__required_keys__
     field_sources: ClassVar[dict[str, str]] = {
         "image": "choose a data set with images (--data pairs, mimic_cxr, ...)",
     }
 
-    def __init__(
-        self,
-        image_encoder: str = "vit_base_patch16_224",
-        image_size: int = 224,
-        encoder_sizes: dict[str, int] | None = None,
-        warm_start: str | None = None,
-        mask_ratio: float = 0.75,
-        decoder_width: int = 512,
-        decoder_depth: int = 8,
-        decoder_heads: int = 16,
-        norm_pix: bool = True,
-        crop_scale: float = 0.2,
-        flip: float = 0.0,
-        learning_rate: float = 2.4e-3,
-        weight_decay: float = 0.05,
-        betas: list[float] = [0.9, 0.95],  # noqa: B006  # read, never changed
-        warmup_epochs: float = 40,
-        schedule_epochs: float | None = 800,
-        keep_normalisation: bool = False,
-    ) -> None:
-        super().__init__(
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            betas=betas,
-            warmup_epochs=warmup_epochs,
-            schedule_epochs=schedule_epochs,
-        )
-        self.save_hyperparameters()
-        if not 0 < mask_ratio < 1 or decoder_width % 4 or decoder_width % decoder_heads:
-            raise ConfigError(
-                "decoder_width divisible by 4 and by decoder_heads, mask_ratio in 0..1",
-                f"{decoder_width}, {decoder_heads} heads, mask_ratio {mask_ratio}",
-                "change --model.decoder_width, decoder_heads or mask_ratio",
-            )
-        self.image_encoder_name = image_encoder
-        self.image_size = image_size
-        self.encoder_sizes = dict(encoder_sizes or {})
-        self.warm_start = warm_start
-        self.keep_normalisation = keep_normalisation
-        self.mask_ratio = mask_ratio
-        self.decoder_sizes = (decoder_width, decoder_depth, decoder_heads)
-        self.norm_pix = norm_pix
-        self.variation = (crop_scale, flip)
-
-    def setup(self, stage: str) -> None:
-        """No vocabulary: nothing is read."""
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(MAEOptions(**kwargs))
 
     def build(self) -> None:
         """Encoder and decoder with fixed positions, initialised as in the paper."""
-        self.image_encoder = ImageEncoder(
-            self.image_encoder_name,
-            self.image_size,
-            pooling="avg",
-            timm_arguments=self.encoder_sizes,
-        )
+        options = self.options
+        self.image_encoder = self.make_image_encoder(pooling="avg")
         vit: Any = self.image_encoder.require_maskable()
-        width, depth, heads = self.decoder_sizes
         grid, patch = self.image_encoder.grid, self.image_encoder.patch_size
-        positions = sincos_table(grid, width)
+        positions = sincos_table(grid, options.decoder_width)
         encoder_width = self.image_encoder.width
+        depth, heads = options.decoder_depth, options.decoder_heads
         self.decoder = MAEDecoder(encoder_width, patch, positions, depth, heads)
         xavier_linears(self)
         nn.init.xavier_uniform_(vit.patch_embed.proj.weight.data.flatten(1))
@@ -195,15 +165,12 @@ class MAE(VLPModule[MAEBatch]):
         vit.pos_embed.data.copy_(sincos_table(grid, encoder_width))
         vit.pos_embed.requires_grad_(False)
 
-    def on_fit_start(self) -> None:
-        """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
-        if self.warm_start and self.trainer.ckpt_path is None:
-            keep, first = self.keep_normalisation, self.trainer.is_global_zero
-            start_from(self.image_encoder, self.warm_start, keep, first)
-
     def make_transform(self, train: bool) -> ImageTransform:
         """Crop."""
-        return ImageTransform(self.image_size, train, *self.variation)
+        options = self.options
+        return ImageTransform(
+            options.image_size, train, options.crop_scale, options.flip
+        )
 
     def run(self, images: Tensor, noise: Tensor) -> Reconstruction:
         """Encode the visible patches, predict all.
@@ -212,7 +179,7 @@ class MAE(VLPModule[MAEBatch]):
             images: (B, 1 or 3, S, S) normalised.
             noise: (B, P) uniform; small means visible.
         """
-        mask = mask_patches(noise, self.mask_ratio)
+        mask = mask_patches(noise, self.options.mask_ratio)
         colour = images.expand(-1, 3, -1, -1)
         latent = self.image_encoder.encode_visible(colour, mask.keep_ids)
         return Reconstruction(mask, latent, self.decoder(latent, mask.restore_ids))
@@ -224,7 +191,7 @@ class MAE(VLPModule[MAEBatch]):
         """
         patches = patchify(images, self.image_encoder.patch_size)
         pixels = patches.flatten(1, 2).flatten(3).transpose(2, 3)
-        if not self.norm_pix:
+        if not self.options.norm_pix:
             blank = pixels.new_zeros(1, 1, 1, 1)
             return pixels, blank, blank + 1
         variance, mean = torch.var_mean(pixels, (2, 3), keepdim=True)

@@ -1,17 +1,31 @@
-"""What a method needs of a run, checked before any data are read."""
+"""What a method needs of a run, its batches and its losses."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 import lightning.pytorch as pl
+import torch
+from torch import Tensor
 
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.errors import BatchFieldError, ConfigError, NonFiniteLossError
 
-__all__ = ["PRECISIONS", "check_batch_size", "check_precision"]
+__all__ = [
+    "PRECISIONS",
+    "check_batch_size",
+    "check_fields",
+    "check_finite",
+    "check_precision",
+]
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 """Precisions of the Trainer that methods run in: their weights stay in float32."""
+
+
+class _Reading(Protocol):
+    batch_keys: ClassVar[frozenset[str]]
+    field_sources: ClassVar[dict[str, str]]
 
 
 class _Comparing(Protocol):
@@ -61,3 +75,42 @@ def check_batch_size(method: _Comparing, trainer: pl.Trainer) -> None:
         f"batches of {size} on {trainer.world_size} process(es){alone}",
         f"set --data.batch_size {method.least_batch} or more",
     )
+
+
+def check_fields(method: _Reading, batch: Mapping[str, Any]) -> None:
+    """Refuse a batch that lacks a field which the method reads.
+
+    Args:
+        method: Says which fields it reads, and which option produces each.
+        batch: The first one.
+
+    Raises:
+        BatchFieldError: Naming the field and the data option that would produce it.
+    """
+    for key in sorted(method.batch_keys - set(batch)):
+        raise BatchFieldError(
+            f"the field {key!r} in each batch ({type(method).__name__} reads it)",
+            f"fields {sorted(batch)}",
+            method.field_sources.get(key, "choose a data set that has it"),
+        )
+
+
+def check_finite(terms: Mapping[str, Tensor], place: str) -> None:
+    """Refuse to go on from a loss that is not a number, which would spoil the weights.
+
+    Args:
+        terms: Loss terms by name.
+        place: Epoch and batch, for the message.
+
+    Raises:
+        NonFiniteLossError: Naming the terms with their values.
+    """
+    total = torch.stack([term.detach().float() for term in terms.values()]).sum()
+    if not bool(torch.isfinite(total)):
+        found = {name: float(value.detach()) for name, value in terms.items()}
+        raise NonFiniteLossError(
+            "finite loss terms",
+            f"{found} at {place}",
+            "lower --model.learning_rate, set --trainer.gradient_clip_val 1.0, "
+            "or use --trainer.precision 32-true",
+        )

@@ -1,4 +1,4 @@
-"""The learning rate's course, and which weights decay."""
+"""The optimiser, the learning rate's course, and which weights decay."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import lightning.pytorch as pl
 from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
 
-__all__ = ["parameter_groups", "warmup_cosine"]
+from vlp_zoo.methods.options import PretrainOptions
+
+__all__ = ["adamw_cosine", "parameter_groups", "warmup_cosine"]
 
 
 def warmup_cosine(step: int, warmup_steps: float, total_steps: float) -> float:
@@ -57,3 +62,40 @@ def parameter_groups(
         {"params": plain, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def adamw_cosine(
+    named: Iterable[tuple[str, nn.Parameter]],
+    options: PretrainOptions,
+    trainer: pl.Trainer,
+) -> dict[str, Any]:
+    """AdamW with warm-up and cosine, stepped after every optimiser step.
+
+    Args:
+        named: ``module.named_parameters()``.
+        options: Rate, decay, averaging coefficients, and the schedule's epochs.
+        trainer: Knows how many steps the run has.
+
+    Returns:
+        What Lightning's ``configure_optimizers`` returns.
+    """
+    groups = parameter_groups(named, options.weight_decay)
+    beta1, beta2 = options.betas
+    # One kernel for all parameters; Lightning's autocast cannot clip with it.
+    fused = "mixed" not in str(trainer.precision)
+    optimizer = AdamW(
+        groups, lr=options.learning_rate, betas=(beta1, beta2), fused=fused
+    )
+    total = float(trainer.estimated_stepping_batches)
+    epochs = trainer.max_epochs
+    if not epochs or epochs < 0:
+        # A run given in steps has no epochs to count: one epoch is all of it.
+        epochs = 1
+    per_epoch = total / epochs
+    warmup = min(options.warmup_epochs * per_epoch, total)
+    last = (options.schedule_epochs or epochs) * per_epoch
+    schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, last))
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+    }

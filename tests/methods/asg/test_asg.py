@@ -106,7 +106,7 @@ def test_every_trainable_parameter_gets_a_gradient(kind: dict[str, Any]) -> None
     batch = batch_of(module)
     assert (batch["region_groups"] >= 0).any()
     assert_every_parameter_learns(module, batch)
-    wanted = [name for name, weight in module.weights.items() if weight]
+    wanted = [name for name, weight in module.options.weights.items() if weight]
     assert sorted(module.losses(batch)) == sorted(wanted)
     frozen = {n for n, p in module.named_parameters() if not p.requires_grad}
     assert frozen == {"text_encoder.bert.embeddings.token_type_embeddings.weight"}
@@ -546,13 +546,15 @@ def test_impossible_settings_are_refused(arguments: dict[str, Any]) -> None:
 
 
 def test_paper_values_are_the_defaults() -> None:
-    module = ASG()
-    assert module.text_sizes == (768, 6, 12, 3072, 0.0)
-    assert module.head_sizes == (2048, 128)
-    assert module.tag_sizes == (4, 4, 1024, 0.1)
-    assert module.weights == {"ira": 1.0, "arsa": 1.0, "irl": 5.0, "erl": 1.0}
-    assert (module.learning_rate, module.weight_decay) == (4e-5, 0.05)
-    assert (module.resize, module.max_tokens, len(TAGS)) == (256, 112, 40)
+    options = ASG().options
+    assert (options.text_width, options.text_depth, options.text_heads) == (768, 6, 12)
+    assert (options.text_ffn, options.text_dropout) == (3072, 0.0)
+    assert (options.head_hidden, options.joint_width) == (2048, 128)
+    assert (options.tag_depth, options.tag_heads, options.tag_ffn) == (4, 4, 1024)
+    assert options.tag_dropout == 0.1
+    assert options.weights == {"ira": 1.0, "arsa": 1.0, "irl": 5.0, "erl": 1.0}
+    assert (options.learning_rate, options.weight_decay) == (4e-5, 0.05)
+    assert (options.square, options.max_tokens, len(TAGS)) == (256, 112, 40)
 
 
 def test_radgraph_annotations_replace_the_rules(tmp_path: Path) -> None:

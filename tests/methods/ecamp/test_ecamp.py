@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -134,8 +135,8 @@ def test_reports_without_context_and_tokens_of_equal_weight(
         longer[insert] = sum(n > plain[i % 3] for i, n in enumerate(lengths))
     assert longer[True] > 4
     assert longer[False] == 0
-    assert build(tokenizer, rebalance=False).text_rules.template_weight == 1
-    assert build(tokenizer).text_rules.template_weight == 0.05
+    assert build(tokenizer, rebalance=False).options.text_rules.template_weight == 1
+    assert build(tokenizer).options.text_rules.template_weight == 0.05
 
 
 def test_a_few_steps_on_one_batch_lower_every_loss(tokenizer: ReportTokenizer) -> None:
@@ -313,11 +314,12 @@ def test_attention_windows_start_at_the_centre(tokenizer: ReportTokenizer) -> No
     images = module.image_encoder.normalise(batch["image"])
     ids, present = batch["input_ids"], batch["attention_mask"]
     run = module.run(images, ids, present, module.patch_noise(batch))
-    module.window_source = "centre"
+    options = module.options
+    module.options = replace(options, window_source="centre")
     centre = module.window(run, present, None)
-    module.window_source = "attention"
+    module.options = options
     assert torch.equal(module.window(run, present, None), centre)
-    module.window_warmup_steps = 0
+    module.options = replace(options, window_warmup_steps=0)
     expected = attention_window(run.attention, present, run.mask.keep_ids, (7, 7))
     assert torch.equal(module.window(run, present, None), expected)
 
@@ -405,12 +407,14 @@ def test_warm_start_copies_an_encoder(
 
 
 def test_paper_values_are_the_defaults() -> None:
-    module = ECAMP()
-    assert module.mask_ratio == 0.75
-    assert module.decoder_sizes == (512, 4, 16)
-    assert module.text_sizes == (768, 6, 6, 1536, 0.1)
-    assert (module.learning_rate, module.weight_decay) == (1.5e-4, 0.05)
-    assert (module.warmup_epochs, module.schedule_epochs) == (40, 200)
+    options = ECAMP().options
+    assert options.mask_ratio == 0.75
+    assert (options.decoder_width, options.decoder_depth) == (512, 4)
+    assert options.decoder_heads == 16
+    assert (options.text_width, options.text_depth, options.text_heads) == (768, 6, 6)
+    assert (options.text_ffn, options.text_dropout) == (1536, 0.1)
+    assert (options.learning_rate, options.weight_decay) == (1.5e-4, 0.05)
+    assert (options.warmup_epochs, options.schedule_epochs) == (40, 200)
 
 
 @pytest.mark.parametrize(

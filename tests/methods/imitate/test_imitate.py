@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -432,7 +433,7 @@ def test_schedules_have_their_corners() -> None:
         schedule.step()
     assert rates[0] == rates[4] == pytest.approx(1e-3)
     assert rates[3] < rates[2] < rates[1] < rates[0]
-    module.decay_vectors = False
+    module.options = replace(module.options, decay_vectors=False)
     groups = module.configure_optimizers()["optimizer"].param_groups
     assert {g["weight_decay"] for g in groups} == {0.05, 0.0}
 

@@ -81,7 +81,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def build(**arguments: Any) -> PLACE:
     module = PLACE(**{**TINY, **arguments})
-    if module.text_model == "corpus":
+    if module.options.text_model == "corpus":
         module.frozen_text = load_frozen_text("corpus", lambda: REPORTS * 2, width=24)
     made: PLACE = prepared(module)
     return made
@@ -152,7 +152,7 @@ def test_each_sentence_finds_its_observation() -> None:
         visual = module.visual_observations(module.extractor(module.patches(found)))
         text = module.textual_observations(batch, module.read(batch)[1])
         cosines = visual @ text.vectors.transpose(1, 2)
-        pairing = module.alignment.pairing(cosines, text.weight)
+        pairing = module.options.alignment.pairing(cosines, text.weight)
     paired = torch.nn.functional.normalize(pairing.transpose(1, 2) @ visual, dim=2)
     likeness = text.vectors[text.mask] @ paired[text.mask].T
     keys = text.key[text.mask]
@@ -167,8 +167,8 @@ def test_measures_are_always_there() -> None:
     with torch.no_grad():
         module.losses(batch_of(module))
     assert "pcma_image_gain" in module.measures
-    assert build().weights.div == 1.0
-    assert build(pcma_loss="obs_infonce").weights.div == 0.0
+    assert build().options.weights.div == 1.0
+    assert build(pcma_loss="obs_infonce").options.weights.div == 0.0
 
 
 def test_a_term_may_start_late() -> None:

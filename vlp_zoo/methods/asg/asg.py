@@ -60,8 +60,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.methods.asg.losses import (
@@ -98,13 +96,12 @@ from vlp_zoo.methods.asg.regions import (
 from vlp_zoo.methods.asg.transform import (
     ASGBatch,
     ASGTransform,
-    require_tokenizer,
     tokenize_texts,
 )
-from vlp_zoo.methods.warm_start import start_from
+from vlp_zoo.methods.base import VLPModule
 from vlp_zoo.modules import bert_layers
 from vlp_zoo.reports.radgraph import read_radgraph
-from vlp_zoo.reports.regions import RegionAtlas
+from vlp_zoo.reports.regions import RegionAtlas, RegionBoxes
 from vlp_zoo.reports.triplets import Reader, statements
 
 __all__ = ["ASG", "ASGBatch"]
@@ -112,29 +109,38 @@ __all__ = ["ASG", "ASGBatch"]
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
-class ASG(ASGOptions[ASGBatch]):
+class ASG(VLPModule[ASGBatch]):
     """Image, region and tag alignment with reports (Li et al., 2024).
 
     Options are those of `ASGOptions`.
     """
 
+    options: ASGOptions
     batch_keys: ClassVar[frozenset[str]] = ASGBatch.__required_keys__
-    field_sources: ClassVar[dict[str, str]] = {
-        "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",
-        "input_ids": "choose a data set with reports (--data pairs, mimic_cxr, ...)",
-    }
     has_text_head: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
     tag_features: Tensor  # (K, F), frozen
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(ASGOptions(**kwargs))
+        options = self.options
+        self.region_boxes = RegionBoxes.open(
+            options.region_source, options.region_atlas, options.scene_graphs
+        )
+        self.region_shares: dict[str, float] = {}
+        self.known_tags: Tensor | None = None
+        """Tag features (40, F): from `setup`, a checkpoint, or set by hand."""
+
     def setup(self, stage: str) -> None:
         """Find the regions, fix the tokenizer, compute the tag features once."""
-        if self.weights["arsa"] and stage != "predict":
+        if self.options.weights["arsa"] and stage != "predict":
             self._find_regions()
         super().setup(stage)
-        if self.weights["irl"] and self.known_tags is None:
+        if self.options.weights["irl"] and self.known_tags is None:
             data = getattr(self.trainer, "datamodule", None)
-            self.known_tags = tag_queries(self.tag_text, data, self.tag_width)
+            self.known_tags = tag_queries(
+                self.options.tag_text, data, self.options.tag_width
+            )
 
     def _find_regions(self) -> None:
         """Settle where boxes come from, before anything is trained.
@@ -148,7 +154,7 @@ class ASG(ASGOptions[ASGBatch]):
             return
         names = list(getattr(data, "pretraining_sources", []))
         drawn = bool(names) and all(name.startswith("phantom") for name in names)
-        if self.packaged_atlas:
+        if self.options.packaged_atlas:
             atlas = RegionAtlas.phantom() if drawn else None
             self.region_boxes = replace(self.region_boxes, atlas=atlas)
         self.region_shares = self.region_boxes.shares(source)
@@ -180,70 +186,69 @@ class ASG(ASGOptions[ASGBatch]):
 
     def build(self) -> None:
         """Create the networks."""
-        self.image_encoder = ImageEncoder(
-            self.image_encoder_name,
-            self.image_size,
-            mean=IMAGENET[0],
-            std=IMAGENET[1],
-            timm_arguments=self.encoder_sizes,
-        )
+        options = self.options
+        self.image_encoder = self.make_image_encoder(mean=IMAGENET[0], std=IMAGENET[1])
         self.grid, patch_width = local_shape(self.image_encoder)
-        width, depth, heads, ffn, dropout = self.text_sizes
-        self.text_encoder = TextEncoder(
-            self.vocab_size,
-            width,
-            depth,
-            heads,
-            ffn,
-            max_positions=self.text_positions,
-            dropout=dropout,
-            pad_id=0 if self.tokenizer is None else self.tokenizer.pad_id,
+        self.text_encoder = self.make_text_encoder(
+            options, max_positions=options.text_positions
         )
-        if self.tokenizer is not None:
-            self.text_encoder.check_tokenizer(self.tokenizer)
         segments: Any = self.text_encoder.bert.embeddings.token_type_embeddings
         nn.init.zeros_(segments.weight).requires_grad_(False)
-        self.image_head = ProjectionHead(self.image_encoder.width, *self.head_sizes)
-        self.report_head = ProjectionHead(width, *self.head_sizes)
-        if self.weights["arsa"]:
-            self.patch_head = ProjectionHead(patch_width, *self.head_sizes)
-            self.word_head = ProjectionHead(width, *self.head_sizes)
-        if self.weights["irl"]:
-            self.register_buffer("tag_features", torch.zeros(40, self.tag_width))
+        width, inner, joint = (
+            options.text_width,
+            options.head_hidden,
+            options.joint_width,
+        )
+        self.image_head = ProjectionHead(self.image_encoder.width, inner, joint)
+        self.report_head = ProjectionHead(width, inner, joint)
+        if self.options.weights["arsa"]:
+            self.patch_head = ProjectionHead(patch_width, inner, joint)
+            self.word_head = ProjectionHead(width, inner, joint)
+        if self.options.weights["irl"]:
+            self.register_buffer(
+                "tag_features", torch.zeros(40, self.options.tag_width)
+            )
             if self.known_tags is not None:
-                self.tag_features = check_queries(self.known_tags, self.tag_width)
-            self.tag_decoder = TagDecoder(self.tag_width, patch_width, *self.tag_sizes)
-        if self.sync_bn:
+                self.tag_features = check_queries(
+                    self.known_tags, self.options.tag_width
+                )
+            self.tag_decoder = TagDecoder(
+                self.options.tag_width,
+                patch_width,
+                options.tag_depth,
+                options.tag_heads,
+                options.tag_ffn,
+                options.tag_dropout,
+            )
+        if self.options.sync_bn:
             sync_batchnorm(self)
-
-    def on_fit_start(self) -> None:
-        """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
-        if self.warm_start and self.trainer.ckpt_path is None:
-            keep, first = self.keep_normalisation, self.trainer.is_global_zero
-            start_from(self.image_encoder, self.warm_start, keep, first)
 
     @cached_property
     def read(self) -> Reader:
         """What finds a sentence's statements; a large file is read once."""
-        return read_radgraph(Path(self.radgraph)) if self.radgraph else statements
+        return (
+            read_radgraph(Path(self.options.radgraph))
+            if self.options.radgraph
+            else statements
+        )
 
     @property
     def compares_processes(self) -> bool:
         """Whether neither negatives nor batch norm keep to one process."""
-        return bool(self.gather and self.sync_bn)
+        return bool(self.options.gather and self.options.sync_bn)
 
     def make_transform(self, train: bool) -> ASGTransform:
         """Crop, tokenise, align regions with sentences, read tags."""
         return ASGTransform(
-            tokenizer=require_tokenizer(self.tokenizer),
+            tokenizer=self.known_tokenizer(),
             boxes=self.region_boxes,
-            max_tokens=self.max_tokens,
-            max_regions=self.max_regions,
-            resize=self.resize,
-            image_px=self.image_size,
+            max_tokens=self.options.max_tokens,
+            max_regions=self.options.max_regions,
+            resize=self.options.square,
+            image_px=self.options.image_size,
             train=train,
-            antialias=self.antialias,
-            shared_positives=self.shared_positives,
+            antialias=self.options.antialias,
+            shared_positives=self.options.shared_positives,
             read=self.read,
         )
 
@@ -254,7 +259,7 @@ class ASG(ASGOptions[ASGBatch]):
         if input_ids.device.type == "cpu":
             length = int(attention_mask.sum(1).max())
         ids, mask = input_ids[:, :length], attention_mask[:, :length]
-        places = torch.zeros_like(ids) if self.official_positions else None
+        places = torch.zeros_like(ids) if self.options.official_positions else None
         bert = self.text_encoder.bert
         hidden = bert.embeddings(ids, position_ids=places)
         return bert_layers(bert.encoder.layer, hidden, mask)
@@ -277,7 +282,7 @@ class ASG(ASGOptions[ASGBatch]):
         encoded = self.image_encoder(images)
         patches = local_features(self.image_encoder, encoded)
         words = self.encode_words(input_ids, attention_mask, continuation_mask)
-        local = bool(self.weights["arsa"])
+        local = bool(self.options.weights["arsa"])
         return Pass(
             encoded.pooled,
             patches,
@@ -286,7 +291,7 @@ class ASG(ASGOptions[ASGBatch]):
             unit_length(self.patch_head(patches)) if local else None,
             unit_length(self.word_head(words[:, 1:])) if local else None,
             self.tag_decoder(self.tag_features, patches)
-            if self.weights["irl"]
+            if self.options.weights["irl"]
             else None,
         )
 
@@ -303,9 +308,12 @@ class ASG(ASGOptions[ASGBatch]):
         assert run.patch_embeddings is not None
         patches = run.patch_embeddings
         rows, columns = self.grid
-        scale = torch.tensor([columns, rows] * 2, device=boxes.device) / self.image_size
+        scale = (
+            torch.tensor([columns, rows] * 2, device=boxes.device)
+            / self.options.image_size
+        )
         weights = roi_weights(
-            (boxes * scale).to(patches.dtype), self.grid, self.roi_aligned
+            (boxes * scale).to(patches.dtype), self.grid, self.options.roi_aligned
         )
         return weights @ (patches if source is None else patches[source])
 
@@ -315,40 +323,44 @@ class ASG(ASGOptions[ASGBatch]):
         """The unweighted losses of a pass, those with weight 0 left out."""
         dtype, terms = run.image.dtype, {}
         tags = (batch["tags"] == 1).to(dtype)
-        scores = global_scores(run.image, run.report, self.temperature, self.gather)
-        if self.weights["ira"]:
-            terms["ira"] = global_loss(scores, self.gather)
+        scores = global_scores(
+            run.image, run.report, self.options.temperature, self.options.gather
+        )
+        if self.options.weights["ira"]:
+            terms["ira"] = global_loss(scores, self.options.gather)
         if run.word_embeddings is not None:
             terms["arsa"] = region_loss(
                 self.region_features(run, batch["region_boxes"], source),
                 sentence_means(batch["sentence_words"], run.word_embeddings),
                 batch["region_groups"],
-                self.temperature,
-                self.gather,
+                self.options.temperature,
+                self.options.gather,
             )
         if run.tag_logits is not None:
             terms["irl"] = functional.binary_cross_entropy_with_logits(
                 run.tag_logits.to(dtype), tags
             )
-        if self.weights["erl"]:
-            terms["erl"] = external_loss(scores, soft_labels(tags, self.gather))
+        if self.options.weights["erl"]:
+            terms["erl"] = external_loss(scores, soft_labels(tags, self.options.gather))
         return terms
 
     def losses(self, batch: ASGBatch) -> dict[str, Tensor]:
         """``ira``, ``arsa``, ``irl`` and ``erl``, weighted."""
-        if self.weights["irl"] and self.known_tags is None:
-            check_queries(None, self.tag_width)
+        if self.options.weights["irl"] and self.known_tags is None:
+            check_queries(None, self.options.tag_width)
         images = self.image_encoder.normalise(batch["image"].expand(-1, 3, -1, -1))
         mask = batch["attention_mask"]
         run = self.run(images, batch["input_ids"], mask, batch["continuation_mask"])
         self.watch(run.pooled)
         source = None
-        if self.official_roi_index:
+        if self.options.official_roi_index:
             # Boxes keep the place they had before a sort by length, descending.
             source = mask.sum(1).argsort(descending=True, stable=True)
         with torch.autocast(images.device.type, enabled=False):
             terms = self.terms(run, batch, source)
-        return {name: self.weights[name] * value for name, value in terms.items()}
+        return {
+            name: self.options.weights[name] * value for name, value in terms.items()
+        }
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Images (B, 1 or 3, H, W), uint8, in the joint space: (B, E), unit length."""
@@ -357,8 +369,8 @@ class ASG(ASGOptions[ASGBatch]):
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Reports or prompts in the joint space: (B, E), unit length."""
-        tokenizer = require_tokenizer(self.tokenizer)
-        fields = tokenize_texts(tokenizer, texts, self.max_tokens)
+        tokenizer = self.known_tokenizer()
+        fields = tokenize_texts(tokenizer, texts, self.options.max_tokens)
         words = self.encode_words(*(field.to(self.device) for field in fields))
         return unit_length(self.report_head(words[:, 0]))
 
@@ -367,7 +379,7 @@ class ASG(ASGOptions[ASGBatch]):
 
         Regions are means of these. None without ``arsa``, which aligns them.
         """
-        if not self.weights["arsa"]:
+        if not self.options.weights["arsa"]:
             return None
         encoded = self.image_encoder(self.image_encoder.prepare(images))
         patches = self.patch_head(local_features(self.image_encoder, encoded))
@@ -375,12 +387,12 @@ class ASG(ASGOptions[ASGBatch]):
 
     def embed_phrases(self, texts: Sequence[str]) -> Tensor:
         """Phrases as ``arsa`` reads sentences, the mean of their words: (B, E)."""
-        if not self.weights["arsa"]:
+        if not self.options.weights["arsa"]:
             return self.embed_texts(texts)
-        tokenizer = require_tokenizer(self.tokenizer)
+        tokenizer = self.known_tokenizer()
         ids, mask, continues = (
             field.to(self.device)
-            for field in tokenize_texts(tokenizer, texts, self.max_tokens)
+            for field in tokenize_texts(tokenizer, texts, self.options.max_tokens)
         )
         words = unit_length(self.word_head(self.encode_words(ids, mask, continues)))
         # [CLS] is the first word and [SEP] the last; neither is said.
@@ -415,10 +427,10 @@ class ASG(ASGOptions[ASGBatch]):
 
     def configure_optimizers(self) -> Any:
         """The base's, or the released code's AdamW and schedule with restarts."""
-        if not self.official_schedule:
+        if not self.options.official_schedule:
             return super().configure_optimizers()
         steps = float(self.trainer.estimated_stepping_batches)
         epochs = self.trainer.max_epochs or 1
-        warmup = self.warmup_epochs * steps / epochs
-        cycle = (self.schedule_epochs or epochs) * steps / epochs
-        return official_optimizer(self, warmup, cycle)
+        warmup = self.options.warmup_epochs * steps / epochs
+        cycle = (self.options.schedule_epochs or epochs) * steps / epochs
+        return official_optimizer(self.parameters(), self.options, warmup, cycle)

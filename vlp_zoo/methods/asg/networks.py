@@ -7,6 +7,7 @@ decoder in the manner of Query2Label (Liu et al., arXiv 2107.10834).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from vlp_zoo.encoders.frozen_text import CorpusText, load_frozen_text
 from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.methods.options import PretrainOptions
 from vlp_zoo.reports.tags import TAGS
 
 __all__ = [
@@ -24,7 +26,6 @@ __all__ = [
     "ProjectionHead",
     "TagDecoder",
     "check_queries",
-    "check_weights",
     "cosine_restarts",
     "local_features",
     "local_shape",
@@ -206,23 +207,29 @@ def cosine_restarts(
     return least + (peak - least) * (1 + math.cos(math.pi * done)) / 2
 
 
-def official_optimizer(module: Any, warmup: float, cycle: float) -> dict[str, Any]:
+def official_optimizer(
+    parameters: Iterable[nn.Parameter],
+    options: PretrainOptions,
+    warmup: float,
+    cycle: float,
+) -> dict[str, Any]:
     """AdamW that decays every parameter, under `cosine_restarts`.
 
     Args:
-        module: Gives parameters, rate, decay and betas.
+        parameters: Those of the method; what is frozen is left out.
+        options: Rate, decay and averaging coefficients.
         warmup: Steps of the linear part.
         cycle: Steps until it starts anew.
     """
-    beta1, beta2 = module.betas
+    beta1, beta2 = options.betas
     optimizer = AdamW(
-        [p for p in module.parameters() if p.requires_grad],
-        lr=module.learning_rate,
+        [p for p in parameters if p.requires_grad],
+        lr=options.learning_rate,
         betas=(beta1, beta2),
-        weight_decay=module.weight_decay,
+        weight_decay=options.weight_decay,
     )
     total = max(round(cycle), 1)
-    linear, peak = min(round(warmup), total - 1), module.learning_rate
+    linear, peak = min(round(warmup), total - 1), options.learning_rate
     schedule = LambdaLR(
         optimizer, lambda step: cosine_restarts(step, linear, total, peak) / peak
     )
@@ -273,23 +280,6 @@ def check_queries(features: Tensor | None, width: int) -> Tensor:
             else f"set --model.tag_width {features.shape[-1]}",
         )
     return features.clone()
-
-
-def check_weights(ira: float, arsa: float, irl: float, erl: float) -> dict[str, float]:
-    """Weights by the name of their loss.
-
-    Raises:
-        ConfigError: If one is negative, or nothing trains the joint space.
-    """
-    weights = {"ira": ira, "arsa": arsa, "irl": irl, "erl": erl}
-    if min(weights.values()) < 0 or not ira + erl:
-        raise ConfigError(
-            "weights of 0 or more, and ira_weight or erl_weight above 0",
-            ", ".join(f"{name} {value}" for name, value in weights.items()),
-            "change --model.ira_weight or --model.erl_weight: without both nothing "
-            "makes a joint space",
-        )
-    return weights
 
 
 def local_shape(encoder: ImageEncoder) -> tuple[tuple[int, int], int]:

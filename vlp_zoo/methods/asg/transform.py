@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.errors import ConfigError
 from vlp_zoo.reports.regions import RegionBoxes
 from vlp_zoo.reports.sections import clean, split_sentences
 from vlp_zoo.reports.tags import TAGS
@@ -34,7 +33,6 @@ __all__ = [
     "caption_pieces",
     "fit_square",
     "report_sentences",
-    "require_tokenizer",
     "sentence_counts",
     "tokenize_texts",
 ]
@@ -98,19 +96,6 @@ def caption_pieces(
         for a, b in spans
     ]
     return ids, present, continues, words
-
-
-def require_tokenizer(tokenizer: ReportTokenizer | None) -> ReportTokenizer:
-    """The tokenizer, which a method has once it is set up.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    if tokenizer is None:
-        raise ConfigError(
-            "a tokenizer", "none yet", "call setup() or set module.tokenizer first"
-        )
-    return tokenizer
 
 
 def tokenize_texts(

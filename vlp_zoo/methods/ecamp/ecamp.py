@@ -54,16 +54,16 @@ lesions, else regions, of the study), ``"centre"``, or ``"batch"`` (a field
 
 from __future__ import annotations
 
-from typing import ClassVar, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.image import ImageEncoder, patchify, sincos_table
-from vlp_zoo.encoders.text import TextEncoder
-from vlp_zoo.errors import BatchFieldError, ConfigError
+from vlp_zoo.encoders.image import patchify, sincos_table
+from vlp_zoo.errors import BatchFieldError
 from vlp_zoo.losses import masked_mse, weighted_token_ce
+from vlp_zoo.methods.base import VLPModule
 from vlp_zoo.methods.ecamp.networks import (
     ContextFusion,
     MLMHead,
@@ -84,7 +84,6 @@ from vlp_zoo.methods.ecamp.window import (
     cut,
     window_cells,
 )
-from vlp_zoo.methods.warm_start import start_from
 from vlp_zoo.modules import (
     MAEDecoder,
     bert_layers,
@@ -116,79 +115,61 @@ class ECAMPBatch(ECAMPFields, total=False):
     window_origin: Tensor  # (B, 2) int64, column and row in patches
 
 
-class ECAMP(ECAMPOptions[ECAMPBatch]):
+class ECAMP(VLPModule[ECAMPBatch]):
     """Masked image and report modelling around entities (Wang et al., 2025).
 
     Options are those of `ECAMPOptions`.
     """
 
+    options: ECAMPOptions
     batch_keys: ClassVar[frozenset[str]] = ECAMPFields.__required_keys__
-    field_sources: ClassVar[dict[str, str]] = {
-        "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",
-        "input_ids": "choose a data set with reports (--data pairs, mimic_cxr, ...)",
-    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(ECAMPOptions(**kwargs))
 
     def build(self) -> None:
         """Create the networks, initialised as the official code does."""
-        width, depth, heads = self.decoder_sizes
-        if width % 4 or width % heads or not 0 < self.mask_ratio < 1:
-            raise ConfigError(
-                "decoder_width divisible by 4 and by decoder_heads, mask_ratio in 0..1",
-                f"{width}, {heads} heads, mask_ratio {self.mask_ratio}",
-                "change --model.decoder_width, decoder_heads or mask_ratio",
-            )
+        options, flags = self.options, self.options.flags
         # The class token is trained by nothing but its neighbours: pool the patches.
-        self.image_encoder = ImageEncoder(
-            self.image_encoder_name,
-            self.image_size,
-            pooling="avg",
-            timm_arguments=self.encoder_sizes,
-        )
+        self.image_encoder = self.make_image_encoder(pooling="avg")
         self.image_encoder.require_maskable()
         grid, patch = self.image_encoder.grid, self.image_encoder.patch_size
-        encoder_width = self.image_encoder.width
-        positions = sincos_table(grid, width, self.flags.position_table)
-        self.decoder = MAEDecoder(encoder_width, patch, positions, depth, heads)
-        self.super_resolution = SuperResolution(self.flags.sr_final_relu)
-        text_width, depth, heads, ffn, dropout = self.text_sizes
-        self.image_to_text = nn.Linear(encoder_width, text_width)
-        self.text_encoder = TextEncoder(
-            self.vocab_size,
-            text_width,
-            depth,
-            heads,
-            ffn,
-            max_positions=self.max_tokens,
-            dropout=dropout,
-            pad_id=0 if self.tokenizer is None else self.tokenizer.pad_id,
+        encoder_width, text_width = self.image_encoder.width, options.text_width
+        positions = sincos_table(grid, options.decoder_width, flags.position_table)
+        self.decoder = MAEDecoder(
+            encoder_width,
+            patch,
+            positions,
+            options.decoder_depth,
+            options.decoder_heads,
         )
-        if self.tokenizer is not None:
-            self.text_encoder.check_tokenizer(self.tokenizer)
-        self.fusion = ContextFusion(text_width, heads, ffn, dropout, self.fusion_scales)
+        self.super_resolution = SuperResolution(flags.sr_final_relu)
+        self.image_to_text = nn.Linear(encoder_width, text_width)
+        self.text_encoder = self.make_text_encoder(options)
+        self.fusion = ContextFusion(
+            text_width,
+            options.text_heads,
+            options.text_ffn,
+            options.text_dropout,
+            options.fusion,
+        )
         self.mlm_head = MLMHead(text_width, self.vocab_size)
-        initialise(self, sincos_table(grid, encoder_width, self.flags.position_table))
-
-    def on_fit_start(self) -> None:
-        """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
-        if self.warm_start and self.trainer.ckpt_path is None:
-            keep, first = self.keep_normalisation, self.trainer.is_global_zero
-            start_from(self.image_encoder, self.warm_start, keep, first)
+        initialise(self, sincos_table(grid, encoder_width, flags.position_table))
 
     def make_transform(self, train: bool) -> ECAMPTransform:
         """Crop, insert the context, tokenise, mark entities."""
         self.configure_model()
-        if self.tokenizer is None:
-            raise ConfigError(
-                "a tokenizer", "none yet", "call setup() or set module.tokenizer first"
-            )
+        options = self.options
         return ECAMPTransform(
-            report=ReportTransform(self.tokenizer, self.max_tokens, self.text_rules),
-            image_px=2 * self.image_size,
+            report=ReportTransform(
+                self.known_tokenizer(), options.max_tokens, options.text_rules
+            ),
+            image_px=2 * options.image_size,
             grid=self.image_encoder.grid,
             train=train,
-            flip=self.flags.horizontal_flip,
-            window=self.window_source,
-            follow_crop=self.flags.window_follows_crop,
+            flip=options.flags.horizontal_flip,
+            window=options.window_source,
+            follow_crop=options.flags.window_follows_crop,
         )
 
     def run(
@@ -206,9 +187,11 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
             attention_mask: (B, T) bool.
             patch_noise: (B, P) uniform; small means visible.
         """
-        size, smooth = (self.image_size, self.image_size), self.flags.antialias
-        low = functional.interpolate(images, size, mode="bicubic", antialias=smooth)
-        mask = mask_patches(patch_noise, self.mask_ratio)
+        side, smooth = self.options.image_size, self.options.flags.antialias
+        low = functional.interpolate(
+            images, (side, side), mode="bicubic", antialias=smooth
+        )
+        mask = mask_patches(patch_noise, self.options.mask_ratio)
         colour = low.expand(-1, 3, -1, -1)
         latent = self.image_encoder.encode_visible(colour, mask.keep_ids)
         pixels = self.decoder(latent, mask.restore_ids)
@@ -224,7 +207,7 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
         """Pixels of the hidden patches."""
         patches = patchify(run.low, self.image_encoder.patch_size)
         target = patches.permute(0, 1, 2, 4, 5, 3).flatten(3, 4).flatten(1, 2)
-        over = "masked" if self.flags.masked_mean else "all"
+        over = "masked" if self.options.flags.masked_mean else "all"
         pixels = run.pixels.view(*run.pixels.shape[:2], -1, 3)
         return masked_mse(pixels, target, run.mask.hidden, over)
 
@@ -249,7 +232,9 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
             )
         target, inside = cut(images, rows, columns)
         error = ((sharp - target).square() * inside).sum()
-        count = inside.sum() if self.flags.masked_mean else len(images) * side**2
+        count = (
+            inside.sum() if self.options.flags.masked_mean else len(images) * side**2
+        )
         loss: Tensor = error / (3 * count)
         return loss
 
@@ -264,7 +249,7 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
             output.bias,
             input_ids,
             weights,
-            None if self.flags.padding_in_text_loss else attention_mask,
+            None if self.options.flags.padding_in_text_loss else attention_mask,
         )
 
     def losses(self, batch: ECAMPBatch) -> dict[str, Tensor]:
@@ -276,10 +261,10 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
             present,
             batch["descriptor_mask"],
             batch["template_mask"],
-            rules=self.text_rules,
+            rules=self.options.text_rules,
         )
         entity = batch["entity_mask"]
-        if self.trim_padding:
+        if self.options.trim_padding:
             longest = int(present.sum(1).max())
             ids, present, masked_ids, weights, entity = (
                 field[:, :longest]
@@ -293,7 +278,7 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
             "res": self.super_resolution_loss(run, images, window),
             "mlm": self.text_loss(run, ids, present, weights),
         }
-        return {name: self.weights[name] * term for name, term in terms.items()}
+        return {name: self.options.weights[name] * term for name, term in terms.items()}
 
     def patch_noise(self, batch: ECAMPBatch) -> Tensor:
         """(B, P) uniform draws that belong to the samples."""
@@ -312,12 +297,12 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
             token_noise=sample_noise(keys, length, stream=1),
             entity_noise=sample_noise(keys, length, stream=2),
             mask_id=3 if self.tokenizer is None else self.tokenizer.mask_id,
-            rules=self.text_rules,
+            rules=self.options.text_rules,
         )
 
     def window(self, run: Pass, entity_mask: Tensor, origin: Tensor | None) -> Tensor:
         """(B, 2) int64, first row and column of the window in patches."""
-        grid, source = self.image_encoder.grid, self.window_source
+        grid, source = self.image_encoder.grid, self.options.window_source
         if source in ("boxes", "batch"):
             if origin is None:
                 raise BatchFieldError(
@@ -326,9 +311,9 @@ class ECAMP(ECAMPOptions[ECAMPBatch]):
                     "use --model.window_source attention",
                 )
             # Given as (column, row); the official code mixes the axes up.
-            swapped = source == "batch" and self.flags.swap_window_axes
+            swapped = source == "batch" and self.options.flags.swap_window_axes
             return origin if swapped else origin.flip(1)
-        if source == "centre" or self.trained_steps < self.window_warmup_steps:
+        if source == "centre" or self.trained_steps < self.options.window_warmup_steps:
             entity_mask = torch.zeros_like(entity_mask)
         visible = run.mask.keep_ids
         return attention_window(run.attention, entity_mask, visible, grid)

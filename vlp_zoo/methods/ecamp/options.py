@@ -1,16 +1,61 @@
-"""What can be chosen in ECAMP: defaults are the paper's or its code's values."""
+"""What can be chosen in ECAMP: defaults are the paper's or its code's values.
+
+Where the released code and the paper part ways there is one switch per point, which
+the table of deviations in `vlp_zoo.methods.ecamp` explains.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.base import BatchT, VLPModule
-from vlp_zoo.methods.ecamp.flags import choice, resolve_flags
 from vlp_zoo.methods.ecamp.networks import FUSIONS
+from vlp_zoo.methods.ecamp.text import CORRECTED, OFFICIAL, TextRules
+from vlp_zoo.methods.options import ReportOptions, check_choice, check_masking
 
-__all__ = ["ECAMPOptions"]
+__all__ = ["VARIANTS", "ECAMPOptions", "Flags"]
 
 
-class ECAMPOptions(VLPModule[BatchT]):
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Switches of one run; the defaults are the corrected variant."""
+
+    masked_mean: bool = True
+    padding_in_text_loss: bool = False
+    force_descriptors: bool = True
+    entities: str = "words"
+    antialias: bool = True
+    sr_final_relu: bool = False
+    position_table: str = "mae"
+    horizontal_flip: float = 0.0
+    window_follows_crop: bool = True
+    swap_window_axes: bool = False
+
+
+VARIANTS: dict[str, tuple[Flags, TextRules]] = {
+    "corrected": (Flags(), CORRECTED),
+    "official": (
+        Flags(
+            masked_mean=False,
+            padding_in_text_loss=True,
+            force_descriptors=False,
+            entities="tokens",
+            antialias=False,
+            sr_final_relu=True,
+            position_table="ecamp",
+            horizontal_flip=0.5,
+            window_follows_crop=False,
+            swap_window_axes=True,
+        ),
+        OFFICIAL,
+    ),
+}
+"""Name of a variant to its switches and text rules."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ECAMPOptions(ReportOptions):
     """What can be chosen; `vlp_zoo.methods.ecamp` says why.
 
     Args:
@@ -21,17 +66,12 @@ class ECAMPOptions(VLPModule[BatchT]):
             ``num_heads``.
         warm_start: Encoder to start from, such as ``official:mae:FILE`` (the authors
             start from MAE) or ``timm:NAME``; its position table comes along.
-        keep_normalisation: Take over mean and deviation of ``warm_start`` too.
         mask_ratio: Share of hidden patches.
         decoder_width: Width of the image decoder.
         decoder_depth: Its blocks.
         decoder_heads: Its attention heads.
-        text_width: Width of the text encoder.
         text_depth: Its layers, after the fusion layer.
-        text_heads: Its attention heads.
-        text_ffn: Inner width of its feed-forward parts.
         text_dropout: Dropout of text encoder and fusion.
-        max_tokens: Longest report in tokens; longer ones are cut.
         window_source: ``"attention"``, ``"boxes"``, ``"centre"`` or ``"batch"``.
         window_warmup_steps: Steps with the window at the centre, before attention.
         mim_weight: Weight of the term, 1 in the paper; at 0 its networks stay.
@@ -56,105 +96,100 @@ class ECAMPOptions(VLPModule[BatchT]):
         horizontal_flip: Chance of mirroring a training image.
         entities: ``"words"`` (with inflections) or ``"tokens"`` (official list).
         learning_rate: Peak rate, absolute, for 8192 images a step.
-        weight_decay: Decay of matrices.
-        betas: AdamW's averaging coefficients.
-        warmup_epochs: Linear warm-up.
         schedule_epochs: Where the cosine ends; the authors stop at epoch 120.
-        tokenizer: See `VLPModule`.
-        vocab_size: See `VLPModule`.
     """
 
-    def __init__(
-        self,
-        variant: str = "corrected",
-        image_encoder: str = "vit_base_patch16_224",
-        image_size: int = 224,
-        encoder_sizes: dict[str, int] | None = None,
-        warm_start: str | None = None,
-        mask_ratio: float = 0.75,
-        decoder_width: int = 512,
-        decoder_depth: int = 4,
-        decoder_heads: int = 16,
-        text_width: int = 768,
-        text_depth: int = 6,
-        text_heads: int = 6,
-        text_ffn: int = 1536,
-        text_dropout: float = 0.1,
-        max_tokens: int = 256,
-        window_source: str = "attention",
-        window_warmup_steps: int = 200,
-        mim_weight: float = 1.0,
-        res_weight: float = 1.0,
-        mlm_weight: float = 1.0,
-        insert_contexts: bool = True,
-        rebalance: bool = True,
-        fusion: str = "both",
-        trim_padding: bool = False,
-        force_descriptors: bool | None = None,
-        masked_mean: bool | None = None,
-        padding_in_text_loss: bool | None = None,
-        window_follows_crop: bool | None = None,
-        swap_window_axes: bool | None = None,
-        position_table: str | None = None,
-        antialias: bool | None = None,
-        sr_final_relu: bool | None = None,
-        horizontal_flip: float | None = None,
-        entities: str | None = None,
-        learning_rate: float = 1.5e-4,
-        weight_decay: float = 0.05,
-        betas: list[float] = [0.9, 0.95],  # noqa: B006  # read, never changed
-        warmup_epochs: float = 40,
-        schedule_epochs: float | None = 200,
-        tokenizer: str = "corpus",
-        vocab_size: int = 30000,
-        keep_normalisation: bool = False,
-    ) -> None:
-        super().__init__(
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            betas=betas,
-            warmup_epochs=warmup_epochs,
-            schedule_epochs=schedule_epochs,
-            tokenizer=tokenizer,
-            vocab_size=vocab_size,
-        )
-        choice("window_source", window_source, "attention", "boxes", "centre", "batch")
-        choice("fusion", fusion, *FUSIONS)
-        self.weights = {"mim": mim_weight, "res": res_weight, "mlm": mlm_weight}
-        if min(self.weights.values()) < 0 or not any(self.weights.values()):
+    variant: str = "corrected"
+    mask_ratio: float = 0.75
+    decoder_width: int = 512
+    decoder_depth: int = 4
+    decoder_heads: int = 16
+    text_heads: int = 6
+    text_ffn: int = 1536
+    window_source: str = "attention"
+    window_warmup_steps: int = 200
+    mim_weight: float = 1.0
+    res_weight: float = 1.0
+    mlm_weight: float = 1.0
+    insert_contexts: bool = True
+    rebalance: bool = True
+    fusion: str = "both"
+    trim_padding: bool = False
+    force_descriptors: bool | None = None
+    masked_mean: bool | None = None
+    padding_in_text_loss: bool | None = None
+    window_follows_crop: bool | None = None
+    swap_window_axes: bool | None = None
+    position_table: str | None = None
+    antialias: bool | None = None
+    sr_final_relu: bool | None = None
+    horizontal_flip: float | None = None
+    entities: str | None = None
+    learning_rate: float = 1.5e-4
+    weight_decay: float = 0.05
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    warmup_epochs: float = 40
+    schedule_epochs: float | None = 200
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sources = ("attention", "boxes", "centre", "batch")
+        check_choice("window_source", self.window_source, sources)
+        check_choice("fusion", self.fusion, FUSIONS)
+        weights = self.weights
+        if min(weights.values()) < 0 or not any(weights.values()):
             raise ConfigError(
                 "weights of 0 or more, one of them above 0",
-                ", ".join(f"{name} {value}" for name, value in self.weights.items()),
+                ", ".join(f"{name} {value}" for name, value in weights.items()),
                 "raise --model.mim_weight, res_weight or mlm_weight",
             )
-        blind = fusion == "coarse" or not mlm_weight
-        if blind and window_source == "attention" and res_weight:
+        blind = self.fusion == "coarse" or not self.mlm_weight
+        if blind and self.window_source == "attention" and self.res_weight:
             raise ConfigError(
                 "an attention that is trained, to place windows",
-                f"--model.fusion {fusion}, --model.mlm_weight {mlm_weight}",
+                f"--model.fusion {self.fusion}, --model.mlm_weight {self.mlm_weight}",
                 "add --model.window_source centre (or boxes)",
             )
-        self.flags, self.text_rules = resolve_flags(
-            variant,
-            insert_contexts=insert_contexts,
-            rebalance=rebalance,
-            force_descriptors=force_descriptors,
-            masked_mean=masked_mean,
-            padding_in_text_loss=padding_in_text_loss,
-            window_follows_crop=window_follows_crop,
-            swap_window_axes=swap_window_axes,
-            position_table=position_table,
-            antialias=antialias,
-            sr_final_relu=sr_final_relu,
-            horizontal_flip=horizontal_flip,
-            entities=entities,
+        check_choice("variant", self.variant, tuple(VARIANTS))
+        check_choice("position_table", self.flags.position_table, ("mae", "ecamp"))
+        check_choice("entities", self.flags.entities, ("words", "tokens"))
+        if not 0 <= self.flags.horizontal_flip <= 1:
+            raise ConfigError(
+                "--model.horizontal_flip between 0 and 1",
+                f"{self.flags.horizontal_flip}",
+                "give a probability",
+            )
+        check_masking(self.mask_ratio, self.decoder_width, self.decoder_heads)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each loss term, by its name."""
+        return {"mim": self.mim_weight, "res": self.res_weight, "mlm": self.mlm_weight}
+
+    @cached_property
+    def flags(self) -> Flags:
+        """The variant's switches, with those replaced that were given.
+
+        Example:
+            >>> ECAMPOptions(variant="official", antialias=True).flags.masked_mean
+            False
+        """
+        flags, _ = VARIANTS[self.variant]
+        given = {one.name: getattr(self, one.name) for one in fields(Flags)}
+        return replace(flags, **{k: v for k, v in given.items() if v is not None})
+
+    @cached_property
+    def text_rules(self) -> TextRules:
+        """How reports are read and hidden, in agreement with the switches."""
+        _, rules = VARIANTS[self.variant]
+        # What stock phrases do not lose, the words around entities cannot gain.
+        template_weight = rules.template_weight if self.rebalance else 1.0
+        inserted = rules.insert_probability if self.insert_contexts else 0.0
+        return replace(
+            rules,
+            force_descriptors=self.flags.force_descriptors,
+            weigh_padding=self.flags.padding_in_text_loss,
+            single_tokens=self.flags.entities == "tokens",
+            insert_probability=inserted,
+            template_weight=template_weight,
         )
-        self.image_encoder_name, self.image_size = image_encoder, image_size
-        self.encoder_sizes, self.warm_start = encoder_sizes or {}, warm_start
-        self.keep_normalisation = keep_normalisation
-        self.mask_ratio, self.max_tokens = mask_ratio, max_tokens
-        self.decoder_sizes = (decoder_width, decoder_depth, decoder_heads)
-        self.text_sizes = (text_width, text_depth, text_heads, text_ffn, text_dropout)
-        self.window_source, self.trim_padding = window_source, trim_padding
-        self.window_warmup_steps = window_warmup_steps
-        self.fusion_scales = fusion

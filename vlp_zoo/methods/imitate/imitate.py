@@ -70,7 +70,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
-from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import sync_batchnorm as synchronise
 from vlp_zoo.methods.imitate.losses import (
@@ -87,6 +86,7 @@ from vlp_zoo.methods.imitate.networks import (
 from vlp_zoo.methods.imitate.options import IMITATEOptions
 from vlp_zoo.methods.imitate.pictures import draw_views, heat_map, write_reports
 from vlp_zoo.methods.imitate.schedules import cosine_restarts, findings_weight
+from vlp_zoo.methods.imitate.text import FrozenTextMethod
 from vlp_zoo.methods.imitate.views import IMITATETransform
 
 __all__ = ["IMITATE", "IMITATEBatch"]
@@ -116,7 +116,7 @@ class Pass(NamedTuple):
     text_impression: Tensor  # (B, E)
 
 
-class IMITATE(IMITATEOptions[IMITATEBatch]):
+class IMITATE(FrozenTextMethod[IMITATEBatch]):
     """Findings meet many levels, the impression the top (Liu et al., 2025).
 
     Options are those of `IMITATEOptions`.
@@ -125,55 +125,51 @@ class IMITATE(IMITATEOptions[IMITATEBatch]):
     has_text_head: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = IMITATEBatch.__required_keys__
-    field_sources: ClassVar[dict[str, str]] = {
-        "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",
-        "findings_text": "choose a data set with reports (--data pairs, mimic_cxr)",
-    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(IMITATEOptions(**kwargs))
 
     # Networks -------------------------------------------------------------------
 
     def build(self) -> None:
         """Create the networks."""
-        self.image_encoder = ImageEncoder(
-            self.image_encoder_name,
-            self.image_size,
-            mean=IMAGENET_DEFAULT_MEAN,
-            std=IMAGENET_DEFAULT_STD,
-            timm_arguments=self.encoder_sizes,
+        options = self.options
+        self.image_encoder = self.make_image_encoder(
+            mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD
         )
-        levels = len(self.channel_shares)
+        levels = len(options.channel_shares)
         self.channels = self.image_encoder.level_channels(levels)
-        shares = self.channel_shares[levels - len(self.channels) :]
+        shares = options.channel_shares[levels - len(self.channels) :]
         self.drawn_channels = [
             max(int(share * count + 1e-9), 1)
             for share, count in zip(shares, self.channels, strict=True)
         ]
-        if sum(self.drawn_channels) > self.channel_tokens:
+        if sum(self.drawn_channels) > options.channel_tokens:
             raise ConfigError(
-                f"at most channel_tokens = {self.channel_tokens} drawn channels",
+                f"at most channel_tokens = {options.channel_tokens} drawn channels",
                 f"{' + '.join(map(str, self.drawn_channels))} of the levels",
                 "raise --model.channel_tokens or lower --model.channel_shares",
             )
-        width, joint = self.image_encoder.width, self.joint_width
+        width, joint = self.image_encoder.width, options.joint_width
         self.findings_branch = FindingsBranch(
-            self.channel_tokens, self.pool_side, self.attention_heads, joint
+            options.channel_tokens, options.pool_side, options.attention_heads, joint
         )
-        self.impression_head = joint_projection(width, self.impression_hidden, joint)
+        self.impression_head = joint_projection(width, options.impression_hidden, joint)
         # One projection for both sections.
         self.text_head = joint_projection(
-            self.find_text_width(), self.text_hidden, joint
+            self.find_text_width(), options.text_hidden, joint
         )
-        if self.sync_batchnorm:
+        if self.options.sync_batchnorm:
             synchronise(self)
 
     @property
     def compares_processes(self) -> bool:
         """Whether neither negatives nor batch norm keep to one process."""
-        return bool(self.gather and self.sync_batchnorm)
+        return bool(self.options.gather and self.options.sync_batchnorm)
 
     def make_transform(self, train: bool) -> IMITATETransform:
         """Two views of the image, two sections of the report."""
-        return IMITATETransform(self.image_size, train, self.variation)
+        return IMITATETransform(self.options.image_size, train, self.options.variation)
 
     # One step -------------------------------------------------------------------
 
@@ -202,7 +198,8 @@ class IMITATE(IMITATEOptions[IMITATEBatch]):
             impression_features: (B, F) frozen.
         """
         seen = [
-            self.image_encoder.pyramid(view, len(self.channel_shares)) for view in views
+            self.image_encoder.pyramid(view, len(self.options.channel_shares))
+            for view in views
         ]
         impression = [self.impression_head(view.pooled) for view in seen]
         # Batch norm sees each view and draw by itself, in this order.
@@ -252,7 +249,7 @@ class IMITATE(IMITATEOptions[IMITATEBatch]):
                 has_findings[:, None].float(),
                 has_impression[:, None].float(),
             ],
-            self.gather,
+            self.options.gather,
         )
         text_f, text_i, z1, z2, f1, f2, *again_12 = gather_each(
             [
@@ -262,13 +259,13 @@ class IMITATE(IMITATEOptions[IMITATEBatch]):
                 *run.findings,
                 *run.findings_again,
             ],
-            self.gather,
+            self.options.gather,
         )
         similar_f, similar_i = (
-            prior(features, self.smoothing, self.smoothing_ratio)
+            prior(features, self.options.smoothing, self.options.smoothing_ratio)
             for features in (frozen_findings, frozen_impression)
         )
-        tau, tau_views = self.temperatures
+        tau, tau_views = self.options.text_temperature, self.options.view_temperature
         terms = {
             "image_text_impression": clinical_contrast(
                 z1, text_i, tau, similar_i, counts_i
@@ -280,14 +277,16 @@ class IMITATE(IMITATEOptions[IMITATEBatch]):
                 + clinical_contrast(f2, text_f, tau, similar_f, counts_f)
             ),
         }
-        if self.view_weight:
+        if self.options.view_weight:
             # The released code adds the loss of (1, 2) and that of (2, 1): the same.
             between = clinical_contrast(z1, z2, tau_views, similar_i, counts_i)
-            terms["image_image_impression"] = 2 * self.view_weight * between
+            terms["image_image_impression"] = 2 * self.options.view_weight * between
             again1, again2 = again_12
             # No prior here: views of similar findings are still told apart.
             between = clinical_contrast(again1, again2, tau_views, None, counts_f)
-            terms["image_image_findings"] = 2 * self.view_weight * weight * between
+            terms["image_image_findings"] = (
+                2 * self.options.view_weight * weight * between
+            )
         return terms
 
     def losses(self, batch: IMITATEBatch) -> dict[str, Tensor]:
@@ -301,7 +300,7 @@ class IMITATE(IMITATEOptions[IMITATEBatch]):
                 for view in (batch["image"], batch["image_view2"])
             ],
             self.draw(keys),
-            self.draw(keys, again=True) if self.view_weight else None,
+            self.draw(keys, again=True) if self.options.view_weight else None,
             *features,
         )
         self.watch(run.pooled[0])
@@ -328,11 +327,14 @@ class IMITATE(IMITATEOptions[IMITATEBatch]):
     def configure_optimizers(self) -> Any:
         """AdamW, decaying everything, with a cosine that restarts."""
         found = super().configure_optimizers()
-        if self.decay_vectors:
+        if self.options.decay_vectors:
             for group in found["optimizer"].param_groups:
-                group["weight_decay"] = self.weight_decay
-        if self.restart_steps is not None:
-            period, floor = self.restart_steps, 1e-8 / self.learning_rate
+                group["weight_decay"] = self.options.weight_decay
+        if self.options.restart_steps is not None:
+            period, floor = (
+                self.options.restart_steps,
+                1e-8 / self.options.learning_rate,
+            )
             found["lr_scheduler"]["scheduler"] = LambdaLR(
                 found["optimizer"], lambda step: cosine_restarts(step, period, floor)
             )
@@ -361,7 +363,7 @@ class IMITATE(IMITATEOptions[IMITATEBatch]):
         shown: dict[str, Tensor | str] = {"views": draw_views(pixels)}
         for (name, (image, text)), frozen in zip(pairs.items(), features, strict=True):
             rows = Rows(frozen.float(), frozen.float(), 0)
-            similar = prior(rows, self.smoothing, self.smoothing_ratio)
+            similar = prior(rows, self.options.smoothing, self.options.smoothing_ratio)
             if similar is not None:
                 shown[f"prior_{name}"] = heat_map(similar)
             image, text = (

@@ -15,8 +15,8 @@ from vlp_zoo.encoders.frozen_text import (
 )
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.base import BatchT, VLPModule
+from vlp_zoo.methods.imitate.options import IMITATEOptions
 from vlp_zoo.methods.imitate.views import sections_of
-from vlp_zoo.methods.warm_start import start_from
 
 __all__ = ["FrozenTextMethod"]
 
@@ -28,16 +28,7 @@ class FrozenTextMethod(VLPModule[BatchT]):
     into checkpoints or handed to DDP.
     """
 
-    frozen_text: FrozenText | None = None
-    keep_normalisation: bool = False
-    warm_start: str | None = None
-
-    def set_text(
-        self, text_model: str, text_width: int, max_tokens: int, cache_text: bool
-    ) -> None:
-        """Keep the choices for `setup`; see `vlp_zoo.methods.imitate.IMITATE`."""
-        self.text_model, self.text_width = text_model, text_width
-        self.max_tokens, self.cache_text = max_tokens, cache_text
+    options: IMITATEOptions
 
     def setup(self, stage: str) -> None:
         """Load or learn the frozen text encoder; there is no tokenizer of our own."""
@@ -46,11 +37,11 @@ class FrozenTextMethod(VLPModule[BatchT]):
         if self.frozen_text is None:
             data: Any = getattr(self.trainer, "datamodule", None)
             self.frozen_text = load_frozen_text(
-                self.text_model,
+                self.options.text_model,
                 getattr(data, "corpus", None),
                 getattr(data, "corpus_fingerprint", None),
-                self.text_width,
-                self.max_tokens,
+                self.options.text_width,
+                self.options.max_tokens,
             )
 
     def _stored_text(self) -> FrozenText | None:
@@ -59,18 +50,18 @@ class FrozenTextMethod(VLPModule[BatchT]):
         Features of a corpus are learnt again, to see that the data are the same.
         """
         stored = self.continued("text_model", "max_tokens")
-        if stored is None or self.text_model == "corpus":
+        if stored is None or self.options.text_model == "corpus":
             return None
         state = stored["frozen_text"]
         return frozen_text_from_state(state) if "weights" in state else None
 
     def find_text_width(self) -> int:
         """F of the features, for `build`, which may come before `setup`."""
-        if self.frozen_text is None and self.text_model == "corpus":
-            return self.text_width
+        if self.frozen_text is None and self.options.text_model == "corpus":
+            return self.options.text_width
         if self.frozen_text is None:
             self.frozen_text = load_frozen_text(
-                self.text_model, max_tokens=self.max_tokens
+                self.options.text_model, max_tokens=self.options.max_tokens
             )
         return self.frozen_text.width
 
@@ -86,12 +77,10 @@ class FrozenTextMethod(VLPModule[BatchT]):
 
     def on_fit_start(self) -> None:
         """Take over ``warm_start``'s weights, and embed the texts of the data set."""
-        if self.warm_start and self.trainer.ckpt_path is None:
-            keep, first = self.keep_normalisation, self.trainer.is_global_zero
-            start_from(self.image_encoder, self.warm_start, keep, first)
+        super().on_fit_start()
         sources: Any = getattr(getattr(self.trainer, "datamodule", None), "sources", {})
         frozen = self.frozen().to(self.device)
-        if not self.cache_text:
+        if not self.options.cache_text:
             return
         sections = [
             sections_of(report)
@@ -106,35 +95,34 @@ class FrozenTextMethod(VLPModule[BatchT]):
 
     def on_fit_end(self) -> None:
         """Store embeddings of texts that were not in the data set's list."""
-        if self.cache_text:
+        if self.options.cache_text:
             self.frozen().flush()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep which frozen text encoder the projections were trained with."""
+        """Never without the text encoder that the projections were trained with."""
+        self.frozen()
         super().on_save_checkpoint(checkpoint)
-        checkpoint["frozen_text"] = self.frozen().state()
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore it, unless it is there already."""
-        stored = checkpoint["frozen_text"]
-        if self.frozen_text is None:
-            self.frozen_text = frozen_text_from_state(stored)
-        elif isinstance(self.frozen_text, CorpusText) and self.frozen_text.same_corpus(
-            stored
-        ):
-            # Those of the checkpoint: learnt on another kind of CPU, the same features
-            # have other last digits.
-            self.frozen_text = frozen_text_from_state(stored)
-        elif stored["fingerprint"] != self.frozen_text.fingerprint:
+    def restore_text(self, stored: dict[str, Any]) -> FrozenText:
+        """The text encoder of a checkpoint, or ours where it is the same."""
+        ours = self.frozen_text
+        # Features of a corpus, learnt on another kind of CPU, have other last digits:
+        # those of the checkpoint count.
+        learnt = isinstance(ours, CorpusText) and ours.same_corpus(stored)
+        if ours is None or learnt:
+            return frozen_text_from_state(stored)
+        if stored["fingerprint"] != ours.fingerprint:
             raise ConfigError(
                 "the text features that the checkpoint was trained with",
                 "others, of another text model or of other training reports",
                 "resume on the same data and text model, or start a new run",
             )
-        super().on_load_checkpoint(checkpoint)
+        return ours
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Frozen features (N, F) on this module's device."""
         frozen = self.frozen()
-        found = frozen.cached(texts) if self.cache_text else frozen.encode(texts)
+        found = (
+            frozen.cached(texts) if self.options.cache_text else frozen.encode(texts)
+        )
         return found.to(self.device, non_blocking=True)

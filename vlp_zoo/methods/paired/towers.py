@@ -10,40 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.frozen_text import (
-    FrozenText,
-    frozen_text_from_state,
-    load_frozen_text,
-)
-from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.encoders.frozen_text import FrozenText, load_frozen_text
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.methods.base import BatchT, VLPModule
 from vlp_zoo.methods.paired.fields import ReportTokens
-from vlp_zoo.methods.warm_start import start_from
+from vlp_zoo.methods.paired.options import CORPUS, PairedOptions
 
 __all__ = [
     "FrozenTower",
     "PairedTowers",
     "TextOutput",
-    "TextSizes",
     "TextTower",
     "projection",
 ]
-
-CORPUS = "corpus"
-
-
-class TextSizes(NamedTuple):
-    """Sizes of a BERT from scratch."""
-
-    width: int = 768
-    depth: int = 6
-    heads: int = 12
-    ffn: int = 3072
-    dropout: float = 0.1
 
 
 class TextOutput(NamedTuple):
@@ -132,41 +114,18 @@ class FrozenTower(nn.Module):
 
 
 class PairedTowers(VLPModule[BatchT]):
-    """The half that image-report methods share: encoders, warm start, tokens.
+    """The half that image-report methods share: encoders and tokens.
 
     A method builds ``image_head`` and ``text_head``, from the encoders' pooled vectors
     into the joint space.
     """
 
+    options: PairedOptions
     text_tower: TextTower | FrozenTower
     image_head: nn.Module
     text_head: nn.Module
-    frozen_text: FrozenText | None = None
-    keep_normalisation: bool = False
     text_spec: Mapping[str, Any] | None = None
     """Of the text tower in a checkpoint, which then brings its weights."""
-
-    def set_towers(
-        self,
-        image_encoder: str,
-        image_size: int,
-        encoder_sizes: dict[str, int] | None,
-        warm_start: str | None,
-        text_model: str | None,
-        text_sizes: TextSizes,
-        max_tokens: int,
-    ) -> None:
-        """Remember the settings until `build_towers`."""
-        self.image_encoder_name = image_encoder
-        self.image_size = image_size
-        self.encoder_sizes = dict(encoder_sizes or {})
-        self.warm_start = warm_start
-        self.text_model = text_model
-        self.text_sizes = text_sizes
-        self.max_tokens = max_tokens
-        if text_model not in (None, CORPUS) and self.tokenizer_name == "corpus":
-            # A pretrained BERT understands its own vocabulary only.
-            self.tokenizer_name = str(text_model)
 
     def build_towers(self, read: bool = True) -> None:
         """Create both encoders; batch norms see the rows of all processes.
@@ -174,48 +133,38 @@ class PairedTowers(VLPModule[BatchT]):
         Args:
             read: Create the text tower.
         """
-        self.image_encoder = ImageEncoder(
-            self.image_encoder_name,
-            self.image_size,
-            pooling="avg",
-            timm_arguments=self.encoder_sizes,
-        )
+        self.image_encoder = self.make_image_encoder(pooling="avg")
         sync_batchnorm(self.image_encoder)
         if not read:
             return
-        if self.text_model != CORPUS:
+        if self.options.text_model == CORPUS:
+            self.text_tower = FrozenTower(self.options.text_width, self.frozen_text)
+        else:
             self.text_tower = TextTower(self._text_encoder())
-            return
-        self.text_tower = FrozenTower(self.text_sizes.width, self.frozen_text)
 
     def setup(self, stage: str) -> None:
         """Fix the tokenizer, and the text features where they are wanted."""
         super().setup(stage)
         stored = self.continued("text_model") or {}
         self.text_spec = stored.get("text_encoder")
-        if self.text_model == CORPUS and self.frozen_text is None:
+        if self.options.text_model == CORPUS and self.frozen_text is None:
             data: Any = getattr(self.trainer, "datamodule", None)
             self.frozen_text = load_frozen_text(
                 CORPUS,
                 getattr(data, "corpus", None),
                 getattr(data, "corpus_fingerprint", None),
-                self.text_sizes.width,
+                self.options.text_width,
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the text features' own weights, which no state dict holds."""
+        """Keep how the text tower is built; its weights are in the state dict."""
         super().on_save_checkpoint(checkpoint)
-        if self.frozen_text is not None:
-            checkpoint["frozen_text"] = self.frozen_text.state()
         tower = getattr(self, "text_tower", None)
         if isinstance(tower, TextTower):
             checkpoint["text_encoder"] = tower.encoder.spec
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore them; Lightning may have built the networks before."""
-        stored = checkpoint.get("frozen_text")
-        if stored is not None:
-            self.frozen_text = frozen_text_from_state(stored)
+        """Restore it; Lightning may have built the networks before."""
         self.text_spec = checkpoint.get("text_encoder")
         super().on_load_checkpoint(checkpoint)
         tower = getattr(self, "text_tower", None)
@@ -224,41 +173,25 @@ class PairedTowers(VLPModule[BatchT]):
 
     def load_tokenizer(self, name: str) -> ReportTokenizer:
         """The tokenizer of that name; a pretrained text tower may bring any kind."""
-        return ReportTokenizer.load(name, any_kind=self.text_model == name)
+        return ReportTokenizer.load(name, any_kind=self.options.text_model == name)
 
     def _text_encoder(self) -> TextEncoder:
-        sizes = self.text_sizes
-        if self.text_model is not None and self.text_spec is not None:
+        options = self.options
+        if options.text_model is not None and self.text_spec is not None:
             encoder = TextEncoder.from_spec(self.text_spec)
-        else:
-            encoder = TextEncoder(
-                self.vocab_size,
-                sizes.width,
-                sizes.depth,
-                sizes.heads,
-                sizes.ffn,
-                max_positions=self.max_tokens,
-                dropout=sizes.dropout,
-                pad_id=0 if self.tokenizer is None else self.tokenizer.pad_id,
-                name=self.text_model,
-                pooling="mean",
+            if self.tokenizer is not None:
+                encoder.check_tokenizer(self.tokenizer)
+            return encoder
+        name = options.text_model
+        encoder = self.make_text_encoder(options, name=name, pooling="mean")
+        if options.max_tokens > encoder.max_positions:
+            raise ConfigError(
+                f"texts of at most {encoder.max_positions} tokens, as "
+                f"{name} reads them",
+                f"max_tokens {options.max_tokens}",
+                f"use --model.max_tokens {encoder.max_positions}",
             )
-            if self.max_tokens > encoder.max_positions:
-                raise ConfigError(
-                    f"texts of at most {encoder.max_positions} tokens, as "
-                    f"{self.text_model} reads them",
-                    f"max_tokens {self.max_tokens}",
-                    f"use --model.max_tokens {encoder.max_positions}",
-                )
-        if self.tokenizer is not None:
-            encoder.check_tokenizer(self.tokenizer)
         return encoder
-
-    def on_fit_start(self) -> None:
-        """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
-        if self.warm_start and self.trainer.ckpt_path is None:
-            keep, first = self.keep_normalisation, self.trainer.is_global_zero
-            start_from(self.image_encoder, self.warm_start, keep, first)
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Images, (B, 1 or 3, H, W) uint8, in the joint space: (B, E), unit length."""
@@ -282,17 +215,12 @@ class PairedTowers(VLPModule[BatchT]):
 
     def report_tokens(self) -> ReportTokens:
         """Text to fields; needs the tokenizer."""
-        if self.tokenizer is None:
-            raise ConfigError(
-                "a tokenizer", "none yet", "call setup() or set module.tokenizer first"
-            )
-        return ReportTokens(self.tokenizer, self.max_tokens)
+        return ReportTokens(self.known_tokenizer(), self.options.max_tokens)
 
     def encode_texts(self, texts: Sequence[str]) -> TextOutput:
         """Texts straight through the tower, on this module's device."""
-        tokens = self.report_tokens()
-        tokenizer: ReportTokenizer = tokens.tokenizer
-        ids, mask = tokenizer.encode_batch(list(texts), self.max_tokens)
+        tokenizer = self.known_tokenizer()
+        ids, mask = tokenizer.encode_batch(list(texts), self.options.max_tokens)
         device = self.device
         found: TextOutput = self.text_tower(
             torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device), texts

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlp_zoo.gather import gather_rows, row_offset
-from vlp_zoo.methods.paired.sentences import check_choice
+from vlp_zoo.methods.options import check_choice
 
 __all__ = [
     "LOSSES",

@@ -20,7 +20,7 @@ from vlp_zoo.encoders.image import (
     patchify,
     sincos_table,
 )
-from vlp_zoo.methods.paired.sentences import check_choice
+from vlp_zoo.methods.options import check_choice
 from vlp_zoo.modules import MultiHeadAttention, attention_map
 
 __all__ = [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.paired.sentences import SentenceTowers
-from vlp_zoo.methods.paired.towers import TextSizes
+from vlp_zoo.methods.options import check_choice
+from vlp_zoo.methods.paired.options import PairedOptions
 from vlp_zoo.methods.place.matching import Alignment
 from vlp_zoo.methods.place.networks import Exploration
 
@@ -22,25 +24,15 @@ class Weights(NamedTuple):
     div: float
 
 
-class PLACEOptions(SentenceTowers):
+@dataclass(frozen=True, kw_only=True)
+class PLACEOptions(PairedOptions):
     """What can be chosen; `vlp_zoo.methods.place` says why.
 
     Args:
-        image_encoder: A preset (``tiny``, ``tiny_resnet``, ...) or any timm name.
-        image_size: Side S of its input.
-        encoder_sizes: Changes to a ViT: ``patch_size``, ``embed_dim``, ``depth``, ...
-        warm_start: Encoder to start from, such as ``official:mae:FILE``.
-        keep_normalisation: Take over mean and deviation of ``warm_start`` too.
         feature_level: Which feature map of a CNN gives the patches, -1 the coarsest.
         text_model: None trains a BERT of the sizes below; ``"corpus"`` uses fixed
             TF-IDF features of reports and sentences; else a pretrained BERT, RoBERTa,
             MPNet or the like.
-        text_width: Width of the text encoder (of the features, with ``"corpus"``).
-        text_depth: Its layers.
-        text_heads: Its attention heads.
-        text_ffn: Inner width of its feed-forward parts.
-        text_dropout: Its dropout.
-        max_tokens: Longest report in tokens; longer ones are cut.
         max_sentences: T-PORs of a report at most; drawn at random in training.
         min_words: Shorter sentences are no observation.
         sentence_weight: ``"uniform"``, or ``"idf"``: rare sentences count more.
@@ -72,136 +64,94 @@ class PLACEOptions(SentenceTowers):
         cce_weight: As above.
         diversity_weight: None is 0 for ``obs_infonce``, which does not need it, else 1.
         pcma_start: Epoch from which ``pcma`` counts.
-        crop_scale: Smallest share of the image that a training crop shows.
-        jitter: Largest relative change of contrast and brightness in training.
-        learning_rate: Peak rate, absolute.
-        weight_decay: Decay of matrices.
-        betas: AdamW's averaging coefficients.
-        warmup_epochs: Linear warm-up.
-        schedule_epochs: Where the cosine ends; None = the last epoch.
-        tokenizer: See `VLPModule`; ignored where ``text_model`` brings its own.
-        vocab_size: See `VLPModule`.
     """
 
-    def __init__(
-        self,
-        image_encoder: str = "vit_base_patch16_224",
-        image_size: int = 224,
-        encoder_sizes: dict[str, int] | None = None,
-        warm_start: str | None = None,
-        feature_level: int = -1,
-        text_model: str | None = None,
-        text_width: int = 768,
-        text_depth: int = 6,
-        text_heads: int = 12,
-        text_ffn: int = 3072,
-        text_dropout: float = 0.1,
-        max_tokens: int = 256,
-        max_sentences: int = 12,
-        min_words: int = 2,
-        sentence_weight: str = "uniform",
-        joint_width: int = 128,
-        queries: int = 16,
-        query_width: int = 256,
-        query_layers: int = 2,
-        query_heads: int = 8,
-        query_attention: bool = True,
-        query_std: float = 1.0,
-        temperature: float = 0.07,
-        multi_positive: bool = True,
-        match: str = "hungarian",
-        pcma_loss: str = "set_infonce",
-        pair_temperature: float = 0.1,
-        pcma_temperature: float = 0.07,
-        false_negatives: str = "mask",
-        false_negative_threshold: float = 0.9,
-        aggregation: str = "vector",
-        cce_target: str = "pixel",
-        cce_statistic: str = "cov",
-        cce_centre: str = "token",
-        cce_condition: str = "report",
-        cce_layers: int = 1,
-        cce_rank: int = 128,
-        ema_decay: float = 0.999,
-        itc_weight: float = 1.0,
-        pcma_weight: float = 1.0,
-        cce_weight: float = 1.0,
-        diversity_weight: float | None = None,
-        pcma_start: int = 0,
-        crop_scale: float = 0.6,
-        jitter: float = 0.0,
-        learning_rate: float = 2e-5,
-        weight_decay: float = 0.05,
-        betas: list[float] = [0.9, 0.999],  # noqa: B006  # read, never changed
-        warmup_epochs: float = 1,
-        schedule_epochs: float | None = None,
-        tokenizer: str = "corpus",
-        vocab_size: int = 30000,
-        keep_normalisation: bool = False,
-    ) -> None:
-        super().__init__(
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            betas=betas,
-            warmup_epochs=warmup_epochs,
-            schedule_epochs=schedule_epochs,
-            tokenizer=tokenizer,
-            vocab_size=vocab_size,
-        )
-        self.save_hyperparameters()
-        self.keep_normalisation = keep_normalisation
-        self.set_towers(
-            image_encoder,
-            image_size,
-            encoder_sizes,
-            warm_start,
-            text_model,
-            TextSizes(text_width, text_depth, text_heads, text_ffn, text_dropout),
-            max_tokens,
-        )
-        self.set_sentences(max_sentences, min_words, sentence_weight)
-        self.alignment = Alignment(
-            pcma_loss,
-            match,
-            pair_temperature,
-            pcma_temperature,
-            false_negatives,
-            false_negative_threshold,
-            aggregation,
-        )
-        self.exploration = Exploration(
-            cce_target, cce_statistic, cce_centre, cce_condition
-        )
-        if diversity_weight is None:
-            diversity_weight = (
-                0.0 if pcma_loss == "obs_infonce" or not pcma_weight else 1.0
-            )
-        self.weights = Weights(itc_weight, pcma_weight, cce_weight, diversity_weight)
+    feature_level: int = -1
+    max_sentences: int = 12
+    min_words: int = 2
+    sentence_weight: str = "uniform"
+    joint_width: int = 128
+    queries: int = 16
+    query_width: int = 256
+    query_layers: int = 2
+    query_heads: int = 8
+    query_attention: bool = True
+    query_std: float = 1.0
+    temperature: float = 0.07
+    match: str = "hungarian"
+    pcma_loss: str = "set_infonce"
+    pair_temperature: float = 0.1
+    pcma_temperature: float = 0.07
+    false_negatives: str = "mask"
+    false_negative_threshold: float = 0.9
+    aggregation: str = "vector"
+    cce_target: str = "pixel"
+    cce_statistic: str = "cov"
+    cce_centre: str = "token"
+    cce_condition: str = "report"
+    cce_layers: int = 1
+    cce_rank: int = 128
+    ema_decay: float = 0.999
+    itc_weight: float = 1.0
+    pcma_weight: float = 1.0
+    cce_weight: float = 1.0
+    diversity_weight: float | None = None
+    pcma_start: int = 0
+    jitter: float = 0.0
+    learning_rate: float = 2e-5
+    weight_decay: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("sentence_weight", self.sentence_weight, ("uniform", "idf"))
+        # Both check their own settings.
+        _ = self.alignment, self.exploration
         if not any(self.weights) or min(self.weights) < 0:
             raise ConfigError(
                 "loss weights of 0 or more, one of them above 0",
                 f"{self.weights}",
                 "raise --model.itc_weight, pcma_weight or cce_weight",
             )
-        if feature_level != -1 and not itc_weight:
+        if self.feature_level != -1 and not self.itc_weight:
             raise ConfigError(
                 "itc_weight above 0 where feature_level is not the last one",
-                f"itc_weight {itc_weight}, feature_level {feature_level}",
+                f"itc_weight {self.itc_weight}, feature_level {self.feature_level}",
                 "nothing else trains the deeper layers: use feature_level -1",
             )
-        self.extractor_sizes = (
-            queries,
-            query_width,
-            query_layers,
-            query_heads,
-            query_attention,
-            query_std,
+
+    @cached_property
+    def alignment(self) -> Alignment:
+        """How observations pair, and the loss over pairs."""
+        return Alignment(
+            loss=self.pcma_loss,
+            match=self.match,
+            pair_temperature=self.pair_temperature,
+            temperature=self.pcma_temperature,
+            false_negatives=self.false_negatives,
+            threshold=self.false_negative_threshold,
+            aggregation=self.aggregation,
         )
-        self.correlation_sizes = (query_width, cce_layers, query_heads, cce_rank)
-        self.feature_level = feature_level
-        self.joint_width = joint_width
-        self.temperature = temperature
-        self.multi_positive = multi_positive
-        self.ema_decay = ema_decay
-        self.pcma_start = pcma_start
-        self.variation = (crop_scale, jitter)
+
+    @cached_property
+    def exploration(self) -> Exploration:
+        """What is predicted of how patches vary together."""
+        return Exploration(
+            target=self.cce_target,
+            statistic=self.cce_statistic,
+            centre=self.cce_centre,
+            condition=self.cce_condition,
+        )
+
+    @cached_property
+    def weights(self) -> Weights:
+        """Weight of each loss term."""
+        diversity = self.diversity_weight
+        if diversity is None:
+            needless = self.pcma_loss == "obs_infonce" or not self.pcma_weight
+            diversity = 0.0 if needless else 1.0
+        return Weights(
+            itc=self.itc_weight,
+            pcma=self.pcma_weight,
+            cce=self.cce_weight,
+            div=diversity,
+        )

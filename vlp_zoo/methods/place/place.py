@@ -62,7 +62,13 @@ from torch.nn import functional
 
 from vlp_zoo.encoders.image import EncoderOutput
 from vlp_zoo.losses import info_nce, multi_positive_targets
-from vlp_zoo.methods.paired.fields import PairedTransform, SentenceBatch
+from vlp_zoo.methods.paired.fields import (
+    PairedTransform,
+    ReportTokens,
+    SentenceBatch,
+)
+from vlp_zoo.methods.paired.sentences import inverse_frequencies, sentence_means
+from vlp_zoo.methods.paired.towers import FrozenTower, PairedTowers, TextOutput
 from vlp_zoo.methods.place.matching import (
     Sentences,
     diversity,
@@ -84,34 +90,47 @@ from vlp_zoo.reports.sections import clean
 __all__ = ["PLACE"]
 
 
-class PLACE(PLACEOptions):
+class PLACE(PairedTowers[SentenceBatch]):
     """Pathology-level alignment and correlation exploration (after Wang et al., 2025).
 
     Options are those of `PLACEOptions`.
     """
 
+    options: PLACEOptions
     has_text_head: ClassVar[bool] = True
     batch_keys: ClassVar[frozenset[str]] = SentenceBatch.__required_keys__
-    field_sources: ClassVar[dict[str, str]] = {
-        "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",
-        "input_ids": "choose a data set with reports (--data pairs, mimic_cxr, ...)",
-    }
+    sentence_idf: dict[int, float] | None = None
+    """Weight of each sentence by its key, with ``sentence_weight: idf``."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(PLACEOptions(**kwargs))
+        self.measures: dict[str, Tensor] = {}
 
     def build(self) -> None:
         """Only what a term of positive weight needs, so that all of it is trained."""
-        weights, explored = self.weights, self.exploration
+        options = self.options
+        weights, explored = options.weights, options.exploration
         by_report = weights.cce > 0 and explored.condition == "report"
         by_query = weights.cce > 0 and explored.condition == "vpor"
         self.reads = weights.itc > 0 or weights.pcma > 0 or by_report
         self.looks = weights.pcma > 0 or weights.div > 0 or by_query
         self.build_towers(read=self.reads)
         grid, width = self.patch_layout()
-        joint, inner = self.joint_width, self.extractor_sizes[1]
+        joint, inner = options.joint_width, options.query_width
         if weights.itc:
             self.image_head = joint_head(self.image_encoder.width, joint)
             self.text_head = joint_head(self.text_tower.width, joint)
         if self.looks:
-            self.extractor = ObservationExtractor(width, grid, *self.extractor_sizes)
+            self.extractor = ObservationExtractor(
+                width,
+                grid,
+                options.queries,
+                inner,
+                options.query_layers,
+                options.query_heads,
+                options.query_attention,
+                options.query_std,
+            )
         if weights.pcma or weights.div:
             self.visual_head = joint_head(inner, joint)
         if weights.pcma:
@@ -124,7 +143,10 @@ class PLACE(PLACEOptions):
                 width,
                 grid,
                 context,
-                *self.correlation_sizes,
+                inner,
+                options.cce_layers,
+                options.query_heads,
+                options.cce_rank,
                 unit=explored.statistic == "corr",
             )
             if explored.target != "pixel":
@@ -135,24 +157,81 @@ class PLACE(PLACEOptions):
         encoder = self.image_encoder
         if encoder.is_vit:
             return encoder.grid, encoder.width
-        shapes, level = encoder.shapes, self.feature_level
+        shapes, level = encoder.shapes, self.options.feature_level
         return shapes.sides[level], shapes.channels[level]
 
     def patches(self, found: EncoderOutput) -> Tensor:
         """Patch tokens (B, P, D) of the feature level."""
         if self.image_encoder.is_vit:
             return found.tokens
-        return found.levels[self.feature_level].flatten(2).transpose(1, 2)
+        return found.levels[self.options.feature_level].flatten(2).transpose(1, 2)
 
     def make_transform(self, train: bool) -> PairedTransform:
         """Crop, vary, tokenise, mark sentences."""
+        options = self.options
         return PairedTransform(
-            self.report_tokens(), self.image_size, train, *self.variation
+            self.report_tokens(),
+            options.image_size,
+            train,
+            crop_scale=options.crop_scale,
+            jitter=options.jitter,
         )
+
+    def report_tokens(self) -> ReportTokens:
+        """Text to fields, sentences marked; needs the tokenizer."""
+        options = self.options
+        return ReportTokens(
+            self.known_tokenizer(),
+            options.max_tokens,
+            options.max_sentences,
+            options.min_words,
+            self.sentence_idf,
+        )
+
+    def setup(self, stage: str) -> None:
+        """Tokenizer and text features; and the sentences' weights."""
+        super().setup(stage)
+        data: Any = getattr(self.trainer, "datamodule", None)
+        weigh = self.options.sentence_weight == "idf" and data is not None
+        if weigh and self.sentence_idf is None:
+            self.sentence_idf = inverse_frequencies(
+                data.corpus(), self.options.min_words
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the sentences' weights, which no state dict holds."""
+        super().on_save_checkpoint(checkpoint)
+        if self.sentence_idf is not None:
+            checkpoint["sentence_idf"] = self.sentence_idf
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore them."""
+        self.sentence_idf = checkpoint.get("sentence_idf")
+        super().on_load_checkpoint(checkpoint)
+
+    def read(self, batch: SentenceBatch) -> tuple[TextOutput, Tensor]:
+        """Reports through the text tower.
+
+        Returns:
+            Its output, and one state per sentence (B, S, D). Fixed features know no
+            tokens; there the report and its sentences stand for them.
+        """
+        tower, texts = self.text_tower, batch["report_text"]
+        sentences = self.options.max_sentences
+        found: TextOutput = tower(batch["input_ids"], batch["attention_mask"], texts)
+        if not isinstance(tower, FrozenTower):
+            spans = batch["span_ids"][:, : found.tokens.shape[1]]
+            return found, sentence_means(found.tokens, spans, sentences)
+        flat = [sentence for report in batch["sentences"] for sentence in report]
+        states = tower.features(flat).view(len(texts), sentences, -1)
+        tokens = torch.cat([found.tokens, states], dim=1)
+        mask = torch.cat([found.mask, batch["sentence_mask"]], dim=1)
+        return TextOutput(found.pooled, tokens, mask), states
 
     def losses(self, batch: SentenceBatch) -> dict[str, Tensor]:
         """``itc``, ``pcma``, ``cce`` and ``div``, those of positive weight."""
-        weights, terms = self.weights, {}
+        options, terms = self.options, {}
+        weights, exploration = options.weights, options.exploration
         image = self.image_encoder(self.image_encoder.prepare(batch["image"]))
         self.watch(image.pooled)
         patches = self.patches(image)
@@ -162,9 +241,9 @@ class PLACE(PLACEOptions):
         if weights.itc and text is not None:
             one, two = self.image_head(image.pooled), self.text_head(text.pooled)
             targets = None
-            if self.multi_positive:
+            if options.multi_positive:
                 targets = multi_positive_targets(batch["report_key"])
-            forth, back = info_nce(one, two, self.temperature, targets=targets)
+            forth, back = info_nce(one, two, options.temperature, targets=targets)
             terms["itc"] = weights.itc * (forth + back) / 2
         if seen is not None and (weights.pcma or weights.div):
             visual = self.visual_observations(seen)
@@ -174,15 +253,21 @@ class PLACE(PLACEOptions):
             if weights.div:
                 terms["div"] = weights.div * diversity(visual)
         if weights.cce:
-            context, mask = None, None
-            if self.exploration.condition == "report" and text is not None:
-                context, mask = text.tokens, text.mask
-            elif self.exploration.condition == "vpor" and seen is not None:
-                context = seen.states
-            predicted = self.correlation_head(patches, context, mask)
+            predicted = self.predict_correlation(patches, text, seen)
             wanted = self.explored(batch["image"])
-            terms["cce"] = weights.cce * self.exploration.loss(predicted, wanted)
+            terms["cce"] = weights.cce * exploration.loss(predicted, wanted)
         return terms
+
+    def _step(self, batch: SentenceBatch, batch_idx: int, stage: str) -> Tensor:
+        """Log what ``losses`` measured, beside the losses."""
+        loss = super()._step(batch, batch_idx, stage)
+        self.log_dict(
+            {f"{stage}/{name}": value for name, value in self.measures.items()},
+            on_epoch=stage != "train",
+            sync_dist=stage != "train",
+            batch_size=len(batch["uid"]),
+        )
+        return loss
 
     def visual_observations(self, seen: Observations) -> Tensor:
         """V-PORs (B, Q, E), unit length, float32."""
@@ -203,21 +288,34 @@ class PLACE(PLACEOptions):
         """Pathology-level alignment; in half precision it would be too coarse."""
         text = self.textual_observations(batch, states)
         with torch.autocast(visual.device.type, enabled=False):
-            loss, pairing = self.alignment(visual, text)
+            loss, pairing = self.options.alignment(visual, text)
         entropy = usage_entropy(pairing.detach(), text.mask)
         self.measures["query_usage_entropy"] = entropy
         if not torch.is_grad_enabled():
             # In validation only: in training it would double the cost.
-            other, _ = self.alignment(visual.roll(1, 0), text)
+            other, _ = self.options.alignment(visual.roll(1, 0), text)
             self.measures["pcma_image_gain"] = other - loss
-        counts = self.current_epoch >= self.pcma_start
-        return loss * (self.weights.pcma if counts else 0.0)
+        counts = self.current_epoch >= self.options.pcma_start
+        return loss * (self.options.weights.pcma if counts else 0.0)
 
     # Whose patches vary together ------------------------------------------------
 
+    def predict_correlation(
+        self, patches: Tensor, text: TextOutput | None, seen: Observations | None
+    ) -> Tensor:
+        """(B, P, P) from patches that have attended to what ``cce_condition`` names."""
+        context, mask = None, None
+        condition = self.options.exploration.condition
+        if condition == "report" and text is not None:
+            context, mask = text.tokens, text.mask
+        elif condition == "vpor" and seen is not None:
+            context = seen.states
+        found: Tensor = self.correlation_head(patches, context, mask)
+        return found
+
     def explored(self, images: Tensor) -> Tensor:
         """(B, P, q) vectors whose covariance is predicted; no gradient."""
-        if self.exploration.target == "pixel":
+        if self.options.exploration.target == "pixel":
             return pixel_patches(images, self.patch_layout()[0])
         found = self.reference(self.image_encoder.prepare(images))
         tokens = self.patches(found).float()
@@ -231,8 +329,8 @@ class PLACE(PLACEOptions):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the averaged encoder, for ``cce_target: ema``."""
-        if hasattr(self, "reference") and self.exploration.target == "ema":
-            self.reference.follow(self.image_encoder, self.ema_decay)
+        if hasattr(self, "reference") and self.options.exploration.target == "ema":
+            self.reference.follow(self.image_encoder, self.options.ema_decay)
 
     # Places in the joint space ---------------------------------------------------
 
@@ -243,7 +341,7 @@ class PLACE(PLACEOptions):
         attention goes there. Attention says where a query looked, not why: a map of
         this is as good as that. None without ``pcma``, which gives V-PORs a meaning.
         """
-        if not self.weights.pcma:
+        if not self.options.weights.pcma:
             return None
         found = self.image_encoder(self.image_encoder.prepare(images))
         seen = self.extractor(self.patches(found))
@@ -254,7 +352,7 @@ class PLACE(PLACEOptions):
 
     def embed_phrases(self, texts: Sequence[str]) -> Tensor:
         """Phrases as T-PORs, the mean of their sentences: (B, E), unit length."""
-        if not self.weights.pcma:
+        if not self.options.weights.pcma:
             return self.embed_texts(texts)
         # A single word is no sentence in a report, but may be a phrase.
         tokens = replace(self.report_tokens(), min_words=1)
@@ -281,20 +379,15 @@ class PLACE(PLACEOptions):
         )
         text, states = self.read(batch) if self.reads else (None, None)
         seen = self.extractor(tokens) if self.looks else None
-        if seen is not None and states is not None and self.weights.pcma:
+        if seen is not None and states is not None and self.options.weights.pcma:
             said = self.textual_observations(batch, states)
             cosines = self.visual_observations(seen) @ said.vectors.transpose(1, 2)
-            pairing = self.alignment.pairing(cosines, said.weight)
+            pairing = self.options.alignment.pairing(cosines, said.weight)
             grid, _ = self.patch_layout()
             shown["queries"] = draw_queries(batch, grid, seen.attention, pairing)
-        if self.weights.cce:
-            context, mask = None, None
-            if self.exploration.condition == "report" and text is not None:
-                context, mask = text.tokens, text.mask
-            elif self.exploration.condition == "vpor" and seen is not None:
-                context = seen.states
-            predicted = self.correlation_head(tokens, context, mask)[:STUDIES]
-            images = batch["image"]
-            wanted = self.exploration.square(self.explored(images)[:STUDIES])
+        if self.options.weights.cce:
+            predicted = self.predict_correlation(tokens, text, seen)[:STUDIES]
+            explored = self.explored(batch["image"])[:STUDIES]
+            wanted = self.options.exploration.square(explored)
             shown["correlation"] = draw_correlation(wanted, predicted)
         return shown

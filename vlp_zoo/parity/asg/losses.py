@@ -37,7 +37,9 @@ GRADIENT = 1e-4
 
 def weighted_total(module: ASG, terms: Mapping[str, Tensor]) -> Tensor:
     """The sum that is trained on."""
-    return torch.stack([module.weights[name] * v for name, v in terms.items()]).sum()
+    return torch.stack(
+        [module.options.weights[name] * v for name, v in terms.items()]
+    ).sum()
 
 
 def compare_losses(
@@ -102,7 +104,7 @@ def replay_losses(
             module.region_features(run, batch["region_boxes"], source),
             sentence_means(batch["sentence_words"], unit["word_local_raw"]),
             nothing,
-            module.temperature,
+            module.options.temperature,
             False,
         )
         # The official code gives NaN here; ours is 0 by design.

@@ -174,10 +174,10 @@ def official_batch(
     slots = torch.arange(labels.shape[1]).expand_as(labels)
     fields = {
         "tags": tensors[f"{prefix}labels"].to(dtype),
-        "region_boxes": regions[..., 1:] * module.image_size / module.grid[0],
+        "region_boxes": regions[..., 1:] * module.options.image_size / module.grid[0],
         "region_groups": slots.where(labels >= 0, torch.tensor(-1)),
         "sentence_words": _counts(
-            tensors[f"{prefix}sent_indexs"], module.max_tokens - 1
+            tensors[f"{prefix}sent_indexs"], module.options.max_tokens - 1
         ),
     }
     if f"{prefix}caption_ids" in tensors:

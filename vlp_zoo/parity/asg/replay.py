@@ -8,6 +8,7 @@ come in through the converter that also reads released checkpoints.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -149,7 +150,7 @@ def _settings(module: ASG, recording: Recording) -> Iterator[Comparison]:
     meta, config = recording.meta, recording.meta["config"]
     for theirs, ours in TERMS.items():
         recorded = meta["loss_weights"][theirs]
-        yield same(f"setting.{theirs}", module.weights[ours], recorded)
+        yield same(f"setting.{theirs}", module.options.weights[ours], recorded)
     images = recording.tensors["inputs"]["batch.imgs"]
     yield same("setting.B", len(images), config["B"])
     yield same("setting.grid", module.grid[0], meta["grid"])
@@ -167,7 +168,7 @@ def _parts(
     module: ASG, run: Pass, batch: ASGBatch, source: Tensor | None
 ) -> dict[str, Tensor]:
     """The directional parts of the losses, and the accuracies."""
-    scores = global_scores(run.image, run.report, module.temperature, False)
+    scores = global_scores(run.image, run.report, module.options.temperature, False)
     soft = soft_labels((batch["tags"] == 1).to(run.image.dtype), False)
     parts: dict[str, Tensor] = {}
     hits: dict[int, list[Tensor]] = {1: [], 5: []}
@@ -210,7 +211,7 @@ def _training(
         official = recorded["sub"].get(name, recorded.get(name))
         yield relative(f"train_reference.{name}", value, official)
     seen = _seen(module, run, batch, stale)
-    yield from _mids("train", seen, mid, module.temperature)
+    yield from _mids("train", seen, mid, module.options.temperature)
     state = module.state_dict()
     for key, value in mid.items():
         if key.startswith("bn_after."):
@@ -222,7 +223,7 @@ def _training(
         "train_aligned", module, aligned, expected["train_aligned"]
     )
     seen = _seen(module, run, batch, None)
-    yield from _mids("train_aligned", seen, mid, module.temperature)
+    yield from _mids("train_aligned", seen, mid, module.options.temperature)
     gradients = gradients_of(module, weighted_total(module, aligned))
     norms = expected["train_aligned"]["grad_norm"]["total"]
     yield _norms("train_aligned.grad_norm.total", gradients, norms, recording)
@@ -253,10 +254,10 @@ def _seen(
         "word_emb_q": run.word_embeddings,
         "roi_feature": regions,
         "sen_emb_q": sentences,
-        "scores": run.image @ run.report.T / module.temperature,
-        "scores_re": (regions @ sentences.transpose(1, 2) / module.temperature).where(
-            valid[:, :, None] & valid[:, None], 0.0
-        ),
+        "scores": run.image @ run.report.T / module.options.temperature,
+        "scores_re": (
+            regions @ sentences.transpose(1, 2) / module.options.temperature
+        ).where(valid[:, :, None] & valid[:, None], 0.0),
         "pred_class_image": run.tag_logits[..., None],
         "cls_label": label,
         "soft_label": unit @ unit.T,
@@ -304,13 +305,14 @@ def _others(
         "mid.train.report_feat_q", words[:, 0], mid["train.report_feat_q"], MID
     )
     yield tensor("mid.train.word_feat_q", words[:, 1:], mid["train.word_feat_q"], MID)
+    options = module.options
     for official, name in ((True, "all_zero"), (False, "0_to_T")):
-        module.official_positions = official
+        module.options = replace(options, official_positions=official)
         hidden = module.encode_pieces(ids, mask)
         real = mask[:, : hidden.shape[1], None]
         recorded = mid[f"bert.hidden_positions_{name}"][:, : hidden.shape[1]]
         yield tensor(f"mid.bert.{name}", hidden * real, recorded * real, MID)
-    module.official_positions = True
+    module.options = options
     patches = mid["train.patch_feat_q"].to(dtype)
     logits = module.tag_decoder(module.tag_features, patches)
     yield tensor("mid.irl.logits", logits[..., None], mid["irl.logits"], MID)
@@ -323,7 +325,7 @@ def _others(
     losses = recording.expected["eval_after_one_forward"]
     yield from compare_losses("eval", module, terms, losses)
     seen = _seen(module, run, batch, stale)
-    yield from _mids("eval", seen, mid, module.temperature)
+    yield from _mids("eval", seen, mid, module.options.temperature)
     module.train()
 
 

@@ -271,9 +271,9 @@ def _positions(module: ECAMP, state: Mapping[str, Tensor]) -> Iterator[Compariso
     """The tables that our constructor makes against the file's."""
     fresh = ECAMP(
         variant="official",
-        image_size=module.image_size,
-        encoder_sizes=module.encoder_sizes,
-        decoder_width=module.decoder_sizes[0],
+        image_size=module.options.image_size,
+        encoder_sizes=module.options.encoder_sizes,
+        decoder_width=module.options.decoder_width,
         decoder_depth=1,
         decoder_heads=1,
         text_width=4,

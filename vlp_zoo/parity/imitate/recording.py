@@ -225,7 +225,7 @@ class Recording:
         """The mask mode that shows one stage: its channels, as many as fit."""
         none = torch.zeros(0, dtype=torch.int64)
         drawn = [none] * len(self.module.channels)
-        fitting = min(self.module.channels[stage], self.module.channel_tokens)
+        fitting = min(self.module.channels[stage], self.module.options.channel_tokens)
         drawn[stage] = torch.arange(fitting)
         return drawn
 

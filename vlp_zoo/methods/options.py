@@ -1,0 +1,119 @@
+"""What every pre-training method lets a user choose, each option said once.
+
+A method's options are one frozen dataclass over `PretrainOptions`, or `ReportOptions`
+where it learns a vocabulary. A field is the flag, its default and its type; the class
+docstring is the flag's help; ``__post_init__`` refuses values that cannot be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vlp_zoo.errors import ConfigError
+
+__all__ = ["PretrainOptions", "ReportOptions", "check_choice", "check_masking"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions:
+    """Options of all methods.
+
+    Args:
+        image_encoder: A preset (``tiny``, ``tiny_resnet``, ...) or any timm name.
+        image_size: Side S of its input.
+        encoder_sizes: Changes to a ViT: ``patch_size``, ``embed_dim``, ``depth``, ...
+        warm_start: Encoder to start from, such as ``official:mae:FILE``.
+        keep_normalisation: Take over mean and deviation of ``warm_start`` too.
+        learning_rate: Peak rate, absolute.
+        weight_decay: Decay of matrices.
+        betas: AdamW's averaging coefficients.
+        warmup_epochs: Linear warm-up.
+        schedule_epochs: Where the cosine ends; None = the last epoch.
+    """
+
+    image_encoder: str = "vit_base_patch16_224"
+    image_size: int = 224
+    encoder_sizes: dict[str, int] | None = None
+    warm_start: str | None = None
+    keep_normalisation: bool = False
+    learning_rate: float
+    weight_decay: float
+    betas: list[float]
+    warmup_epochs: float
+    schedule_epochs: float | None
+
+    def __post_init__(self) -> None:
+        if len(self.betas) != 2:
+            raise ConfigError(
+                "two values in --model.betas",
+                f"{self.betas}",
+                "give a list such as [0.9, 0.95]",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(PretrainOptions):
+    """Options of methods that train a text encoder on a vocabulary.
+
+    Args:
+        text_width: Width of the text encoder.
+        text_depth: Its layers.
+        text_heads: Its attention heads.
+        text_ffn: Inner width of its feed-forward parts.
+        text_dropout: Its dropout.
+        max_tokens: Longest report in tokens; longer ones are cut.
+        tokenizer: ``"corpus"`` trains a WordPiece vocabulary on the training reports
+            (cached); else a vocab.txt, a tokenizer.json, a local folder or a hub name.
+        vocab_size: Size of a corpus vocabulary; ignored with a ready tokenizer.
+    """
+
+    text_width: int = 768
+    text_depth: int = 6
+    text_heads: int = 12
+    text_ffn: int = 3072
+    text_dropout: float = 0.1
+    max_tokens: int = 256
+    tokenizer: str = "corpus"
+    vocab_size: int = 30000
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The vocabulary to use, as for ``tokenizer``."""
+        return self.tokenizer
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse what is not among the choices.
+
+    Args:
+        name: The option, without ``--model.``.
+        value: What was given.
+        choices: What may be.
+
+    Raises:
+        ConfigError: With the choices.
+    """
+    if value not in choices:
+        raise ConfigError(
+            f"--model.{name} among {', '.join(choices)}", f"{value!r}", "pick one"
+        )
+
+
+def check_masking(mask_ratio: float, width: int, heads: int) -> None:
+    """Refuse sizes that a masked autoencoder's decoder cannot have.
+
+    Args:
+        mask_ratio: Share of hidden patches.
+        width: Width of the decoder, whose fixed positions take it in quarters.
+        heads: Attention heads of the decoder.
+
+    Raises:
+        ConfigError: If one of them cannot be.
+    """
+    if not 0 < mask_ratio < 1 or width % 4 or width % heads:
+        raise ConfigError(
+            "decoder_width divisible by 4 and by decoder_heads, mask_ratio in 0..1",
+            f"{width}, {heads} heads, mask_ratio {mask_ratio}",
+            "change --model.decoder_width, decoder_heads or mask_ratio",
+        )
