@@ -9,7 +9,7 @@ import torch
 
 from tests.evaluation.stubs import BlockSource, StubEncoder, block_task
 from vlp_zoo.bench import suite
-from vlp_zoo.bench.suite import DIFFERENCE, candidates_of, evaluate_task
+from vlp_zoo.bench.suite import candidates_of, evaluate_task
 from vlp_zoo.bench.table import result_tables, verdicts
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, EncoderLoadError
@@ -30,6 +30,8 @@ from vlp_zoo.evaluation.tasks import SPLITS, Task
 from vlp_zoo.pixels import ACQUISITION
 
 FLOORS = ("pixels", "acquisition", "prevalence")
+
+DIFFERENCE = "macro_auroc_difference"
 
 
 def _extraction() -> Extraction:

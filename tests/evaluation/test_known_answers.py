@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from tests.evaluation.coco import coco_average_precision
 from vlp_zoo.data.catalogue import decide_labels
 from vlp_zoo.data.masks import decode_coco_rle, decode_relative_rle
 from vlp_zoo.data.splits import check_patients
@@ -26,7 +27,6 @@ from vlp_zoo.evaluation.detection.metrics import (
     RSNA_IOUS,
     ImageBoxes,
     box_average_precision,
-    coco_average_precision,
     froc,
     froc_sensitivity,
     legacy_detection_map,

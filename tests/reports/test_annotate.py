@@ -156,7 +156,7 @@ def test_a_blanket_statement_denies_more_by_implication() -> None:
     entities = annotate("Lungs are clear.")
     assert [e.finding for e in entities if not e.implied] == ["lung opacity"]
     assert {"consolidation", "edema"} <= {e.finding for e in entities if e.implied}
-    assert all(e.negated and e.present is False for e in entities)
+    assert all(e.status == "absent" and e.present is False for e in entities)
     assert annotate("The right lung is clear.") == []
 
 

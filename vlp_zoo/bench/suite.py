@@ -33,7 +33,6 @@ from vlp_zoo.evaluation.tasks import Task
 from vlp_zoo.files import write_whole
 
 __all__ = [
-    "DIFFERENCE",
     "Candidate",
     "Cell",
     "SuiteError",
@@ -43,7 +42,6 @@ __all__ = [
     "runs_of",
 ]
 
-DIFFERENCE = "macro_auroc_difference"
 PIXELS = "pixels"
 PREVALENCE = "prevalence"
 ACQUISITION = "acquisition"

@@ -64,11 +64,6 @@ class Entity:
         return None if self.status == "uncertain" else self.status == "present"
 
     @property
-    def negated(self) -> bool:
-        """Whether the report says that it is absent."""
-        return self.status == "absent"
-
-    @property
     def uncertain(self) -> bool:
         """Whether the report leaves it open."""
         return self.status == "uncertain"

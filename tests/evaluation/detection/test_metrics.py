@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from tests.evaluation.coco import coco_average_precision
 from vlp_zoo.evaluation.detection.metrics import (
     COCO_IOUS,
     FROC_RATES,
@@ -12,7 +13,6 @@ from vlp_zoo.evaluation.detection.metrics import (
     ImageBoxes,
     box_average_precision,
     box_iou,
-    coco_average_precision,
     froc,
     froc_sensitivity,
     match_boxes,

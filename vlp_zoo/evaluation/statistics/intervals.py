@@ -286,10 +286,6 @@ def paired_means(
     )
 
 
-def _means(statistic: Statistic, weights: Weights) -> Array:
-    return macro(np.atleast_2d(statistic(weights)))
-
-
 def _replicate(
     statistics: Sequence[Statistic],
     patient_ids: Sequence[str],
