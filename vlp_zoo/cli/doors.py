@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from vlp_zoo.cli.parser import nearest
+from vlp_zoo.methods.loading import option_names
 
 __all__ = ["nearest_option"]
 
@@ -27,9 +27,8 @@ def nearest_option(message: str, parser: Any, words: Sequence[str]) -> str:
         module, _, name = inside[1].rpartition(".")
         kind = re.search(r'Parser key "(\w+)"', message)
         start = f"--{kind[1]}." if kind else ""
-        near = nearest(
-            inside[2], _parameters(getattr(importlib.import_module(module), name))
-        )
+        chosen = getattr(importlib.import_module(module), name)
+        near = nearest(inside[2], option_names(chosen))
         return f"did you mean {start}{near}? " if near else ""
     unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", message)
     if unknown is None:
@@ -45,27 +44,13 @@ def _options(parser: Any, words: Sequence[str]) -> list[str]:
     if words and words[0] in chosen:
         found += chosen[words[0]]._option_string_actions
     from vlp_zoo.data.datamodules import PairsDataModule
-    from vlp_zoo.methods.base import VLPModule
+    from vlp_zoo.methods.options import PretrainOptions
 
-    for kind, base in (("model", VLPModule), ("data", PairsDataModule)):
+    for kind, base in (("model", PretrainOptions), ("data", PairsDataModule)):
         path = next((w for w in words if w.startswith(f"--{kind}=")), "")
         module, _, name = path.partition("=")[2].rpartition(".")
         chosen_class = (
             getattr(importlib.import_module(module), name) if module else base
         )
-        found += [f"--{kind}.{each}" for each in _parameters(chosen_class)]
+        found += [f"--{kind}.{each}" for each in option_names(chosen_class)]
     return found
-
-
-def _parameters(cls: type) -> list[str]:
-    """Names that a class takes, those that it hands on to its bases included."""
-    classes: Iterable[Any] = cls.__mro__
-    return list(
-        dict.fromkeys(
-            name
-            for each in classes
-            if "__init__" in vars(each)
-            for name, parameter in inspect.signature(each.__init__).parameters.items()
-            if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
-        )
-    )
