@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import vlp_zoo
 from vlp_zoo.cli.parser import Parser
-from vlp_zoo.errors import VLPZooError
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError, VLPZooError
 from vlp_zoo.parity import REPLAYS
 
 if TYPE_CHECKING:
@@ -34,14 +36,16 @@ def main(argv: list[str]) -> int:
         "optimiser steps agree, and every recorded input was replayed or is known to "
         "decide none of them.",
     )
-    parser.add_argument("method", choices=REPLAYS)
+    parser.add_argument(
+        "method", nargs="?", choices=REPLAYS, help="all that a checkout has, without it"
+    )
     parser.add_argument(
         "--fixture",
         type=Path,
         nargs="+",
-        required=True,
         metavar="DIR",
-        help="folder(s) of a recorded run (pre-training or text)",
+        help="folder(s) of a recorded run (pre-training or text); without it the small "
+        "recording of a checkout, tests/golden/METHOD",
     )
     parser.add_argument(
         "--tokenizer",
@@ -55,17 +59,18 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="the JSON line only")
     options = parser.parse_args(argv)
+    jobs = _jobs(options.method, options.fixture)
 
     import torch
 
     from vlp_zoo.parity.comparison import INPUTS
 
-    module, _, function = REPLAYS[options.method].rpartition(".")
-    replay = getattr(import_module(module), function)
-    extra = {"tokenizer": options.tokenizer} if options.method == "ecamp" else {}
     dtype = torch.float64 if options.dtype == "float64" else torch.float32
     good = True
-    for folder in options.fixture:
+    for method, folder in jobs:
+        module, _, function = REPLAYS[method].rpartition(".")
+        replay = getattr(import_module(module), function)
+        extra = {"tokenizer": options.tokenizer} if method == "ecamp" else {}
         try:
             rows = replay(folder, dtype=dtype, **extra)
         except VLPZooError as error:
@@ -75,15 +80,41 @@ def main(argv: list[str]) -> int:
         inputs = [row for row in rows if row.quantity.startswith(INPUTS)]
         compared = [row for row in rows if row not in inputs]
         if not options.json:
-            print(f"{options.method}, {folder.name}, {options.dtype}")
+            print(f"{method}, {folder.name}, {options.dtype}")
             print(_table(compared))
             for row in inputs:
                 print(row.quantity)
-        said = _summary(options.method, folder, options.dtype, compared)
+        said = _summary(method, folder, options.dtype, compared)
         said["ok"] = said["ok"] and all(row.ok for row in inputs)
         print(json.dumps({**said, "inputs": [row.quantity for row in inputs]}))
         good = good and bool(rows) and all(row.ok for row in rows)
     return 0 if good else 1
+
+
+def _jobs(method: str | None, folders: Sequence[Path] | None) -> list[tuple[str, Path]]:
+    """Method and folder of each replay; what a checkout has, where none are given."""
+    if folders and method is None:
+        raise ConfigError(
+            "the method that was recorded", "none", "vlpzoo parity METHOD --fixture DIR"
+        )
+    if folders and method:
+        return [(method, folder) for folder in folders]
+    place = Path(vlp_zoo.__file__).parents[1] / "tests" / "golden"
+    wanted = [method] if method else list(REPLAYS)
+    found = [(name, place / name) for name in wanted if (place / name).is_dir()]
+    if not found:
+        raise DatasetNotFoundError(
+            f"a small recording of {' or '.join(wanted)} in {place}",
+            "no such folder",
+            "give the folder of a recorded run with --fixture",
+        )
+    if missing := sorted(set(wanted) - {name for name, _ in found}):
+        print(
+            f"not replayed: {', '.join(missing)}: {place} has no recording of them; give "
+            "one with --fixture",
+            file=sys.stderr,
+        )
+    return found
 
 
 def _table(rows: Sequence[Comparison]) -> str:
