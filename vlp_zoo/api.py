@@ -118,7 +118,7 @@ def embed(
 
     Args:
         images: N files, arrays or images of Pillow's, of any sizes.
-        encoder: As `load_encoder` returns it, or takes it.
+        encoder: The encoder, loaded by `load_encoder`, or a spec that it takes.
         colour: Read files in colour, as fundus photographs need it. Arrays and images
             of Pillow's say themselves what they are.
         batch_size: Images per forward pass.

@@ -99,8 +99,8 @@ class Augment:
         """Augment a study.
 
         Args:
-            study: As a source yields it.
-            rng: Of the case; one draw of it seeds the whole pipeline.
+            study: The study that a source yields.
+            rng: Generator of the case; one draw of it seeds the whole pipeline.
         """
         if self._made is None:
             self._made = self._compose()

@@ -129,7 +129,7 @@ class SyncedBatchNorm(_BatchNorm):
     plain batch norm. (torch's own SyncBatchNorm is refused by DDP on CPUs.)
 
     Args:
-        *args: As of ``torch.nn.BatchNorm2d``.
+        *args: Arguments of ``torch.nn.BatchNorm2d``.
         **kwargs: The same.
     """
 

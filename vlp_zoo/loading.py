@@ -186,13 +186,14 @@ class ResumableLoader(DataLoader[Example]):
     given do not count.
 
     Args:
-        *args: As of `torch.utils.data.DataLoader`; ``sampler`` is an `EpochSampler`.
+        *args: Arguments of `torch.utils.data.DataLoader`; ``sampler`` is an
+            `EpochSampler`.
         place: The trainer's own epoch and number of finished batches in it. Where
             given it decides the starting place, for two reasons: a checkpoint written
             in the middle of a step (Slurm's signal, an exception) was handed one batch
             more than it learnt from; and after resuming a run counted in steps from
             the end of an epoch, Lightning 2.6 tells samplers an epoch one too high.
-        **kwargs: As of `torch.utils.data.DataLoader`.
+        **kwargs: Arguments of `torch.utils.data.DataLoader`.
     """
 
     def __init__(

@@ -45,7 +45,8 @@ def encoder_file(spec: str) -> str:
     """The encoder file of a run's folder; other specs as they are.
 
     Args:
-        spec: As of `vlp_zoo.encoders.specs.SPECS`, or a folder.
+        spec: A spec of an encoder (`vlp_zoo.encoders.specs.SPECS`), or the folder of a
+            run.
 
     Raises:
         DatasetNotFoundError: If a folder has no encoder file.
@@ -67,7 +68,7 @@ def check_encoders(specs: Sequence[str]) -> Iterator[str]:
     """Load each encoder once and say what it is, for a dry run.
 
     Args:
-        specs: As typed, names included.
+        specs: The encoders' specs, each with ``NAME=`` before it or not.
 
     Yields:
         Lines to print.
@@ -90,7 +91,7 @@ def origin_line(file: Path) -> str:
     """What the card of an encoder file says of its training.
 
     Args:
-        file: As `encoder_file` returns it, where that is a file.
+        file: Path of the encoder file, where `encoder_file` returned one.
     """
     from vlp_zoo.encoders.checkpoint import read_card
 
@@ -107,7 +108,7 @@ def joints_of(specs: Sequence[str]) -> dict[str, JointEncoder]:
     """The joint spaces of those encoders that have one, by spec.
 
     Args:
-        specs: As `encoder_file` returns them.
+        specs: The encoders' specs, returned by `encoder_file`.
 
     Raises:
         EncoderLoadError: If a published model cannot be loaded.
@@ -126,7 +127,7 @@ def sources_of(spec: str) -> list[str]:
     """Data sets that an encoder was pre-trained on, as far as card or layout tell.
 
     Args:
-        spec: As `encoder_file` returns it.
+        spec: The encoder's spec, returned by `encoder_file`.
 
     Returns:
         Empty where nothing is known: no proof that nothing was seen.
@@ -147,7 +148,8 @@ def seen_lines(candidates: Sequence[Candidate], task: Task) -> list[str]:
     """What a reader of a task's numbers must know of the encoders' pre-training.
 
     Args:
-        candidates: As of `vlp_zoo.bench.suite.candidates_of`.
+        candidates: Encoders and floors, returned by
+            `vlp_zoo.bench.suite.candidates_of`.
         task: The task.
     """
     known: dict[str, list[str]] = {}

@@ -76,9 +76,9 @@ class SuiteTask:
     """One task of a suite.
 
     Attributes:
-        name: As shown.
+        name: Name of the task in results.
         data: ``"phantom_chest"``, ``"nih14"``, ...; data sets on disk need a root.
-        options: Of the task: sizes, split, views.
+        options: Options of the task's data: sizes, split, views.
         presets: How it is evaluated.
         fractions: Label fractions.
         seeds: Draws at fractions below 1, and of every random head.

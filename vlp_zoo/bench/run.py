@@ -63,9 +63,10 @@ def evaluate(
         tasks: Tasks of a suite, or names as `build_task` takes them.
         out: Folder of the results; grows, never shrinks.
         presets: How tasks given by name are evaluated.
-        fractions: Of tasks given by name: shares of training patients whose labels are
-            used.
-        seeds: Of tasks given by name: draws of patients at fractions below 1, and of new weights.
+        fractions: Shares of training patients whose labels are used, for tasks given by
+            name.
+        seeds: For tasks given by name: draws of patients at fractions below 1, and of
+            new weights.
         bootstrap: Replicates of the intervals; 0 for none.
         floors: Random init, pixels and prevalence beside the encoders.
         pooling: ``"global"`` or ``"mean"``.

@@ -54,7 +54,7 @@ class Cell:
     Attributes:
         candidate: Encoder or floor.
         protocol: With its label fraction.
-        seed: Of every draw.
+        seed: Seed of every random draw of the run.
         key: Under which it is found again.
     """
 
@@ -69,7 +69,7 @@ class SuiteError(VLPZooError):
 
     Attributes:
         failures: Run to its error.
-        results: Of the runs that did not fail.
+        results: Results of the runs that did not fail.
     """
 
     def __init__(
@@ -215,14 +215,14 @@ def evaluate_task(
     alone (a missing package, a label without cases) must not cost the rest.
 
     Args:
-        candidates: As of `candidates_of`.
+        candidates: Encoders and floors, returned by `candidates_of`.
         task: The task.
         store: Where results are and go.
         extraction: How to encode, and the cache.
         protocols: Each is run at every fraction; None is the linear probe.
         fractions: Label fractions.
         seeds: For fractions below 1 each is a draw of patients.
-        replicates: Of the bootstrap.
+        replicates: Number of bootstrap replicates; 0 for no intervals.
         command: That asked for it, for the record.
         notify: Takes one line about each step.
         progress: Takes the task, and how many of how many runs are done.

@@ -119,7 +119,8 @@ def options_of(name: str) -> tuple[str, ...]:
     """The options that the data of a task read, apart from those of all tasks.
 
     Args:
-        name: As of `build_task`; of ``ONE->OTHER`` what either side reads.
+        name: Name of a task that `build_task` takes; for ``ONE->OTHER`` the options are
+            those that either side reads.
     """
     found: dict[str, None] = {}
     for part in name.split("->"):

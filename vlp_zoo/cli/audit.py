@@ -145,7 +145,7 @@ def build_splits(
     Args:
         name: ``phantom_chest``, ``pairs:TABLE`` or ``NAME:ROOT``.
         split: Rule of a listed data set; None = canonical.
-        label_prefix: Of a table's label columns.
+        label_prefix: Prefix of the label columns of a table.
         studies: Drawn studies per split.
 
     Raises:
@@ -216,7 +216,7 @@ def run(
 
     Args:
         datasets: Name to split to source.
-        card: Of an encoder; its ``pretraining_sources``, else its ``data``, are
+        card: Card of an encoder; its ``pretraining_sources``, else its ``data``, are
             compared with the data sets.
         crops: Look for cropped copies too.
         workers: Threads; None = one per core.

@@ -102,7 +102,7 @@ def print_table(results: Sequence[Result]) -> None:
     """Print results as tables, and below each encoder's what may be said of it.
 
     Args:
-        results: As `evaluate` returns them.
+        results: The results that `evaluate` returned.
     """
     from rich.console import Console
 

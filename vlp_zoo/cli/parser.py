@@ -16,7 +16,7 @@ def nearest(word: str, options: list[str]) -> str | None:
     """The option that was probably meant.
 
     Args:
-        word: As typed, such as ``--batch_size``.
+        word: The unknown option that was typed, such as ``--batch_size``.
         options: Those there are. Options with a dot are found by their last part too:
             ``--batch_size`` is near ``--data.batch_size``.
     """
@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that guesses nothing and helps with a slip.
 
     Args:
-        kwargs: Of `argparse.ArgumentParser`.
+        kwargs: Keyword arguments of `argparse.ArgumentParser`.
     """
 
     def __init__(self, **kwargs: Any) -> None:

@@ -137,7 +137,7 @@ def _check_evaluations(sweep: Sweep, out: Path) -> None:
     """Refuse now what bench would refuse after the first training.
 
     Raises:
-        VLPZooError: As ``vlpzoo bench`` raises it.
+        VLPZooError: The error that ``vlpzoo bench`` would raise.
     """
     if sweep.program or (sweep.search and sweep.command == "bench"):
         # Another program's words are its own; draws of a search come when it runs.

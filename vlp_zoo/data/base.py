@@ -267,7 +267,7 @@ class OnDisk(PairsDataModule):
         rejects_path: CSV file that lists unusable rows; None is rejects.csv in the
             trainer's default root folder.
         precheck: False trusts the files, and stops at a bad one when it comes.
-        **kwargs: As of `PairsDataModule`.
+        **kwargs: Further options of `PairsDataModule`.
     """
 
     def __init__(

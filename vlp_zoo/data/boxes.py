@@ -63,8 +63,8 @@ def inside(boxes: Iterable[Box], height: int, width: int) -> tuple[Box, ...]:
 
     Args:
         boxes: In pixels of an image.
-        height: Of the image.
-        width: Of the image.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
 
     Example:
         >>> inside([Box("heart", (-0.4, 3, 32.5, 30))], 24, 32)[0].xyxy
@@ -94,8 +94,8 @@ def box_fault(boxes: Iterable[Box], height: int, width: int) -> str | None:
 
     Args:
         boxes: In pixels of an image; see `inside` for those that round over its edge.
-        height: Of the image.
-        width: Of the image.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
     """
     for box in inside(boxes, height, width):
         x1, y1, x2, y2 = box.xyxy

@@ -47,7 +47,7 @@ def policy(card: Card, uncertain: str, blank: str) -> float | Mapping[str, float
     """What becomes of labels that are not 1 or 0, from words of the command line.
 
     Args:
-        card: Of the data set.
+        card: Card of the data set.
         uncertain: ``"card"`` or one of `WORDS`, for -1.
         blank: One of `WORDS`, for labels left blank.
 
@@ -72,8 +72,9 @@ def card_of(name: str) -> Card:
     """The card of a data set.
 
     Args:
-        name: Of `DATASETS`, or the path of a Python file of one's own that defines
-            ``CARD``, as the readers of this package do. The file is run.
+        name: Name of a data set in `DATASETS`, or the path of a Python file of one's
+            own that defines ``CARD``, as the readers of this package do. The file is
+            run.
 
     Raises:
         UnknownNameError: If there is no such data set or file.
@@ -171,7 +172,7 @@ def split_of(card: Card, records: Sequence[Record], name: str) -> list[str]:
     """The split of each record by a named rule, checked.
 
     Args:
-        card: Of the data set.
+        card: Card of the data set.
         records: All of them, in the order of the reader.
         name: A rule of the card, or ``"canonical"``.
 
@@ -234,7 +235,7 @@ def to_studies(
     """Records as a source.
 
     Args:
-        card: Of the data set.
+        card: Card of the data set.
         records: Those to keep, in order.
         uncertain: What -1 becomes; None is the card's own choice.
     """
@@ -274,7 +275,7 @@ def decide_labels(
 
     Args:
         raw: (N, K), values 1, 0, -1 and NaN.
-        names: Of the K labels.
+        names: Names of the K labels.
         uncertain: One value for all, or one per label and ``"*"`` for the rest; labels
             that no entry covers stay unknown (NaN). ``"blank"`` says what becomes of
             labels that the data set leaves blank: without it they stay unknown.

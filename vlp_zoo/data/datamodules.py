@@ -46,7 +46,7 @@ class PhantomChest(Drawn):
         image_size: Side of the square images in pixels.
         views: "frontal" for PA and AP only, "all" for lateral images too.
         world_seed: Seed of the drawn patients; another seed is another hospital.
-        **kwargs: As of `PairsDataModule`.
+        **kwargs: Further options of `PairsDataModule`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class PhantomFundus(Drawn):
         eyes: "one" for one photograph per visit, "both" for right and left eye.
         labels: "findings" that may occur together, or "grades" of retinopathy.
         world_seed: Seed of the drawn patients; another seed is another clinic.
-        **kwargs: As of `PairsDataModule`.
+        **kwargs: Further options of `PairsDataModule`.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class Pairs(OnDisk):
         val_fraction: Share of patients to validate on, without a split column.
         test_fraction: Share of patients to test on, without a split column.
         split_seed: Another seed splits patients another way; not the seed of training.
-        **kwargs: As of `OnDisk`.
+        **kwargs: Further options of `OnDisk`.
     """
 
     def __init__(

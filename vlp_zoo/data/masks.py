@@ -23,8 +23,8 @@ def decode_mask(mask: MaskRef, height: int, width: int) -> Mask:
 
     Args:
         mask: Reference.
-        height: Of the image.
-        width: Of the image.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
 
     Returns:
         bool (height, width).
@@ -92,8 +92,8 @@ def decode_relative_rle(rle: str, height: int, width: int) -> Mask:
 
     Args:
         rle: ``"gap length gap length ..."``; ``"-1"`` or blank for an empty mask.
-        height: Of the mask.
-        width: Of the mask.
+        height: Height of the mask in pixels.
+        width: Width of the mask in pixels.
 
     Raises:
         DataRejectedError: If it is not pairs of numbers, or leaves the frame.
@@ -123,8 +123,8 @@ def decode_coco_rle(rle: object, height: int, width: int) -> Mask:
     Args:
         rle: A list of counts, the compressed string of pycocotools, or a dict with
             ``counts`` and ``size``.
-        height: Of the mask.
-        width: Of the mask.
+        height: Height of the mask in pixels.
+        width: Width of the mask in pixels.
 
     Raises:
         DataRejectedError: If the counts do not fill the frame exactly.

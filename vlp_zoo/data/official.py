@@ -35,7 +35,7 @@ class Official(OnDisk):
             says), nan, one, zero or half.
         blank: What a label that the data set leaves blank becomes: nan (unknown) or
             zero (what is not mentioned is absent, as in most papers on CheXpert).
-        **kwargs: As of `OnDisk`.
+        **kwargs: Further options of `OnDisk`.
     """
 
     dataset: ClassVar[str] = ""
@@ -125,8 +125,9 @@ class MIMICCXR(Official):
         split: official (the released split file), or canonical, which differs only in
             that it gives images a split that the file leaves out.
         views: Views to keep; None keeps all.
-        uncertain: As of `Official`.
-        **kwargs: As of `Official`.
+        uncertain: What an uncertain label (-1) becomes: card (what the data set's card
+            says), nan, one, zero or half.
+        **kwargs: Further options of `Official`.
     """
 
     dataset = "mimic_cxr"
@@ -163,7 +164,7 @@ class Own(Official):
     Args:
         reader: The file; it is run.
         root: Folder of the data set.
-        **kwargs: As of `Official`.
+        **kwargs: Further options of `Official`.
     """
 
     def __init__(self, reader: str, root: str, **kwargs: Any) -> None:

@@ -79,7 +79,7 @@ def read_pairs(
     """Read a table of images and reports.
 
     Args:
-        path: As of `vlp_zoo.reading.read_table`.
+        path: The table, in a format that `vlp_zoo.reading.read_table` reads.
         columns: Names of the columns; None = the usual ones.
         image_root: Folder that image paths start from; None = the table's own.
         views: Keep only these; "FRONTAL" stands for PA and AP too.
@@ -152,8 +152,8 @@ def splits_of(
         studies: Its rows.
         released: What `read_pairs` found in the split column; None where there is none.
         val: Share of patients to validate on, without a split column.
-        test: As above, to test on.
-        seed: Of that split.
+        test: Share of patients to test on, without a split column.
+        seed: Seed of the split by the hash of the patient.
 
     Raises:
         PatientLeakError: If a patient is on two sides.

@@ -152,7 +152,7 @@ def usable(
     Args:
         studies: All rows of a data set.
         on_error: ``"raise"`` or ``"skip"``.
-        need_report: As of `find_rejected`.
+        need_report: Reject studies whose report says nothing.
         rejects_path: The list; None = beside the cache.
         progress: Show a bar on a terminal.
 

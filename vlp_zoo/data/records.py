@@ -61,7 +61,7 @@ class Record:
         study_id: Images of one examination share it.
         text: Ready sections, raw text, the file that holds it, or "" for none.
         view: ``"PA"``, ``"AP"``, ``"LATERAL"`` or None.
-        split: As released: ``"train"``, ``"val"``, ``"test"``, or "" for none.
+        split: Released split: ``"train"``, ``"val"``, ``"test"``, or "" for none.
         labels: In the order of the card's ``label_names``, as released: 1, 0, -1
             (uncertain) or NaN (not stated).
         boxes: In pixels of the image file, x to the right and y down.
@@ -116,14 +116,15 @@ class Card:
     """A data set in a glance: what ``vlpzoo info datasets`` prints.
 
     Attributes:
-        name: As typed on the command line, ``"nih14"``.
-        title: As the field calls it.
+        name: Name on the command line, ``"nih14"``.
+        title: Name of the data set in the field.
         domain: ``"chest"`` or ``"fundus"``.
         read: ``read(root) -> Iterator[Record]``.
         label_names: Names of the label columns in order; possibly none.
         uncertain: What -1 becomes by default: one value for all labels, or a value
             per label with ``"*"`` for the rest (NaN keeps it unknown).
-        gives: Of ``"reports"``, ``"labels"``, ``"boxes"``, ``"masks"``.
+        gives: What studies have, among ``"reports"``, ``"labels"``, ``"boxes"`` and
+            ``"masks"``.
         patients: ``"true"`` ids, a ``"proxy"`` that may join or part people, ``"none"``.
         splits: Named rules; ``"official"`` uses the released column and is first where
             there is one. Every data set also has ``"canonical"`` (`catalogue`).

@@ -61,7 +61,7 @@ def check_views(wanted: Sequence[str] | None, present: Iterable[str | None]) -> 
     """Refuse a view that is neither known nor there: it would keep nothing.
 
     Args:
-        wanted: As given; None wants all.
+        wanted: Views to keep; None keeps all.
         present: Those of all images.
 
     Raises:
@@ -177,7 +177,7 @@ class FileStudies:
         """The image of one study: (H, W), or (H, W, 3) where it is kept in colour.
 
         Args:
-            index: Of the study.
+            index: Index of the study.
             content: Bytes of its file, where they have been read already.
         """
         read = read_rgb if self.colour else read_grey

@@ -50,10 +50,10 @@ class Image:
         dataset: Name of the data set.
         split: Name of the split.
         index: In the source of that split.
-        uid: As the source says.
-        patient_id: As the source says.
-        study_id: As the source says; "" where it has none.
-        path: Of the file; "" for drawn images.
+        uid: Identifier of the image in its source.
+        patient_id: Identifier of the patient in its source.
+        study_id: Identifier of the study in its source; "" where it has none.
+        path: Path of the image file; "" for synthetic images.
         row: Line in its table; 0 where there is none.
     """
 
@@ -93,7 +93,7 @@ class Audit:
     """All that was looked at, and what was found.
 
     Attributes:
-        datasets: As given.
+        datasets: Name to split to source, the data that was audited.
         images: All images, in the order of data sets and splits.
         prints: One per image.
         findings: Worst grade first.

@@ -60,7 +60,7 @@ def render(audit: Audit, report: Mapping[str, Any]) -> str:
     """The page.
 
     Args:
-        audit: As made.
+        audit: The finished audit.
         report: `Audit.to_dict` with what the command added: ``verdict``,
             ``shortcuts``, ``contamination``.
 

@@ -57,7 +57,7 @@ class Print:
     Attributes:
         reason: Why it cannot be used, in the words of `vlp_zoo.data.precheck`, or
             ``"blank"`` for an image without contrast; "" where it can.
-        sha256: Of the decoded grey levels and their shape.
+        sha256: SHA-256 of the decoded grey levels and their shape.
         full: (64, 64) the whole image.
         inner: (64, 64) without flat borders; the same as ``full`` without any.
         features: (F,) float32 in the order of `FEATURES`.

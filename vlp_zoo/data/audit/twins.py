@@ -80,7 +80,7 @@ class Twin:
         second: Index.
         kind: See above.
         distance: Differing bits of the 64-bit hashes.
-        correlation: Of the levelled pictures, 1 for exact copies.
+        correlation: Correlation of the levelled pictures, 1 for exact copies.
         scale: Share of the first image's sides that the second shows.
     """
 
@@ -104,7 +104,7 @@ def find_twins(
     and only it is compared further.
 
     Args:
-        prints: Of all images.
+        prints: One print per image of all data sets.
         read: Grey levels of an image by its index, uint8 (H, W); without it, cropped
             copies (the slowest part) are not looked for.
         workers: Threads; None = one per core.

@@ -144,7 +144,7 @@ def card(*, blank: float) -> Card:
     """The card of the data set with another meaning of blank labels.
 
     Args:
-        blank: As of `read`: 0 as in MGCA, MRM and ECAMP.
+        blank: What a blank label becomes: NaN, or 0 as in MGCA, MRM and ECAMP.
     """
     return replace(CARD, read=partial(read, blank=blank))
 
@@ -153,7 +153,7 @@ class Folders:
     """Where the images of a split are; the place that had the last one comes first.
 
     Args:
-        root: Of the data set.
+        root: Root folder of the data set.
     """
 
     def __init__(self, root: Path) -> None:

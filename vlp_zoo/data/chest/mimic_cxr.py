@@ -143,9 +143,11 @@ def card(
     """The card of the data set with labels of another source.
 
     Args:
-        label_source: As of `read`.
-        reports_root: As of `read`.
-        need_reports: As of `read`.
+        label_source: Where labels come from: ``"chexpert"``, ``"negbio"`` or
+            ``"radiologist"``.
+        reports_root: Folder with the reports; None = the root, or ``mimic-cxr`` in it
+            or beside it.
+        need_reports: False still reads labels and images where there is no report.
     """
     _check_source(label_source)
     return replace(

@@ -124,7 +124,7 @@ def labels_of(terms: Iterable[str]) -> tuple[float, ...]:
     """Labels in the order of ``LABEL_NAMES`` from MeSH terms.
 
     Args:
-        terms: As coded, qualifiers divided by slashes: ``"Opacity/lung/base/left"``.
+        terms: MeSH terms, qualifiers divided by slashes: ``"Opacity/lung/base/left"``.
 
     Returns:
         1 where a term names the label, 0 where none does; all NaN without coding.

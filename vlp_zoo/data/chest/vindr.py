@@ -187,7 +187,8 @@ def card(votes: Votes) -> Card:
     """The card of the data set with another way to join the readers.
 
     Args:
-        votes: As of `read`.
+        votes: How many readers must have seen a finding, in a word or number that
+            `read` takes.
     """
     _threshold(votes)
     return replace(CARD, read=partial(read, votes=votes))

@@ -30,7 +30,7 @@ class World:
     Args:
         split: ``"train"``, ``"val"`` or ``"test"``.
         studies: Number of examinations.
-        seed: Of the world.
+        seed: Seed of the phantom world.
         image_size: Side of the square images in pixels, at least 32.
         choice: Which images of an examination are taken, a key of `choices`.
 

@@ -32,7 +32,7 @@ class Prepared(PairsDataModule):
             says), nan, one, zero or half.
         on_error: Where the data set gives reports: "raise" to stop at studies without
             one, "skip" to go on without them.
-        **kwargs: As of `PairsDataModule`.
+        **kwargs: Further options of `PairsDataModule`.
     """
 
     def __init__(

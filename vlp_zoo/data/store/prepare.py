@@ -72,7 +72,7 @@ def prepare(
     """Write a store, or what is missing of it.
 
     Args:
-        name: Of the data set.
+        name: Name of the data set.
         scan: Does the metadata pass; not called where the store is whole.
         out: Folder of the store: new, empty, or begun with the same data and settings.
         settings: Size and format; None = the usual ones.
@@ -245,7 +245,7 @@ def _in_order(
 
     Args:
         tasks: In order.
-        submit: Of `worker_pool`.
+        submit: Submits a function and its arguments, from `worker_pool`.
         ahead: Tasks that are handed out and not yet taken back; workers go on with the
             next part while one is written.
     """

@@ -39,7 +39,8 @@ class RawSet:
         root: Folder of the images.
         card: JSON facts of the data set, for the store's description.
         label_names: Names of the K label columns.
-        uids: Of all records in the order of the tables; not yet checked to be unique.
+        uids: Identifiers of all records in the order of the tables; not yet checked to
+            be unique.
         released: The released split of each, "" for none.
         splits: Rule to the split of each record, "" where the rule leaves it out.
         rules: Rule to JSON facts about it; those that could not be applied say why.
@@ -62,7 +63,7 @@ def scan_card(card: Card, root: Path) -> RawSet:
     """The metadata pass over a data set in its official layout.
 
     Args:
-        card: Of the data set.
+        card: Card of the data set.
         root: Its folder.
 
     Raises:
@@ -127,7 +128,7 @@ def scan_pairs(
         image_root: Folder that image paths start from; None = the table's own.
         val_fraction: Share of patients to validate on, without a split column.
         test_fraction: Share of patients to test on, without a split column.
-        split_seed: Of that split.
+        split_seed: Seed of the split by patient hash.
     """
     studies, released = read_pairs(path, columns, image_root=image_root)
     splits = splits_of(

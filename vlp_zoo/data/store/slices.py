@@ -61,8 +61,8 @@ class Slice:
         part: The part, as images are named in the index.
         images: Folder to write images to.
         masks: Folder to write masks to.
-        root: Of the raw data set.
-        settings: Of the store.
+        root: Root folder of the raw data set.
+        settings: Settings of the store.
         contexts: Distil the reports.
         dataset: Short name of the data set.
     """
@@ -208,7 +208,7 @@ def shrink(image: Pixels, settings: Settings) -> Pixels:
 
     Args:
         image: uint8 (H, W) or (H, W, 3).
-        settings: Of the store.
+        settings: Settings of the store.
 
     Returns:
         The image itself where it is small enough.

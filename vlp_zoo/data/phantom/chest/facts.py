@@ -43,7 +43,7 @@ class Finding:
         certain: False for a faint finding about which the report hedges.
         change: Against the prior study: ``"new"``, ``"unchanged"``, ``"increased"``,
             ``"decreased"``; "" without a prior.
-        seed: Of its shape, kept from study to study.
+        seed: Seed of the finding's shape, kept from study to study.
     """
 
     label: str
@@ -82,7 +82,7 @@ class StudyFacts:
         scenario: Why the patient comes, a key of `history.SCENARIOS`.
         findings: What is present.
         resolved: What the prior study showed and this one does not.
-        seed: Of the words and the exposure.
+        seed: Seed of the words and the exposure.
     """
 
     patient: int

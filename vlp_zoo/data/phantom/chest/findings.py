@@ -45,7 +45,7 @@ def spot(
         scene: Where to look.
         finding: Whose zone counts.
         side: Side of the patient.
-        rng: Of the finding's shape.
+        rng: Generator of the finding's shape.
         margin: Distance to keep from the chest wall and from the zone's ends.
     """
     chest = scene.chest

@@ -130,7 +130,7 @@ def draw_frontal(
     """Draw a PA or AP view.
 
     Args:
-        facts: Of the study.
+        facts: What the study shows.
         build: The patient's body.
         exposure: How it was taken.
         size: Side of the square image in pixels.

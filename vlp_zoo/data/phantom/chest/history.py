@@ -240,7 +240,7 @@ def draw_history(seed: int, patient: int, studies: int) -> list[StudyFacts]:
     """The examinations of one patient, in order of time.
 
     Args:
-        seed: Of the world.
+        seed: Seed of the phantom world.
         patient: Index in the world.
         studies: How many examinations; a longer history starts the same.
     """

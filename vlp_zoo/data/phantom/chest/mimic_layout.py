@@ -137,7 +137,7 @@ def write_mimic_layout(
     Args:
         out: Folder; empty, or an earlier phantom together with `overwrite`.
         studies: Examinations over all splits.
-        seed: Of the world.
+        seed: Seed of the phantom world.
         image_size: Side in pixels.
         views: See `PhantomChestSource`.
         overwrite: Replace an earlier phantom.

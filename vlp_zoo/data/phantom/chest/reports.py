@@ -211,8 +211,8 @@ def write_report(
 
     Args:
         facts: What is drawn.
-        views: Of the study, for the EXAMINATION line.
-        rng: Of the wording.
+        views: Views of the study, for the EXAMINATION line.
+        rng: Generator of the wording.
     """
     states = label_states(facts)
     statements = [

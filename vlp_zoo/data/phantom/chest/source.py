@@ -50,7 +50,7 @@ class PhantomChestSource(World):
     Args:
         split: ``"train"``, ``"val"`` or ``"test"``.
         studies: Number of examinations.
-        seed: Of the world.
+        seed: Seed of the phantom world.
         image_size: Side of the square images in pixels, at least 32.
         views: ``"frontal"`` for one PA or AP image per study, ``"all"`` to add the
             lateral images that some studies have.

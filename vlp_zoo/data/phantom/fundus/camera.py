@@ -39,12 +39,12 @@ class Camera:
         field: Diameter of the field of view in disc diameters.
         aim: What lies in its middle, in the coordinates of the eye.
         roll: Rotation in degrees.
-        radius: Of the lit disc as a share of half the picture's side.
-        shift: Of the disc in the picture, as a share of its side.
+        radius: Radius of the lit disc as a share of half the picture's side.
+        shift: Displacement of the disc in the picture, as a share of its side.
         crop: Where top and bottom are cut, as a share of the radius; 1 for nowhere.
         tab: Quarter of the margin that has a notch; -1 for none.
-        mean: Of red, green and blue inside the field.
-        spread: As above.
+        mean: Mean of red, green and blue inside the field of view.
+        spread: Standard deviation of red, green and blue inside the field of view.
         falloff: How much darker the margin is.
         lamp: Where the light is strongest, as shares of the radius.
         haze: Scattered light from cloudy media, 0 to 1.
@@ -53,7 +53,7 @@ class Camera:
         noise: Standard deviation of grain and fine texture together, in grey levels of
             a picture of 224 pixels.
         glare: Light that leaks in at the margin, 0 to 1.
-        seed: Of noise.
+        seed: Seed of the noise.
     """
 
     model: str

@@ -105,7 +105,7 @@ class Lesion:
         certain: False for faint ones about which the report hedges.
         change: Against the prior visit: ``"new"``, ``"unchanged"``, ``"increased"``,
             ``"decreased"``; "" without a prior.
-        seed: Of shapes and positions, kept from visit to visit.
+        seed: Seed of shapes and positions, kept from visit to visit.
     """
 
     kind: str
@@ -147,7 +147,7 @@ class EyeFacts:
         beading: Whether veins are beaded.
         lesions: What is drawn.
         resolved: Kinds that the prior visit showed and this one does not.
-        change: Of the retinopathy against the prior visit: ``"progressed"``,
+        change: Change of the retinopathy against the prior visit: ``"progressed"``,
             ``"regressed"``, ``"unchanged"``; "" without either.
     """
 

@@ -269,7 +269,7 @@ def draw_history(seed: int, patient: int, visits: int) -> list[dict[str, EyeFact
     """The visits of one patient in order of time, each with both eyes.
 
     Args:
-        seed: Of the world.
+        seed: Seed of the phantom world.
         patient: Index in the world.
         visits: How many; a longer history starts the same.
     """

@@ -38,7 +38,7 @@ def _positions(
 
     Args:
         scene: Where the disc is.
-        rng: Of the points.
+        rng: Generator of the points.
         place: One of `QUADRANTS`.
         count: How many.
         fovea: Least distance from the fovea.

@@ -63,7 +63,7 @@ def write_pairs_layout(
     Args:
         out: New or empty folder, or an earlier phantom with ``overwrite``.
         studies: Visits of all splits together.
-        seed: Of the world.
+        seed: Seed of the phantom world.
         image_size: Side in pixels.
         eyes: ``"one"`` or ``"both"``.
         overwrite: Whether an earlier phantom may be replaced.

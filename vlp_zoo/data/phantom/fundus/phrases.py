@@ -186,7 +186,7 @@ def statement(rng: np.random.Generator, it: Noun, certain: bool, change: str) ->
     """One sentence about something that is there.
 
     Args:
-        rng: Of the wording.
+        rng: Generator of the wording.
         it: What is there.
         certain: False to hedge.
         change: Against the prior visit, "" without one.

@@ -224,9 +224,9 @@ def write_report(
 
     Args:
         facts: What is drawn.
-        quality: Of the picture: ``"good"``, ``"fair"`` or ``"poor"``.
+        quality: Quality of the picture: ``"good"``, ``"fair"`` or ``"poor"``.
         hazy: Whether cloudy media rather than focus limit it.
-        rng: Of the wording.
+        rng: Generator of the wording.
     """
     states = label_states(facts)
     eye = f"{facts.eye} eye"

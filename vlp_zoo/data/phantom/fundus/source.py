@@ -40,7 +40,7 @@ class PhantomFundusSource(World):
     Args:
         split: ``"train"``, ``"val"`` or ``"test"``.
         studies: Number of visits.
-        seed: Of the world.
+        seed: Seed of the phantom world.
         image_size: Side of the square images in pixels, at least 32.
         eyes: ``"one"`` for one photograph per visit, of either eye, ``"both"`` for
             the right and the left one.
