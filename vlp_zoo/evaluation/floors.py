@@ -33,7 +33,7 @@ def random_copy(encoder: nn.Module, seed: int = 0) -> nn.Module | None:
 
     Args:
         encoder: Whose architecture.
-        seed: Of the weights; the global generator is left alone.
+        seed: Seed of the weights; the global generator is left alone.
 
     Returns:
         None for a module whose weights nothing here can draw.

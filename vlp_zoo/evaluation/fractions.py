@@ -22,7 +22,7 @@ def nested_patients(
         patient_ids: (N,).
         labels: (N, K).
         fraction: Share of patients, rounded up.
-        seed: Of the order.
+        seed: Seed of the order in which patients are taken.
 
     Returns:
         Indices of the cases, ascending.

@@ -93,7 +93,7 @@ class Measure:
         Whatever the protocol chose on the same cases flatters it, and all alike.
 
         Args:
-            metric: As it is called on the test split.
+            metric: Name of the metric on the test split.
             value: NaN where it is undefined.
             **details: What belongs to this number alone.
         """
@@ -125,9 +125,10 @@ class Protocol(ABC):
 
     Attributes:
         fraction: Share of training patients whose labels are used.
-        replicates: Of the bootstrap over test patients; 0 gives no intervals.
-        name: Of the preset.
-        known_issues: Of the preset, printed and stored with every number.
+        replicates: Number of bootstrap replicates over test patients; 0 gives no
+            intervals.
+        name: Name of the preset.
+        known_issues: Known issues of the preset, printed and stored with every number.
     """
 
     fraction: float = 1.0
@@ -166,7 +167,8 @@ class Protocol(ABC):
         Args:
             candidate: Who.
             task: Train, validation and test split.
-            seed: Of every draw: labelled patients, weights of heads, order, replicates.
+            seed: Seed of every random draw: labelled patients, weights of heads, order,
+                replicates.
             extraction: How to encode, on which device, and the cache of features.
         """
 
@@ -185,7 +187,7 @@ class Protocol(ABC):
             one: Cases of the candidate.
             two: Cases of the floor, the same test cases.
             undefined: Labels that count for neither.
-            seed: Of the replicates.
+            seed: Seed of the bootstrap replicates.
 
         Returns:
             The difference with its interval, and the difference per label.

@@ -58,16 +58,16 @@ class Result:
 
     Attributes:
         key: Hash of the inputs, see `result_key`; all metrics of a run share it.
-        encoder: As named on the command line, or the name of a floor.
-        encoder_sha256: Of the weights.
+        encoder: Name of the encoder on the command line, or of a floor.
+        encoder_sha256: SHA-256 of the weights.
         role: ``"encoder"`` or ``"floor"``.
         task: Name of the task.
-        split_sha256: Of the sorted list of uids and splits.
-        data_sha256: Of the studies and label values.
+        split_sha256: SHA-256 of the sorted list of uids and splits.
+        data_sha256: SHA-256 of the studies and label values.
         protocol: Preset.
         settings: What the preset was run with.
         fraction: Share of training patients whose labels were used.
-        seed: Of the fraction and the bootstrap.
+        seed: Seed of the label fraction and the bootstrap.
         metric: ``"macro_auroc"``, ...
         value: None where it is undefined.
         low: Lower bound of the 95 % interval over test patients; None without.
@@ -80,8 +80,8 @@ class Result:
         per_label: Value per label; None where undefined.
         undefined: Labels left out of the mean, with the reason.
         details: What the protocol found: C, convergence, calibration, ...
-        commit: Of the code.
-        versions: Of the libraries.
+        commit: Commit of the code.
+        versions: Versions of the libraries.
         device: Where the encoder ran: ``"cpu"``, ``"cuda x 4"``, ... It decides nothing.
         seconds: Wall time of the run that made the row.
         date: UTC.

@@ -19,12 +19,13 @@ class Subject:
     """Who is probed: an encoder or a floor.
 
     Attributes:
-        name: As shown and stored.
-        sha256: Of the weights.
+        name: Name in tables and stored results.
+        sha256: SHA-256 of the weights.
         role: ``"encoder"`` or ``"floor"``.
-        preprocessing: As of the encoder.
-        pooling: Of the features.
-        precision: Of the forward pass.
+        preprocessing: The encoder's preprocessing; None for floors that see no image
+            through one.
+        pooling: How features are pooled: ``"global"`` or ``"mean"``.
+        precision: Precision of the forward pass: ``"32"`` or ``"bf16"``.
         device: Where it ran; with ``x N`` behind it where N processes shared the work.
         own_pooling: How the encoder itself makes one vector of its places, if it says.
     """

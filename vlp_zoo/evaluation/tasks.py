@@ -30,9 +30,10 @@ class Task:
     """What is predicted, for whom, and how it is scored.
 
     Attributes:
-        name: As on the command line, such as ``"phantom_chest"``.
+        name: Name on the command line, such as ``"phantom_chest"``.
         splits: ``"train"``, ``"val"`` and ``"test"``.
-        gives: Of ``labels``, ``reports``, ``boxes`` and ``masks``: what studies have.
+        gives: What studies have, among ``labels``, ``reports``, ``boxes`` and
+            ``masks``.
         min_positives: Labels with fewer known positives or known negatives in the
             test split are left out of every mean, and listed.
         legacy: Why patients may be in two splits: a published split that old numbers

@@ -117,7 +117,7 @@ def read_levels(path: str | Path) -> npt.NDArray[Any]:
     applied, as to the image.
 
     Args:
-        path: Of the picture.
+        path: Path of the picture.
 
     Returns:
         Numbers (H, W).
@@ -134,7 +134,7 @@ def read_mask(path: str | Path) -> npt.NDArray[np.bool_]:
     """What a mask picture marks; see `masks.marked`.
 
     Args:
-        path: Of the picture.
+        path: Path of the picture.
 
     Returns:
         bool (H, W), True where it is not black.
@@ -151,7 +151,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
     """Height and width of a picture, upright; its pixels are not decoded.
 
     Args:
-        path: Of a picture that is no DICOM.
+        path: Path of a picture that is no DICOM.
 
     Raises:
         DataRejectedError: If the file is missing, empty or no picture.

@@ -49,7 +49,7 @@ def check_whole(path: Path, kind: str, content: bytes) -> None:
     Bytes after the end are forgiven: cameras, phones and block devices leave them.
 
     Raises:
-        DataRejectedError: As ``truncated``, ``damaged`` or ``frames``.
+        DataRejectedError: With the reason ``truncated``, ``damaged`` or ``frames``.
     """
     check = CHECKS.get(kind)
     try:

@@ -22,7 +22,7 @@ def own_range(values: Values) -> tuple[float, float]:
     pixels become white or black.
 
     Args:
-        values: Of any shape, finite.
+        values: Pixel values in an array of any shape, all finite.
 
     Example:
         >>> picture = np.arange(1024) % 400

@@ -88,8 +88,8 @@ def decode(path: Path, kind: str, content: bytes) -> Picture:
 
     Args:
         path: For messages.
-        kind: Of `containers.kind_of`.
-        content: Of the file.
+        kind: Format of the file, from `containers.kind_of`.
+        content: Bytes of the file.
 
     Raises:
         DataRejectedError: If it is cut, damaged, too large, several pictures, or none.
@@ -135,7 +135,7 @@ def decode_jpeg(path: Path, content: bytes, colour: bool | None = None) -> Value
 
     Args:
         path: For messages.
-        content: Of the file.
+        content: Bytes of the file.
         colour: False gives luma (it is stored as such: asking for it skips the way
             there and back), True three channels, None what the file has.
 

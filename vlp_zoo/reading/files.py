@@ -92,7 +92,7 @@ def unpacked(content: bytes, path: Path) -> bytes:
     """Content that may be packed with gzip, zip, xz or bzip2, unpacked.
 
     Args:
-        content: Of the file.
+        content: Bytes of the file.
         path: Its name, for messages.
 
     Raises:

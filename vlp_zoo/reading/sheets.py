@@ -17,7 +17,7 @@ def sheet_rows(content: bytes, path: Path) -> list[list[str]]:
     """The rows of the first sheet of an ``.xlsx`` file as text.
 
     Args:
-        content: Of the file.
+        content: Bytes of the file.
         path: For messages.
 
     Returns:

@@ -80,7 +80,7 @@ def status_of(sentence: str, start: int, end: int, found: list[Cue]) -> Status |
     """Status of the mention ``sentence[start:end]``.
 
     Args:
-        sentence: As `lowered` gives it.
+        sentence: One sentence, in lower case by `lowered`.
         start: First character of the mention.
         end: One past its last.
         found: The cues of the sentence from `find_cues`.

@@ -232,7 +232,7 @@ class Heading(NamedTuple):
         end: One past its last: here its text begins.
         kind: A key of `SECTION_HEADERS`, or ``"rule"`` (a row of underscores),
             ``"title"``, ``"organ"``, ``"unknown"``.
-        section: Of an unknown heading, the section that its words hint at, or "".
+        section: The section that the words of an unknown heading hint at, or "".
     """
 
     start: int

@@ -51,7 +51,7 @@ def locate(
     """Side and regions of each mention, from `places`.
 
     Args:
-        sentence: As `lowered` gives it.
+        sentence: One sentence, in lower case by `lowered`.
         mentions: (start, end, finding) in order.
 
     Returns:
@@ -77,7 +77,7 @@ def places(
     ("opacity likely representing atelectasis") is where that one is.
 
     Args:
-        sentence: As `lowered` gives it.
+        sentence: One sentence, in lower case by `lowered`.
         mentions: (start, end, name) in order.
 
     Returns:

@@ -35,7 +35,7 @@ def deny(
     """Findings denied by what a sentence calls normal or clear.
 
     Args:
-        sentence: As `lowered` gives it.
+        sentence: One sentence, in lower case by `lowered`.
         taken: Spans of findings that are mentioned; they are no normal subject.
 
     Returns:

@@ -171,7 +171,7 @@ class RegionBoxes:
 
         Args:
             study: Image, its original size, boxes, view and uid are read.
-            names: Of `anatomy.REGIONS`.
+            names: Names of regions, among `anatomy.REGIONS`.
 
         Returns:
             Region to box, those without any box left out.

@@ -173,7 +173,7 @@ def sentence_regions(sentence: str, read: Reader = statements) -> tuple[str, ...
     normal"), those of the sites it names.
 
     Args:
-        sentence: As for `statements`.
+        sentence: One sentence, without line breaks that matter.
         read: Finds its statements.
 
     >>> sentence_regions("Both lungs are clear.")

@@ -37,9 +37,9 @@ class Prompts:
     """The sentences of a file.
 
     Attributes:
-        name: Of the file, without its ending.
+        name: Name of the file, without its ending.
         version: Raised with every change.
-        sha256: Of the file.
+        sha256: SHA-256 of the file.
         templates: Pairs that affirm and deny, ``{}`` for the finding.
         words: Label to what stands for it; labels are compared by `plain`.
         whole: Label to pairs that take the place of the templates, in turn.

@@ -108,8 +108,8 @@ class Retrieval:
         recall: k to Recall@k, the share of queries with a right answer in the first
             k, with its interval over patients.
         chance: k to what a random order reaches on the same pool.
-        median_rank: Of the first right answer, 1 at best.
-        mean_reciprocal_rank: Of the first right answer.
+        median_rank: Median rank of the first right answer, 1 at best.
+        mean_reciprocal_rank: Mean of 1 / rank of the first right answer.
         ranks: (N,) rank of the first right answer of each query.
         reciprocal: (N,) 1 / rank of each.
         hits: k to (N,) whether the first k hold a right answer: 1, 0, or the share of
@@ -235,8 +235,8 @@ def retrieve(
         relevant: (N, M), each query with at least one right answer.
         patient_ids: (N,) of the queries, whom the bootstrap draws.
         at: The k of Recall@k.
-        replicates: Of the interval; 0 for none.
-        seed: Of the replicates.
+        replicates: Number of bootstrap replicates of the interval; 0 for none.
+        seed: Seed of the bootstrap replicates.
 
     Raises:
         ValueError: If shapes disagree, a number is not finite, or a query has no right

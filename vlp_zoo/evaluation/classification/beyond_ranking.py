@@ -89,12 +89,12 @@ def point_measures(
     """Each of `POINTS` on the test cases, means over labels.
 
     Args:
-        cases: Of the test split.
+        cases: Labels and scores of the test split.
         val_labels: (M, K).
         validation: (M, K) scores of the validation cases.
         left_out: Labels that count for nothing.
-        replicates: Of the intervals; 0 for none.
-        seed: Of the replicates.
+        replicates: Number of bootstrap replicates of the intervals; 0 for none.
+        seed: Seed of the bootstrap replicates.
     """
     names = cases.label_names
     used = [k for k, name in enumerate(names) if name not in left_out]
@@ -138,15 +138,15 @@ def slice_measures(
     different labels are no gap between groups.
 
     Args:
-        cases: Of the test split.
+        cases: Labels, scores and groups of the test split.
         headline: Its name, for the names of the measures.
         statistic: Columns of labels to the headline's statistic of them.
         left_out: Labels that count for nothing.
         single_label: Whether a class is judged by its cases alone.
         minimum: Patients below which a group is only listed.
         least: Positives, and negatives, that a label needs in a group.
-        replicates: Of the intervals.
-        seed: Of the replicates.
+        replicates: Number of bootstrap replicates of the intervals.
+        seed: Seed of the bootstrap replicates.
 
     Returns:
         Two measures for each column with two groups or more, and details.

@@ -31,8 +31,9 @@ class Recipe:
         frozen: Train the head only; the encoder stays in evaluation mode.
         single_label: Classes exclude each other: softmax instead of sigmoids.
         head: ``"norm-linear"`` (LayerNorm first, weights close to 0) or ``"linear"``.
-        weight_decay: Of matrices and kernels.
-        layer_decay: As of `layer_decay_groups`.
+        weight_decay: Weight decay of matrices and kernels.
+        layer_decay: Factor by which the learning rate falls from block to block,
+            towards the image.
         encoder_rate: Learning rate of the encoder, relative to the head's.
         augment: A name of `vlp_zoo.augment.PIPELINES`, in training.
         flip: Chance of mirroring.

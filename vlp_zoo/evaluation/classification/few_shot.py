@@ -247,7 +247,7 @@ def draw_shots(
         labels: (N, C), one-hot; what is not known is not drawn.
         patient_ids: (N,); a patient gives one case to a class.
         draws: How many.
-        seed: Of the draws.
+        seed: Seed of the random draws.
 
     Returns:
         ``[draw][class]`` to indices, one for each patient of the class.

@@ -64,12 +64,14 @@ class FineTune(Trained, Classification):
         layer_decay: Each block of a ViT learns by this factor slower than the one
             above it; CNNs learn at one rate.
         flip: Chance of mirroring; it swaps left and right.
-        head: As of `vlp_zoo.evaluation.classification.classifier.Recipe`, and so are
-        encoder_rate: the learning rate of the encoder relative to the head's,
-        resize: how images are fitted,
-        oversize: into how much larger a square than is seen,
-        norm: and with which mean and deviation,
-        grey: without colour.
+        head: ``"norm-linear"`` or ``"linear"``; see
+            `vlp_zoo.evaluation.classification.classifier.Recipe`.
+        encoder_rate: Learning rate of the encoder, relative to the head's.
+        resize: ``"pad"``, ``"squash"`` or ``"short"``; "" is the encoder's own.
+        oversize: Images are fitted into a square so much larger than the encoder's, of
+            which a crop is seen.
+        norm: Mean and deviation for all channels; () is the encoder's own.
+        grey: Take the colour out of photographs.
         budgets: Data set to three rows of steps of the schedule, learning rate, steps
             of warm-up and batch size, for label fractions up to 1 %, up to 10 % and
             above; ``"*"`` is for other data sets. They replace ``steps``,

@@ -43,7 +43,8 @@ class NearestNeighbours(Classification):
 
     Attributes:
         k_grid: Numbers of neighbours to choose from, ascending.
-        temperature: Of the weights; smaller trusts the nearest more.
+        temperature: Temperature of the neighbours' weights; smaller trusts the nearest
+            more.
     """
 
     k_grid: tuple[int, ...] = (1, 5, 10, 20, 50, 100, 200)
@@ -135,7 +136,7 @@ def neighbour_scores(
         labels: (N, K) with 1, 0 and NaN = unknown, which has no vote.
         queries: (M, D).
         ks: Numbers of neighbours.
-        temperature: Of the weights.
+        temperature: Temperature of the neighbours' weights.
 
     Returns:
         For each k (M, K) in 0..1; the label's prevalence where no neighbour knows it,

@@ -221,7 +221,7 @@ def fit_heads(
         strengths: Values of C.
         single_label: A softmax instead of one regression per label.
         balanced: Let classes weigh alike.
-        max_iterations: Of the solver.
+        max_iterations: Iterations of the solver at most.
     """
     if not single_label:
         return fit_path(
@@ -249,7 +249,7 @@ def score(
         features: (N, D) for each split.
         task: Labels.
         protocol: Settings.
-        seed: Of the label fraction and the bootstrap.
+        seed: Seed of the label fraction and the bootstrap.
     """
     train = task.splits["train"]
     chosen = training_cases(task, protocol.fraction, seed)
@@ -321,7 +321,7 @@ def run(
         encoder: Module with ``preprocessing`` and outputs ``pooled`` and ``tokens``.
         task: Sources and labels.
         protocol: Settings.
-        seed: Of the label fraction and the bootstrap.
+        seed: Seed of the label fraction and the bootstrap.
         name: To be stored; the class name by default.
         role: ``"encoder"`` or ``"floor"``.
         extraction: How to encode, and the cache.

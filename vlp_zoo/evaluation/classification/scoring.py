@@ -83,7 +83,7 @@ def scored(
         scores: (N, K) of the test cases; a NaN column was not predicted.
         task: Labels.
         protocol: Says how many replicates.
-        seed: Of the replicates.
+        seed: Seed of the bootstrap replicates.
         n_train: Training cases used.
         undefined: Labels that could not be learnt; those that the test split cannot
             judge are added.

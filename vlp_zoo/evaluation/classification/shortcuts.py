@@ -33,7 +33,7 @@ class Shortcut:
 
     Attributes:
         label: Name.
-        auroc: Of predictions for patients that the fit did not see; NaN where
+        auroc: AUROC of predictions for patients that the fit did not see; NaN where
             ``note`` says why there is none.
         low: Lower bound of the 95 % interval over patients.
         high: Upper bound.
@@ -80,7 +80,8 @@ def shortcut_probe(
         labels: (N, K) with 1, 0 and NaN = unknown; other values count as unknown.
         label_names: K names.
         patient_ids: (N,).
-        replicates: Of the bootstrap; 0 gives no interval, and then nothing is strong.
+        replicates: Number of bootstrap replicates; 0 gives no interval, and then
+            nothing is strong.
         seed: Seeds the bootstrap.
         min_cases: Labels with fewer positives or negatives are not judged.
 

@@ -70,7 +70,7 @@ def stored_boxes(
     """True and detected boxes of stored cases.
 
     Args:
-        cases: Of a detection protocol.
+        cases: Stored cases of a detection protocol.
         names: Classes wanted, in this order; boxes of others are left out. None is
             all.
 
@@ -110,7 +110,7 @@ def cases_of(found: Predictions, source: StudySource, classes: Sequence[str]) ->
     """Predictions as they are stored.
 
     Args:
-        found: Of every case of ``source``, in its order.
+        found: Predictions for every case of ``source``, in its order.
         source: The test cases.
         classes: What was learnt; scores of other names are NaN.
     """

@@ -49,7 +49,8 @@ class Detector(Learner):
     """Encoder, pyramid, FCOS head.
 
     Args:
-        encoder: Of maps; copied, so the caller's weights stay as they are.
+        encoder: An encoder of feature maps; copied, so the caller's weights stay as
+            they are.
         classes: Names of what is detected.
         protocol: Settings.
     """

@@ -173,7 +173,7 @@ def box_average_precision(matches: Matches, weights: Weights) -> Array:
     """COCO's average precision: interpolated at 101 recalls.
 
     Args:
-        matches: Of N images, C classes and T overlaps.
+        matches: Matched detections of N images, C classes and T overlaps.
         weights: (N, R) whole numbers.
 
     Returns:
@@ -263,7 +263,7 @@ def froc_sensitivity(
     """Share of true boxes found at the lowest threshold that keeps to each rate.
 
     Args:
-        curve: Of N images.
+        curve: The FROC curve of N images.
         weights: (N, R) whole numbers.
         rates: False positives per image, all images counting.
 

@@ -37,11 +37,12 @@ class DetectionSettings(Trained):
         flip: Chance of mirroring; it swaps left and right.
         min_visible: Share of a box that must be left in a crop for it to be learnt.
         confidence: Detections that score less are dropped.
-        overlap: Of two detections of a class that overlap more, the surer one stays.
+        overlap: IoU threshold of the non-maximum suppression: of two detections of a
+            class that overlap more, the one with the higher score stays.
         most: Detections kept per image.
         legacy_map: Also give MGCA's and ECAMP's mAP, which skips images, of what
             scores ``legacy_confidence`` or more.
-        legacy_confidence: As above.
+        legacy_confidence: Lowest score of the detections that ``legacy_map`` counts.
     """
 
     size: int = 512

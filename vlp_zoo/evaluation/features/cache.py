@@ -51,7 +51,7 @@ class FeatureCache:
         """The features (N, D) of a key; None if there are none that can be used.
 
         Args:
-            key: As of `key`.
+            key: The key of the features, from the method `key`.
             studies: N; a file with another number counts as damaged.
         """
         if key in self._memory:

@@ -82,7 +82,7 @@ def count_devices(wanted: int | str, name: str) -> int:
     Args:
         wanted: A number, or ``"auto"``: all CUDA devices that this process can see,
             and 1 on CPUs or where ``name`` has an index.
-        name: Of the device, as of `find_device`.
+        name: Name of the device, ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
 
     Raises:
         ConfigError: If there is no such device.
@@ -144,7 +144,7 @@ def spread(
         What was found, in the order of the parts.
 
     Raises:
-        VLPZooError: As the work raised it; the other processes are ended.
+        VLPZooError: The error that the work raised; the other processes are ended.
         RuntimeError: For any other error of the work, with its traceback as text.
     """
     if len(parts) == 1:

@@ -17,7 +17,8 @@ def encoder_input(images: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:
 
     Args:
         images: uint8 (B, 1 or 3, S, S).
-        preprocessing: Of the encoder's card: ``mean``, ``std`` and ``channels`` C.
+        preprocessing: Preprocessing on the encoder's card: ``mean``, ``std`` and
+            ``channels`` C.
 
     Returns:
         (B, C, S, S) float, normalised.

@@ -82,7 +82,7 @@ class Ground(Protocol):
             ``"report"``: the study's report, which is one phrase about its boxes.
         templates: Sentences with ``{}`` for the finding.
         words: Finding to what a sentence calls it; its name in lower case otherwise.
-        thresholds: Of the cosine, for the mean IoU at fixed thresholds.
+        thresholds: Fixed thresholds of the cosine, over which the IoU is averaged.
         longest_side: Maps are compared in the frame of the original image, sampled
             with no more pixels than this along the longer side.
     """

@@ -67,7 +67,7 @@ def ground(
     Args:
         similarity: (H, W), NaN where the encoder saw nothing.
         inside: (H, W).
-        thresholds: Of the IoU.
+        thresholds: Similarities at or above which pixels are marked, for the mean IoU.
 
     Raises:
         ValueError: If shapes disagree.

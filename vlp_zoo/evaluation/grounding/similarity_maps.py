@@ -37,7 +37,7 @@ class Phrase:
     """Something to look for in an image, and where it is.
 
     Attributes:
-        index: Of the study in its source.
+        index: Index of the study in its source.
         finding: What it is about.
         sentences: Ways to say it; their unit vectors are averaged.
         boxes: x1, y1, x2, y2 in pixels of the study's image.
@@ -96,8 +96,8 @@ def similarity_maps(
     Args:
         joint: With places.
         source: Where the images are; each is read once.
-        phrases: As `phrases_of` gives them.
-        longest_side: Of the frame in pixels, see `Ground`.
+        phrases: The phrases to look for, from `phrases_of`.
+        longest_side: Longer side of the frame in pixels at most, see `Ground`.
         extraction: How to encode.
 
     Yields:
@@ -161,8 +161,8 @@ def shown_rectangle(
     """What an encoder's square input shows, in pixels of the original image.
 
     Args:
-        width: Of the original image.
-        height: Of the original image.
+        width: Width of the original image in pixels.
+        height: Height of the original image in pixels.
         preprocessing: ``image_size`` and ``resize`` of the encoder, as `fit_image`
             reads them.
 

@@ -197,7 +197,7 @@ class _Layer(nn.Module):
 
         Args:
             hidden: (B, T, W); with a past T is 1.
-            image: Of `remember`.
+            image: Keys and values of the image, from `remember`.
             past: Keys and values of the words before.
 
         Returns:

@@ -82,12 +82,12 @@ def judge_reports(
         references: (N,) as written.
         learnt: Training reports, for the floors.
         test: The N cases.
-        replicates: Of the bootstrap over patients.
-        seed: Of floors and replicates.
+        replicates: Number of bootstrap replicates over patients.
+        seed: Seed of floor texts and bootstrap replicates.
         least: Findings that fewer references state, or fewer do not, count in no
             macro mean.
         spelt: How both sides look when overlaps are counted; None leaves them whole.
-        scorers: Of other packages, loaded.
+        scorers: Scorers of other packages, loaded, by name.
 
     Returns:
         Without what is known of the training. The cases have the findings of the

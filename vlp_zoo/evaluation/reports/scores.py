@@ -210,7 +210,7 @@ def most_common_report(texts: Sequence[str], seed: int) -> tuple[str, int]:
 
     Args:
         texts: Training reports, at least one.
-        seed: Of the sample.
+        seed: Seed of the sample of reports.
 
     Returns:
         The text, and how many reports have it.
@@ -248,7 +248,7 @@ def floor_texts(
         train: Training reports.
         generated: (N,) what was generated for the test cases.
         patient_ids: (N,).
-        seed: Of the draws.
+        seed: Seed of the random reports.
 
     Returns:
         ``"most_common_report"`` of the training split for everyone;

@@ -41,14 +41,16 @@ class WritingSettings(Trained):
         select: ``"cider_d"`` or ``"bleu_4"`` of greedy texts chooses the step.
         vocabulary: Most sub-words, learnt from the training reports of the fraction.
         length: Most sub-words of a report, in training and when writing.
-        beams: Of the search on the test split; 1 is greedy.
-        length_penalty: As of `ReportDecoder.generate`.
-        width: Of the decoder.
-        heads: Of the decoder.
-        layers: Of the decoder.
-        feedforward: Of the decoder.
-        dropout: Of the decoder.
-        scorers: Of `vlp_zoo.evaluation.reports.scores.SCORERS`, beside our own.
+        beams: Beams of the search on the test split; 1 is greedy.
+        length_penalty: Power of a text's length that its log-likelihood is divided by
+            in ranking: 1 is the mean over sub-words, 0 the sum.
+        width: Width of the decoder.
+        heads: Attention heads of the decoder.
+        layers: Layers of the decoder.
+        feedforward: Inner width of the decoder's feed-forward parts.
+        dropout: Dropout rate of the decoder.
+        scorers: Scorers of other packages, keys of
+            `vlp_zoo.evaluation.reports.scores.SCORERS`, beside our own.
         reference_words: Cut both texts to this many words before counting overlaps, as
             old code does; 0 does not.
         reference_count: Words seen less often in training become one and the same

@@ -30,12 +30,12 @@ class Writer(Learner):
 
     Args:
         encoder: Copied; the caller's weights stay as they are.
-        pieces: Of the training reports.
+        pieces: Sub-words learnt from the training reports.
         protocol: Settings.
-        mean_length: Of the training reports in pieces.
+        mean_length: Mean length of the training reports in sub-words.
 
     Attributes:
-        beams: Of the next predictions; validation is greedy.
+        beams: Beams of the next predictions; validation is greedy.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ class MaskRule:
 
     Attributes:
         structures: Names of the S structures.
-        label_names: Of the label columns.
+        label_names: Names of the K label columns.
         absent: ``"unknown"`` or ``"empty"``: a missing mask of which nothing else is
             known.
 
@@ -71,9 +71,9 @@ class MaskRule:
         """(S,) which structures of a study are known, empty ones included.
 
         Args:
-            names: Of the masks it has.
+            names: Names of the masks that the study has.
             labels: (K,) of the study.
-            facts: Of the study.
+            facts: Facts of the study, such as ``annotated``.
 
         Example:
             >>> rule = MaskRule(("disc", "cup"))

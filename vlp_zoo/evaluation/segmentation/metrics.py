@@ -128,7 +128,7 @@ def pooled_dice(overlap: Overlap, weights: Weights) -> Array:
     """Micro Dice: over the pixels of all cases together.
 
     Args:
-        overlap: Of N cases.
+        overlap: Pixel counts of predicted and true masks of N cases.
         weights: (N, R) whole numbers.
 
     Returns:
@@ -145,7 +145,7 @@ def pooled_dice_with_background(overlap: Overlap, weights: Weights) -> Array:
     background.
 
     Args:
-        overlap: Of N cases.
+        overlap: Pixel counts of predicted and true masks of N cases.
         weights: (N, R) whole numbers.
 
     Returns:

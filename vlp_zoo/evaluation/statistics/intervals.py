@@ -162,7 +162,7 @@ def interval(
     """Any statistic with its patient-clustered percentile interval.
 
     Args:
-        statistic: Of the case weights.
+        statistic: A function of the case weights.
         patient_ids: (N,).
         replicates: 0 gives the value without interval.
         seed: Seeds the replicates.
@@ -191,7 +191,7 @@ def paired_interval(
     """Difference of two statistics of the same cases, on the same resampled patients.
 
     Args:
-        statistic: Of the case weights.
+        statistic: A function of the case weights.
         baseline: What is subtracted. Rows must be undefined for both or for neither,
             or the two means are of different things.
         patient_ids: (N,).
@@ -274,7 +274,7 @@ def paired_means(
 
     Args:
         values: (N,) or (N, K), NaN = undefined.
-        baseline: Of the same shape, what is subtracted.
+        baseline: What is subtracted, of the same shape.
         patient_ids: (N,).
         replicates: 0 gives the value without interval.
         seed: Seeds the replicates.

@@ -31,7 +31,8 @@ class DeLong:
 
     Attributes:
         value: AUROC, or first minus second.
-        standard_error: Of DeLong; NaN with fewer than two cases in a class.
+        standard_error: Standard error by DeLong's method; NaN with fewer than two cases
+            in a class.
         p_value: Two-sided, of value 0.5 for one AUROC and 0 for a difference; NaN
             where the standard error is not positive.
     """

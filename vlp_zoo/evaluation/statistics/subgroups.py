@@ -105,13 +105,13 @@ def slice_groups(
     """A statistic within each group, with the gap between best and worst.
 
     Args:
-        statistic: Of the case weights.
+        statistic: A function of the case weights.
         groups: (N,) sex, age band, view, ...; None = not known, which joins no group.
         patient_ids: (N,).
         minimum: Patients below which a group is listed and not measured.
         higher_is_better: False for errors such as Brier.
-        replicates: Of the intervals; 0 for none.
-        seed: Of the replicates.
+        replicates: Number of bootstrap replicates of the intervals; 0 for none.
+        seed: Seed of the bootstrap replicates.
 
     Raises:
         ValueError: If the lengths disagree.

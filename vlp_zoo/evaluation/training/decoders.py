@@ -45,14 +45,14 @@ class DenseEncoder(nn.Module):
             nearest multiple of its patch.
         frozen: No weight is trained, and statistics of batch normalisation stay.
         depths: Most maps that are wanted, of the last depths.
-        final: Of a ViT, whose maps have one size, only the normalised last one, which
+        final: Give only the normalised last map of a ViT, whose maps have one size; it
             is what protocols without maps read.
         again: The same images will come in every epoch; frozen, each is encoded once.
 
     Attributes:
         size: Side S of the input that it got.
         note: Why that is not the size that was asked for; "" if it is.
-        channels: Of each map.
+        channels: Channels of each map.
         strides: Input pixels per pixel of each map.
 
     Raises:
@@ -148,8 +148,8 @@ def make_decoder(
 
     Args:
         name: One of `DECODERS`, or ``"by-network"``.
-        channels: Of the encoder's maps, fine to coarse.
-        strides: Of the same maps.
+        channels: Channels of the encoder's maps, fine to coarse.
+        strides: Input pixels per pixel of each of these maps.
         width: Channels inside; ``linear`` has none.
         out: Number of structures.
 

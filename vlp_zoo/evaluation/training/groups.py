@@ -18,8 +18,8 @@ def layer_decay_groups(
 
     Args:
         encoder: Its blocks are known where it is an `ImageEncoder` around a ViT.
-        learning_rate: Of the layer nearest to the head.
-        weight_decay: Of matrices and kernels; vectors have none.
+        learning_rate: Learning rate of the layer nearest to the head.
+        weight_decay: Weight decay of matrices and kernels; vectors have none.
         layer_decay: Factor from block to block, towards the image.
 
     Returns:

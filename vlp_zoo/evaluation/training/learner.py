@@ -70,7 +70,7 @@ class Plan:
         steps: Optimiser steps.
         batch_size: Cases per step, over all devices.
         learning_rate: At the peak.
-        weight_decay: Of matrices and kernels alike.
+        weight_decay: Weight decay of matrices and kernels alike.
         optimiser: ``"adamw"``, ``"adam"`` (decay inside the gradient) or ``"sgd"``
             (momentum 0.9).
         schedule: ``"cosine"``, ``"cosine-wrapping"`` (not clamped at its end, as in
@@ -173,7 +173,7 @@ def predict(
         learner: In any mode; it is in evaluation mode afterwards.
         source: Cases.
         extraction: Devices, precision, batch size, loader processes.
-        indices: Of the cases, by default all in order.
+        indices: Indices of the cases to predict, by default all in order.
         device: Instead of the extraction's devices, for a process that is one of many.
         batch_size: Instead of the extraction's.
 

@@ -65,7 +65,7 @@ def fit(
         plan: How long and how fast.
         score: Validation predictions (in the order of ``val``) to a number, larger is
             better; NaN counts as worst. Called in every process.
-        seed: Of order, augmentation and drop-out.
+        seed: Seed of the order of cases, augmentation and dropout.
         extraction: Device, number of devices, precision, loader processes. Of the
             devices as many are used as cut the batch into equal parts.
 

@@ -38,8 +38,9 @@ class Trained(Protocol):
     Attributes:
         frozen: Train what is new only; the encoder stays in evaluation mode.
         batch_size: Cases per step.
-        weight_decay: Of matrices and kernels.
-        schedule: Of the learning rate; see `vlp_zoo.evaluation.training.learner.Plan`.
+        weight_decay: Weight decay of matrices and kernels.
+        schedule: Schedule of the learning rate; see
+            `vlp_zoo.evaluation.training.learner.Plan`.
         warmup: Share of the steps with a rising learning rate.
         evaluations: Looks at the validation split.
         augment: A name of `vlp_zoo.augment.PIPELINES`; boxes and masks move with the

@@ -29,7 +29,7 @@ def replay_pipeline(
     """Preprocess the recorded images, boxes and sentences.
 
     Args:
-        meta: Of the fixture; gives the vocabulary.
+        meta: Facts of the fixture; they give the vocabulary.
         card: ``pipeline.json``.
         tensors: ``pipeline.safetensors``.
     """

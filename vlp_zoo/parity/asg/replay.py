@@ -69,7 +69,7 @@ def replay_fixture(
     """Replay a fixture.
 
     Args:
-        folder: Of the recorded run.
+        folder: Folder of the recorded run.
         dtype: Arithmetic of the replay; recordings were made in float32.
 
     Raises:

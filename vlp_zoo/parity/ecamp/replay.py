@@ -126,7 +126,7 @@ def official_module(
     Args:
         meta: ``vision`` and ``text`` sizes as the fixtures have them.
         state: Tensors under official names.
-        dtype: Of the parameters.
+        dtype: Number type of the parameters.
 
     Raises:
         EncoderLoadError: If the weights do not fit.

@@ -43,11 +43,13 @@ class Tolerances(NamedTuple):
     """Largest errors allowed.
 
     Attributes:
-        loss: Of losses and of their gradients, over the largest recorded magnitude.
-        value: Of entries of embeddings and intermediates, over one plus the recorded.
-        norm: Of the norms of a model's gradients, relative.
-        gradient: Of entries of a model's gradients, over the largest of a tensor.
-        trajectory: Of losses along optimiser steps, relative.
+        loss: Error of losses and of their gradients, over the largest recorded
+            magnitude.
+        value: Error of entries of embeddings and intermediates, over one plus the
+            recorded.
+        norm: Relative error of the norms of a model's gradients.
+        gradient: Error of entries of a model's gradients, over the largest of a tensor.
+        trajectory: Relative error of losses along optimiser steps.
     """
 
     loss: float

@@ -89,7 +89,7 @@ def generated_state(
 
     Args:
         shapes: Official name to shape, floating-point entries only.
-        seed: Of the recording.
+        seed: Seed of the recording.
     """
     state: dict[str, Tensor] = {}
     for key, shape in shapes.items():

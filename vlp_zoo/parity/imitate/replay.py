@@ -43,7 +43,7 @@ def replay_fixture(
     """Replay whatever a folder holds: losses, a model, schedules.
 
     Args:
-        folder: Of the recorded run.
+        folder: Folder of the recorded run.
         dtype: Arithmetic of the replay, compared with the recorded float64 numbers.
 
     Raises:
