@@ -13,12 +13,13 @@ from PIL import Image
 from vlp_zoo.cli import main
 from vlp_zoo.evaluation.results import ResultStore
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
 
 
-def block(language: str, start: str) -> str:
-    """The README's code block that begins so: what is written there is what runs."""
-    found = re.search(rf"```{language}\n({re.escape(start)}.*?)```", README, re.DOTALL)
+def block(page: str, language: str, start: str) -> str:
+    """The page's code block that begins so: what is written there is what runs."""
+    text = (ROOT / page).read_text()
+    found = re.search(rf"```{language}\n({re.escape(start)}.*?)```", text, re.DOTALL)
     assert found is not None, start
     return textwrap.dedent(found.group(1))
 
@@ -42,8 +43,8 @@ def test_a_data_set_in_one_file_and_one_yaml(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path / "cache"))
     write_data(tmp_path / "my_data")
-    Path("my_set.py").write_text(block("python", '"""My set'))
-    Path("my_suite.yaml").write_text(block("yaml", "summary: my"))
+    Path("my_set.py").write_text(block("docs/data.md", "python", '"""My set'))
+    Path("my_suite.yaml").write_text(block("docs/data.md", "yaml", "summary: my"))
     command = ["bench", "--encoder", "random:micro", "--suite", "my_suite.yaml"]
     assert main([*command, "--dry-run"]) == 0
     assert "my_set" in capsys.readouterr().out
@@ -60,7 +61,7 @@ def test_its_reader_serves_training_too(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path / "cache"))
     write_data(tmp_path / "my_data", 20)
-    Path("my_set.py").write_text(block("python", '"""My set'))
+    Path("my_set.py").write_text(block("docs/data.md", "python", '"""My set'))
     words = (
         "fit --config demo/mae --data own --data.reader my_set.py --data.root my_data"
     )
@@ -77,7 +78,8 @@ def test_an_encoder_in_one_flag(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for spec in re.findall(
-        r"--encoder (\S+)", block("bash", "vlpzoo bench --encoder timm")
+        r"--encoder (\S+)",
+        block("docs/evaluation.md", "bash", "vlpzoo bench --encoder timm"),
     ):
         kind = spec.partition(":")[0]
         assert kind in ("timm", "hf", "open_clip", "official", "random") or "/" in spec
