@@ -130,7 +130,7 @@ class SyncedBatchNorm(_BatchNorm):
 
     Args:
         *args: Arguments of ``torch.nn.BatchNorm2d``.
-        **kwargs: The same.
+        **kwargs: Keyword arguments of ``torch.nn.BatchNorm2d``.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:

@@ -287,8 +287,8 @@ def info_nce(
         temperature: What similarities are divided by; a tensor may be learnt.
         targets: (B, W*B), this process's rows (W = 1 without ``gather``); None = the
             row's own partner.
-        reverse_targets: As ``targets`` for b to a; None = the same rows, which is right
-            for symmetric ones.
+        reverse_targets: Targets of the direction b to a, shaped like ``targets``; None
+            = the same rows, which is right for symmetric ones.
         gather: Compare with all processes' rows; False keeps to this process's.
         normalise: Scale rows to unit length first.
 

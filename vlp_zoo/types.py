@@ -39,9 +39,9 @@ class Report:
     Attributes:
         text: The whole report as found, sections included.
         indication: Section text, "" where the section is missing.
-        comparison: As above.
-        findings: As above.
-        impression: As above.
+        comparison: Text of the comparison section, "" where it is missing.
+        findings: Text of the findings section, "" where it is missing.
+        impression: Text of the impression section, "" where it is missing.
         context: Distilled entity sentences ("There is effusion. There is no edema.")
             from a side file; None where there is none, and then methods that need
             it distil it by rule (`vlp_zoo.reports.context`).

@@ -66,7 +66,8 @@ def build_task(
             ``ONE->OTHER`` learns and tunes on the first and takes the test split of
             the second.
         title: Name of the task in results; None makes one of ``name``.
-        min_positives: See `vlp_zoo.evaluation.tasks.Task`.
+        min_positives: Labels with fewer known positives or negatives in the test split
+            count in no mean.
         keep: Draw or decode all studies at once and keep them in memory.
         **options: Those that this kind of data reads (`options_of`); of ``ONE->OTHER``
             each side takes its own.

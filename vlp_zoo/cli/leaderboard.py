@@ -124,7 +124,7 @@ def _made(options: argparse.Namespace, folders: list[Path]) -> dict[str, str]:
 
 
 def _digest(options: argparse.Namespace, folders: list[Path]) -> str:
-    """Of everything that decides the contents: options, results, and the code."""
+    """Hash of everything that decides the contents: options, results, and the code."""
     asked = (vlp_zoo.__version__, options.bootstrap, options.no_html)
     found = hashlib.sha256(repr(asked).encode())
     for path in _inputs(options, folders):

@@ -160,7 +160,7 @@ class PairsDataModule(L.LightningDataModule):
             rank: This process.
             world_size: Number of processes.
             pin_memory: Copy batches to page-locked memory, for CUDA.
-            place: See `ResumableLoader`.
+            place: Where in an epoch to go on, see `ResumableLoader`.
 
         Raises:
             ConfigError: If there is no such split, or less than a batch to train on.

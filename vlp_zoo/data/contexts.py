@@ -30,7 +30,7 @@ def join_contexts(
 
     Args:
         sources: Splits by name.
-        path: See `vlp_zoo.reports.context.read_contexts`.
+        path: A side file that `vlp_zoo.reports.context.read_contexts` reads.
 
     Raises:
         DatasetNotFoundError: If the file is missing or names none of the studies.

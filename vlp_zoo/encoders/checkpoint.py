@@ -268,8 +268,8 @@ def open_joint(spec: str) -> AdaptedJoint | None:
         ``open_clip:``; runs of this package have theirs in the checkpoint.
 
     Raises:
-        EncoderLoadError: As `open_encoder`.
-        DependencyNotFoundError: As `open_encoder`.
+        EncoderLoadError: If the encoder cannot be loaded, see `open_encoder`.
+        DependencyNotFoundError: If open_clip is asked for and not installed.
     """
     kind, rest = split_spec(spec)
     if kind == "hf":

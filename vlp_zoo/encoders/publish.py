@@ -45,14 +45,15 @@ def publish(
         encoder: Whose weights.
         card: What is known of it, as of `read_card`.
         folder: Where to; made if need be.
-        name: Of the model, for its card.
+        name: Name of the model, for its card.
         results: Lines of a table of results, for the card.
 
     Returns:
         The files.
 
     Raises:
-        EncoderLoadError: As `timm_config`, before anything is written.
+        EncoderLoadError: If it pools its features as no network of timm does; nothing
+            is written then.
     """
     config = json.dumps(timm_config(encoder), indent=2) + "\n"
     kept = dict(card)
@@ -122,7 +123,7 @@ def model_card(
     Args:
         encoder: Whose architecture and preprocessing.
         card: What is known of it.
-        name: Of the model.
+        name: Name of the model.
         results: Lines of a table of results.
     """
 

@@ -84,7 +84,7 @@ def usual_size(name: str, network: nn.Module) -> int:
     """The side of the images that a network is made for by default, in pixels.
 
     Args:
-        name: Of timm.
+        name: Name of the network in timm.
         network: A draft of it. A plain ViT is made for any side: 224, the usual one.
     """
     recipe = timm.get_pretrained_cfg(name.partition(".")[0])
@@ -99,7 +99,7 @@ def check_size(size: int, arguments: Mapping[str, Any]) -> None:
 
     Args:
         size: Side of the images.
-        arguments: Of ``timm.create_model``.
+        arguments: Arguments of ``timm.create_model``.
 
     Raises:
         ConfigError: With the nearest side that fits.

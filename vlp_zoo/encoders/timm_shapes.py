@@ -31,7 +31,7 @@ class Shapes:
     Attributes:
         width: D of pooled features and tokens.
         grid: Rows and columns of the tokens.
-        channels: Of each level, fine to coarse.
+        channels: Channels of each level, fine to coarse.
         sides: Rows and columns of each level.
         tokens: Which output the tokens are: the last ``"level"``; the ``"final"`` map,
             which some networks widen after their last level; or the final map with the
@@ -79,8 +79,8 @@ def measure(network: nn.Module, size: int, pooling: str = "avg") -> Shapes:
     Args:
         network: Made by timm, without classifier; may be on the meta device.
         size: Side of the square images, in pixels.
-        pooling: As `fitted` returns it. Of a network pooled by one token, all tokens
-            are taken from the same features, after the last norm.
+        pooling: The network's pooling, from `fitted`. Where it is by one token, all
+            tokens are taken from the same features, after the last norm.
 
     Raises:
         ConfigError: If tokens and pooled features cannot be made equally wide.
@@ -121,8 +121,8 @@ def as_map(
 
     Args:
         network: Made by timm.
-        final: As it made them: such a map, one with channels last, or (B, P, C) with
-            class token and registers before the places.
+        final: Final features of the network: such a map, one with channels last, or (B,
+            P, C) with class token and registers before the places.
         grid: Rows and columns, of the last kind.
     """
     if final.ndim == 3 and grid is not None:
@@ -138,7 +138,7 @@ def tokens_of(network: nn.Module, final: Tensor) -> Tensor:
     A token is what an image that looks everywhere like its place would be pooled to.
 
     Args:
-        network: Of ``tokens == "head"``.
+        network: A network whose tokens are those of its ``"head"``.
         final: Its final features.
 
     Returns:
@@ -178,7 +178,7 @@ def fitted(
     """Arguments with which a network reads images of a size and pools as wanted.
 
     Args:
-        arguments: Of ``timm.create_model``, ``img_size`` left out or not.
+        arguments: Arguments of ``timm.create_model``, ``img_size`` left out or not.
         image_size: Side wanted; None = that of the arguments, else the usual one.
         pooling: ``"token"`` or ``"avg"``, heeded by plain ViTs with a class token;
             ``"first"``, heeded by networks that are no plain ViTs.

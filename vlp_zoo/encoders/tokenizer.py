@@ -118,10 +118,11 @@ class ReportTokenizer:
 
         Args:
             name: The file, folder or hub name.
-            any_kind: See `from_pretrained`.
+            any_kind: Take other vocabularies than BERT's too, for a folder or a hub
+                name.
 
         Raises:
-            TokenizerError: As those two.
+            TokenizerError: If there is no vocabulary, or none of a kind that is wanted.
         """
         path = Path(name)
         named_as_file = path.suffix in {".json", ".txt"} and not path.is_dir()
@@ -250,7 +251,7 @@ class ReportTokenizer:
         Args:
             corpus: Gives the reports; called only when training is needed.
             fingerprint: Names the corpus; a changed corpus must change it.
-            vocab_size: As in `train`.
+            vocab_size: Size of the vocabulary at most.
             cache_dir: Folder; default ``$VLPZOO_CACHE/tokenizers``, else
                 ``~/.cache/vlpzoo/tokenizers``.
         """

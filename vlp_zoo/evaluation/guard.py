@@ -70,22 +70,22 @@ class Guarded:
 
     @property
     def name(self) -> str:
-        """Of the source; names are no secret."""
+        """Name of the source; it is no secret."""
         return self._source.name
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """Of the source; no label value is in them."""
+        """Names of the source's labels; no label value is in them."""
         return self._source.label_names
 
     @property
     def uids(self) -> list[str]:
-        """Of the source; ids tell nothing of labels or pixels."""
+        """Identifiers of the studies; they tell nothing of labels or pixels."""
         return self._source.uids
 
     @property
     def patient_ids(self) -> list[str]:
-        """Of the source; as above."""
+        """Identifiers of the patients; they tell nothing of labels or pixels."""
         return self._source.patient_ids
 
     @property
@@ -96,7 +96,7 @@ class Guarded:
 
     @property
     def fingerprint(self) -> str:
-        """Of the source."""
+        """SHA-256 of the source's studies and labels."""
         return self._source.fingerprint
 
     def reports(self) -> Iterator[Report]:

@@ -137,7 +137,7 @@ class Protocol(ABC):
     known_issues: tuple[str, ...] = ()
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
-    """Of ``labels``, ``reports``, ``boxes``, ``masks``: what the task must have."""
+    """What the task must have, among ``labels``, ``reports``, ``boxes``, ``masks``."""
     needs_text: ClassVar[bool] = False
     """Whether only candidates with a joint space can take it."""
     reads_pixels: ClassVar[bool] = False

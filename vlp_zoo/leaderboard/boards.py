@@ -96,7 +96,7 @@ class Pair:
     Attributes:
         first: Name of one.
         second: Name of the other, which is subtracted.
-        estimate: Of the headline's difference, with its p-value.
+        estimate: The headline's difference, with its interval and p-value.
         adjusted: The p-value after Holm's correction over the pairs of the board.
     """
 
@@ -116,7 +116,7 @@ class Board:
         settings: That define the metric.
         metrics: The headline first.
         entries: Encoders, best first; then floors.
-        pairs: Of encoders, the largest difference first.
+        pairs: Pairs of encoders, the largest difference first.
         left_out: Label that does not count to the reason.
         apart: What sets it apart from boards that else look like it, to its value here.
         issues: Known issues of the preset.
@@ -204,9 +204,10 @@ def make_boards(runs: Sequence[Run], *, replicates: int = 1000) -> list[Board]:
     """Group runs and compare what may be compared.
 
     Args:
-        runs: As `vlp_zoo.leaderboard.runs.read_runs` gives them.
-        replicates: Of the bootstrap, at least; 0 for no intervals but the stored ones.
-            With many pairs there are more, or Holm's correction could never be passed.
+        runs: Stored runs, from `vlp_zoo.leaderboard.runs.read_runs`.
+        replicates: Number of bootstrap replicates, at least; 0 for no intervals but the
+            stored ones. With many pairs there are more, or Holm's correction could
+            never be passed.
 
     Returns:
         Sorted by task, split, protocol and fraction.

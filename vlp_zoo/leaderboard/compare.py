@@ -32,7 +32,8 @@ class Comparison:
         estimate: First minus second, with its interval and the p-value of 0.
         labels: Label to its difference of AUROC by DeLong, the p-values adjusted by
             Holm's rule; of one draw with this headline only.
-        exact_p: Of McNemar's test of right and wrong classes; None without classes.
+        exact_p: Exact p-value of McNemar's test of right and wrong classes; None
+            without classes.
         independent: Whether no patient has several cases, which DeLong and McNemar
             count as independent.
     """
@@ -51,10 +52,10 @@ def compare(
     """Compare two encoders by their stored predictions.
 
     Args:
-        runs: As `vlp_zoo.leaderboard.runs.read_runs` gives them.
+        runs: Stored runs, from `vlp_zoo.leaderboard.runs.read_runs`.
         first: Name of an encoder or a floor in the results.
-        second: Of the one that is subtracted.
-        replicates: Of the paired bootstrap over patients.
+        second: Name of the one that is subtracted.
+        replicates: Number of paired bootstrap replicates over patients.
 
     Returns:
         A comparison for each board that holds both, and why there are not more.

@@ -43,7 +43,7 @@ def make_curves(boards: Sequence[Board]) -> list[Curve]:
     labels would be no curve.
 
     Args:
-        boards: As of `vlp_zoo.leaderboard.boards.make_boards`.
+        boards: The boards that `vlp_zoo.leaderboard.boards.make_boards` made.
     """
     groups: dict[tuple[str, ...], list[Board]] = {}
     for board in boards:

@@ -30,7 +30,7 @@ def board_key(row: Result, left_out: Collection[str]) -> str:
     """Short hash of all that runs of one board share.
 
     Args:
-        row: Of any of them.
+        row: A stored row of any of the runs.
         left_out: Labels that do not count there.
     """
     return result_key(

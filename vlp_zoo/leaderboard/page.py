@@ -52,7 +52,7 @@ def page(boards: Sequence[Board], reported: Sequence[Reported] = ()) -> str:
     """Render the page.
 
     Args:
-        boards: As of `vlp_zoo.leaderboard.boards.make_boards`.
+        boards: The boards that `vlp_zoo.leaderboard.boards.make_boards` made.
         reported: Numbers of others, in a part of their own.
 
     Raises:

@@ -35,8 +35,8 @@ def statistic_of(
     """A stored metric as a function of case weights.
 
     Args:
-        metric: As in the results.
-        cases: Of one run.
+        metric: Name of the metric in the results.
+        cases: Stored cases of one run.
         left_out: Labels that do not count.
         stored: Labels that do not count in the stored value; None = the same.
 

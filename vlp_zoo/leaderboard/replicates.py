@@ -100,7 +100,7 @@ def combine(
         draws: One per draw of labelled patients (or training), at least one.
         test: Give the p-value of 0: twice the share of replicates on the other side of
             it, counting one more, so never below 2 / (R + 1).
-        seed: Of the draws that are drawn.
+        seed: Seed of the resampling of draws.
     """
     value = float(np.mean([draw.value for draw in draws]))
     table = np.stack([draw.replicates for draw in draws])

@@ -18,13 +18,13 @@ class Reported:
 
     Attributes:
         source: Paper or repository, with its table.
-        method: As the source calls it.
-        backbone: As the source says; may be empty.
+        method: Name of the method in the source.
+        backbone: Name of the backbone in the source; may be empty.
         task: Kind of evaluation.
         dataset: And its split, where the source says.
-        fraction: Of labels: ``"1%"``.
+        fraction: Share of labels: ``"1%"``.
         metric: With its definition, where the source says.
-        value: As printed there.
+        value: The number, digit by digit as printed in the source.
         sd: Over runs; empty where the source has none.
         note: What a reader must know.
     """
@@ -49,7 +49,7 @@ class ReportedTable:
         title: These three.
         fractions: The columns.
         rows: Method (and backbone) to one cell per column, empty where unknown.
-        notes: Of any of its numbers.
+        notes: What a reader must know of any of the numbers.
     """
 
     title: str

@@ -99,7 +99,7 @@ def settled(runs: Sequence[Run]) -> Run:
     is that one: the value is the same, and its interval says more.
 
     Args:
-        runs: Of one encoder, used in one way, measured in one way on one draw.
+        runs: Runs of one encoder, used in one way, measured in one way on one draw.
     """
     latest = max(runs, key=_age)
     code = latest.head.commit or "+"

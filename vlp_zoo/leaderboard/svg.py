@@ -63,7 +63,7 @@ def curve_figure(
     Args:
         points: Name to (fraction, value), ascending.
         classes: Name to the classes of its line.
-        label: Of the vertical axis.
+        label: Label of the vertical axis.
     """
     width, height, left, right, top, bottom = 640, 320, 52, 196, 14, 40
     fractions = sorted({f for each in points.values() for f, _ in each})
@@ -146,7 +146,7 @@ def forest_figure(rows: Sequence[ForestRow], label: str) -> str:
 
     Args:
         rows: From top to bottom.
-        label: Of the axis.
+        label: Label of the axis.
     """
     # Text is as wide as it is: the drawing begins where the longest label ends.
     shown = [" minus ".join(_cut(name, 24) for name in row.names) for row in rows]
@@ -210,7 +210,7 @@ def reliability_figure(
 
     Args:
         found: Points.
-        classes: Of the line.
+        classes: CSS classes of the line.
         label: What is drawn.
         limit: End of both axes.
     """

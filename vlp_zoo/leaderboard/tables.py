@@ -26,7 +26,7 @@ class Tables:
         drawn: Encoder or floor to its runs by seed.
         headline: The metric that ranks.
         left_out: Labels that do not count on the board.
-        replicates: Of the bootstrap; 0 for the values alone.
+        replicates: Number of bootstrap replicates; 0 for the values alone.
 
     Only what gives the stored value again is used: a difference or an interval of
     something else would stand beside a number that it does not belong to.

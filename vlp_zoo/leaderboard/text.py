@@ -162,7 +162,7 @@ def markdown(boards: Sequence[Board], reported: Sequence[Reported] = ()) -> str:
     """The leaderboard as GitHub shows it.
 
     Args:
-        boards: As of `vlp_zoo.leaderboard.boards.make_boards`.
+        boards: The boards that `vlp_zoo.leaderboard.boards.make_boards` made.
         reported: Numbers of others, in a part of their own.
     """
     lines = ["# Leaderboard", ""]

@@ -53,7 +53,7 @@ class Comparison(NamedTuple):
     Attributes:
         quantity: Name, with the number of values where there are several.
         ours: Our value, or our largest magnitude.
-        official: The recorded one, likewise.
+        official: The recorded value, or the largest recorded magnitude.
         error: Relative for losses and norms, largest absolute for tensors.
         tolerance: Largest error allowed.
     """

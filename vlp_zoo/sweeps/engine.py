@@ -33,7 +33,7 @@ class Report:
     Attributes:
         variants: All of the sweep, in order.
         found: Names of the runs that were finished before.
-        outcomes: Of the others, by `Run.name`.
+        outcomes: Outcomes of the other runs, by `Run.name`.
     """
 
     variants: list[Variant]

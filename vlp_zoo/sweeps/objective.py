@@ -50,7 +50,7 @@ class Objective:
     """Where to look. Either ``logged``, or rows of the evaluation.
 
     Attributes:
-        metric: Of the rows, as it is called on the test split.
+        metric: Name of the metric on the test split.
         split: ``"val"``, or ``"test"``, by which nothing should be chosen.
         task: Name of the task, as results have it; None for any.
         fraction: Share of labels; None for any.

@@ -149,7 +149,7 @@ class Sweep:
         evaluate: Options of ``vlpzoo bench`` on the trained encoder; None for none.
         objective: Which number of a finished run counts.
         search: Trials in place of a grid, or None.
-        program: See `Order`.
+        program: Words before each command; None is this Python's ``vlp_zoo``.
     """
 
     name: str

@@ -38,7 +38,7 @@ def draw(
 
     Args:
         sweep: The sweep.
-        lines: As `vlp_zoo.sweeps.summary.summarise` returns them; at least one.
+        lines: Summary lines from `vlp_zoo.sweeps.summary.summarise`; at least one.
         path: The file.
         baseline: Name of the variant that a line is drawn at.
 

@@ -26,7 +26,7 @@ class Search:
             ``{choices: [...]}``.
         trials: How many.
         direction: ``"maximize"`` or ``"minimize"``.
-        seed: Of the draws.
+        seed: Seed of the sampler.
         sampler: ``"tpe"`` or ``"random"``.
     """
 

@@ -39,7 +39,7 @@ def read_sweep(
         path: The YAML file.
         changes: Options to set over the file's; ``evaluate.FLAG`` goes to the
             evaluation, ``seeds``, ``name`` and ``program`` to the sweep itself.
-        removed: Options of the file to leave out, named likewise.
+        removed: Options of the file to leave out, by the same names.
 
     Raises:
         DatasetNotFoundError: If there is no such file.

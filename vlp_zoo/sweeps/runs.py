@@ -275,7 +275,7 @@ def execute(
     """Carry out the order in a folder, or go on with it.
 
     Args:
-        folder: Of a run that `prepare` made.
+        folder: Folder of a run that `prepare` made.
         objective: What to read at the end.
         environment: Variables beside those of this process.
         launcher: Starts the commands; its own by default.

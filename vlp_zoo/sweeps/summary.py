@@ -237,9 +237,9 @@ def as_csv(lines: Sequence[Line], baseline: str | None, split: str = "") -> str:
     """One row per line, with everything in it.
 
     Args:
-        lines: As `summarise` returns them.
+        lines: Summary lines from `summarise`.
         baseline: Its name, for the column that says what was subtracted.
-        split: Of the numbers; empty where they were logged.
+        split: Split that the numbers are of; empty where they were logged.
     """
     axes = list(dict.fromkeys(axis for line in lines for axis in line.axes))
     text = io.StringIO()
@@ -277,7 +277,7 @@ def as_markdown(sweep: Sweep, lines: Sequence[Line], best: str | None = None) ->
 
     Args:
         sweep: The sweep.
-        lines: As `summarise` returns them.
+        lines: Summary lines from `summarise`.
         best: Name of the best trial of a search.
     """
     text = [f"# {sweep.name}", ""]

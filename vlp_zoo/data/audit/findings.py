@@ -33,7 +33,7 @@ from vlp_zoo.types import StudySource
 __all__ = ["GRADES", "SCHEMA", "Audit", "Finding", "Image", "audit"]
 
 SCHEMA = 1
-"""Of `Audit.to_dict`; goes up when a key changes its meaning or goes away."""
+"""Version of `Audit.to_dict`; goes up when a key changes its meaning or goes away."""
 
 Grade = Literal["leak", "twin", "contradiction", "unreadable"]
 GRADES: tuple[Grade, ...] = ("leak", "twin", "contradiction", "unreadable")

@@ -41,7 +41,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 VERSION = 1
-"""Of what is measured; part of the database's name."""
+"""Version of what is measured; part of the database's name."""
 
 FEATURES = ACQUISITION
 FLAT_SPREAD = 8

@@ -49,7 +49,7 @@ KINDS: tuple[Kind, ...] = ("exact", "near", "mirrored", "cropped")
 
 RADIUS = 4
 FINE_NEAR, FINE_CROPPED = 40, 52
-"""Of 192 finer bits; chance would differ in half of them."""
+"""Most differing bits of 192 finer ones; chance would differ in half of them."""
 
 CORRELATION_NEAR = 0.88
 CORRELATION_PLACED, CORRELATION_CROPPED = 0.88, 0.96
@@ -78,7 +78,8 @@ class Twin:
     Attributes:
         first: Index; for ``"cropped"`` the image that shows more.
         second: Index.
-        kind: See above.
+        kind: How alike they are: ``"exact"``, ``"near"``, ``"mirrored"`` or
+            ``"cropped"``.
         distance: Differing bits of the 64-bit hashes.
         correlation: Correlation of the levelled pictures, 1 for exact copies.
         scale: Share of the first image's sides that the second shows.

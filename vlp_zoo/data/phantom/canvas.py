@@ -283,7 +283,7 @@ class Canvas:
         """A random window of a noise tile.
 
         Args:
-            kind: See `noise_tile`.
+            kind: ``"white"``, ``"cloud"`` or ``"patch"``, see `noise_tile`.
             rng: Where the window lies.
             period: Body units that the tile spans; smaller is finer.
         """

@@ -77,9 +77,9 @@ def write_part(
     """Write one part whole.
 
     Args:
-        path: See `part_path`.
+        path: Path of the part, from `part_path`.
         rows: Possibly none.
-        schema: See `row_schema`.
+        schema: Columns of the part, from `row_schema`.
         notes: JSON values that travel with the part; the hash of the rows is added.
     """
     lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)

@@ -53,8 +53,8 @@ class AdaptedEncoder(nn.Module):
         origin: Where the network comes from, for messages.
 
     Attributes:
-        network: As given; its weights are the encoder's.
-        preprocessing: As given.
+        network: The loaded network; its weights are the encoder's.
+        preprocessing: How images are prepared, by the keys above.
         width: D of the output.
         grid: Rows and columns of the patches.
 
@@ -107,7 +107,7 @@ class AdaptedEncoder(nn.Module):
         """The same architecture and preprocessing with new weights.
 
         Args:
-            seed: Of the weights; the global generator is left alone.
+            seed: Seed of the weights; the global generator is left alone.
         """
         twin = copy.copy(self)
         twin._modules = dict(self._modules)
@@ -165,7 +165,7 @@ class AdaptedJoint(nn.Module):
 
     Args:
         model: Both towers.
-        preprocessing: Of the images.
+        preprocessing: How images are prepared, see `AdaptedEncoder`.
         vocabulary: What the tokenizer does, in any words that change when it does.
     """
 

@@ -33,7 +33,7 @@ class MedKLIPEncoder(AdaptedEncoder):
     Args:
         network: Stem and stages in order.
         depths: Blocks of each stage.
-        preprocessing: See `AdaptedEncoder`.
+        preprocessing: How images are prepared, see `AdaptedEncoder`.
         origin: For messages.
     """
 

@@ -37,7 +37,7 @@ class OpenClipEncoder(AdaptedEncoder):
 
     Args:
         network: The tower, ``model.visual``.
-        preprocessing: See `AdaptedEncoder`.
+        preprocessing: How images are prepared, see `AdaptedEncoder`.
         origin: For messages.
     """
 
@@ -73,9 +73,9 @@ class OpenClipJoint(AdaptedJoint):
 
     Args:
         model: Both towers.
-        preprocessing: Of the images.
+        preprocessing: How images are prepared, see `AdaptedEncoder`.
         tokenizer: Texts to (B, T) ids.
-        name: Of the model; it decides the tokenizer.
+        name: Name of the model; it decides the tokenizer.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ def load_named(name: str, path: Path) -> ImageEncoder:
     of it.
 
     Args:
-        name: Of timm, or a preset.
+        name: Name of a network of timm, or a preset.
         path: The weights, without or with a classifier, which is left out.
 
     Raises:
@@ -56,7 +56,8 @@ def load_folder(folder: Path) -> ImageEncoder:
     """A network of timm from ``config.json`` and the weights beside it.
 
     Args:
-        folder: As ``timm.create_model("local-dir:DIR", pretrained=True)`` reads it.
+        folder: A folder that ``timm.create_model("local-dir:DIR", pretrained=True)``
+            reads.
 
     Raises:
         EncoderLoadError: If one of the files is missing, damaged, or does not fit.

@@ -121,7 +121,7 @@ class TransformersEncoder(_Portable, AdaptedEncoder):
 
     Args:
         network: Loaded model, or image tower.
-        preprocessing: See `AdaptedEncoder`.
+        preprocessing: How images are prepared, see `AdaptedEncoder`.
         origin: For messages.
     """
 
@@ -178,7 +178,7 @@ class TransformersJoint(_Portable, AdaptedJoint):
 
     Args:
         model: Both towers.
-        preprocessing: Of the images.
+        preprocessing: How images are prepared, see `AdaptedEncoder`.
         tokenizer: The model's own.
     """
 
@@ -272,7 +272,8 @@ def load_joint(place: str) -> TransformersJoint | None:
         place: A folder, or the hub name of a repository.
 
     Raises:
-        EncoderLoadError: As `load_vision`, or if the tokenizer is missing.
+        EncoderLoadError: If the model or its tokenizer is missing, of a kind that is
+            not known, or not whole.
     """
     from transformers import AutoTokenizer
 

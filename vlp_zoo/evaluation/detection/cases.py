@@ -50,7 +50,7 @@ AVERAGED = {"box_ap": COCO_IOUS, "box_ap50": (0.5,), "box_ap@[.40:.75]": RSNA_IO
 """Metric to the overlaps over which average precision is averaged."""
 IOUS = tuple(sorted({*COCO_IOUS, *RSNA_IOUS}))
 THRESHOLDS = (0.01, *(round(0.05 * i, 2) for i in range(1, 20)))
-"""Of the RSNA score, tried on the validation split."""
+"""Score thresholds of the RSNA score, tried on the validation split."""
 ROOM = 4_000_000
 """Detections times replicates held at a time (32 MB for each of a few arrays)."""
 

@@ -24,7 +24,7 @@ class JointEncoder(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Of all weights, text side included, and of the vocabulary."""
+        """SHA-256 of all weights, text side included, and of the vocabulary."""
         ...
 
     def embed_images(self, images: Tensor) -> Tensor:

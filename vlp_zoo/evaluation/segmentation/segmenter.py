@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 THRESHOLD = 0.5
-"""Of the probability of a pixel. It is not tuned: Dice is a number of one mask."""
+"""Probability from which a pixel is marked. It is not tuned: Dice is a number of one mask."""
 
 
 class Masked(Learner):
@@ -217,7 +217,7 @@ class Segmenter(Masked):
         )
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
-        """Of the structures that were annotated; others count for nothing."""
+        """Loss over the structures that were annotated; others count for nothing."""
         logits = self(batch["image"]).float()
         return mask_loss(
             self.protocol.loss, logits, batch["masks"].float(), batch["known"]

@@ -125,7 +125,7 @@ class PairedTowers(VLPModule[BatchT]):
     image_head: nn.Module
     text_head: nn.Module
     text_spec: Mapping[str, Any] | None = None
-    """Of the text tower in a checkpoint, which then brings its weights."""
+    """Architecture of the text tower in a checkpoint, which then brings its weights."""
 
     def build_towers(self, read: bool = True) -> None:
         """Create both encoders; batch norms see the rows of all processes.

@@ -139,7 +139,8 @@ def write_mimic_layout(
         studies: Examinations over all splits.
         seed: Seed of the phantom world.
         image_size: Side in pixels.
-        views: See `PhantomChestSource`.
+        views: ``"frontal"`` for one PA or AP image per study, ``"all"`` to add the
+            lateral images that some studies have.
         overwrite: Replace an earlier phantom.
         advance: Called with (images done, images in all).
 

@@ -29,7 +29,7 @@ from vlp_zoo.types import Report, Study
 __all__ = ["SPLITS", "VERSION", "PhantomChestSource"]
 
 VERSION = "1"
-"""Of the world: a change of pixels or words at the same seed raises it."""
+"""Version of the world: a change of pixels or words at the same seed raises it."""
 
 VIEW_SETS = (
     (0.42, ("PA", "LATERAL")),

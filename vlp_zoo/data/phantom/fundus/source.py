@@ -26,7 +26,7 @@ from vlp_zoo.types import Report, Study
 __all__ = ["SPLITS", "VERSION", "PhantomFundusGrades", "PhantomFundusSource"]
 
 VERSION = "1"
-"""Of the world: a change of pixels or words at the same seed raises it."""
+"""Version of the world: a change of pixels or words at the same seed raises it."""
 
 
 class PhantomFundusSource(World):
