@@ -22,6 +22,8 @@ that ``import vlp_zoo`` alone costs nothing.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from vlp_zoo.moved import follow
+
 if TYPE_CHECKING:
     from vlp_zoo.api import embed, evaluate, load_encoder, load_method
     from vlp_zoo.data.datamodules import Pairs, PhantomChest, PhantomFundus, Prepared
@@ -82,3 +84,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*globals(), *PUBLIC]
+
+
+follow()

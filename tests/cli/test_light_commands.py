@@ -61,6 +61,9 @@ def test_info_describes_every_method_and_data_set(
     names = ("ecamp", "pairs", "mimic_cxr", "phantom_chest", "demo/ecamp")
     for name in (*names, "hf:REPO_OR_DIR", "retfound"):
         assert name in printed
+    assert "Masked image and report modelling around entities" in printed
+    words = [line.split() for line in printed.partition("data sets")[0].splitlines()]
+    assert min(len(line) for line in words if line) > 1  # a name and what it is
 
 
 def test_freed_memory_is_kept_where_the_c_library_can() -> None:

@@ -13,10 +13,9 @@ from tests.fakes.mimic_cxr import (
     NO_REPORT,
     TRUNCATED,
     dicom_id,
-    read_mimic_cxr,
     write_mimic_cxr,
 )
-from vlp_zoo.data.chest.mimic_cxr import LABEL_NAMES
+from vlp_zoo.data.chest.mimic_cxr import LABEL_NAMES, read_mimic_cxr
 from vlp_zoo.data.datamodules import MIMICCXR
 from vlp_zoo.data.phantom.chest.facts import LABELS
 from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError

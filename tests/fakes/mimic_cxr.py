@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fakes.pairs import write_image
-from vlp_zoo.data.catalogue import load, policy
-from vlp_zoo.data.chest.mimic_cxr import card
-from vlp_zoo.data.studies import FileStudies
 
 __all__ = [
     "BROKEN",
@@ -17,7 +14,6 @@ __all__ = [
     "NO_REPORT",
     "TRUNCATED",
     "dicom_id",
-    "read_mimic_cxr",
     "write_mimic_cxr",
     "write_other_labels",
 ]
@@ -151,16 +147,3 @@ def write_other_labels(root: Path, studies: int = 10) -> None:
     (root / "mimic-cxr-2.1.0-test-set-labeled.csv").write_text(
         "\n".join(by_hand) + "\n"
     )
-
-
-def read_mimic_cxr(
-    root: Path,
-    *,
-    reports_root: Path | None = None,
-    views: Sequence[str] | None = ("PA", "AP"),
-    uncertain: str = "nan",
-) -> tuple[FileStudies, list[str]]:
-    """What ``--data mimic_cxr`` reads by default: the official split, with reports."""
-    found = card("chexpert", reports_root=reports_root, need_reports=True)
-    labels = policy(found, uncertain, "nan")
-    return load(found, root, split="official", views=views, uncertain=labels)

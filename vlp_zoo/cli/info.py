@@ -42,10 +42,20 @@ def _first_line(class_path: str) -> str:
         return "(its package is not installed)"
     if spec is None or spec.origin is None:
         return "(its module is not found)"
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    for node in tree.body:
+    return _docline(Path(spec.origin), module_name, class_name)
+
+
+def _docline(source: Path, module_name: str, class_name: str) -> str:
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == class_name:
             return (ast.get_docstring(node) or "").partition("\n")[0]
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            # The face of a folder: the class stands in one of its modules.
+            inside = node.module.removeprefix(f"{module_name}.")
+            named = any(alias.name == class_name for alias in node.names)
+            if named and inside != node.module:
+                path = source.parent.joinpath(*inside.split(".")).with_suffix(".py")
+                return _docline(path, node.module, class_name)
     return ""
 
 

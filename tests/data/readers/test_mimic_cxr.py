@@ -13,12 +13,11 @@ from tests.fakes.mimic_cxr import (
     EMPTY_REPORT,
     NO_REPORT,
     dicom_id,
-    read_mimic_cxr,
     write_mimic_cxr,
     write_other_labels,
 )
 from vlp_zoo.data.catalogue import load, split_of
-from vlp_zoo.data.chest.mimic_cxr import CARD, LABEL_NAMES, card, read
+from vlp_zoo.data.chest.mimic_cxr import CARD, LABEL_NAMES, card, read, read_mimic_cxr
 from vlp_zoo.data.precheck import find_rejected
 from vlp_zoo.data.records import Record
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError

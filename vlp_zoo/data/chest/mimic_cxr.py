@@ -36,9 +36,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.data.catalogue import load, policy
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical_split
-from vlp_zoo.data.studies import canonical_view
+from vlp_zoo.data.studies import FileStudies, canonical_view
 from vlp_zoo.data.tables import check_join, listing, number, read_table, stated
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.reports.lexicon import CHEXPERT
@@ -46,7 +47,7 @@ from vlp_zoo.reports.lexicon import CHEXPERT
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CARD", "LABEL_NAMES", "LabelSource", "card", "read"]
+__all__ = ["CARD", "LABEL_NAMES", "LabelSource", "card", "read", "read_mimic_cxr"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,35 @@ SOURCES = ("chexpert", "negbio", "radiologist")
 
 PROBED = 500
 """Rows whose files are looked for to find out how the folders are laid out."""
+
+
+def read_mimic_cxr(
+    root: Path,
+    *,
+    reports_root: Path | None = None,
+    views: Sequence[str] | None = ("PA", "AP"),
+    uncertain: str = "nan",
+) -> tuple[FileStudies, list[str]]:
+    """What ``--data mimic_cxr`` reads by default: the official split, with reports.
+
+    Args:
+        root: Folder of tables and images; see `read`.
+        reports_root: Folder of the reports; see `read`.
+        views: Keep only these; None keeps all.
+        uncertain: What the labeller's -1 becomes; see `vlp_zoo.data.catalogue.policy`.
+
+    Returns:
+        The images that the split file lists, with ``dicom_id`` as uid, and the split of
+        each.
+
+    Raises:
+        DatasetNotFoundError: If tables, images or reports are not there.
+        ConfigError: If ``uncertain`` is another word.
+        PatientLeakError: If the split file puts a patient on two sides.
+    """
+    found = card("chexpert", reports_root=reports_root, need_reports=True)
+    labels = policy(found, uncertain, "nan")
+    return load(found, root, split="official", views=views, uncertain=labels)
 
 
 def read(
