@@ -167,6 +167,7 @@ class _Finder(MetaPathFinder):
 
 
 def follow() -> None:
-    """Let old module paths lead to the new modules, where no module stands."""
+    """Let old module paths lead to the new modules."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
+        # First: below a folder that moved, files would be found and imported twice.
+        sys.meta_path.insert(0, _Finder())
