@@ -201,36 +201,29 @@ class ASG(VLPModule[ASGBatch]):
         )
         self.image_head = ProjectionHead(self.image_encoder.width, inner, joint)
         self.report_head = ProjectionHead(width, inner, joint)
-        if self.options.weights["arsa"]:
+        if options.weights["arsa"]:
             self.patch_head = ProjectionHead(patch_width, inner, joint)
             self.word_head = ProjectionHead(width, inner, joint)
-        if self.options.weights["irl"]:
-            self.register_buffer(
-                "tag_features", torch.zeros(40, self.options.tag_width)
-            )
+        if options.weights["irl"]:
+            self.register_buffer("tag_features", torch.zeros(40, options.tag_width))
             if self.known_tags is not None:
-                self.tag_features = check_queries(
-                    self.known_tags, self.options.tag_width
-                )
+                self.tag_features = check_queries(self.known_tags, options.tag_width)
             self.tag_decoder = TagDecoder(
-                self.options.tag_width,
+                options.tag_width,
                 patch_width,
                 options.tag_depth,
                 options.tag_heads,
                 options.tag_ffn,
                 options.tag_dropout,
             )
-        if self.options.sync_bn:
+        if options.sync_bn:
             sync_batchnorm(self)
 
     @cached_property
     def read(self) -> Reader:
         """What finds a sentence's statements; a large file is read once."""
-        return (
-            read_radgraph(Path(self.options.radgraph))
-            if self.options.radgraph
-            else statements
-        )
+        path = self.options.radgraph
+        return read_radgraph(Path(path)) if path else statements
 
     @property
     def compares_processes(self) -> bool:
@@ -358,9 +351,8 @@ class ASG(VLPModule[ASGBatch]):
             source = mask.sum(1).argsort(descending=True, stable=True)
         with torch.autocast(images.device.type, enabled=False):
             terms = self.terms(run, batch, source)
-        return {
-            name: self.options.weights[name] * value for name, value in terms.items()
-        }
+        weights = self.options.weights
+        return {name: weights[name] * value for name, value in terms.items()}
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Images (B, 1 or 3, H, W), uint8, in the joint space: (B, E), unit length."""
