@@ -96,7 +96,7 @@ class Guarded:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the source's studies and labels."""
+        """SHA-256 of what the source will yield."""
         return self._source.fingerprint
 
     def reports(self) -> Iterator[Report]:

@@ -22,7 +22,7 @@ class Subject:
         name: Name in tables and stored results.
         sha256: SHA-256 of the weights.
         role: ``"encoder"`` or ``"floor"``.
-        preprocessing: The encoder's preprocessing; None for floors that encode no image.
+        preprocessing: The encoder's preprocessing; None where no image is encoded.
         pooling: How features are pooled: ``"global"`` or ``"mean"``.
         precision: Precision of the forward pass: ``"32"`` or ``"bf16"``.
         device: Where it ran; with ``x N`` behind it where N processes shared the work.

@@ -89,7 +89,7 @@ class DetectionSettings(Trained):
         )
 
     def refusal(self, candidate: Candidate, task: Task) -> str | None:
-        """Why it cannot be evaluated; the encoder must have feature maps."""
+        """Why it cannot be measured; the encoder must have feature maps."""
         reason = super().refusal(candidate, task)
         if reason is None and not has_maps(candidate.module):
             return f"{candidate.subject.name} gives no feature maps"

@@ -117,7 +117,7 @@ class Ground(Protocol):
             )
 
     def refusal(self, candidate: Candidate, task: Task) -> str | None:
-        """Why it cannot be evaluated; the joint space must have places."""
+        """Why it cannot be measured; the joint space must have places."""
         reason = super().refusal(candidate, task)
         if reason is None and not has_places(candidate.joint):
             return (

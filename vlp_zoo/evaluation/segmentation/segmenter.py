@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 THRESHOLD = 0.5
-"""Probability from which a pixel is marked. It is not tuned: Dice is a number of one mask."""
+"""Probability above which a pixel is marked; not tuned: Dice is a number of one mask."""
 
 
 class Masked(Learner):

@@ -86,7 +86,7 @@ class SegmentationSettings(Trained):
         return self.plan_of(steps, self.learning_rate, optimiser=self.optimiser)
 
     def refusal(self, candidate: Candidate, task: Task) -> str | None:
-        """Why it cannot be evaluated; the floor without pixels is the always-empty one."""
+        """Why it cannot be measured; the floor without pixels is the always-empty one."""
         if hasattr(candidate.module, "constant_features"):
             missing = sorted(self.needs - task.gives)
             return f"{task.name} has no {' and no '.join(missing)}" if missing else None
