@@ -44,6 +44,19 @@ def test_no_shortcuts_in_the_package() -> None:
     assert not found
 
 
+def test_docs_say_what_a_thing_is() -> None:
+    """No doc leans on its name ("seed: Of ...") or on another ("seed: As above.")."""
+    leaning = re.compile(r'^\s*(\*{0,2}\w+: (Of|As|See)|r?"""(Of|As))\b')
+    assert leaning.match("        seed: Of the replicates.")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in CODE
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if leaning.match(line)
+    ]
+    assert not found
+
+
 def test_no_file_has_a_vague_name() -> None:
     vague = {"utils", "helpers", "misc", "common", "constants"}
     assert not [path for path in CODE if path.stem in vague]

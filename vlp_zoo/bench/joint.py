@@ -30,13 +30,13 @@ class MethodJoint(nn.Module):
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
-        """Of the image encoder."""
+        """Preprocessing of the image encoder."""
         found: Mapping[str, Any] = self.method.image_encoder.preprocessing
         return found
 
     @cached_property
     def sha256(self) -> str:
-        """Of all weights and the vocabulary."""
+        """SHA-256 of all weights and the vocabulary."""
         tokenizer = self.method.tokenizer
         words = "" if tokenizer is None else tokenizer.to_json()
         text = f"{type(self.method).__qualname__} {weights_sha256(self.method)} {words}"

@@ -118,7 +118,7 @@ class CorpusText(FrozenText):
     def for_corpus(
         cls, corpus: Callable[[], Iterable[str]], fingerprint: str, width: int = 128
     ) -> CorpusText:
-        """As `learn`, once a corpus; later calls read the cache.
+        """What `learn` gives, learnt once a corpus; later calls read the cache.
 
         Processes that ask at the same time get the one that the first of them learns:
         on another kind of CPU the last digits would differ, and with them the

@@ -348,7 +348,7 @@ class ImageEncoder(nn.Module):
         return list(self.shapes.channels[-count:])
 
     def pyramid(self, images: Tensor, count: int = 4) -> EncoderOutput:
-        """As `forward`, with the outputs of ``count`` depths as ``levels``.
+        """What `forward` gives, with the outputs of ``count`` depths as ``levels``.
 
         A CNN's levels are its last stages. A ViT's are those of evenly spaced blocks,
         the last one included, not normalised, as maps over the grid of patches.

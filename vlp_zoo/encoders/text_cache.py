@@ -76,7 +76,7 @@ class FrozenText(ABC):
         return cache_folder() / "frozen_text" / name
 
     def cached(self, texts: Sequence[str]) -> Tensor:
-        """As `encode`, each text only once.
+        """What `encode` gives, each text encoded only once.
 
         What is new is encoded and kept in memory; it is written to disk as soon as
         there is a shard of it, or by `flush`.

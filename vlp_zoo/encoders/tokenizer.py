@@ -318,7 +318,7 @@ class ReportTokenizer:
     def encode_padded(
         self, text: str, max_length: int, *, sep: bool = False
     ) -> tuple[Ids, Mask]:
-        """As `encode`, padded to ``max_length`` = T.
+        """What `encode` gives, padded to ``max_length`` = T.
 
         Returns:
             ids (T,) int64 and mask (T,) bool, True for tokens.

@@ -164,7 +164,7 @@ class Board:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Of the floors that its entries are compared with."""
+        """Kinds of the floors that its entries are compared with."""
         held = {gap.kind for entry in self.entries for gap in entry.gaps}
         return tuple(kind for kind in KINDS if kind in held)
 

@@ -346,7 +346,7 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
     def on_test_batch_start(
         self, batch: BatchT, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """As for validation."""
+        """The same draws in every pass over the test split."""
         self._reseed(2, 0, batch_idx)
 
     def training_step(self, batch: BatchT, batch_idx: int) -> Tensor:

@@ -21,8 +21,8 @@ def start_from(
     """Take over the weights of another encoder, and say where its pixels looked otherwise.
 
     Args:
-        encoder: Of the method; its weights are replaced.
-        spec: As of `vlp_zoo.encoders.checkpoint.load_encoder`.
+        encoder: The method's image encoder; its weights are replaced.
+        spec: A spec that `vlp_zoo.encoders.checkpoint.load_encoder` takes.
         keep_normalisation: Take over mean and deviation too.
         tell: Whether this process writes the line.
 

@@ -235,7 +235,7 @@ def _reports_of(
 
 
 def _split(name: str) -> str:
-    """As released; an image that the file leaves out is in no split."""
+    """The released split; an image that the file leaves out is in none."""
     split = canonical_split(name)
     if split is None and name.strip():
         raise DatasetNotFoundError(

@@ -126,7 +126,7 @@ class AdaptedEncoder(nn.Module):
         return EncoderOutput(found.pooled.flatten(1), tokens, grid, levels)
 
     def pyramid(self, images: Tensor, count: int = 4) -> EncoderOutput:
-        """As `forward`, with the outputs of ``count`` depths as ``levels``.
+        """What `forward` gives, with the outputs of ``count`` depths as ``levels``.
 
         Those of a CNN are its last stages, those of a transformer come from evenly
         spaced layers, the last one included.
@@ -180,7 +180,7 @@ class AdaptedJoint(nn.Module):
 
     @cached_property
     def sha256(self) -> str:
-        """Of all weights and the vocabulary."""
+        """SHA-256 of all weights and the vocabulary."""
         start = f"{type(self).__qualname__} {self._vocabulary}\n"
         return state_sha256(self.model.state_dict(), start)
 
@@ -204,7 +204,7 @@ class AdaptedJoint(nn.Module):
         return None
 
     def embed_phrases(self, texts: Sequence[str]) -> Tensor:
-        """As `embed_texts`: there is one space."""
+        """Unit vectors of phrases, those of `embed_texts`: there is one space."""
         return self.embed_texts(texts)
 
     @abstractmethod

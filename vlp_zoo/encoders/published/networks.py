@@ -183,7 +183,7 @@ def dinov2_names(state: Mapping[str, Tensor]) -> State:
 
 
 ROPE_BASE = 100.0
-"""Of the rotary positions of every released DINOv3."""
+"""Base of the rotary positions of every released DINOv3."""
 
 
 def dinov3(state: Mapping[str, Tensor]) -> Plan:

@@ -303,7 +303,8 @@ ASG_NAMES: tuple[tuple[str, str], ...] = (
     ("irl.mlp_head.0.", "tag_decoder.score."),
     ("text_encoder.", ""),
 )
-"""As `ECAMP_NAMES`. The frozen tag encoder is left out; its norm has two names."""
+"""Start of an official name to start of ours, "" for what is left out: the frozen tag
+encoder, whose norm has two names, and a buffer."""
 
 
 def asg_name(key: str) -> str | None:

@@ -90,7 +90,7 @@ def class_statistic(metric: str, truth: Classes, scores: Array) -> Statistic:
 def decision_statistic(
     metric: str, truth: Classes, predicted: Classes, classes: int
 ) -> Statistic:
-    """As `class_statistic`, of decisions (N,) instead of scores."""
+    """A metric of decisions (N,), where `class_statistic` takes scores."""
     known = truth >= 0
     return _of(
         known, partial(grade_values, metric, truth[known], predicted[known], classes)

@@ -215,7 +215,7 @@ class _Loop(L.LightningModule):
         )
 
     def configure_optimizers(self) -> Any:
-        """As the plan says."""
+        """Optimiser and schedule of the plan."""
         plan = self.plan
         groups = self.learner.parameter_groups(plan.learning_rate)
         optimiser: torch.optim.Optimizer

@@ -72,7 +72,7 @@ def soft_labels(tags: Tensor, gather: bool) -> Tensor:
 
     Args:
         tags: (B, K) with 1 = present.
-        gather: As of `global_scores`.
+        gather: Compare with the rows of all processes, else with this process's own.
 
     Returns:
         (B, N).
@@ -91,7 +91,7 @@ def external_loss(scores: Scores, labels: Tensor) -> Tensor:
     """External representation learning (ERL): symmetric KL to the soft labels.
 
     Args:
-        scores: Of the batch.
+        scores: Global scores of the batch, in both directions.
         labels: (B, N) from `soft_labels`, used for both directions.
     """
     target = labels.log()
@@ -108,7 +108,7 @@ def region_targets(groups: Tensor, dtype: torch.dtype = torch.float32) -> Tensor
 
     Args:
         groups: (B, R) int64: regions of one number share their sentences; -1 = none.
-        dtype: Of the result.
+        dtype: Number type of the result.
 
     Returns:
         (B, R, R); rows sum to 1, or to 0 for a slot without region.

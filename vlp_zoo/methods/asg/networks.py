@@ -247,7 +247,7 @@ def tag_queries(spec: str, data: Any, width: int) -> Tensor:
     each tag gets a fixed direction of its own as well, and the scale of a BERT's.
 
     Args:
-        spec: As of `load_frozen_text`.
+        spec: ``"corpus"``, or a folder or hub name of a BERT, see `load_frozen_text`.
         data: Data module with a corpus, or None.
         width: F.
 

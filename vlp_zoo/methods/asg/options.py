@@ -28,7 +28,7 @@ class ASGOptions(ReportOptions):
         max_tokens: Tokens T of a report, padded or cut.
         joint_width: Width E of the joint space.
         head_hidden: Inner width of the four projection heads.
-        temperature: Of ``ira``, ``arsa`` and ``erl``.
+        temperature: What ``ira``, ``arsa`` and ``erl`` divide similarities by.
         tag_text: Features of the tag strings: ``"corpus"`` learns them from the
             training reports; else folder or hub name of a BERT (the authors'
             ``emilyalsentzer/Bio_ClinicalBERT``), run once.
@@ -51,11 +51,12 @@ class ASGOptions(ReportOptions):
             come before the study's own boxes.
         radgraph: JSON file of RadGraph's annotations, which come before our rules
             for the sentences that it holds.
-        official_roi_index: See the table in `vlp_zoo.methods.asg`, as for the next seven.
-        official_positions: Position 0 for every token.
+        official_roi_index: A region's features may come from another image of the
+            batch, as in the released code; see the table of `vlp_zoo.methods.asg.asg`.
+        official_positions: Position 0 for every token, as in the released code.
         roi_aligned: RoI align without the half-patch shift.
         shared_positives: Do not contrast regions that share their sentences.
-        negatives: ``"global"`` or ``"local"``.
+        negatives: Rows of all processes (``"global"``) or of one (``"local"``).
         sync_bn: Batch statistics over all processes.
         antialias: Shrink images by area averaging.
         official_schedule: Cosine with warm-up restarts, decay of all parameters.

@@ -69,7 +69,7 @@ def caption_pieces(
 
     Args:
         tokenizer: The vocabulary.
-        sentences: As `caption` gives them.
+        sentences: Sentences of the report, from `caption`.
         max_tokens: T, special tokens included.
 
     Returns:
@@ -175,7 +175,7 @@ def fit_square(
 
     Args:
         image: (H, W) or (H, W, 3).
-        side: Of the square.
+        side: Side of the square in pixels.
         antialias: Shrink by area averaging; False is plain bilinear, as released.
     """
     height, width = image.shape[:2]
@@ -204,7 +204,7 @@ class ASGTransform:
         resize: Side of the square that is cropped from.
         image_px: Side S of the crop.
         train: Crop at random; else at the centre.
-        antialias: See `fit_square`.
+        antialias: Shrink by area averaging; False is plain bilinear, as released.
         shared_positives: Give regions with the same sentences the same group.
         read: Finds the statements of a sentence.
     """

@@ -74,9 +74,12 @@ class ECAMPOptions(ReportOptions):
         text_dropout: Dropout of text encoder and fusion.
         window_source: ``"attention"``, ``"boxes"``, ``"centre"`` or ``"batch"``.
         window_warmup_steps: Steps with the window at the centre, before attention.
-        mim_weight: Weight of the term, 1 in the paper; at 0 its networks stay.
-        res_weight: As above.
-        mlm_weight: As above.
+        mim_weight: Weight of the masked image modelling, 1 in the paper; at 0 its
+            networks stay.
+        res_weight: Weight of the super-resolution term, 1 in the paper; at 0 its
+            networks stay.
+        mlm_weight: Weight of the masked language modelling, 1 in the paper; at 0 its
+            networks stay.
         insert_contexts: Write the distilled context into training reports.
         rebalance: Words around entities count more, stock phrases less.
         fusion: ``"both"`` scales; ``"fine"``, words attend to patches, or ``"coarse"``,

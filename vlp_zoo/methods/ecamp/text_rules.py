@@ -144,7 +144,8 @@ def mask_tokens(
 
     Args:
         input_ids: (B, T) int64.
-        attention_mask: As in `select_masked`, like all that follow.
+        attention_mask: (B, T) bool, True = token; masks and noise are those of
+            `select_masked`.
         entity_mask: (B, T) bool.
         descriptor_mask: (B, T) bool.
         continuation_mask: (B, T) bool.

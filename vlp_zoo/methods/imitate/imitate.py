@@ -193,7 +193,8 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
         Args:
             views: Two of (B, 3, S, S), normalised.
             drawn: Per view and level, channels for the texts: (n,) or (B, n).
-            drawn_again: The same for the other view; None leaves that part out.
+            drawn_again: Channels for the images of the other view, shaped like
+                ``drawn``; None leaves that part out.
             findings_features: (B, F) frozen.
             impression_features: (B, F) frozen.
         """
@@ -236,8 +237,8 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
 
         Args:
             run: What the networks made of the batch.
-            findings_features: As for `run`.
-            impression_features: As for `run`.
+            findings_features: (B, F) frozen text features.
+            impression_features: (B, F) frozen text features.
             has_findings: (B,) bool.
             has_impression: (B,) bool.
             weight: λ of the findings.

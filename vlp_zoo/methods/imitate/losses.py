@@ -127,8 +127,8 @@ def prior(features: Rows, kind: str = "exp", ratio: float = 0.2) -> Tensor | Non
 
     Args:
         features: Frozen text features.
-        kind: See `smooth`; ``"none"`` gives None.
-        ratio: See `smooth`.
+        kind: A kind of `smooth`, or ``"none"``, which gives None.
+        ratio: Steepness of ``"exp"``.
 
     Returns:
         (B, W*B).

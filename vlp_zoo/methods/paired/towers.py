@@ -63,7 +63,8 @@ class TextTower(nn.Module):
         Args:
             input_ids: (B, T) int64.
             mask: (B, T) bool, True = token.
-            texts: The same reports as strings, for towers that read those.
+            texts: Reports as strings, in the order of the ids, for towers that read
+                those.
         """
         longest = int(mask.sum(1).max())
         ids, mask = input_ids[:, :longest], mask[:, :longest]

@@ -167,8 +167,8 @@ class Alignment:
         threshold: Cosine of sentences above which they count as equal.
         aggregation: ``"vector"`` compares a sentence with the mean of its queries'
             vectors, ``"score"`` averages the cosines.
-        epsilon: As of `sinkhorn`.
-        steps: As of `sinkhorn`.
+        epsilon: Entropic regularisation of ``"sinkhorn"``.
+        steps: Iterations of ``"sinkhorn"``.
     """
 
     loss: str = "obs_infonce"

@@ -295,8 +295,9 @@ class Exploration:
     Args:
         target: Whose patches vary together: ``"pixel"``, or the tokens of the encoder
             as it was at the start (``"frozen_init"``) or of its average (``"ema"``).
-        statistic: As of `correlation`.
-        centre: As of `correlation`.
+        statistic: ``"cov"``, or ``"corr"`` with unit diagonal.
+        centre: What is subtracted before: ``"token"``, ``"patch"`` or ``"none"``, see
+            `correlation`.
         condition: What the patches attend to first: ``"report"``, ``"vpor"`` (the
             queries' states) or ``"none"``.
 

@@ -43,26 +43,34 @@ class PLACEOptions(PairedOptions):
         query_heads: Its attention heads.
         query_attention: Let queries see each other.
         query_std: Their spread at the start.
-        temperature: Of ``itc``.
+        temperature: What ``itc`` divides similarities by.
         multi_positive: Count all images of the same report as right, in ``itc``.
-        match: See `Alignment`, as for the next six.
-        pcma_loss: Its ``loss``. ``"obs_infonce"`` can be met without looking at images.
-        pair_temperature: Softness of the pairing.
-        pcma_temperature: Of ``pcma``.
-        false_negatives: What becomes of equal sentences of other studies.
+        match: How queries and sentences pair: ``"soft"``, ``"maxsim"``, ``"sinkhorn"``
+            or ``"hungarian"``, see `vlp_zoo.methods.place.matching.Alignment`.
+        pcma_loss: ``"obs_infonce"`` (which can be met without looking at images),
+            ``"set_infonce"``, ``"sentence_infonce"`` or ``"cosine"``, see `Alignment`.
+        pair_temperature: Softness of ``match: soft``.
+        pcma_temperature: What ``pcma`` divides similarities by.
+        false_negatives: What becomes of equal sentences of other studies: ``"mask"``,
+            ``"soft"`` or ``"none"``.
         false_negative_threshold: Cosine above which sentences count as equal.
-        aggregation: ``"vector"`` or ``"score"``.
-        cce_target: See `Exploration`, as for the next three.
-        cce_statistic: ``"cov"`` or ``"corr"``.
-        cce_centre: ``"token"``, ``"patch"`` or ``"none"``.
-        cce_condition: ``"report"``, ``"vpor"`` or ``"none"``.
+        aggregation: Compare a sentence with the mean of its queries' vectors
+            (``"vector"``), or average the cosines (``"score"``).
+        cce_target: Whose patches vary together: ``"pixel"``, ``"frozen_init"`` or
+            ``"ema"``, see `vlp_zoo.methods.place.networks.Exploration`.
+        cce_statistic: Covariance (``"cov"``) or correlation (``"corr"``) of patches.
+        cce_centre: What is subtracted before: the mean patch (``"token"``), each
+            patch's own mean (``"patch"``) or nothing (``"none"``).
+        cce_condition: What the patches attend to first: ``"report"``, ``"vpor"`` (the
+            queries' states) or ``"none"``.
         cce_layers: Layers of the correlation head.
         cce_rank: Width of the vectors whose products predict the covariance.
-        ema_decay: Of the averaged encoder, for ``cce_target: ema``.
-        itc_weight: Weight of the term; 0 leaves its networks out, here and below.
-        pcma_weight: As above.
-        cce_weight: As above.
-        diversity_weight: None is 0 for ``obs_infonce``, which does not need it, else 1.
+        ema_decay: Decay of the averaged encoder, for ``cce_target: ema``.
+        itc_weight: Weight of the image-report contrast; 0 leaves its networks out.
+        pcma_weight: Weight of the pathology-level alignment; 0 leaves its networks out.
+        cce_weight: Weight of the correlation exploration; 0 leaves its networks out.
+        diversity_weight: Weight of what keeps the queries apart; None is 0 for
+            ``obs_infonce``, which does not need it, else 1.
         pcma_start: Epoch from which ``pcma`` counts.
     """
 
