@@ -115,7 +115,7 @@ sys.exit(main())
 """A program whose process of one rank dies where a method is called."""
 
 
-@pytest.mark.parametrize("rank", [0])
+@pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
