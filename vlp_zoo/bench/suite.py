@@ -53,9 +53,9 @@ class Cell:
 
     Attributes:
         candidate: Encoder or floor.
-        protocol: With its label fraction.
+        protocol: The protocol, with its label fraction.
         seed: Seed of every random draw of the run.
-        key: Under which it is found again.
+        key: Hash under which it is found again.
     """
 
     candidate: Candidate
@@ -223,7 +223,7 @@ def evaluate_task(
         fractions: Label fractions.
         seeds: For fractions below 1 each is a draw of patients.
         replicates: Number of bootstrap replicates; 0 for no intervals.
-        command: That asked for it, for the record.
+        command: The command that asked for it, for the record.
         notify: Takes one line about each step.
         progress: Takes the task, and how many of how many runs are done.
 

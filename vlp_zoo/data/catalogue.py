@@ -129,7 +129,7 @@ def load(
 
     Args:
         card: Which.
-        root: Its folder.
+        root: Root folder of the data set.
         split: A rule of the card, or ``"canonical"`` (`vlp_zoo.data.splits.canonical`).
         views: Keep only these; None keeps all.
         uncertain: What -1 becomes; None is the card's own choice.
@@ -236,7 +236,7 @@ def to_studies(
 
     Args:
         card: Card of the data set.
-        records: Those to keep, in order.
+        records: Records to keep, in order.
         uncertain: What -1 becomes; None is the card's own choice.
     """
     raw = np.array([record.labels for record in records], np.float32)

@@ -27,7 +27,7 @@ class Official(OnDisk):
     """A data set in its official layout, read as it lies on disk.
 
     Args:
-        root: Its folder, or a store that vlpzoo prepare made of it.
+        root: Folder of the data set, or a store that vlpzoo prepare made of it.
         split: The split rule: canonical (by patient, stratified; what is released is
             kept), official, or one that the data set's card names.
         views: Keep only these views, for example [PA, AP]; None keeps all.

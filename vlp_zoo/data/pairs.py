@@ -149,7 +149,7 @@ def splits_of(
 
     Args:
         path: The table, for messages.
-        studies: Its rows.
+        studies: Rows of the table.
         released: What `read_pairs` found in the split column; None where there is none.
         val: Share of patients to validate on, without a split column.
         test: Share of patients to test on, without a split column.

@@ -62,7 +62,7 @@ def check_views(wanted: Sequence[str] | None, present: Iterable[str | None]) -> 
 
     Args:
         wanted: Views to keep; None keeps all.
-        present: Those of all images.
+        present: Views of all images.
 
     Raises:
         ConfigError: Naming the view and what there is.

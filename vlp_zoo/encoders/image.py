@@ -168,7 +168,7 @@ class ImageEncoder(nn.Module):
         std: Three channel deviations, as for ``mean``.
         pretrained: Let timm download its weights.
         timm_arguments: Passed to ``timm.create_model`` (embed_dim, depth, ...).
-        **more_timm_arguments: The same, as keywords.
+        **more_timm_arguments: Further arguments of ``timm.create_model``.
 
     Attributes:
         timm: The network.

@@ -27,7 +27,7 @@ class Layout:
         dropped: Prefixes of keys (after ``prefix``, or of the whole key) that belong
             to parts other than the encoder.
         mean: Mean of pixels in 0..1 that the weights were trained with.
-        std: Their deviation.
+        std: Standard deviation of those pixels.
         norm: Where the final LayerNorm sits: ``"tokens"``, ``"pooled"`` or ``"none"``.
         resnet: Whether the encoder is a ResNet; else see ``family``.
         family: ``"vit"``, or one of `vlp_zoo.encoders.published.networks.FAMILIES`.

@@ -139,7 +139,7 @@ def tokens_of(network: nn.Module, final: Tensor) -> Tensor:
 
     Args:
         network: A network whose tokens are those of its ``"head"``.
-        final: Its final features.
+        final: Final features of the network.
 
     Returns:
         (B, D, h, w).

@@ -45,11 +45,11 @@ class Candidate:
     """An encoder or floor to be evaluated.
 
     Attributes:
-        subject: Its identity.
+        subject: Who it is: name, weights, preprocessing.
         module: The image encoder: ``preprocessing``, and outputs ``pooled`` (B, D),
             ``tokens`` (B, P, D), ``grid`` and ``levels``.
         baselines: `Subject.identity` of the floors that it is compared with.
-        joint: Its space shared by images and texts; None where it has none.
+        joint: The space shared by images and texts; None where it has none.
         sources: Names of the data sets it was pre-trained on, as far as known.
     """
 
@@ -75,7 +75,7 @@ class Measure:
         high: Upper bound.
         per_label: Value per label; None where undefined.
         details: What belongs to this number alone.
-        split: That was scored.
+        split: The split that was scored.
     """
 
     metric: str

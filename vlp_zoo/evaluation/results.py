@@ -73,9 +73,9 @@ class Result:
         low: Lower bound of the 95 % interval over test patients; None without.
         high: Upper bound.
         baseline: For a difference, SHA-256 of the encoder that is subtracted.
-        baseline_name: Its name.
+        baseline_name: Name of the encoder that is subtracted.
         n: Cases of the split.
-        n_patients: Their patients.
+        n_patients: Patients of the split.
         n_train: Training cases used.
         per_label: Value per label; None where undefined.
         undefined: Labels left out of the mean, with the reason.
@@ -88,7 +88,7 @@ class Result:
         source: ``"measured"``; reported numbers never enter this file.
         predictions: Parquet file, relative to the folder of the results.
         schema: Version of this row.
-        split: That the value is of; only rows of ``"test"`` have predictions.
+        split: Split of the value; only rows of ``"test"`` have predictions.
     """
 
     key: str

@@ -55,7 +55,7 @@ class Entry:
     """An encoder or floor on a board.
 
     Attributes:
-        who: Its identity.
+        who: Identity of the encoder or floor.
         name: Not shared with another one.
         role: ``"encoder"`` or ``"floor"``.
         runs: One per draw, by seed.
@@ -113,7 +113,7 @@ class Board:
     Attributes:
         key: Short hash of everything that they share.
         shared: A row, for what they share: task, split, data, protocol, fraction.
-        settings: That define the metric.
+        settings: Settings that define the metric.
         metrics: The headline first.
         entries: Encoders, best first; then floors.
         pairs: Pairs of encoders, the largest difference first.

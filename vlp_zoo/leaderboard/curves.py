@@ -23,7 +23,7 @@ class Curve:
     """A headline over label fractions.
 
     Attributes:
-        boards: That it joins, by fraction.
+        boards: Boards that it joins, by fraction.
         points: Encoder, then floor, to (fraction, value), ascending.
         left_out: Labels that no point counts, where boards count different ones.
         missing: Entries of which points are missing, for they cannot be made again.

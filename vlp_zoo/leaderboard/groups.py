@@ -22,8 +22,8 @@ class GroupTable:
     """One column of the cases: sex, view, age band, ...
 
     Attributes:
-        column: Its name.
-        groups: That are large enough for at least one entry.
+        column: Name of the column.
+        groups: Groups that are large enough for at least one entry.
         rows: Entry to its values, of its first draw.
     """
 

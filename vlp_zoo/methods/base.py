@@ -248,7 +248,7 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         """A text encoder of the options' sizes that knows the vocabulary's padding.
 
         Args:
-            options: Those of the method.
+            options: Options of the method.
             **kind: What else `TextEncoder` takes.
         """
         sizes = {"max_positions": options.max_tokens, **kind}

@@ -107,8 +107,8 @@ class MAEOptions(PretrainOptions):
         encoder_sizes: Changes to it: ``patch_size``, ``embed_dim``, ``depth``, ...
         mask_ratio: Share of hidden patches.
         decoder_width: Width of the decoder.
-        decoder_depth: Its blocks.
-        decoder_heads: Its attention heads.
+        decoder_depth: Blocks of the decoder.
+        decoder_heads: Attention heads of the decoder.
         norm_pix: Standardise each target patch by its own pixels.
         crop_scale: Smallest share of the image that a training crop shows.
         flip: Chance of mirroring a training image.

@@ -21,7 +21,7 @@ class PretrainOptions:
 
     Args:
         image_encoder: A preset (``tiny``, ``tiny_resnet``, ...) or any timm name.
-        image_size: Side S of its input.
+        image_size: Side S of the image encoder's input.
         encoder_sizes: Changes to a ViT: ``patch_size``, ``embed_dim``, ``depth``, ...
         warm_start: Encoder to start from, such as ``official:mae:FILE``.
         keep_normalisation: Take over mean and deviation of ``warm_start`` too.
@@ -58,10 +58,10 @@ class ReportOptions(PretrainOptions):
 
     Args:
         text_width: Width of the text encoder.
-        text_depth: Its layers.
-        text_heads: Its attention heads.
-        text_ffn: Inner width of its feed-forward parts.
-        text_dropout: Its dropout.
+        text_depth: Layers of the text encoder.
+        text_heads: Attention heads of the text encoder.
+        text_ffn: Inner width of the text encoder's feed-forward parts.
+        text_dropout: Dropout rate of the text encoder.
         max_tokens: Longest report in tokens; longer ones are cut.
         tokenizer: ``"corpus"`` trains a WordPiece vocabulary on the training reports
             (cached); else a vocab.txt, a tokenizer.json, a local folder or a hub name.

@@ -228,7 +228,7 @@ class Heading(NamedTuple):
     """One heading or rule.
 
     Attributes:
-        start: Its first character.
+        start: Index of its first character.
         end: One past its last: here its text begins.
         kind: A key of `SECTION_HEADERS`, or ``"rule"`` (a row of underscores),
             ``"title"``, ``"organ"``, ``"unknown"``.

@@ -72,7 +72,7 @@ class Objective:
         """From the section of a sweep file.
 
         Args:
-            section: Its entries.
+            section: Entries of the section.
             benched: Whether runs of the sweep are evaluated at all.
 
         Raises:

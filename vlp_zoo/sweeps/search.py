@@ -50,7 +50,7 @@ def search(
     """Run the trials that are missing.
 
     Args:
-        sweep: With a section ``search``.
+        sweep: A sweep with a section ``search``.
         out: Folder of all sweeps.
         executor: Carries the runs out.
         reporter: Is told.

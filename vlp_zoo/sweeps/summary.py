@@ -50,7 +50,7 @@ class Line:
     """One variant, measured in one way.
 
     Attributes:
-        variant: Its name.
+        variant: Name of the variant.
         axes: Axis to label or value.
         group: What was measured.
         values: Seed to value; the key None where there are no seeds.
@@ -238,7 +238,7 @@ def as_csv(lines: Sequence[Line], baseline: str | None, split: str = "") -> str:
 
     Args:
         lines: Summary lines from `summarise`.
-        baseline: Its name, for the column that says what was subtracted.
+        baseline: Name of the variant that was subtracted, for its column.
         split: Split that the numbers are of; empty where they were logged.
     """
     axes = list(dict.fromkeys(axis for line in lines for axis in line.axes))

@@ -64,7 +64,7 @@ def scan_card(card: Card, root: Path) -> RawSet:
 
     Args:
         card: Card of the data set.
-        root: Its folder.
+        root: Root folder of the data set.
 
     Raises:
         DatasetNotFoundError: If it is not there.

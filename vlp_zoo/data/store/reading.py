@@ -396,7 +396,7 @@ def open_store(
     """Open a prepared store.
 
     Args:
-        store: Its folder.
+        store: Folder of the store.
         split: A rule whose splits were stored.
         views: Keep only these; None keeps all.
         uncertain: What -1 becomes; None is what the data set's card says.

@@ -40,7 +40,7 @@ def verify(
     """Read a whole store and compare it with its description.
 
     Args:
-        store: Its folder.
+        store: Folder of the store.
         workers: Processes; 0 does everything in this one.
         progress: Called with the rows done and their number.
 

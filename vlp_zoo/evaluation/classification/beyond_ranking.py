@@ -139,7 +139,7 @@ def slice_measures(
 
     Args:
         cases: Labels, scores and groups of the test split.
-        headline: Its name, for the names of the measures.
+        headline: Name of the headline, for the names of the measures.
         statistic: Columns of labels to the headline's statistic of them.
         left_out: Labels that count for nothing.
         single_label: Whether a class is judged by its cases alone.

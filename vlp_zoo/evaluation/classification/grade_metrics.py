@@ -115,7 +115,7 @@ def grade_values(
     """A metric of `GRADE_METRICS` as a statistic of the case weights.
 
     Args:
-        metric: Its name.
+        metric: Name of the metric.
         truth: (N,) from 0.
         predicted: (N,).
         classes: C.

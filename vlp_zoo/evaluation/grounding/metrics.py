@@ -44,7 +44,7 @@ class Grounding:
 
     Attributes:
         signed_cnr: Contrast to noise; below 0 where the map is brighter outside.
-        absolute_cnr: Its absolute value, which an inverted map shares.
+        absolute_cnr: Absolute contrast to noise, which an inverted map shares.
         ious: (T,) of the pixels at or above each threshold.
         pointing: 1 if the brightest pixel lies inside, 0 if not, a share on ties.
         auroc: Over pixels, inside against outside.

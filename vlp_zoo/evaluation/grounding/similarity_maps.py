@@ -94,7 +94,7 @@ def similarity_maps(
     """Cosines of each phrase with the places of its image, and the phrase's boxes.
 
     Args:
-        joint: With places.
+        joint: A joint space that gives vectors of places.
         source: Where the images are; each is read once.
         phrases: The phrases to look for, from `phrases_of`.
         longest_side: Longer side of the frame in pixels at most, see `Ground`.

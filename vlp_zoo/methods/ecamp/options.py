@@ -68,9 +68,9 @@ class ECAMPOptions(ReportOptions):
             start from MAE) or ``timm:NAME``; its position table comes along.
         mask_ratio: Share of hidden patches.
         decoder_width: Width of the image decoder.
-        decoder_depth: Its blocks.
-        decoder_heads: Its attention heads.
-        text_depth: Its layers, after the fusion layer.
+        decoder_depth: Blocks of the image decoder.
+        decoder_heads: Attention heads of the image decoder.
+        text_depth: Layers of the text encoder, after the fusion layer.
         text_dropout: Dropout of text encoder and fusion.
         window_source: ``"attention"``, ``"boxes"``, ``"centre"`` or ``"batch"``.
         window_warmup_steps: Steps with the window at the centre, before attention.

@@ -31,9 +31,9 @@ def draw_pass(
 
     Args:
         run: A forward pass of the method.
-        encoder: Its image encoder.
-        decoder: Its image decoder.
-        super_resolution: Its head that doubles the side of the decoded image.
+        encoder: The method's image encoder.
+        decoder: The method's image decoder.
+        super_resolution: The head that doubles the side of the decoded image.
 
     Returns:
         ``input``, ``masked_input`` (hidden patches at the mean colour),

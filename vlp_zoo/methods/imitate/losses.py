@@ -190,7 +190,7 @@ def clinical_contrast(
 
     Args:
         x: Embeddings (B, E), scaled to unit length here.
-        y: Their partners.
+        y: Embeddings (B, E) of their partners.
         temperature: tau; also scales ``similar`` in the targets.
         similar: (B, W*B) from `prior`; None = one-hot targets (InfoNCE).
         present: (B, 1), 1 = the sample counts; the others are neither anchor nor

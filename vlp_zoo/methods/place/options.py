@@ -38,11 +38,11 @@ class PLACEOptions(PairedOptions):
         sentence_weight: ``"uniform"``, or ``"idf"``: rare sentences count more.
         joint_width: Dimensions E of the joint space.
         queries: Pathology queries Q.
-        query_width: Their width, and that of the correlation head.
+        query_width: Width of the queries, and of the correlation head.
         query_layers: Layers of the extractor.
-        query_heads: Its attention heads.
+        query_heads: Attention heads of the extractor.
         query_attention: Let queries see each other.
-        query_std: Their spread at the start.
+        query_std: Standard deviation of the queries at the start.
         temperature: What ``itc`` divides similarities by.
         multi_positive: Count all images of the same report as right, in ``itc``.
         match: How queries and sentences pair: ``"soft"``, ``"maxsim"``, ``"sinkhorn"``

@@ -72,7 +72,7 @@ def expose(
 
     Args:
         attenuation: (H, W), summed along each ray.
-        canvas: Its pixel grid.
+        canvas: Pixel grid of the picture.
         exposure: The settings.
 
     Returns:

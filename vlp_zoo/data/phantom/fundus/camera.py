@@ -164,7 +164,7 @@ def photograph(light: Field, canvas: Canvas, camera: Camera) -> npt.NDArray[np.u
 
     Args:
         light: (3, H, W), from 0 to 1.
-        canvas: Its pixel grid.
+        canvas: Pixel grid of the picture.
         camera: The settings.
 
     Returns:
