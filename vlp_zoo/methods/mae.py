@@ -104,7 +104,7 @@ class MAEOptions(PretrainOptions):
 
     Args:
         image_encoder: A ViT: a preset (``tiny``, ``base``) or a timm name.
-        encoder_sizes: Changes to it: ``patch_size``, ``embed_dim``, ``depth``, ...
+        encoder_sizes: Changes to the ViT: ``patch_size``, ``embed_dim``, ``depth``, ...
         mask_ratio: Share of hidden patches.
         decoder_width: Width of the decoder.
         decoder_depth: Blocks of the decoder.

@@ -24,7 +24,7 @@ class ASGOptions(ReportOptions):
         warm_start: Image encoder to start from: ``timm:deit_base_patch16_224`` is the
             authors' choice; any ``load_encoder`` spec of the same network.
         text_width: Width of the report encoder.
-        text_positions: Size of its position table, at least ``max_tokens``.
+        text_positions: Size of the report encoder's position table, at least ``max_tokens``.
         max_tokens: Tokens T of a report, padded or cut.
         joint_width: Width E of the joint space.
         head_hidden: Inner width of the four projection heads.
@@ -32,11 +32,11 @@ class ASGOptions(ReportOptions):
         tag_text: Features of the tag strings: ``"corpus"`` learns them from the
             training reports; else folder or hub name of a BERT (the authors'
             ``emilyalsentzer/Bio_ClinicalBERT``), run once.
-        tag_width: Width F of these features and of the tag decoder.
+        tag_width: Width F of the tag strings' features and of the tag decoder.
         tag_depth: Layers of the tag decoder.
-        tag_heads: Attention heads in it.
-        tag_ffn: Inner width of its feed-forward parts.
-        tag_dropout: Dropout in it.
+        tag_heads: Attention heads of the tag decoder.
+        tag_ffn: Inner width of the tag decoder's feed-forward parts.
+        tag_dropout: Dropout rate of the tag decoder.
         ira_weight: Weight of the image-report alignment.
         arsa_weight: Weight of the region-sentence alignment; 0 builds no local heads.
         irl_weight: Weight of tag recognition; 0 builds no tag decoder.

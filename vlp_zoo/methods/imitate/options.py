@@ -18,7 +18,7 @@ class IMITATEOptions(PretrainOptions):
 
     Args:
         image_encoder: A preset (``tiny_resnet``, ...) or any timm name, CNN or ViT.
-        encoder_sizes: Changes to it: a ViT's ``patch_size``, ``embed_dim``, ``depth``,
+        encoder_sizes: Changes to the network: a ViT's ``patch_size``, ``embed_dim``, ``depth``,
             ``num_heads``; a ResNet's ``layers``, ``base_width``.
         warm_start: Encoder to start from; the authors' is ``timm:resnet50.tv_in1k``.
         text_model: Frozen text encoder: folder or hub name of a BERT, RoBERTa, MPNet or
@@ -30,7 +30,7 @@ class IMITATEOptions(PretrainOptions):
         channel_shares: Share of the channels that each level shows, finest first.
         channel_tokens: Token slots K of the findings branch.
         pool_side: Side of a channel's pooled map.
-        attention_heads: Heads of its attention.
+        attention_heads: Attention heads of the findings branch.
         joint_width: Joint width E.
         impression_hidden: Inner width of the impression projection.
         text_hidden: Inner width of the text projection.
@@ -40,15 +40,15 @@ class IMITATEOptions(PretrainOptions):
         smoothing: ``"exp"``, ``"gau"``, ``"lap"``, ``"sigmoid"``, or ``"none"`` for
             targets without clinical prior.
         smoothing_ratio: Steepness of ``"exp"``.
-        negatives: ``"global"``, or ``"local"`` for those of one process.
+        negatives: Rows of all processes (``"global"``) or of one (``"local"``).
         sync_batchnorm: Batch norm over all processes.
         horizontal_flip: Chance of mirroring a training view.
-        vertical_flip: Chance of turning it upside down.
+        vertical_flip: Chance of turning a training view upside down.
         rotation: Largest angle in degrees.
         perspective: Chance of a perspective distortion.
-        autocontrast: Chance of stretching its grey values.
+        autocontrast: Chance of stretching a view's grey values.
         weight_decay: Decay of all parameters.
-        decay_vectors: False spares vectors and biases from it.
+        decay_vectors: False spares vectors and biases from weight decay.
         restart_steps: Steps until the cosine restarts; None = one cosine over the run,
             with the two settings below.
     """
