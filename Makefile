@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit smoke bench test test-real test-slow test-kernels check format lock build clean
+.PHONY: help setup setup-lowest fit smoke bench test test-real test-slow test-kernels check format lock build clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(STAMP)  ## make .venv and install the locked requirements into it
 
@@ -18,6 +18,12 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	touch $@
+
+setup-lowest:  ## make .venv with the lowest versions that pyproject.toml allows
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution lowest-direct -e '.[dev,dicom,report,sheets,sweep]'
+	touch $(STAMP)
 
 fit: setup  ## train ECAMP on the drawn chest world and evaluate its encoder
 	$(BIN)/vlpzoo fit --model ecamp
