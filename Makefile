@@ -25,13 +25,13 @@ setup-lowest:  ## make .venv with the lowest versions that pyproject.toml allows
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution lowest-direct -e '.[dev,dicom,report,sheets,sweep]'
 	touch $(STAMP)
 
-fit: setup  ## train ECAMP on the drawn chest world and evaluate its encoder
+fit: setup  ## train ECAMP on the synthetic chest world and evaluate its encoder
 	$(BIN)/vlpzoo fit --model ecamp
 
 smoke: setup  ## the same in seconds: a few steps, no evaluation
 	$(BIN)/vlpzoo fit --model ecamp --trainer.max_steps 4 --data.train_studies 64 --data.val_studies 32 --evaluate [] --out runs/smoke
 
-bench: setup  ## train all methods on drawn chests and write the leaderboard
+bench: setup  ## train all methods on synthetic chests and write the leaderboard
 	$(BIN)/python benchmarks/leaderboard/run.py
 
 test: setup  ## fast test suite and doctests

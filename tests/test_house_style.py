@@ -60,3 +60,25 @@ def test_docs_say_what_a_thing_is() -> None:
 def test_no_file_has_a_vague_name() -> None:
     vague = {"utils", "helpers", "misc", "common", "constants"}
     assert not [path for path in CODE if path.stem in vague]
+
+
+def test_the_readme_is_short_and_links_between_pages_lead_somewhere() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 200
+    pages = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("benchmarks/**/*.md"),
+    ]
+    links = [
+        (page, link)
+        for page in pages
+        for link in re.findall(r'(?:\]\(|src=")([^)"#]+)', page.read_text())
+        if "://" not in link
+    ]
+    assert len(links) > 20
+    assert not [
+        f"{page.relative_to(ROOT)}: {link}"
+        for page, link in links
+        if not (page.parent / link).exists()
+    ]
