@@ -63,7 +63,7 @@ class CLIPOptions(PairedOptions):
         warm_start: Encoder to start from, such as ``timm:resnet50``.
         joint_width: Dimensions E of the joint space.
         head_width: Inner width of the two projection heads; 0 makes them linear.
-        temperature: What similarities are divided by; learnt, its starting value.
+        temperature: What similarities are divided by; where it starts, if learnt.
         learn_temperature: Learn the temperature, as CLIP does (never below 0.01).
         image_weight: Weight of the direction image to text.
         multi_positive: Count all images of the same report as right.

@@ -24,7 +24,8 @@ class ASGOptions(ReportOptions):
         warm_start: Image encoder to start from: ``timm:deit_base_patch16_224`` is the
             authors' choice; any ``load_encoder`` spec of the same network.
         text_width: Width of the report encoder.
-        text_positions: Size of the report encoder's position table, at least ``max_tokens``.
+        text_positions: Size of the report encoder's position table, at least
+            ``max_tokens``.
         max_tokens: Tokens T of a report, padded or cut.
         joint_width: Width E of the joint space.
         head_hidden: Inner width of the four projection heads.

@@ -18,8 +18,8 @@ class IMITATEOptions(PretrainOptions):
 
     Args:
         image_encoder: A preset (``tiny_resnet``, ...) or any timm name, CNN or ViT.
-        encoder_sizes: Changes to the network: a ViT's ``patch_size``, ``embed_dim``, ``depth``,
-            ``num_heads``; a ResNet's ``layers``, ``base_width``.
+        encoder_sizes: Changes to the network: a ViT's ``patch_size``, ``embed_dim``,
+            ``depth``, ``num_heads``; a ResNet's ``layers``, ``base_width``.
         warm_start: Encoder to start from; the authors' is ``timm:resnet50.tv_in1k``.
         text_model: Frozen text encoder: folder or hub name of a BERT, RoBERTa, MPNet or
             the like (first token of the last layer), which checkpoints then hold; or
