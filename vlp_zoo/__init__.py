@@ -54,7 +54,7 @@ __all__ = [
     "load_method",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 PUBLIC: dict[str, str] = {
     "ASG": "vlp_zoo.methods.asg",
