@@ -41,8 +41,18 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("source", ["pairs", "mimic_cxr"])
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize(
+    ("method", "source"),
+    [
+        *((name, "pairs") for name in sorted(METHODS)),
+        ("ecamp", "mimic_cxr"),
+        *(
+            pytest.param(name, "mimic_cxr", marks=pytest.mark.slow)
+            for name in sorted(METHODS)
+            if name != "ecamp"
+        ),
+    ],
+)
 def test_every_method_trains_on_every_paired_source(
     method: str, source: str, sources: dict[str, list[str]], tmp_path: Path
 ) -> None:

@@ -104,3 +104,10 @@ def test_every_method_has_a_demo_and_a_paper_config() -> None:
 
     for name in METHODS:
         assert {f"demo/{name}", f"methods/{name}"} <= set(config_names())
+
+
+def test_help_of_a_kind_is_that_of_what_is_named_beside_it() -> None:
+    plan = expand(["fit", "--model", "ecamp", "--model.help"])
+    assert f"--model.help={ECAMP}" in plan.arguments
+    with pytest.raises(ConfigError, match="the names: .*ecamp"):
+        expand(["fit", "--model.help"])

@@ -45,7 +45,12 @@ def test_grey_images_in_a_batch_of_colour_get_three_channels() -> None:
 @pytest.mark.parametrize(
     ("method", "data"),
     [
-        *((name, "phantom_fundus") for name in sorted(METHODS)),
+        ("ecamp", "phantom_fundus"),
+        *(
+            pytest.param(name, "phantom_fundus", marks=pytest.mark.slow)
+            for name in sorted(METHODS)
+            if name != "ecamp"
+        ),
         ("clip", "phantom_chest"),
     ],
 )

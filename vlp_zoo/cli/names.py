@@ -241,8 +241,19 @@ def expand(argv: list[str]) -> Plan:
 
 def _rewritten(pairs: list[tuple[str, str | None]]) -> list[str]:
     arguments: list[str] = []
+    given = dict(pairs)
     for name, value in pairs:
         option, _, rest = name.removeprefix("--").partition(".")
+        if option in KINDS and rest == "help" and value is None:
+            # Alone it would list the base class, whose options are no flags.
+            value = given.get(f"--{option}")
+            if value is None:
+                kind = KINDS[option][0]
+                raise ConfigError(
+                    f"a {kind} whose options are listed",
+                    f"{name} alone",
+                    f"{name} NAME; the names: {', '.join(KINDS[option][1])}",
+                )
         if option in KINDS and rest in ("", "help") and value is not None:
             value = resolve(option, value)
         elif name == "--config" and value is not None:

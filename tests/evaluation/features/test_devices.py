@@ -87,7 +87,9 @@ def test_features_of_two_processes_are_those_of_one_bit_by_bit(
     assert not vit.training
 
 
-@pytest.mark.parametrize("preset", ["vlp-linear", "vlp-knn"])
+@pytest.mark.parametrize(
+    "preset", ["vlp-linear", pytest.param("vlp-knn", marks=pytest.mark.slow)]
+)
 def test_probes_find_the_same_on_any_devices_and_batches(
     vit: ImageEncoder, preset: str
 ) -> None:
