@@ -109,5 +109,5 @@ def test_every_method_has_a_demo_and_a_paper_config() -> None:
 def test_help_of_a_kind_is_that_of_what_is_named_beside_it() -> None:
     plan = expand(["fit", "--model", "ecamp", "--model.help"])
     assert f"--model.help={ECAMP}" in plan.arguments
-    with pytest.raises(ConfigError, match="the names: .*ecamp"):
+    with pytest.raises(ConfigError, match=r"the names: .*ecamp"):
         expand(["fit", "--model.help"])
