@@ -38,7 +38,7 @@ test: setup  ## fast test suite and doctests
 	$(BIN)/python -m pytest -q -n 2
 
 test-real: setup  ## train and evaluate on the small real sets, minutes
-	$(BIN)/python -m pytest -q -m real tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m real tests
 
 test-slow: setup  ## all tests that take minutes
 	$(BIN)/python -m pytest -q -m "slow or real" tests

@@ -153,6 +153,7 @@ def findings(folder: Path, chest: Path, reports: Path) -> dict[str, dict[str, Re
     )
 
 
+@pytest.mark.xdist_group("chest")
 def test_a_probe_beats_the_untrained_network(
     findings: dict[str, dict[str, Result]],
 ) -> None:
@@ -163,12 +164,14 @@ def test_a_probe_beats_the_untrained_network(
     assert (findings["vlp-knn"]["minus random init of mine"].low or -1) > 0
 
 
+@pytest.mark.xdist_group("chest")
 def test_retrieval_is_above_chance(findings: dict[str, dict[str, Result]]) -> None:
     row = findings["vlp-retrieval"]["mine"]
     assert row.metric == "i2t_recall@10"
     assert (row.low or 0) > row.details["chance"] > 0
 
 
+@pytest.mark.xdist_group("chest")
 def test_lungs_are_marked_by_a_linear_layer(folder: Path, chest: Path) -> None:
     table = masks_of("cxr_masks", "lungs_v7", folder)
     preset = str(folder / "linear-masks.yaml")
@@ -180,6 +183,7 @@ def test_lungs_are_marked_by_a_linear_layer(folder: Path, chest: Path) -> None:
     assert (rows["mine"].low or 0) > 0.5
 
 
+@pytest.mark.xdist_group("chest")
 def test_lungs_are_boxed(folder: Path, chest: Path) -> None:
     root = require_shared("realdata", "cxr_notes")
     boxes: dict[str, list[dict[str, Any]]] = {}
@@ -227,6 +231,7 @@ def fundus(folder: Path, eyes: Path) -> Path:
     )
 
 
+@pytest.mark.xdist_group("fundus")
 def test_diseases_of_the_eye_are_told_apart(
     folder: Path, fundus: Path, eyes: Path
 ) -> None:
@@ -239,6 +244,7 @@ def test_diseases_of_the_eye_are_told_apart(
         assert (rows["minus pixels"].low or -1) > 0
 
 
+@pytest.mark.xdist_group("fundus")
 def test_the_optic_disc_is_marked(folder: Path, fundus: Path) -> None:
     table = masks_of("fundus_seg", "optic_disc", folder, source="IDRiD")
     preset = str(folder / "linear-masks.yaml")
