@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.reports.annotate import label_vector
-from vlp_zoo.reports.lexicon import FINDINGS, NO_FINDING
+from vlp_zoo.reports.words.lexicon import FINDINGS, NO_FINDING
 
 __all__ = ["Score", "half_of", "main", "markdown", "read_half", "scores"]
 

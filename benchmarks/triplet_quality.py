@@ -28,8 +28,8 @@ from annotator_quality import DEFAULT, read_half
 from vlp_zoo.data.phantom.chest.facts import Finding
 from vlp_zoo.data.phantom.chest.frontal import regions_of
 from vlp_zoo.data.phantom.chest.source import PhantomChestSource
-from vlp_zoo.reports.alignment import lung_of
 from vlp_zoo.reports.triplets import tag_vector, triplets
+from vlp_zoo.reports.words.alignment import lung_of
 
 __all__ = ["MESH_TAGS", "PHANTOM_TAGS", "Tally", "main", "mesh", "phantom"]
 

@@ -139,6 +139,19 @@ MOVED: dict[str, str] = {
     "vlp_zoo.methods.place_networks": "vlp_zoo.methods.place.networks",
     "vlp_zoo.methods.place_options": "vlp_zoo.methods.place.options",
     "vlp_zoo.methods.place_pictures": "vlp_zoo.methods.place.pictures",
+    "vlp_zoo.reports.alignment": "vlp_zoo.reports.words.alignment",
+    "vlp_zoo.reports.anatomy": "vlp_zoo.reports.words.anatomy",
+    "vlp_zoo.reports.chat": "vlp_zoo.reports.contexts.chat",
+    "vlp_zoo.reports.context": "vlp_zoo.reports.contexts.context",
+    "vlp_zoo.reports.cues": "vlp_zoo.reports.words.cues",
+    "vlp_zoo.reports.endpoint": "vlp_zoo.reports.contexts.endpoint",
+    "vlp_zoo.reports.entities": "vlp_zoo.reports.words.entities",
+    "vlp_zoo.reports.headings": "vlp_zoo.reports.words.headings",
+    "vlp_zoo.reports.lexicon": "vlp_zoo.reports.words.lexicon",
+    "vlp_zoo.reports.notation": "vlp_zoo.reports.words.notation",
+    "vlp_zoo.reports.prompt": "vlp_zoo.reports.contexts.prompt",
+    "vlp_zoo.reports.region_atlas": "vlp_zoo.reports.words.region_atlas",
+    "vlp_zoo.reports.tags": "vlp_zoo.reports.words.tags",
 }
 """Old module path to the new one."""
 

@@ -44,7 +44,7 @@ class Report:
         impression: Text of the impression section, "" where it is missing.
         context: Distilled entity sentences ("There is effusion. There is no edema.")
             from a side file; None where there is none, and then methods that need
-            it distil it by rule (`vlp_zoo.reports.context`).
+            it distil it by rule (`vlp_zoo.reports.contexts.context`).
         headed: Whether headings were found in the text, which then stands for no
             section.
     """

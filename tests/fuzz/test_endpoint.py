@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from vlp_zoo.cli.annotate import annotate_reports, rejects_file
-from vlp_zoo.reports.endpoint import API_KEY_VARIABLE, EndpointContext
+from vlp_zoo.reports.contexts.endpoint import API_KEY_VARIABLE, EndpointContext
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from vlp_zoo.errors import UnknownNameError
-from vlp_zoo.reports.anatomy import REGIONS
 from vlp_zoo.reports.annotate import annotate, canonical_finding, label_vector
-from vlp_zoo.reports.lexicon import CHEXPERT, FINDINGS
+from vlp_zoo.reports.words.anatomy import REGIONS
+from vlp_zoo.reports.words.lexicon import CHEXPERT, FINDINGS
 
 
 def statuses(text: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tests.reports.stub_endpoint import StubEndpoint, completion, serve
 from vlp_zoo.cli import main as vlpzoo
 from vlp_zoo.cli.annotate import annotate_reports, main, read_reports, rejects_file
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError, ReportSourceError
-from vlp_zoo.reports.context import RuleContext, read_contexts
+from vlp_zoo.reports.contexts.context import RuleContext, read_contexts
 
 ROWS = [
     ("a", "Small left effusion.", "No pneumothorax."),

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from tests.conftest import require_shared
-from vlp_zoo.reports.lexicon import FINDINGS, NO_FINDING
+from vlp_zoo.reports.words.lexicon import FINDINGS, NO_FINDING
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "annotator_quality.py"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError, ReportSourceError
-from vlp_zoo.reports.context import (
+from vlp_zoo.reports.contexts.context import (
     ContextSource,
     CsvContext,
     HFContext,
@@ -17,9 +17,9 @@ from vlp_zoo.reports.context import (
     distil,
     read_contexts,
 )
-from vlp_zoo.reports.endpoint import EndpointContext
-from vlp_zoo.reports.entities import ENTITIES
-from vlp_zoo.reports.prompt import tidy
+from vlp_zoo.reports.contexts.endpoint import EndpointContext
+from vlp_zoo.reports.contexts.prompt import tidy
+from vlp_zoo.reports.words.entities import ENTITIES
 
 
 @pytest.mark.parametrize(

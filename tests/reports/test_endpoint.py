@@ -14,8 +14,8 @@ import pytest
 
 from tests.reports.stub_endpoint import Reply, StubEndpoint, completion, serve
 from vlp_zoo.errors import ConfigError, ReportSourceError
-from vlp_zoo.reports.context import ContextSource
-from vlp_zoo.reports.endpoint import API_KEY_VARIABLE, EndpointContext
+from vlp_zoo.reports.contexts.context import ContextSource
+from vlp_zoo.reports.contexts.endpoint import API_KEY_VARIABLE, EndpointContext
 
 
 @pytest.fixture

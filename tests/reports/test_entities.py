@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vlp_zoo.reports.entities import (
+from vlp_zoo.reports.words.entities import (
     ENTITIES,
     NEVER_MATCHED,
     OFFICIAL_ENTITIES,

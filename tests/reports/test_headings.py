@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vlp_zoo.reports.headings import SECTION_HEADERS, find_headings, is_title, kind_of
 from vlp_zoo.reports.sections import split_sections
+from vlp_zoo.reports.words.headings import (
+    SECTION_HEADERS,
+    find_headings,
+    is_title,
+    kind_of,
+)
 
 MAIN = {
     "INDICATION": "indication",

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import require_shared
 from vlp_zoo.data.phantom.chest.facts import LABELS, Finding
-from vlp_zoo.reports.tags import TAGS
+from vlp_zoo.reports.words.tags import TAGS
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "triplet_quality.py"
 

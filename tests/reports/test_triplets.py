@@ -8,10 +8,7 @@ import pytest
 
 from tests.conftest import require_shared
 from vlp_zoo.errors import DataRejectedError
-from vlp_zoo.reports.alignment import ALWAYS_AT, TAG_SITES, lung_of, regions_at
-from vlp_zoo.reports.anatomy import PAIRED_SITES, REGIONS, SINGLE_SITES
 from vlp_zoo.reports.regions import RegionAtlas, RegionBoxes, read_scene_graph
-from vlp_zoo.reports.tags import TAG_FINDINGS, TAGS
 from vlp_zoo.reports.triplets import (
     Triplet,
     align,
@@ -20,6 +17,9 @@ from vlp_zoo.reports.triplets import (
     tag_vector,
     triplets,
 )
+from vlp_zoo.reports.words.alignment import ALWAYS_AT, TAG_SITES, lung_of, regions_at
+from vlp_zoo.reports.words.anatomy import PAIRED_SITES, REGIONS, SINGLE_SITES
+from vlp_zoo.reports.words.tags import TAG_FINDINGS, TAGS
 from vlp_zoo.types import Box, Report, Study
 
 

@@ -22,7 +22,7 @@ from vlp_zoo.errors import ConfigError, DatasetNotFoundError, ReportSourceError
 from vlp_zoo.files import append, require_writable
 
 if TYPE_CHECKING:
-    from vlp_zoo.reports.context import ContextSource
+    from vlp_zoo.reports.contexts.context import ContextSource
 
 __all__ = ["annotate_reports", "main", "read_reports"]
 
@@ -336,7 +336,7 @@ def main(argv: list[str]) -> int:
         0, or 1 if a report failed.
     """
     arguments = _parser().parse_args(argv)
-    from vlp_zoo.reports.context import context_source
+    from vlp_zoo.reports.contexts.context import context_source
 
     require_writable(arguments.out.parent)
     columns = arguments.text_columns

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.errors import DatasetNotFoundError
-from vlp_zoo.reports.context import read_contexts
+from vlp_zoo.reports.contexts.context import read_contexts
 from vlp_zoo.types import Report, Study, StudySource
 
 __all__ = ["WithContexts", "join_contexts"]
@@ -30,7 +30,7 @@ def join_contexts(
 
     Args:
         sources: Splits by name.
-        path: A side file that `vlp_zoo.reports.context.read_contexts` reads.
+        path: A side file that `vlp_zoo.reports.contexts.context.read_contexts` reads.
 
     Raises:
         DatasetNotFoundError: If the file is missing or names none of the studies.

@@ -19,12 +19,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from vlp_zoo.errors import UnknownNameError
-from vlp_zoo.reports import lexicon
 from vlp_zoo.reports.assertion import Cue, Status, find_cues, status_of
 from vlp_zoo.reports.location import locate, severity_of
 from vlp_zoo.reports.normality import deny
-from vlp_zoo.reports.notation import compile_table, compile_terms, lowered
 from vlp_zoo.reports.sections import sentence_spans
+from vlp_zoo.reports.words import lexicon
+from vlp_zoo.reports.words.notation import compile_table, compile_terms, lowered
 
 __all__ = ["Entity", "annotate", "canonical_finding", "label_vector"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from vlp_zoo.reports import cues
-from vlp_zoo.reports.notation import compile_table, compile_terms
+from vlp_zoo.reports.words import cues
+from vlp_zoo.reports.words.notation import compile_table, compile_terms
 
 __all__ = ["Cue", "Status", "find_cues", "status_of"]
 

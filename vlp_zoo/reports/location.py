@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from vlp_zoo.reports import anatomy
-from vlp_zoo.reports.cues import SEVERITIES
-from vlp_zoo.reports.notation import compile_table, compile_terms
+from vlp_zoo.reports.words import anatomy
+from vlp_zoo.reports.words.cues import SEVERITIES
+from vlp_zoo.reports.words.notation import compile_table, compile_terms
 
 __all__ = ["locate", "places", "severity_of"]
 

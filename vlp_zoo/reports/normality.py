@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from vlp_zoo.reports.lexicon import NORMAL_STATEMENTS, NORMAL_SUBJECTS
-from vlp_zoo.reports.notation import compile_table, compile_terms
+from vlp_zoo.reports.words.lexicon import NORMAL_STATEMENTS, NORMAL_SUBJECTS
+from vlp_zoo.reports.words.notation import compile_table, compile_terms
 
 __all__ = ["deny"]
 

@@ -20,8 +20,8 @@ import numpy as np
 from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError
 from vlp_zoo.files import write_whole
 from vlp_zoo.reading import parse_json, read_text
-from vlp_zoo.reports.anatomy import REGIONS
-from vlp_zoo.reports.region_atlas import PHANTOM_ATLAS
+from vlp_zoo.reports.words.anatomy import REGIONS
+from vlp_zoo.reports.words.region_atlas import PHANTOM_ATLAS
 from vlp_zoo.types import Box, Study, StudySource
 
 __all__ = ["RegionAtlas", "RegionBoxes", "read_scene_graph"]

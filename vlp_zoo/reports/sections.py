@@ -3,7 +3,7 @@
 The layouts follow MIMIC-CXR: a leading space on every line, hard wraps, upper-case
 headings with a colon, an addendum on top divided off by a row of underscores, and
 dozens of spellings for the same section. What opens which section is in
-`vlp_zoo.reports.headings`; what a heading means where it stands is decided here.
+`vlp_zoo.reports.words.headings`; what a heading means where it stands is decided here.
 
 Inside findings and impression only a known heading ends the section: titles of the
 examination, organs ("LUNGS:"), NOTE, RECOMMENDATIONS and headings that nobody knows are
@@ -18,18 +18,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from vlp_zoo.reports.blank import is_blank, stated
-from vlp_zoo.reports.headings import (
-    SECTION_HEADERS,
-    Heading,
-    find_headings,
-    is_title,
-    names_organ,
-)
 from vlp_zoo.reports.sentences import (
     clean,
     one_line,
     sentence_spans,
     split_sentences,
+)
+from vlp_zoo.reports.words.headings import (
+    SECTION_HEADERS,
+    Heading,
+    find_headings,
+    is_title,
+    names_organ,
 )
 from vlp_zoo.types import Report
 

@@ -19,14 +19,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from vlp_zoo.reports.alignment import ALWAYS_AT, TAG_SITES, regions_at
-from vlp_zoo.reports.anatomy import PAIRED_SITES, SIDES, SINGLE_SITES
 from vlp_zoo.reports.assertion import Status, find_cues, status_of
 from vlp_zoo.reports.location import places
 from vlp_zoo.reports.normality import deny
-from vlp_zoo.reports.notation import compile_table, compile_terms, lowered
 from vlp_zoo.reports.sections import split_sentences
-from vlp_zoo.reports.tags import NOT_A_TAG, TAG_ALSO, TAG_FINDINGS, TAG_TERMS, TAGS
+from vlp_zoo.reports.words.alignment import ALWAYS_AT, TAG_SITES, regions_at
+from vlp_zoo.reports.words.anatomy import PAIRED_SITES, SIDES, SINGLE_SITES
+from vlp_zoo.reports.words.notation import compile_table, compile_terms, lowered
+from vlp_zoo.reports.words.tags import (
+    NOT_A_TAG,
+    TAG_ALSO,
+    TAG_FINDINGS,
+    TAG_TERMS,
+    TAGS,
+)
 
 __all__ = [
     "Reader",

@@ -51,7 +51,7 @@ from vlp_zoo.methods.asg.regions import (
 from vlp_zoo.methods.asg.transform import report_sentences
 from vlp_zoo.methods.base import load_method
 from vlp_zoo.reports.regions import RegionAtlas
-from vlp_zoo.reports.tags import TAGS
+from vlp_zoo.reports.words.tags import TAGS
 
 TINY: dict[str, Any] = {
     "image_encoder": "micro",

@@ -31,8 +31,8 @@ from vlp_zoo.methods.ecamp.text import (
     token_weights,
 )
 from vlp_zoo.parity.ecamp.text import replay_text_fixture
-from vlp_zoo.reports.context import distil
-from vlp_zoo.reports.entities import ENTITIES
+from vlp_zoo.reports.contexts.context import distil
+from vlp_zoo.reports.words.entities import ENTITIES
 from vlp_zoo.types import Report, Study
 
 WORDS = [

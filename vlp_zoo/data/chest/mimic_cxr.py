@@ -42,7 +42,7 @@ from vlp_zoo.data.splits import canonical_split
 from vlp_zoo.data.studies import FileStudies, canonical_view
 from vlp_zoo.data.tables import check_join, listing, number, read_table, stated
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
-from vlp_zoo.reports.lexicon import CHEXPERT
+from vlp_zoo.reports.words.lexicon import CHEXPERT
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,7 +25,7 @@ from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError
 from vlp_zoo.pixels import read_spacing
 from vlp_zoo.reading import read_bytes
 from vlp_zoo.reports.blank import is_blank
-from vlp_zoo.reports.context import distil
+from vlp_zoo.reports.contexts.context import distil
 from vlp_zoo.types import Box, Report
 
 __all__ = ["Converted", "Settings", "Slice", "convert", "scaled", "shrink"]

@@ -35,7 +35,7 @@ from vlp_zoo.evaluation.reports.text_metrics import (
 )
 from vlp_zoo.evaluation.statistics.intervals import Statistic, case_means
 from vlp_zoo.reports.annotate import label_vector
-from vlp_zoo.reports.lexicon import CHEXPERT
+from vlp_zoo.reports.words.lexicon import CHEXPERT
 
 __all__ = [
     "FINDINGS",

@@ -19,7 +19,7 @@ from vlp_zoo.encoders.frozen_text import CorpusText, load_frozen_text
 from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.options import PretrainOptions
-from vlp_zoo.reports.tags import TAGS
+from vlp_zoo.reports.words.tags import TAGS
 
 __all__ = [
     "Pass",

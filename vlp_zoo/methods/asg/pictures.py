@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlp_zoo.reports.tags import TAGS
+from vlp_zoo.reports.words.tags import TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

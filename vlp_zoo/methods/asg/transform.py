@@ -20,8 +20,8 @@ from torch import Tensor
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.reports.regions import RegionBoxes
 from vlp_zoo.reports.sections import clean, split_sentences
-from vlp_zoo.reports.tags import TAGS
 from vlp_zoo.reports.triplets import Reader, align, statements, tag_vector
+from vlp_zoo.reports.words.tags import TAGS
 from vlp_zoo.transforms import planes
 from vlp_zoo.types import Box, Example, Report, Study
 

@@ -32,7 +32,7 @@ from vlp_zoo.methods.ecamp.text_rules import (
     select_masked,
     token_weights,
 )
-from vlp_zoo.reports.context import distil
+from vlp_zoo.reports.contexts.context import distil
 from vlp_zoo.reports.sections import sentence_spans
 from vlp_zoo.types import Study
 
@@ -112,7 +112,7 @@ class ReportTransform:
     """Study to text fields: ``transform(study, rng)``.
 
     Two numbers are drawn: whether the context is inserted, and if so where. A study
-    without a context gets one by rule (`vlp_zoo.reports.context.distil`).
+    without a context gets one by rule (`vlp_zoo.reports.contexts.context.distil`).
 
     Args:
         tokenizer: Vocabulary of the text encoder.

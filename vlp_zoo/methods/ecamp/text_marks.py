@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.methods.ecamp.text_rules import OFFICIAL, TextRules
-from vlp_zoo.reports.entities import (
+from vlp_zoo.reports.words.entities import (
     ENTITIES,
     NEVER_MATCHED,
     OFFICIAL_ENTITIES,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlp_zoo.reports.lexicon import CHEXPERT
+from vlp_zoo.reports.words.lexicon import CHEXPERT
 
 __all__ = [
     "LABELS",

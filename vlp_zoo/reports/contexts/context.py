@@ -4,7 +4,7 @@ ECAMP (arXiv 2312.13316) inserts into a report a summary of its entities that a 
 language model wrote: "There is X. There may be X. There is no X." The authors'
 summaries and their prompt are not public for everyone to use, so a source of
 contexts is a choice: rules (the default, instant), a side file, a local language
-model, or a chat endpoint (`vlp_zoo.reports.endpoint`). The prompt is ours.
+model, or a chat endpoint (`vlp_zoo.reports.contexts.endpoint`). The prompt is ours.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from vlp_zoo.errors import (
 )
 from vlp_zoo.reading import parse_json, read_table, read_text
 from vlp_zoo.reports.annotate import Entity, annotate
-from vlp_zoo.reports.lexicon import DEVICES, NO_FINDING
-from vlp_zoo.reports.prompt import PROMPT, tidy
+from vlp_zoo.reports.contexts.prompt import PROMPT, tidy
+from vlp_zoo.reports.words.lexicon import DEVICES, NO_FINDING
 
 __all__ = [
     "ContextSource",
@@ -297,7 +297,7 @@ def context_source(
         spec: ``rules``, ``csv:FILE``, ``hf:PATH`` or an http(s) URL of an
             OpenAI-compatible chat endpoint.
         model: Model name for an endpoint.
-        **options: For `vlp_zoo.reports.endpoint.EndpointContext`.
+        **options: For `vlp_zoo.reports.contexts.endpoint.EndpointContext`.
 
     Raises:
         ConfigError: If the word is none of these, or an endpoint has no model.
@@ -314,7 +314,7 @@ def context_source(
             raise ConfigError(
                 f"a model name for the endpoint {spec}", "none", "add --model NAME"
             )
-        from vlp_zoo.reports.endpoint import EndpointContext
+        from vlp_zoo.reports.contexts.endpoint import EndpointContext
 
         return EndpointContext(spec, model, **options)
     raise ConfigError(

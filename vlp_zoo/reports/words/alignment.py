@@ -7,7 +7,7 @@ the left lung unless a side is named.
 
 from __future__ import annotations
 
-from vlp_zoo.reports.anatomy import PAIRED_SITES, SINGLE_SITES
+from vlp_zoo.reports.words.anatomy import PAIRED_SITES, SINGLE_SITES
 
 __all__ = ["ALWAYS_AT", "TAG_SITES", "lung_of", "regions_at"]
 

@@ -26,14 +26,14 @@ from urllib.parse import quote
 
 from vlp_zoo.errors import ConfigError, ReportSourceError
 from vlp_zoo.files import write_whole
-from vlp_zoo.reports.chat import (
+from vlp_zoo.reports.contexts.chat import (
     LARGEST_ANSWER,
     Refused,
     completion_text,
     context_fault,
     retry_after,
 )
-from vlp_zoo.reports.prompt import PROMPT
+from vlp_zoo.reports.contexts.prompt import PROMPT
 
 __all__ = ["API_KEY_VARIABLE", "EndpointContext"]
 
@@ -126,7 +126,7 @@ class EndpointContext:
     def contexts(
         self, uids: Sequence[str], reports: Sequence[str]
     ) -> list[str | ReportSourceError]:
-        """See `vlp_zoo.reports.context.ContextSource.contexts`."""
+        """See `vlp_zoo.reports.contexts.context.ContextSource.contexts`."""
         self._stop.clear()
         # A thread with an event loop of its own: notebooks have one running already.
         with ThreadPoolExecutor(1) as thread:

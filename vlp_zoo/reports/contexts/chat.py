@@ -13,7 +13,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from vlp_zoo.reports.prompt import tidy
+from vlp_zoo.reports.contexts.prompt import tidy
 
 __all__ = [
     "LARGEST_ANSWER",

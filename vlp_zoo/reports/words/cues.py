@@ -1,6 +1,6 @@
 """Words that decide whether a mentioned finding is there: readable tables.
 
-Same notation as `vlp_zoo.reports.lexicon`: regular expressions on lower-case text,
+Same notation as `vlp_zoo.reports.words.lexicon`: regular expressions on lower-case text,
 a blank is any run of white space. *Before* cues act on what follows them in their
 clause, *after* cues on what precedes. The scheme is that of NegEx (Chapman et al.,
 2001); the rules and words are ours.

@@ -1,0 +1,1 @@
+"""Distilled contexts of a report: by rule, or from a chat endpoint."""
