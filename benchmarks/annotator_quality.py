@@ -41,8 +41,8 @@ class Score:
         positives: Reports that the coder labelled with it.
         uncertain: Reports that the annotator called uncertain.
         precision: Uncertain counted as absent.
-        recall: As above.
-        f1: As above.
+        recall: Uncertain counted as absent.
+        f1: Uncertain counted as absent.
         interval: 95 % bootstrap interval of ``f1`` over reports (= patients).
         f1_uncertain_positive: F1 with uncertain counted as present.
     """

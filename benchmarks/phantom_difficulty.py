@@ -1,4 +1,4 @@
-"""How hard the phantom chest world is: a pixel floor and a supervised network.
+"""How hard the phantom chest world is: a pixel baseline and a supervised network.
 
 Two readers get the same patients. The floor is logistic regression on 50 principal
 components of 32-pixel thumbnails: what position and grey alone give away. The network
@@ -261,7 +261,7 @@ def main() -> None:
             _acquisition(unseen, unseen_pa),
             1.0,
         ),
-        "pixel floor": linear_scores(train_parts, labels, test_parts, 0.1),
+        "pixel baseline": linear_scores(train_parts, labels, test_parts, 0.1),
     }
     if not options.floor_only:
         net = train_network(pictures, labels, options.epochs, options.seed)

@@ -1,4 +1,4 @@
-"""How hard the phantom fundus world is: a pixel floor and a supervised network.
+"""How hard the phantom fundus world is: a pixel baseline and a supervised network.
 
 The twin of `phantom_difficulty.py`, from which readers and table come. The floor is
 logistic regression on 50 principal components of 32-pixel thumbnails in colour: what
@@ -94,7 +94,7 @@ def main() -> None:
     )
     columns: dict[str, npt.NDArray[np.floating[Any]]] = {
         "acquisition": linear_scores(known, labels, unseen_known, 1.0),
-        "pixel floor": linear_scores(train_parts, labels, test_parts, 0.1),
+        "pixel baseline": linear_scores(train_parts, labels, test_parts, 0.1),
     }
     if not options.floor_only:
         net = train_network(pictures, labels, options.epochs, options.seed)

@@ -98,9 +98,9 @@ class Tally:
 
     Attributes:
         stated: True triplets.
-        found: Of these, those that were read.
+        found: How many of them were read.
         read: Triplets that were read.
-        right: Of these, those that are true.
+        right: How many of them are true.
     """
 
     stated: int = 0

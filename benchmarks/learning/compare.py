@@ -264,7 +264,7 @@ def seed_mean(
 
     Args:
         rows: (cases, cases of the floor or None) of each run, same test cases in all.
-        replicates: Of the bootstrap.
+        replicates: Bootstrap replicates.
     """
     from vlp_zoo.evaluation.statistics.intervals import resample_patients
     from vlp_zoo.evaluation.statistics.metrics import label_values, macro
@@ -328,7 +328,7 @@ def tables(
     of = {m: [job for job in jobs if job.method == m] for m in methods}
 
     def cases(method: str, fraction: float, trained: bool = True) -> list[list[Any]]:
-        """Of each training seed, one per draw of labelled patients."""
+        """Results of each training seed, one per draw of labelled patients."""
         files = [job.encoder if trained else job.untrained for job in of[method]]
         return [runs(_identity_of(file), fraction) for file in files]
 

@@ -258,7 +258,7 @@ def test_a_run_says_where_an_encoder_comes_from_as_the_dry_run_does(
     save_encoder(file, load_encoder("random:micro"), card)
     said = "trained on nih14 from random; terms of the data: CC0"
     words = ["bench", "--encoder", f"mine={file}", "--task", f"pairs:{table}"]
-    words += ["--label-prefix", "y_", "--no-floors", "--bootstrap", "0"]
+    words += ["--label-prefix", "y_", "--no-baselines", "--bootstrap", "0"]
     words += ["--num-workers", "0", "--out", str(tmp_path / "out")]
     assert main([*words, "--dry-run"]) == 0
     assert f"  {said}" in capsys.readouterr().out

@@ -113,7 +113,7 @@ def test_measured_numbers_go_into_the_card(
     path, results = saved(tmp_path), tmp_path / "bench"
     small = "--studies 24 12 16 --image-size 32 --num-workers 0 --min-positives 1"
     words = f"bench --encoder {path} --task phantom_chest {small} --bootstrap 20"
-    assert main([*words.split(), "--no-floors", "--out", str(results)]) == 0
+    assert main([*words.split(), "--no-baselines", "--out", str(results)]) == 0
     out = tmp_path / "out"
     assert main(["export", str(path), str(out), "--results", str(results)]) == 0
     text = (out / "MODEL_CARD.md").read_text()

@@ -33,10 +33,10 @@ QUICK = {
 """Presets as a user would write them, for a minute of a small machine."""
 
 SPLIT = {"val_fraction": 0.06, "test_fraction": 0.34}
-"""Of training and of evaluation on the same people: a patient's side hangs on the id."""
+"""For training and evaluation on the same people: a side hangs on the patient's id."""
 
 OTHERS = {"val_fraction": 0.2, "test_fraction": 0.4}
-"""Of images of people whom the encoder never saw."""
+"""For images of people whom the encoder never saw."""
 
 
 @pytest.fixture(scope="module")

@@ -142,7 +142,7 @@ def test_a_grid_becomes_runs_with_seeds(write: Write) -> None:
                 "task": ["a", "b"],
                 "preset": "vlp-knn",
                 "fractions": [0.01, 1.0],
-                "no-floors": True,
+                "no-baselines": True,
             },
         )
     )
@@ -170,7 +170,7 @@ def test_a_grid_becomes_runs_with_seeds(write: Write) -> None:
             "--fractions",
             "0.01",
             "1.0",
-            "--no-floors",
+            "--no-baselines",
             "--out={folder}/bench",
         ),
     ]

@@ -50,7 +50,7 @@ class Seen(CLIP):
     """Remembers whether the dropout of its text tower was active."""
 
     def losses(self, batch: Any) -> Any:
-        """As `CLIP`."""
+        """The options of `CLIP`."""
         drops = [p for p in self.text_tower.modules() if isinstance(p, nn.Dropout)]
         assert drops
         self.active: dict[bool, set[bool]] = getattr(self, "active", {})

@@ -19,7 +19,7 @@ def write_aptos(root: Path, *, repacked: bool = False, faults: bool = True) -> N
 
     Args:
         root: Folder to fill.
-        repacked: As the re-pack with three labelled tables and doubled folders.
+        repacked: Write the re-pack with three labelled tables and doubled folders.
         faults: Cut one image.
     """
     parts = [("train.csv", "train_images", 0, 10)]

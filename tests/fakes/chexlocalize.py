@@ -58,7 +58,7 @@ def write_chexlocalize(
     Args:
         root: Folder to fill.
         faults: Cut one image.
-        size: Of the images; masks are always 40 x 48.
+        size: Size of the images; masks are always 40 x 48.
     """
     base, masks = root / "CheXpert", root / "CheXlocalize"
     start = "CheXpert-v1.0/valid"

@@ -99,7 +99,7 @@ def write_labels(
         base: Folder of the table.
         table: Its name.
         start: What the paths in it begin with; the last part is the split.
-        rows: Of the table.
+        rows: Rows of the table.
         images: Folder of the images in ``base``; None = the split.
         size: Height and width of the images.
     """

@@ -39,7 +39,7 @@ def write_covidx(
     Args:
         root: Folder to fill.
         faults: Cut one image.
-        name: Of the lists.
+        name: Name of the lists.
     """
     write_lists(root, {"train": TRAIN, "test": TEST}, name)
     if faults:

@@ -37,7 +37,7 @@ def write_covidx_cxr(
         root: Folder to fill.
         faults: Cut one image of the validation set.
         val: With a validation list, as from CXR-4 on.
-        name: Of the lists.
+        name: Name of the lists.
     """
     splits = {k: v for k, v in SPLITS.items() if val or k != "val"}
     write_lists(root, splits, name)

@@ -26,7 +26,7 @@ def write_messidor2(root: Path, *, repacked: bool = False, faults: bool = True) 
 
     Args:
         root: Folder to fill.
-        repacked: As the Kaggle re-pack: other headings and folders, no pairs.
+        repacked: Write the Kaggle re-pack: other headings and folders, no pairs.
         faults: Cut one image.
     """
     head = "id_code,diagnosis" if repacked else "image_id,adjudicated_dr_grade"

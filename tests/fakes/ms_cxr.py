@@ -71,7 +71,7 @@ def write_ms_cxr(
         faults: Cut one image.
         tree: Folders as PhysioNet has them, instead of the images in the root.
         files: With the folder ``files``.
-        suffix: Of the images.
+        suffix: Suffix of the images' names.
         size: Height and width of the images; boxes are in 80 x 96 pixels.
         old: Release 1.0.0, which has no column split.
     """

@@ -28,7 +28,7 @@ class Browser:
     """One page.
 
     Args:
-        program: As `chromium` finds it.
+        program: The browser that `chromium` finds.
         profile: An empty folder.
         limit: Seconds that any answer may take.
     """

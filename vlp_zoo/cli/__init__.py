@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("vlp_zoo.cli.training", "compute a checkpoint's validation losses"),
     "test": ("vlp_zoo.cli.training", "compute a checkpoint's losses on the test split"),
     "predict": ("vlp_zoo.cli.training", "write image embeddings of a split"),
-    "bench": ("vlp_zoo.cli.bench", "evaluate an encoder, floors beside it"),
+    "bench": ("vlp_zoo.cli.bench", "evaluate an encoder, baselines beside it"),
     "compare": ("vlp_zoo.cli.compare", "compare two encoders by stored results"),
     "leaderboard": ("vlp_zoo.cli.leaderboard", "publish results as tables and a page"),
     "audit": ("vlp_zoo.cli.audit", "look for leaks, copies and shortcuts in data"),

@@ -1,4 +1,4 @@
-"""``vlpzoo bench``: encoders on tasks, with floors, intervals and provenance."""
+"""``vlpzoo bench``: encoders on tasks, with baselines, intervals and provenance."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
             wanted,
             options.out,
             bootstrap=options.bootstrap,
-            floors=not options.no_floors,
+            floors=not options.no_baselines,
             pooling=options.pooling,
             precision=options.precision,
             batch_size=options.batch_size,
@@ -143,7 +143,7 @@ def _describe(task: Task, wanted: SuiteTask, encoders: int) -> None:
             runs = len(list(runs_of(wanted.fractions, wanted.seeds, draws)))
         plans.append(f"{name} ({runs} run{'s' * (runs > 1)})")
     print(
-        f"  plan: {', '.join(plans)} for each of {encoders} encoders and their floors"
+        f"  plan: {', '.join(plans)} for each of {encoders} encoders and their baselines"
     )
     if not task.label_names or not any("labels" in p.needs for p in protocols.values()):
         return

@@ -31,7 +31,7 @@ def bench_parser() -> argparse.ArgumentParser:
     """All options, with their help."""
     parser = StrictParser(
         prog="vlpzoo bench",
-        description="Evaluate encoders, floors beside them.",
+        description="Evaluate encoders, baselines beside them.",
         epilog=(
             "Zero-shot and retrieval need texts too: the folder of a run whose method "
             "has a text head, or a CLIP or SigLIP (hf:, open_clip:). Results are found "
@@ -91,7 +91,10 @@ def bench_parser() -> argparse.ArgumentParser:
         "--bootstrap", type=int, default=1000, help="replicates; 0 = no intervals"
     )
     parser.add_argument(
-        "--no-floors", action="store_true", help="leave out random init and pixels"
+        "--no-baselines",
+        "--no-floors",  # its name in 0.1; sweeps of then have it
+        action="store_true",
+        help="leave out random init and pixels",
     )
     # Without a default: what is not given is left to the kind of data, and what is given
     # is refused by a kind that does not read it.
@@ -139,7 +142,7 @@ def bench_parser() -> argparse.ArgumentParser:
         "--image-size",
         type=int,
         default=unset,
-        help="drawn worlds: side of the images (224)",
+        help="synthetic worlds: side of the images (224)",
     )
     data.add_argument(
         "--studies",
@@ -147,7 +150,7 @@ def bench_parser() -> argparse.ArgumentParser:
         nargs=3,
         default=unset,
         metavar=("TRAIN", "VAL", "TEST"),
-        help=f"drawn worlds: studies per split {tuple(PHANTOM_STUDIES.values())}",
+        help=f"synthetic worlds: studies per split {tuple(PHANTOM_STUDIES.values())}",
     )
     data.add_argument(
         "--split",

@@ -230,7 +230,7 @@ def expand(argv: list[str]) -> Plan:
             plan.arguments += ["--config", str(config_path(name))]
             pairs = [pair for pair in pairs if pair[0] != "--model"]
             what = (
-                "tiny networks, drawn (phantom) data, minutes on a laptop"
+                "tiny networks, synthetic (phantom) data, minutes on a laptop"
                 if scale == "demo"
                 else "paper scale; --config demo/... is the small one"
             )

@@ -90,7 +90,7 @@ def test_the_cut_file_is_found(tmp_path: Path) -> None:
 
 
 def release(positive: Callable[[int], bool] = lambda i: i % 4 == 0) -> list[Record]:
-    """As many images as the release has, in an order that is not that of their ids."""
+    """A table of as many images as the release has, in another order than their ids."""
     return [
         Record(f"{i * 7919 % 26684:08x}", Path(), "", "", labels=(float(positive(i)),))
         for i in range(26684)

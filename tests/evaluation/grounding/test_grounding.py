@@ -34,8 +34,8 @@ class BrightPlaces(nn.Module):
 
     Args:
         sign: -1 makes them resemble it as much as they are dark.
-        side: Of the input; places are 4 x 4 pixels.
-        resize: As in an encoder's card.
+        side: Side of the input; places are 4 x 4 pixels.
+        resize: How the image becomes a square, by the words of an encoder's card.
     """
 
     def __init__(self, sign: float = 1.0, side: int = 64, resize: str = "pad") -> None:
