@@ -137,6 +137,31 @@ def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(
     assert not torch.equal(results[0], results[2])
 
 
+class Paired(Toy):
+    """The toy, whose loss is about an image and the answer that belongs to it."""
+
+    pair_gains: ClassVar[dict[str, str]] = {"mse": "image_gain", "off": "text_gain"}
+
+
+def test_validation_shows_what_wrong_partners_add(tmp_path: Path) -> None:
+    data = batches()
+    module = Paired()
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(module, loader(data), loader(data[:1]))
+    module.eval()
+    with torch.no_grad():
+        own = module.losses(data[0])["mse"]
+        other = module.losses({**data[0], "image": data[0]["image"].flip(0)})["mse"]
+    logged = run.callback_metrics
+    assert float(logged["val/image_gain/mse"]) == pytest.approx(
+        float(other - own), rel=1e-4, abs=1e-6
+    )
+    assert "val/text_gain/off" not in logged
+    assert "train/image_gain/mse" not in logged
+    alone = {name: value[:1] for name, value in data[0].items()}
+    assert not list(module.gains(alone, module.losses(alone)))
+
+
 def test_the_learning_rate_warms_up_over_the_first_epoch(tmp_path: Path) -> None:
     rates: list[float] = []
 

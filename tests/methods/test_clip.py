@@ -71,6 +71,9 @@ def test_it_learns_one_batch_by_heart_and_embeds_accordingly() -> None:
         images = module.embed_images(batch["image"])
         texts = module.embed_texts(list(REPORTS))
         assert float(total(module, batch)) < 0.3
+        gains = dict(module.gains(batch, module.losses(batch)))
+    assert set(gains) == {"image_gain/image_to_text", "image_gain/text_to_image"}
+    assert min(gains.values()) > 0.5
     assert torch.allclose(images.norm(dim=1), torch.ones(8))
     assert torch.allclose(texts.norm(dim=1), torch.ones(8))
     assert (images @ texts.T).argmax(1).tolist() == list(range(8))

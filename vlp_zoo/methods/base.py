@@ -9,10 +9,10 @@ seeding, logging, and the alarms (missing field, non-finite loss, collapse).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -76,6 +76,12 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
 
     least_batch: ClassVar[int] = 1
     """Studies that a step must see together; a contrast of one pair teaches nothing."""
+
+    image_fields: ClassVar[tuple[str, ...]] = ("image",)
+    """Fields of a batch that show a study's image."""
+    pair_gains: ClassVar[Mapping[str, str]] = {}
+    """Loss terms of image and text together, to what a wrong partner adds: the term's
+    ``"image_gain"``, or its ``"text_gain"`` where the text helps to predict the image."""
 
     has_text_head: ClassVar[bool] = False
     """Whether images and texts meet in a joint space (`embed_images`, `embed_texts`)."""
@@ -351,11 +357,15 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
 
     def training_step(self, batch: BatchT, batch_idx: int) -> Tensor:
         """Sum of the method's loss terms."""
-        return self._step(batch, batch_idx, "train")
+        return _total(self._step(batch, batch_idx, "train"))
 
     def validation_step(self, batch: BatchT, batch_idx: int) -> None:
-        """Log the same terms on the validation split."""
-        self._step(batch, batch_idx, "val")
+        """Log the same terms on the validation split, and what wrong partners add."""
+        terms = self._step(batch, batch_idx, "val")
+        # The same draws, so that nothing but the partner differs.
+        self._reseed(1, 0, batch_idx)
+        gains = {f"val/{name}": value for name, value in self.gains(batch, terms)}
+        self.log_dict(gains, on_epoch=True, sync_dist=True, batch_size=_size(batch))
 
     def test_step(self, batch: BatchT, batch_idx: int) -> None:
         """Log the same terms on the test split."""
@@ -366,19 +376,44 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         images = self.image_encoder.prepare(batch["image"])
         return {"uid": batch["uid"], "embedding": self.image_encoder(images).pooled}
 
-    def _step(self, batch: BatchT, batch_idx: int, stage: str) -> Tensor:
+    def gains(
+        self, batch: BatchT, terms: Mapping[str, Tensor]
+    ) -> Iterator[tuple[str, Tensor]]:
+        """What the image of the study before adds to each term of image and text.
+
+        About 0 where a loss does not look at the other modality.
+
+        Args:
+            batch: B studies.
+            terms: What ``losses`` says of them as they are.
+
+        Yields:
+            ``image_gain/TERM`` or ``text_gain/TERM``, a scalar in the units of the
+            weighted term; nothing of a batch of one study.
+        """
+        paired = {name: kind for name, kind in self.pair_gains.items() if name in terms}
+        if not paired or _size(batch) < 2:
+            return
+        fields: dict[str, Any] = dict(batch)
+        fields |= {name: fields[name].roll(1, 0) for name in self.image_fields}
+        others = self.losses(cast("BatchT", fields))
+        self._watched = None
+        for name, kind in paired.items():
+            yield f"{kind}/{name}", (others[name] - terms[name]).detach()
+
+    def _step(self, batch: BatchT, batch_idx: int, stage: str) -> dict[str, Tensor]:
         if not self._checked:
             check_fields(self, batch)
             self._checked = True
         terms = self.losses(batch)
-        total = torch.stack([term.float() for term in terms.values()]).sum()
+        total = _total(terms)
         # Reading a CUDA scalar stalls the queue, so there only where logs do it anyway;
         # a NaN loss poisons the weights and is still there at the next look.
         run: Any = self.trainer
         every = 1 if total.device.type == "cpu" else run.log_every_n_steps
         if batch_idx % max(every, 1) == 0:
             check_finite(terms, f"epoch {self.current_epoch}, batch {batch_idx}")
-        size = len(batch["uid"])
+        size = _size(batch)
         values = {f"{stage}/loss": total.detach()}
         values |= {f"{stage}/loss_{name}": v.detach() for name, v in terms.items()}
         if self._watched is not None:
@@ -396,13 +431,21 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
             self.log("loss", values["train/loss"], prog_bar=True, logger=False)
         else:
             self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=size)
-        return total
+        return terms
 
     # Optimisation ---------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
         """AdamW with warm-up and cosine, stepped after every optimiser step."""
         return adamw_cosine(self.named_parameters(), self.options, self.trainer)
+
+
+def _size(batch: Mapping[str, Any]) -> int:
+    return len(batch["uid"])
+
+
+def _total(terms: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack([term.float() for term in terms.values()]).sum()
 
 
 def load_method(path: str | Path) -> VLPModule[Any]:

@@ -39,6 +39,7 @@ learn and the image encoder learns faster.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -101,6 +102,9 @@ class CLIP(PairedTowers[PairedBatch]):
     has_text_head: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = PairedBatch.__required_keys__
+    pair_gains: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("image_to_text", "text_to_image"), "image_gain"
+    )
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(CLIPOptions(**kwargs))

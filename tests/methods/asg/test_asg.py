@@ -148,6 +148,10 @@ def test_it_learns_one_batch_by_heart_and_embeds_accordingly() -> None:
     assert after["arsa"] < before["arsa"] - 0.3
     module.eval()
     with torch.no_grad():
+        gains = dict(module.gains(batch, module.losses(batch)))
+        assert set(gains) == {f"image_gain/{term}" for term in after}
+        # Tags that all reports lack cost nothing, whichever image is shown.
+        assert min(v for k, v in gains.items() if not k.endswith("irl")) > 0.1
         images = module.embed_images(batch["image"])
         texts = module.embed_texts(list(REPORTS))
     assert torch.allclose(images.norm(dim=1), torch.ones(8))

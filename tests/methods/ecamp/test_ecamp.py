@@ -154,6 +154,8 @@ def test_a_few_steps_on_one_batch_lower_every_loss(tokenizer: ReportTokenizer) -
     assert after["mlm"] < 0.5 * before["mlm"]
     assert after["mim"] < before["mim"]
     assert after["res"] < before["res"]
+    gains = dict(module.gains(batch, module.losses(batch)))
+    assert set(gains) == {"image_gain/mlm", "text_gain/res"}
 
 
 def test_what_a_sample_hides_does_not_depend_on_its_neighbours(

@@ -164,6 +164,13 @@ def test_a_few_steps_on_one_batch_lower_every_loss() -> None:
         for _ in range(40):
             module.losses(batch)
         module.eval()
+        gains = dict(module.gains(batch, module.losses(batch)))
+    assert set(gains) == {
+        "image_gain/image_text_impression",
+        "image_gain/image_text_findings",
+    }
+    assert min(gains.values()) > 0.05
+    with torch.no_grad():
         images = module.embed_images(batch["image"])
         texts = module.embed_texts(batch["impression_text"])
     assert torch.allclose(images.norm(dim=1), torch.ones(4), atol=1e-5)

@@ -50,7 +50,7 @@ statistical atlas that is named (`vlp_zoo.reports.regions`): the authors' own we
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -117,6 +117,9 @@ class ASG(VLPModule[ASGBatch]):
 
     options: ASGOptions
     batch_keys: ClassVar[frozenset[str]] = ASGBatch.__required_keys__
+    pair_gains: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("ira", "arsa", "irl", "erl"), "image_gain"
+    )
     has_text_head: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
     tag_features: Tensor  # (K, F), frozen

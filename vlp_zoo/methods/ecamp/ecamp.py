@@ -54,6 +54,7 @@ lesions, else regions, of the study), ``"centre"``, or ``"batch"`` (a field
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypedDict
 
 import torch
@@ -123,6 +124,7 @@ class ECAMP(VLPModule[ECAMPBatch]):
 
     options: ECAMPOptions
     batch_keys: ClassVar[frozenset[str]] = ECAMPFields.__required_keys__
+    pair_gains: ClassVar[Mapping[str, str]] = {"mlm": "image_gain", "res": "text_gain"}
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(ECAMPOptions(**kwargs))

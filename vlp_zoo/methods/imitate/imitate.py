@@ -62,7 +62,7 @@ official trainer cannot select, is not offered.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypedDict
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -125,6 +125,11 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
     has_text_head: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = IMITATEBatch.__required_keys__
+    image_fields: ClassVar[tuple[str, ...]] = ("image", "image_view2")
+    pair_gains: ClassVar[Mapping[str, str]] = {
+        "image_text_impression": "image_gain",
+        "image_text_findings": "image_gain",
+    }
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(IMITATEOptions(**kwargs))

@@ -42,8 +42,8 @@ ignore the image can give every sentence an observation of its own. They do: wit
 0.631 with their own images, 0.635 with shuffled ones, 0.634 with one image for all. It
 is kept for comparison and is not the default. With ``set_infonce`` and
 ``sentence_infonce`` one sentence chooses in every image, so images that are all alike
-leave nothing to gain. ``pcma_image_gain``, logged in validation, is what shuffling the
-images adds to the loss: about 0 means that the images are not used.
+leave nothing to gain. ``image_gain/pcma``, logged in validation, is what the images of
+other studies add to the loss: about 0 means that the images are not used.
 
 Not built: query tokens inside the image encoder, T-PORs from text queries, masking for
 ``cce``, retrieval by sentences.
@@ -51,7 +51,7 @@ Not built: query tokens inside the image encoder, T-PORs from text queries, mask
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -99,6 +99,11 @@ class PLACE(PairedTowers[SentenceBatch]):
     options: PLACEOptions
     has_text_head: ClassVar[bool] = True
     batch_keys: ClassVar[frozenset[str]] = SentenceBatch.__required_keys__
+    pair_gains: ClassVar[Mapping[str, str]] = {
+        "itc": "image_gain",
+        "pcma": "image_gain",
+        "cce": "text_gain",
+    }
     sentence_idf: dict[int, float] | None = None
     """Weight of each sentence by its key, with ``sentence_weight: idf``."""
 
@@ -258,16 +263,18 @@ class PLACE(PairedTowers[SentenceBatch]):
             terms["cce"] = weights.cce * exploration.loss(predicted, wanted)
         return terms
 
-    def _step(self, batch: SentenceBatch, batch_idx: int, stage: str) -> Tensor:
+    def _step(
+        self, batch: SentenceBatch, batch_idx: int, stage: str
+    ) -> dict[str, Tensor]:
         """Log what ``losses`` measured, beside the losses."""
-        loss = super()._step(batch, batch_idx, stage)
+        terms = super()._step(batch, batch_idx, stage)
         self.log_dict(
             {f"{stage}/{name}": value for name, value in self.measures.items()},
             on_epoch=stage != "train",
             sync_dist=stage != "train",
             batch_size=len(batch["uid"]),
         )
-        return loss
+        return terms
 
     def visual_observations(self, seen: Observations) -> Tensor:
         """V-PORs (B, Q, E), unit length, float32."""
@@ -291,10 +298,6 @@ class PLACE(PairedTowers[SentenceBatch]):
             loss, pairing = self.options.alignment(visual, text)
         entropy = usage_entropy(pairing.detach(), text.mask)
         self.measures["query_usage_entropy"] = entropy
-        if not torch.is_grad_enabled():
-            # In validation only: in training it would double the cost.
-            other, _ = self.options.alignment(visual.roll(1, 0), text)
-            self.measures["pcma_image_gain"] = other - loss
         counts = self.current_epoch >= self.options.pcma_start
         return loss * (self.options.weights.pcma if counts else 0.0)
 
