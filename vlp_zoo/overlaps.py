@@ -23,6 +23,9 @@ __all__ = [
 ]
 
 
+Kind = Literal["subset", "member", "shares"]
+
+
 @dataclass(frozen=True, slots=True)
 class Overlap:
     """One fact: images of ``part`` are in ``whole``.
@@ -41,164 +44,86 @@ class Overlap:
 
     part: str
     whole: str
-    kind: Literal["subset", "member", "shares"]
+    kind: Kind
     mechanism: str
     detect: tuple[str, ...]
 
 
-OVERLAPS: tuple[Overlap, ...] = (
-    Overlap(
-        *("rsna", "nih14", "subset"),
-        "all 30,000 images are ChestX-ray14's, annotated again",
-        ("mapping", "hash"),
+_PARTS: dict[tuple[str, Kind, tuple[str, ...]], dict[str, str]] = {
+    ("nih14", "subset", ("mapping", "hash")): {
+        "rsna": "all 30,000 images are ChestX-ray14's, annotated again",
+    },
+    ("nih14", "subset", ("hash",)): {
+        "siim": "drawn from the same archive under new names",
+    },
+    ("nih14", "subset", ("image_id",)): {
+        "chestx_det": "ChestX-ray14 images with instance masks",
+        "nih_google": "ChestX-ray14 images read again by radiologists",
+        "nih_lt": "ChestX-ray14 with more labels and another split",
+    },
+    ("covidx", "member", ("image_id", "hash")): {
+        "rsna": "normal and pneumonia images of COVIDx are RSNA's",
+        "ricord": "COVID images of COVIDx's test set are RICORD's",
+        "covid_image_collection": "COVID images of COVIDx's training set are from the "
+        "collection",
+    },
+    ("mimic_cxr", "subset", ("image_id", "patient_id")): {
+        "ms_cxr": "MIMIC-CXR images with boxes for phrases",
+        "cxr_lt": "MIMIC-CXR with more labels and another split",
+        "chest_imagenome": "scene graphs of MIMIC-CXR images",
+        "reflacx": "gaze on MIMIC-CXR images",
+        "mimic_5x200": "a selection for zero-shot classification",
+    },
+    ("chexpert", "subset", ("patient_id",)): {
+        "chexlocalize": "masks on CheXpert's validation and test images",
+        "chexpert_5x200": "a selection from CheXpert's training set",
+        "chexpert_plus": "the same studies with reports and DICOM",
+    },
+    ("tbx11k", "member", ("image_id", "hash")): dict.fromkeys(
+        ("shenzhen", "montgomery", "da_tb", "db_tb"),
+        "bundled with TBX11K's extra images",
     ),
-    Overlap(
-        *("siim", "nih14", "subset"),
-        "drawn from the same archive under new names",
-        ("hash",),
+    ("mured", "member", ("image_id", "hash")): dict.fromkeys(
+        ("rfmid", "stare", "aria"), "MuReD is re-packed from RFMiD, STARE and ARIA"
     ),
-    Overlap(
-        *("chestx_det", "nih14", "subset"),
-        "ChestX-ray14 images with instance masks",
-        ("image_id",),
-    ),
-    Overlap(
-        *("nih_google", "nih14", "subset"),
-        "ChestX-ray14 images read again by radiologists",
-        ("image_id",),
-    ),
-    Overlap(
-        *("nih_lt", "nih14", "subset"),
-        "ChestX-ray14 with more labels and another split",
-        ("image_id",),
-    ),
-    Overlap(
-        *("rsna", "covidx", "member"),
-        "normal and pneumonia images of COVIDx are RSNA's",
-        ("image_id", "hash"),
-    ),
-    Overlap(
-        *("ricord", "covidx", "member"),
-        "COVID images of COVIDx's test set are RICORD's",
-        ("image_id", "hash"),
-    ),
-    Overlap(
-        *("covid_image_collection", "covidx", "member"),
-        "COVID images of COVIDx's training set are from the collection",
-        ("image_id", "hash"),
-    ),
-    Overlap(
-        *("ms_cxr", "mimic_cxr", "subset"),
-        "MIMIC-CXR images with boxes for phrases",
-        ("image_id", "patient_id"),
-    ),
-    Overlap(
-        *("cxr_lt", "mimic_cxr", "subset"),
-        "MIMIC-CXR with more labels and another split",
-        ("image_id", "patient_id"),
-    ),
-    Overlap(
-        *("chest_imagenome", "mimic_cxr", "subset"),
-        "scene graphs of MIMIC-CXR images",
-        ("image_id", "patient_id"),
-    ),
-    Overlap(
-        *("reflacx", "mimic_cxr", "subset"),
-        "gaze on MIMIC-CXR images",
-        ("image_id", "patient_id"),
-    ),
-    Overlap(
-        *("mimic_5x200", "mimic_cxr", "subset"),
-        "a selection for zero-shot classification",
-        ("image_id", "patient_id"),
-    ),
-    Overlap(
-        *("chexlocalize", "chexpert", "subset"),
-        "masks on CheXpert's validation and test images",
-        ("patient_id",),
-    ),
-    Overlap(
-        *("chexpert_5x200", "chexpert", "subset"),
-        "a selection from CheXpert's training set",
-        ("patient_id",),
-    ),
-    Overlap(
-        *("chexpert_plus", "chexpert", "subset"),
-        "the same studies with reports and DICOM",
-        ("patient_id",),
-    ),
-    *(
-        Overlap(
-            *(name, "tbx11k", "member"),
-            "bundled with TBX11K's extra images",
-            ("image_id", "hash"),
-        )
-        for name in ("shenzhen", "montgomery", "da_tb", "db_tb")
-    ),
-    *(
-        Overlap(
-            *(name, "mured", "member"),
-            "MuReD is re-packed from RFMiD, STARE and ARIA",
-            ("image_id", "hash"),
-        )
-        for name in ("rfmid", "stare", "aria")
-    ),
-    Overlap(
-        *("riga", "messidor", "shares"),
-        "460 of RIGA's images are MESSIDOR's",
-        ("hash",),
-    ),
-    Overlap(
-        *("messidor2", "messidor", "shares"),
-        "MESSIDOR-2 extends MESSIDOR with images of the same archive",
-        ("hash",),
-    ),
-    *(
-        Overlap(
-            *(name, "flair_pool", "member"),
-            "in the pool that FLAIR and KeepFIT are pre-trained on",
-            ("name",),
-        )
-        for name in (
+    ("messidor", "shares", ("hash",)): {
+        "riga": "460 of RIGA's images are MESSIDOR's",
+        "messidor2": "MESSIDOR-2 extends MESSIDOR with images of the same archive",
+    },
+    ("flair_pool", "member", ("name",)): dict.fromkeys(
+        (
             *("eyepacs", "idrid", "rfmid", "jsiec", "deepeyenet", "lag", "odir"),
             *("papila", "paraguay", "stare", "aria", "agar300", "aptos", "fund_oct"),
             *("diaretdb1", "drions_db", "drishti_gs1", "e_ophtha", "g1020", "hrf"),
             *("origa", "roc", "brset", "oia_ddr", "airogs", "sustech_sysu", "jichi"),
             *("chaksu", "dr12", "cataract", "scardat"),
-        )
+        ),
+        "in the pool that FLAIR and KeepFIT are pre-trained on",
     ),
-)
-"""Part, whole, kind, mechanism, how to detect it."""
+}
+"""Whole, kind and how to detect it, to parts with their mechanism."""
 
-_ALIASES = {
-    "nihchestxray14": "nih14",
-    "chestxray14": "nih14",
-    "chestxray8": "nih14",
-    "nih": "nih14",
-    "nihcxr14": "nih14",
-    "rsnapneumonia": "rsna",
-    "siimacr": "siim",
-    "siimacrpneumothorax": "siim",
-    "siimpneumothorax": "siim",
-    "mimic": "mimic_cxr",
-    "mimiccxrjpg": "mimic_cxr",
-    "mimiccxrv2": "mimic_cxr",
-    "chexpertv1": "chexpert",
-    "chexpertsmall": "chexpert",
-    "covidx9a": "covidx",
-    "covidxcxr": "covidx",
-    "covidxcxr2": "covidx",
-    "covidxcxr3": "covidx",
-    "covidxcxr4": "covidx",
-    "covidchestxray": "covid_image_collection",
-    "odir5k": "odir",
-    "aptos2019": "aptos",
-    "messidor1": "messidor",
-    "rigaplus": "riga",
-    "flair": "flair_pool",
-    "keepfit": "flair_pool",
-    "1000x39": "jsiec",
-    "den": "deepeyenet",
+OVERLAPS: tuple[Overlap, ...] = tuple(
+    Overlap(part, whole, kind, mechanism, detect)
+    for (whole, kind, detect), parts in _PARTS.items()
+    for part, mechanism in parts.items()
+)
+
+_OTHER_NAMES = {
+    "nih14": "nihchestxray14 chestxray14 chestxray8 nih nihcxr14",
+    "rsna": "rsnapneumonia",
+    "siim": "siimacr siimacrpneumothorax siimpneumothorax",
+    "mimic_cxr": "mimic mimiccxrjpg mimiccxrv2",
+    "chexpert": "chexpertv1 chexpertsmall",
+    "covidx": "covidx9a covidxcxr covidxcxr2 covidxcxr3 covidxcxr4",
+    "covid_image_collection": "covidchestxray",
+    "odir": "odir5k",
+    "aptos": "aptos2019",
+    "messidor": "messidor1",
+    "riga": "rigaplus",
+    "flair_pool": "flair keepfit",
+    "jsiec": "1000x39",
+    "deepeyenet": "den",
 }
 
 
@@ -206,7 +131,8 @@ def _bare(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-_KNOWN = {_bare(name): name for o in OVERLAPS for name in (o.part, o.whole)} | _ALIASES
+_KNOWN = {_bare(name): name for o in OVERLAPS for name in (o.part, o.whole)}
+_KNOWN |= {other: name for name, row in _OTHER_NAMES.items() for other in row.split()}
 
 
 def plain_name(name: str) -> str:
@@ -258,17 +184,13 @@ def contamination(sources: Iterable[str], dataset: str) -> list[Contamination]:
     found = [
         finding
         for source in dict.fromkeys(sources)
-        if (finding := _between(source, dataset)) is not None
+        if (finding := related(source, dataset)) is not None
     ]
     return sorted(found, key=lambda finding: not finding.certain)
 
 
-def related(one: str, other: str) -> Contamination | None:
+def related(source: str, dataset: str) -> Contamination | None:
     """What the table says of two data sets, in either order; None for nothing."""
-    return _between(one, other)
-
-
-def _between(source: str, dataset: str) -> Contamination | None:
     a, b = plain_name(source), plain_name(dataset)
     if a == b:
         return Contamination(
