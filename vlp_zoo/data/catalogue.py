@@ -231,6 +231,7 @@ def to_studies(
     records: Sequence[Record],
     *,
     uncertain: float | Mapping[str, float] | None = None,
+    raw: bool = False,
 ) -> FileStudies:
     """Records as a source.
 
@@ -238,9 +239,13 @@ def to_studies(
         card: Card of the data set.
         records: Records to keep, in order.
         uncertain: What -1 becomes; None is the card's own choice.
+        raw: Keep -1, and visit no file for a fingerprint.
     """
-    raw = np.array([record.labels for record in records], np.float32)
-    raw = raw.reshape(len(records), len(card.label_names))
+    labels = np.array([record.labels for record in records], np.float32)
+    labels = labels.reshape(len(records), len(card.label_names))
+    if not raw:
+        chosen = card.uncertain if uncertain is None else uncertain
+        labels = decide_labels(labels, card.label_names, chosen)
     return FileStudies(
         card.title,
         uids=[record.uid for record in records],
@@ -251,18 +256,15 @@ def to_studies(
         rows=[record.row for record in records],
         views=[record.view for record in records],
         label_names=card.label_names,
-        labels=decide_labels(
-            raw, card.label_names, card.uncertain if uncertain is None else uncertain
-        ),
+        labels=labels,
         # MIMIC-CXR once had a reader of its own that left boxes blank: the fingerprint,
         # and with it every stored result, stays as it was.
-        boxes=None
-        if card.name == "mimic_cxr"
-        else [record.boxes for record in records],
+        boxes=() if card.name == "mimic_cxr" else [record.boxes for record in records],
         masks=[record.masks for record in records],
         facts=[record.facts for record in records],
         colour=card.colour,
         original_sizes=[record.original_size for record in records],
+        digests=[b""] * len(records) if raw else [],
     )
 
 

@@ -38,7 +38,12 @@ class Official(OnDisk):
         **kwargs: Further options of `OnDisk`.
     """
 
-    dataset: ClassVar[str] = ""
+    dataset: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        # A class bears the name of its data set, unless it says another.
+        if not hasattr(cls, "dataset"):
+            cls.dataset = cls.__name__
 
     def __init__(
         self,
@@ -185,85 +190,57 @@ class Own(Official):
 class nih14(Official):
     """NIH ChestX-ray14; options as of `Official`."""
 
-    dataset = "nih14"
-
 
 class chexpert(Official):
     """CheXpert; options as of `Official`."""
-
-    dataset = "chexpert"
 
 
 class chexlocalize(Official):
     """CheXlocalize; options as of `Official`."""
 
-    dataset = "chexlocalize"
-
 
 class rsna(Official):
     """RSNA Pneumonia; options as of `Official`."""
-
-    dataset = "rsna"
 
 
 class siim(Official):
     """SIIM-ACR Pneumothorax; options as of `Official`."""
 
-    dataset = "siim"
-
 
 class covidx(Official):
     """COVIDx 9A; options as of `Official`."""
-
-    dataset = "covidx"
 
 
 class covidx_cxr(Official):
     """COVIDx CXR; options as of `Official`."""
 
-    dataset = "covidx_cxr"
-
 
 class ms_cxr(Official):
     """MS-CXR; options as of `Official`."""
-
-    dataset = "ms_cxr"
 
 
 class vindr(Official):
     """VinDr-CXR; options as of `Official`."""
 
-    dataset = "vindr"
-
 
 class object_cxr(Official):
     """Object-CXR; options as of `Official`."""
-
-    dataset = "object_cxr"
 
 
 class tbx11k(Official):
     """TBX11K; options as of `Official`."""
 
-    dataset = "tbx11k"
-
 
 class openi(Official):
     """Open-i (IU X-Ray); options as of `Official`."""
-
-    dataset = "openi"
 
 
 class padchest(Official):
     """PadChest; options as of `Official`."""
 
-    dataset = "padchest"
-
 
 class chexpert_plus(Official):
     """CheXpert Plus; options as of `Official`."""
-
-    dataset = "chexpert_plus"
 
 
 mimic_cxr = MIMICCXR
@@ -272,70 +249,46 @@ mimic_cxr = MIMICCXR
 class aptos(Official):
     """APTOS-2019; options as of `Official`."""
 
-    dataset = "aptos"
-
 
 class odir(Official):
     """ODIR-5K; options as of `Official`."""
-
-    dataset = "odir"
 
 
 class mured(Official):
     """MuReD; options as of `Official`."""
 
-    dataset = "mured"
-
 
 class riga(Official):
     """RIGA; options as of `Official`."""
-
-    dataset = "riga"
 
 
 class idrid(Official):
     """IDRiD; options as of `Official`."""
 
-    dataset = "idrid"
-
 
 class messidor2(Official):
     """MESSIDOR-2; options as of `Official`."""
-
-    dataset = "messidor2"
 
 
 class eyepacs(Official):
     """EyePACS; options as of `Official`."""
 
-    dataset = "eyepacs"
-
 
 class refuge(Official):
     """REFUGE; options as of `Official`."""
-
-    dataset = "refuge"
 
 
 class drive(Official):
     """DRIVE; options as of `Official`."""
 
-    dataset = "drive"
-
 
 class ffa_ir(Official):
     """FFA-IR; options as of `Official`."""
-
-    dataset = "ffa_ir"
 
 
 class mm_retinal(Official):
     """MM-Retinal v1; options as of `Official`."""
 
-    dataset = "mm_retinal"
-
 
 class flair(Official):
     """FLAIR's assembly; options as of `Official`."""
-
-    dataset = "flair"

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from vlp_zoo.data.records import Record
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError, PatientLeakError
 
 __all__ = [
+    "as_released",
     "canonical",
+    "canonical_after",
     "canonical_split",
     "check_patients",
     "patient_fraction",
     "released_split",
     "split_patients",
+    "validation_as_test",
 ]
 
 SPLITS = {
@@ -183,6 +187,42 @@ def _drawn(pool: Sequence[str], groups: Mapping[str, int], share: float) -> list
         drawn += ordered[:count]
     # A handful of patients still needs one on each side.
     return drawn or sorted(pool, key=lambda p: (patient_fraction(p, 0), p))[:1]
+
+
+def as_released(records: Sequence[Record]) -> list[str]:
+    """The rule that keeps what was released and draws nothing."""
+    return [record.split for record in records]
+
+
+def canonical_after(
+    records: Sequence[Record], side: Callable[[Record], str | None]
+) -> list[str]:
+    """The canonical rule where other images count as released for a side.
+
+    Args:
+        records: All of a data set.
+        side: The split that an image counts as released in, "" for none; None leaves
+            the image out, and its patient is no reason for anything.
+
+    Returns:
+        ``"train"``, ``"val"`` or ``"test"`` per record, "" for those left out.
+    """
+    sides = [side(record) for record in records]
+    kept = [
+        replace(record, split=name)
+        for record, name in zip(records, sides, strict=True)
+        if name is not None
+    ]
+    names = iter(canonical(kept))
+    return ["" if name is None else next(names) for name in sides]
+
+
+def validation_as_test(records: Sequence[Record]) -> list[str]:
+    """The rule that tests on the released validation images, and draws others."""
+    sides = {"val": "test", "test": None}
+    return canonical_after(
+        records, lambda record: sides.get(record.split, record.split)
+    )
 
 
 def released_split(what: str, missing: str) -> Callable[[Sequence[Record]], list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ VIEWS = {
 }
 FRONTAL = frozenset({"PA", "AP", "FRONTAL"})
 
+COLUMNS = (
+    *("uids", "patient_ids", "study_ids", "images", "texts", "rows", "views"),
+    *("boxes", "masks", "facts", "original_sizes", "digests"),
+)
+"""Columns of `FileStudies` that are lists."""
+
+_NO_LABELS = np.empty((0, 0), np.float32)
+
 
 def canonical_view(name: str) -> str | None:
     """``"PA"``, ``"AP"``, ``"LATERAL"``; other words in capitals; None where blank."""
@@ -78,10 +87,11 @@ def check_views(wanted: Sequence[str] | None, present: Iterable[str | None]) -> 
         )
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class FileStudies:
     """A `StudySource` over columns: nothing is opened until it is asked for.
 
-    Args:
+    Attributes:
         name: Data set and split, for messages.
         uids: Unique names of the images.
         patient_ids: Grouping key of each.
@@ -97,48 +107,39 @@ class FileStudies:
         facts: What else is known of each.
         colour: Keep images in colour.
         original_sizes: (height, width) of each as published; None is the file's own.
-        digests: SHA-256 of each, where already known; the fingerprint is made of them.
+        digests: SHA-256 of each, where already known.
+        fingerprint: SHA-256 of the names of the labels and of all digests.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        uids: list[str],
-        patient_ids: list[str],
-        study_ids: list[str],
-        images: list[Path],
-        texts: Sequence[Report | str | Path],
-        rows: list[int],
-        views: list[str | None],
-        label_names: tuple[str, ...] = (),
-        labels: npt.NDArray[np.float32] | None = None,
-        boxes: Sequence[str | tuple[Box, ...]] | None = None,
-        masks: Sequence[tuple[MaskRef, ...]] | None = None,
-        facts: Sequence[Mapping[str, Any]] | None = None,
-        colour: bool = False,
-        original_sizes: Sequence[tuple[int, int] | None] | None = None,
-        digests: list[bytes] | None = None,
-    ) -> None:
-        self.name = name
-        self.uids = uids
-        self.patient_ids = patient_ids
-        self.study_ids = study_ids
-        self.images = images
-        self.texts = texts
-        self.rows = rows
-        self.views = views
-        self.label_names = label_names
-        empty = np.empty((len(uids), 0), np.float32)
-        self.labels: npt.NDArray[np.float32] = empty if labels is None else labels
-        self.boxes = boxes if boxes is not None else [""] * len(uids)
-        self.masks = masks if masks is not None else [()] * len(uids)
-        self.facts = facts if facts is not None else [{}] * len(uids)
-        self.colour = colour
-        self.original_sizes = original_sizes or [None] * len(uids)
-        self._digests = digests or [self._digest(i) for i in range(len(uids))]
-        names = json.dumps(label_names).encode()
-        self.fingerprint = hashlib.sha256(names + b"".join(self._digests)).hexdigest()
+    name: str = field(kw_only=False)
+    uids: list[str]
+    patient_ids: list[str]
+    study_ids: list[str]
+    images: list[Path]
+    texts: Sequence[Report | str | Path]
+    rows: list[int]
+    views: list[str | None]
+    label_names: tuple[str, ...] = ()
+    labels: npt.NDArray[np.float32] = field(default_factory=lambda: _NO_LABELS)
+    boxes: Sequence[str | tuple[Box, ...]] = ()
+    masks: Sequence[tuple[MaskRef, ...]] = ()
+    facts: Sequence[Mapping[str, Any]] = ()
+    colour: bool = False
+    original_sizes: Sequence[tuple[int, int] | None] = ()
+    digests: list[bytes] = field(default_factory=list)
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.uids)
+        if self.labels is _NO_LABELS:
+            self.labels = np.empty((count, 0), np.float32)
+        self.boxes = self.boxes or [""] * count
+        self.masks = self.masks or [()] * count
+        self.facts = self.facts or [{}] * count
+        self.original_sizes = self.original_sizes or [None] * count
+        self.digests = self.digests or [self._digest(i) for i in range(count)]
+        names = json.dumps(self.label_names).encode()
+        self.fingerprint = hashlib.sha256(names + b"".join(self.digests)).hexdigest()
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -252,24 +253,11 @@ class FileStudies:
 
     def subset(self, indices: Sequence[int], name: str) -> FileStudies:
         """The studies at ``indices``, in that order."""
-        return FileStudies(
-            name,
-            uids=[self.uids[i] for i in indices],
-            patient_ids=[self.patient_ids[i] for i in indices],
-            study_ids=[self.study_ids[i] for i in indices],
-            images=[self.images[i] for i in indices],
-            texts=[self.texts[i] for i in indices],
-            rows=[self.rows[i] for i in indices],
-            views=[self.views[i] for i in indices],
-            label_names=self.label_names,
-            labels=self.labels[np.asarray(indices, np.int64)],
-            boxes=[self.boxes[i] for i in indices],
-            masks=[self.masks[i] for i in indices],
-            facts=[self.facts[i] for i in indices],
-            colour=self.colour,
-            original_sizes=[self.original_sizes[i] for i in indices],
-            digests=[self._digests[i] for i in indices],
-        )
+        columns: dict[str, Any] = {
+            column: [getattr(self, column)[i] for i in indices] for column in COLUMNS
+        }
+        labels = self.labels[np.asarray(indices, np.int64)]
+        return replace(self, name=name, labels=labels, **columns)
 
     def _digest(self, index: int) -> bytes:
         text, image = self.texts[index], self.images[index]

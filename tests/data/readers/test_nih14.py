@@ -51,7 +51,9 @@ def test_official_split_keeps_patients_apart(tmp_path: Path) -> None:
     assert test == {"3", "7"}
     assert {"train", "val"} <= set(splits)
     (tmp_path / "test_list.txt").unlink()
-    with pytest.raises(DatasetNotFoundError, match="no image with a released split"):
+    with pytest.raises(
+        DatasetNotFoundError, match=r"train_val_list\.txt and test_list"
+    ):
         split_of(CARD, list(CARD.read(tmp_path)), "official")
     with pytest.raises(ConfigError, match="official, canonical"):
         split_of(CARD, records, "mrm")

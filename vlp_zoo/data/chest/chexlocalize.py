@@ -29,13 +29,14 @@ Intelligence 4, 2022.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vlp_zoo.data.chest.chexpert import LABEL_NAMES, RENAMED, Folders, read_labels
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
+from vlp_zoo.data.splits import as_released
 from vlp_zoo.data.tables import find_one, listing
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.reading import read_json
@@ -174,10 +175,6 @@ def _polygons(entry: Mapping[str, Any]) -> tuple[MaskRef, ...]:
     return tuple(masks)
 
 
-def _official(records: Sequence[Record]) -> list[str]:
-    return [record.split for record in records]
-
-
 CARD = Card(
     name="chexlocalize",
     title="CheXlocalize",
@@ -197,7 +194,7 @@ CARD = Card(
     citation="Saporta et al., CheXlocalize, Nature Machine Intelligence 2022",
     splits={
         "official": SplitRule(
-            _official,
+            as_released,
             level="patient",
             source="released val and test; there are no training images",
             counts={"val": 234, "test": 668},

@@ -54,7 +54,7 @@ from typing import Any
 import numpy as np
 
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import canonical, canonical_split, released_split
+from vlp_zoo.data.splits import canonical_split, released_split, validation_as_test
 from vlp_zoo.data.studies import canonical_view
 from vlp_zoo.data.tables import find_one, listing, number, read_table, stated
 from vlp_zoo.errors import DatasetNotFoundError
@@ -322,10 +322,7 @@ def _valid_as_test(records: Sequence[Record]) -> list[str]:
         raise DatasetNotFoundError(
             "valid.csv of CheXpert", "no image of it", "put it beside train.csv"
         )
-    moved = {"train": "train", "val": "test", "test": ""}
-    kept = [replace(r, split=moved[r.split]) for r in records if r.split != "test"]
-    names = iter(canonical(kept))
-    return ["" if record.split == "test" else next(names) for record in records]
+    return validation_as_test(records)
 
 
 CARD = Card(

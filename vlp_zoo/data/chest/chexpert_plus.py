@@ -49,7 +49,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import canonical_split
+from vlp_zoo.data.splits import as_released, canonical_split
 from vlp_zoo.data.studies import canonical_view
 from vlp_zoo.data.tables import check_join, find_one, listing, number, read_table
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
@@ -217,10 +217,6 @@ def _labels(root: Path, source: str) -> dict[str, tuple[float, ...]]:
     return labels
 
 
-def _official(records: Sequence[Record]) -> list[str]:
-    return [record.split for record in records]
-
-
 CARD = Card(
     name="chexpert_plus",
     title="CheXpert Plus",
@@ -235,7 +231,7 @@ CARD = Card(
     citation="Chambon et al., CheXpert Plus, arXiv 2405.19538",
     splits={
         "official": SplitRule(
-            _official,
+            as_released,
             level="patient",
             source="released train and valid",
             counts={"train": 223_228, "val": 234},

@@ -38,7 +38,7 @@ import numpy.typing as npt
 
 from vlp_zoo.data.catalogue import load, policy
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import canonical_split
+from vlp_zoo.data.splits import as_released, canonical_split
 from vlp_zoo.data.studies import FileStudies, canonical_view
 from vlp_zoo.data.tables import check_join, listing, number, read_table, stated
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
@@ -347,10 +347,6 @@ def _labels(root: Path, studies: list[str], source: str) -> npt.NDArray[np.float
     return values[[line.get(study, -1) for study in studies]]
 
 
-def _official(records: Sequence[Record]) -> list[str]:
-    return [record.split for record in records]
-
-
 CARD = Card(
     name="mimic_cxr",
     title="MIMIC-CXR",
@@ -370,7 +366,7 @@ CARD = Card(
     citation="Johnson et al., MIMIC-CXR, Scientific Data 2019",
     splits={
         "official": SplitRule(
-            _official,
+            as_released,
             level="patient",
             source="released mimic-cxr-2.0.0-split.csv.gz",
             counts={"train": 368_960, "val": 2_991, "test": 5_159},

@@ -25,12 +25,12 @@ Chest X-ray Database and Benchmarks", CVPR 2017.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from vlp_zoo.data.chest.radiographs import fitted, frame_of
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import canonical
+from vlp_zoo.data.splits import released_split
 from vlp_zoo.data.studies import canonical_view
 from vlp_zoo.data.tables import check_join, find_one, number, read_table
 from vlp_zoo.errors import DatasetNotFoundError
@@ -176,18 +176,6 @@ def _released(root: Path) -> dict[str, str]:
     return splits
 
 
-def _official(records: Sequence[Record]) -> list[str]:
-    if not any(record.split == "test" for record in records):
-        raise DatasetNotFoundError(
-            "train_val_list.txt and test_list.txt of ChestX-ray14",
-            "no image with a released split",
-            "put the two lists beside the table, or use --data.split canonical",
-        )
-    # A table row that is in neither list has no place in the official split.
-    names = canonical(records)
-    return [name if r.split else "" for name, r in zip(names, records, strict=True)]
-
-
 CARD = Card(
     name="nih14",
     title="NIH ChestX-ray14",
@@ -202,7 +190,10 @@ CARD = Card(
     citation="Wang et al., ChestX-ray8, CVPR 2017",
     splits={
         "official": SplitRule(
-            _official,
+            released_split(
+                "train_val_list.txt and test_list.txt of ChestX-ray14",
+                "put the two lists beside the table, or use --data.split canonical",
+            ),
             level="patient",
             source="released lists; validation patients by the canonical rule",
         ),

@@ -26,14 +26,13 @@ detection of foreign objects on chest X-rays", MIDL 2020.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
-from vlp_zoo.data.splits import canonical
+from vlp_zoo.data.splits import as_released, validation_as_test
 from vlp_zoo.data.tables import listing, read_table
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.types import Box
@@ -141,21 +140,6 @@ def _objects(
     return tuple(boxes), tuple(masks)
 
 
-def _official(records: Sequence[Record]) -> list[str]:
-    return [record.split for record in records]
-
-
-def _dev_as_test(records: Sequence[Record]) -> list[str]:
-    named = [
-        replace(r, split="test" if r.split == "val" else r.split)
-        for r in records
-        if r.split != "test"
-    ]
-    found = {r.uid: s for r, s in zip(named, canonical(named), strict=True)}
-    # Kaggle's test images have no part in it.
-    return [found.get(record.uid, "") for record in records]
-
-
 CARD = Card(
     name="object_cxr",
     title="Object-CXR",
@@ -170,13 +154,13 @@ CARD = Card(
     citation="JF Healthcare, object-CXR, MIDL 2020",
     splits={
         "official": SplitRule(
-            _official,
+            as_released,
             level="image",
             source="released train, dev and test; used by BenchX",
             counts={"train": 8_000, "val": 1_000, "test": 1_000},
         ),
         "dev_as_test": SplitRule(
-            _dev_as_test,
+            validation_as_test,
             level="image",
             source="test on dev as in MGCA; validation images by the canonical rule",
         ),

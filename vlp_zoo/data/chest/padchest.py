@@ -34,12 +34,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import canonical
+from vlp_zoo.data.splits import canonical_after
 from vlp_zoo.data.studies import canonical_view
 from vlp_zoo.data.tables import find_one, listing, number, read_table
 from vlp_zoo.errors import DatasetNotFoundError
@@ -217,22 +216,17 @@ def _images(root: Path, rows: Sequence[dict[Any, Any]]) -> tuple[Path, bool]:
 
 
 def _physician(records: Sequence[Record]) -> list[str]:
-    read_by_hand = [r.facts.get("method_label") == PHYSICIAN for r in records]
-    patients = {
-        r.patient_id for r, hand in zip(records, read_by_hand, strict=True) if hand
-    }
-    rest = [r for r in records if r.patient_id not in patients]
-    # A test set is there already: only validation patients are drawn from the rest.
-    named = [replace(r, split="train") for r in rest]
-    test = [
-        replace(r, split="test")
-        for r, hand in zip(records, read_by_hand, strict=True)
-        if hand
-    ]
-    found = dict(
-        zip((r.uid for r in [*test, *named]), canonical([*test, *named]), strict=True)
-    )
-    return [found.get(record.uid, "") for record in records]
+    def by_hand(record: Record) -> bool:
+        return record.facts.get("method_label") == PHYSICIAN
+
+    patients = {record.patient_id for record in records if by_hand(record)}
+
+    def side(record: Record) -> str | None:
+        if by_hand(record):
+            return "test"
+        return None if record.patient_id in patients else "train"
+
+    return canonical_after(records, side)
 
 
 CARD = Card(

@@ -36,13 +36,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vlp_zoo.data.chest.radiographs import fitted
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import canonical, canonical_split
+from vlp_zoo.data.splits import as_released, canonical_split, validation_as_test
 from vlp_zoo.data.tables import check_join, listing, read_table
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_json
@@ -247,20 +247,6 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _official(records: Sequence[Record]) -> list[str]:
-    return [record.split for record in records]
-
-
-def _val_as_test(records: Sequence[Record]) -> list[str]:
-    named = [
-        replace(r, split="test" if r.split == "val" else r.split)
-        for r in records
-        if r.split != "test"
-    ]
-    found = {r.uid: s for r, s in zip(named, canonical(named), strict=True)}
-    return [found.get(record.uid, "") for record in records]
-
-
 CARD = Card(
     name="tbx11k",
     title="TBX11K",
@@ -275,13 +261,13 @@ CARD = Card(
     citation="Liu et al., Rethinking Computer-Aided Tuberculosis Diagnosis, CVPR 2020",
     splits={
         "official": SplitRule(
-            _official,
+            as_released,
             level="image",
             source="released train and val; the test labels are not public",
             counts={"train": 6_600, "val": 1_800},
         ),
         "val_as_test": SplitRule(
-            _val_as_test,
+            validation_as_test,
             level="image",
             source="released val as test; validation images by the canonical rule",
         ),

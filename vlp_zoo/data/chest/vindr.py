@@ -49,7 +49,7 @@ from typing import Literal
 
 from vlp_zoo.data.chest.radiographs import fitted
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import canonical
+from vlp_zoo.data.splits import released_split
 from vlp_zoo.data.tables import find_one, number, read_table, stated
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.types import Box
@@ -328,16 +328,6 @@ def _files(root: Path) -> Mapping[tuple[str, str], Path]:
     return files
 
 
-def _official(records: Sequence[Record]) -> list[str]:
-    if not any(record.split == "test" for record in records):
-        raise DatasetNotFoundError(
-            "the released test set of VinDr-CXR",
-            "no image of it: Kaggle's pack has none with labels",
-            "use PhysioNet's release, or --data.split canonical",
-        )
-    return canonical(records)
-
-
 def _cxr_clip(records: Sequence[Record]) -> list[str]:
     """A fifth of the training images, in the order of their ids, by scikit-learn."""
     from sklearn.model_selection import train_test_split
@@ -369,7 +359,11 @@ CARD = Card(
     citation="Nguyen et al., VinDr-CXR, Scientific Data 2022",
     splits={
         "official": SplitRule(
-            _official,
+            released_split(
+                "the released test set of VinDr-CXR",
+                "use PhysioNet's release (Kaggle's pack has no labelled test images), or "
+                "--data.split canonical",
+            ),
             level="image",
             source="released train and test; validation images by the canonical rule",
         ),

@@ -33,11 +33,10 @@ Domain Adaptation for Medical Image Segmentation", MICCAI, 2022.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
-from vlp_zoo.data.splits import canonical, released_split
+from vlp_zoo.data.splits import canonical_after, released_split
 from vlp_zoo.data.tables import listing, read_table
 from vlp_zoo.errors import DatasetNotFoundError
 
@@ -136,11 +135,8 @@ def _cross_site(records: Sequence[Record]) -> list[str]:
         raise DatasetNotFoundError(
             "images of Magrabia in RIGA", "none", "download the set whole"
         )
-    return canonical(
-        [
-            replace(r, split="test" if r.facts["site"] == "Magrabia" else "train")
-            for r in records
-        ]
+    return canonical_after(
+        records, lambda r: "test" if r.facts["site"] == "Magrabia" else "train"
     )
 
 

@@ -17,9 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from vlp_zoo.data.catalogue import split_of
+from vlp_zoo.data.catalogue import split_of, to_studies
 from vlp_zoo.data.pairs import PairColumns, read_pairs, splits_of
 from vlp_zoo.data.records import Card, Record, split_sha256
 from vlp_zoo.data.studies import FileStudies
@@ -91,7 +89,7 @@ def scan_card(card: Card, root: Path) -> RawSet:
             if [r.uid for r in chunk] != uids[position : position + len(chunk)]:
                 raise _changed(root)
             position += len(chunk)
-            yield _raw_studies(card, chunk)
+            yield to_studies(card, chunk, raw=True)
         if position != len(uids):
             raise _changed(root)
 
@@ -247,29 +245,6 @@ def _card_facts(card: Card) -> dict[str, Any]:
         "citation": card.citation,
         "overlaps": list(card.overlaps),
     }
-
-
-def _raw_studies(card: Card, records: Sequence[Record]) -> FileStudies:
-    labels = np.array([record.labels for record in records], np.float32)
-    return FileStudies(
-        card.title,
-        uids=[record.uid for record in records],
-        patient_ids=[record.patient_id for record in records],
-        study_ids=[record.study_id for record in records],
-        images=[record.image for record in records],
-        texts=[record.text for record in records],
-        rows=[record.row for record in records],
-        views=[record.view for record in records],
-        label_names=card.label_names,
-        labels=labels.reshape(len(records), len(card.label_names)),
-        boxes=[record.boxes for record in records],
-        masks=[record.masks for record in records],
-        facts=[record.facts for record in records],
-        colour=card.colour,
-        original_sizes=[record.original_size for record in records],
-        # Nobody asks for the fingerprint of a slice, and its files need no visit.
-        digests=[b""] * len(records),
-    )
 
 
 def _changed(root: Path) -> StoreError:
