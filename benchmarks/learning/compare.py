@@ -266,8 +266,12 @@ def seed_mean(
         rows: (cases, cases of the floor or None) of each run, same test cases in all.
         replicates: Bootstrap replicates.
     """
-    from vlp_zoo.evaluation.statistics.intervals import resample_patients
-    from vlp_zoo.evaluation.statistics.metrics import label_values, macro
+    from vlp_zoo.evaluation.statistics.intervals import (
+        Statistic,
+        interval,
+        label_statistic,
+    )
+    from vlp_zoo.evaluation.statistics.metrics import macro
 
     first = rows[0][0]
     known = ~np.isnan(
@@ -280,21 +284,17 @@ def seed_mean(
     def value(weights: Any) -> Any:
         total: Any = 0.0
         for mine, floor in rows:
-            total = total + macro(
-                label_values("macro_auroc", labels, mine.scores[:, used], weights)
-            )
-            if floor is not None:
-                total = total - macro(
-                    label_values("macro_auroc", labels, floor.scores[:, used], weights)
-                )
+            for sign, cases in ((1, mine), (-1, floor)):
+                if cases is not None:
+                    scores = cases.scores[:, used]
+                    made = label_statistic("macro_auroc", labels, scores)
+                    total = total + sign * macro(made(weights))
         return total / len(rows)
 
-    centre = float(value(np.ones((len(labels), 1), np.float32))[0])
-    drawn = np.concatenate(
-        [value(w) for w in resample_patients(first.patient_ids, replicates, 0)]
+    found = interval(
+        Statistic(value, len(labels)), first.patient_ids, replicates=replicates
     )
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return centre, float(low), float(high)
+    return found.value, found.low, found.high
 
 
 def _identity(row: Any) -> str:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,9 @@ from vlp_zoo.evaluation.segmentation.metrics import Overlap
 from vlp_zoo.evaluation.statistics.intervals import (
     Statistic,
     hierarchical_interval,
+    label_statistic,
     paired_interval,
 )
-from vlp_zoo.evaluation.statistics.metrics import label_values
 from vlp_zoo.leaderboard.boards import Board, make_boards
 from vlp_zoo.leaderboard.metric_order import higher_is_better
 from vlp_zoo.leaderboard.remade import statistic_of
@@ -67,7 +66,7 @@ def test_draws_are_averaged_with_the_hierarchical_interval(
     assert entry.seeds == (0, 1)
     cases = [run.cases() for run in entry.runs]
     statistics = [
-        partial(label_values, "macro_auroc", c.labels, c.scores) for c in cases if c
+        label_statistic("macro_auroc", c.labels, c.scores) for c in cases if c
     ]
     assert cases[0] is not None
     expected = hierarchical_interval(statistics, cases[0].patient_ids, replicates=40)
@@ -102,7 +101,7 @@ def test_differences_are_those_of_the_paired_interval(boards: list[Board]) -> No
     one, two, floor = (cases for cases in found if cases is not None)
 
     def statistic(cases: Cases) -> Statistic:
-        return partial(label_values, "macro_auroc", cases.labels, cases.scores)
+        return label_statistic("macro_auroc", cases.labels, cases.scores)
 
     expected = paired_interval(
         statistic(one), statistic(two), one.patient_ids, replicates=40

@@ -31,13 +31,15 @@ from vlp_zoo.evaluation.features.joint import JointEncoder
 from vlp_zoo.evaluation.results import Cases, Result, result_key
 from vlp_zoo.evaluation.statistics.intervals import (
     Interval,
+    Statistic,
+    paired_interval,
 )
 from vlp_zoo.evaluation.statistics.metric_names import on_validation
 from vlp_zoo.evaluation.subject import Subject
 from vlp_zoo.evaluation.tasks import Task
 from vlp_zoo.overlaps import Contamination, contamination
 
-__all__ = ["Candidate", "Measure", "Outcome", "Protocol"]
+__all__ = ["ByLabel", "Candidate", "Measure", "Outcome", "Protocol", "by_label"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,25 @@ class Measure:
     per_label: Mapping[str, float | None] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     split: str = "test"
+
+    @classmethod
+    def of(
+        cls,
+        metric: str,
+        found: Interval,
+        per_label: Mapping[str, float | None] | None = None,
+        **details: Any,
+    ) -> Measure:
+        """A value of the test split with its interval, as far as there is one.
+
+        Args:
+            metric: Name of the metric.
+            found: The value and its bounds.
+            per_label: Value per label.
+            **details: What belongs to this number alone.
+        """
+        low, high = (None if np.isnan(v) else v for v in (found.low, found.high))
+        return cls(metric, found.value, low, high, per_label or {}, details)
 
     @classmethod
     def validation(cls, metric: str, value: float, **details: Any) -> Measure:
@@ -302,6 +323,46 @@ class Protocol(ABC):
             )
             for measure in outcome.measures
         ]
+
+
+@dataclass(frozen=True)
+class ByLabel(Protocol):
+    """A protocol whose headline is a mean over labels, made again from stored cases."""
+
+    @abstractmethod
+    def statistic(self, cases: Cases, used: Sequence[int]) -> Statistic:
+        """The headline of stored cases, a row for each label that is used.
+
+        Args:
+            cases: Cases of a run of this protocol.
+            used: Indices of the labels that count.
+        """
+
+    def difference(
+        self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int
+    ) -> tuple[Interval, dict[str, float | None]]:
+        """`Protocol.difference` of the `statistic`."""
+        used = [k for k, name in enumerate(one.label_names) if name not in undefined]
+        mine, other = (self.statistic(cases, used) for cases in (one, two))
+        found = paired_interval(
+            mine, other, one.patient_ids, replicates=self.replicates, seed=seed
+        )
+        return found, by_label(one.label_names, used, mine.gap(other))
+
+
+def by_label(
+    names: Sequence[str], used: Sequence[int], values: npt.NDArray[np.float64]
+) -> dict[str, float | None]:
+    """Values of the labels that are used by name, None for others and undefined ones.
+
+    Example:
+        >>> by_label(["mass", "edema"], [1], np.array([0.5]))
+        {'mass': None, 'edema': 0.5}
+    """
+    found: dict[str, float | None] = dict.fromkeys(names, None)
+    for k, value in zip(used, values, strict=True):
+        found[names[k]] = None if np.isnan(value) else float(value)
+    return found
 
 
 def training_cases(task: Task, fraction: float, seed: int) -> npt.NDArray[np.int64]:

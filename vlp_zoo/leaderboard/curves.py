@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlp_zoo.evaluation.classification.calibration import Reliability, reliability
-from vlp_zoo.evaluation.statistics.intervals import Statistic
+from vlp_zoo.evaluation.statistics.intervals import Statistic, replicate
 from vlp_zoo.leaderboard.boards import Board, Entry
 from vlp_zoo.leaderboard.remade import statistic_of
-from vlp_zoo.leaderboard.replicates import Estimate, combine, replicate
+from vlp_zoo.leaderboard.replicates import Estimate, combine
 
 __all__ = ["Curve", "make_curves", "pooled_reliability"]
 
@@ -120,7 +120,8 @@ def _made_again(group: Sequence[Board]) -> Curve:
             statistics |= made
             owner |= dict.fromkeys(made, (entry.name, board.shared.fraction))
     replicates = max(board.replicates for board in group)
-    found = replicate(statistics, patients, replicates=replicates) if statistics else {}
+    made_again = replicate(list(statistics.values()), patients, replicates, seed=0)
+    found = dict(zip(statistics, made_again, strict=True))
     points: dict[str, list[tuple[float, Estimate]]] = {}
     for name, fraction in sorted(set(owner.values())):
         draws = [found[key] for key, who in owner.items() if who == (name, fraction)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import fields
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,12 @@ from vlp_zoo.evaluation.classification.grade_metrics import GRADE_METRICS
 from vlp_zoo.evaluation.grounding.metrics import finding_columns
 from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.segmentation.metrics import Overlap
-from vlp_zoo.evaluation.statistics.intervals import Statistic, case_means
-from vlp_zoo.evaluation.statistics.metrics import METRICS, label_values
+from vlp_zoo.evaluation.statistics.intervals import (
+    Statistic,
+    case_means,
+    label_statistic,
+)
+from vlp_zoo.evaluation.statistics.metrics import METRICS
 
 __all__ = ["statistic_of"]
 
@@ -52,9 +55,7 @@ def statistic_of(
         used = [k for k, n in enumerate(cases.label_names) if n not in left_out]
         if not used:
             return None
-        return partial(
-            label_values, metric, cases.labels[:, used], cases.scores[:, used]
-        )
+        return label_statistic(metric, cases.labels[:, used], cases.scores[:, used])
     if found := _overlap_statistic(metric, cases, left_out):
         return found
     if found := _box_statistic(metric, cases, left_out):
@@ -94,7 +95,7 @@ def _class_statistic(metric: str, cases: Cases) -> Statistic | None:
     def mean(weights: Weights) -> Array:
         return np.asarray(np.mean([statistic(weights) for statistic in drawn], axis=0))
 
-    return mean
+    return Statistic(mean, len(truth))
 
 
 def _finding_statistic(
@@ -121,12 +122,9 @@ def _overlap_statistic(
     if not used or any(f"{c} {n}" not in cases.columns for c in counts for n in used):
         return None
     # Other boards need no decoders, which this module brings along.
-    from vlp_zoo.evaluation.segmentation.segmentation import OVERLAPS
+    from vlp_zoo.evaluation.segmentation.segmentation import OVERLAPS, stored_overlap
 
-    if metric not in OVERLAPS:
-        return None
-    held = (np.stack([cases.columns[f"{c} {n}"] for n in used], 1) for c in counts)
-    return OVERLAPS[metric](Overlap(*held))
+    return OVERLAPS[metric](stored_overlap(cases, used)) if metric in OVERLAPS else None
 
 
 def _box_statistic(

@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from vlp_zoo.evaluation.results import Cases
-from vlp_zoo.evaluation.statistics.intervals import Statistic
-from vlp_zoo.evaluation.statistics.metrics import macro
+from vlp_zoo.evaluation.statistics.intervals import Replicated, Statistic, replicate
 from vlp_zoo.leaderboard.remade import statistic_of
-from vlp_zoo.leaderboard.replicates import Estimate, Replicated, combine, replicate
+from vlp_zoo.leaderboard.replicates import Estimate, combine
 from vlp_zoo.leaderboard.runs import Identity, Run
 
 __all__ = ["Tables"]
@@ -68,9 +67,8 @@ class Tables:
                     if found is not None:
                         statistics[f"{run.head.key} {metric}"] = found
         patients = first.patient_ids if first else []
-        self._found = (
-            replicate(statistics, patients, replicates=replicates) if statistics else {}
-        )
+        made = replicate(list(statistics.values()), patients, replicates, seed=0)
+        self._found = dict(zip(statistics, made, strict=True))
 
     def counts_its_own(self, run: Run) -> bool:
         """Whether the labels that a run's stored values count are those of the board."""
@@ -110,8 +108,7 @@ class Tables:
         stored = statistic_of(metric, cases, own)
         if stored is None:
             return None
-        once = np.ones((len(cases.uids), 1), np.float32)
-        made = float(macro(np.atleast_2d(stored(once)))[0])
+        made = stored.value
         value = run.rows[metric].value
         if value is None and np.isnan(made):
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome
 from vlp_zoo.evaluation.results import Cases, ResultStore
+from vlp_zoo.evaluation.statistics.intervals import label_statistic
 from vlp_zoo.evaluation.statistics.metrics import label_values
 from vlp_zoo.evaluation.statistics.subgroups import groups_of
 from vlp_zoo.evaluation.subject import subject_of
@@ -125,8 +125,7 @@ def test_small_groups_and_labels_without_cases_are_named_not_measured() -> None:
         return slice_measures(
             cases,
             "macro_auroc",
-            lambda used: partial(
-                label_values,
+            lambda used: label_statistic(
                 "macro_auroc",
                 cases.labels[:, list(used)],
                 cases.scores[:, list(used)],

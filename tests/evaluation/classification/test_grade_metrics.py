@@ -15,7 +15,7 @@ from vlp_zoo.evaluation.classification.grade_metrics import (
     grade_values,
     one_vs_rest_auroc,
 )
-from vlp_zoo.evaluation.statistics.intervals import interval
+from vlp_zoo.evaluation.statistics.intervals import Statistic, interval
 from vlp_zoo.evaluation.statistics.metrics import macro
 
 
@@ -91,7 +91,7 @@ def test_one_vs_rest_auroc_matches_scikit_learn() -> None:
 def test_grades_missing_from_a_replicate_are_counted() -> None:
     truth = np.array([0] * 20 + [1] * 20 + [2])
     found = interval(
-        lambda w: grade_values("balanced_accuracy", truth, truth, 3, w),
+        Statistic(lambda w: grade_values("balanced_accuracy", truth, truth, 3, w), 41),
         [str(i) for i in range(41)],
         replicates=300,
     )

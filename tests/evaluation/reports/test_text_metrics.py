@@ -19,7 +19,7 @@ from vlp_zoo.evaluation.reports.text_metrics import (
     rouge_l,
     words,
 )
-from vlp_zoo.evaluation.statistics.intervals import interval
+from vlp_zoo.evaluation.statistics.intervals import Statistic, interval
 from vlp_zoo.evaluation.statistics.metrics import macro
 
 WRITTEN = [
@@ -90,7 +90,9 @@ def test_bleu_is_of_the_corpus_and_takes_weights() -> None:
     weighted = bleu(counts, repeats[:, None].astype(np.float32))
     np.testing.assert_allclose(weighted, bleu(again, once))
     found = interval(
-        lambda w: bleu(counts, w)[1], [str(i) for i in range(12)], replicates=300
+        Statistic(lambda w: bleu(counts, w)[1], 12),
+        [str(i) for i in range(12)],
+        replicates=300,
     )
     assert found.low < found.value < found.high
 

@@ -19,7 +19,7 @@ from vlp_zoo.evaluation.segmentation.metrics import (
     positive_dice,
     positive_iou,
 )
-from vlp_zoo.evaluation.statistics.intervals import case_means, interval
+from vlp_zoo.evaluation.statistics.intervals import Statistic, case_means, interval
 
 ONCE = np.ones((3, 1), np.float32)
 
@@ -76,7 +76,11 @@ def test_intervals_are_made_of_cases_or_of_weights() -> None:
     overlap = count_overlap(actual ^ (rng.random(actual.shape) < 0.2), actual)
     patients = [f"p{i // 2}" for i in range(40)]
     by_case = interval(case_means(positive_dice(overlap)), patients, replicates=200)
-    pooled = interval(lambda w: pooled_dice(overlap, w), patients, replicates=200)
+    pooled = interval(
+        Statistic(lambda w: pooled_dice(overlap, w), len(patients)),
+        patients,
+        replicates=200,
+    )
     for found in (by_case, pooled):
         assert found.low < found.value < found.high
     assert by_case.value != pooled.value

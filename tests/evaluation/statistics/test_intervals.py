@@ -5,16 +5,16 @@ import pytest
 
 from vlp_zoo.evaluation.statistics import intervals as statistics
 from vlp_zoo.evaluation.statistics.intervals import (
+    Statistic,
     bootstrap,
     case_means,
     hierarchical_interval,
     interval,
+    label_statistic,
     paired_difference,
     paired_interval,
-    paired_means,
     resample_patients,
 )
-from vlp_zoo.evaluation.statistics.metrics import label_values
 
 
 def _gaussian(
@@ -141,7 +141,7 @@ def test_paired_means_use_the_cases_both_have() -> None:
     values = baseline + 0.2 + rng.normal(0, 0.1, 80)
     values[:5], baseline[5:8] = np.nan, np.nan
     patients = [str(i) for i in range(80)]
-    gap = paired_means(values, baseline, patients)
+    gap = interval(case_means(values - baseline), patients)
     assert gap.value == pytest.approx(np.nanmean(values - baseline))
     assert 0.15 < gap.low < gap.value < gap.high < 0.25
 
@@ -149,10 +149,11 @@ def test_paired_means_use_the_cases_both_have() -> None:
 def test_differences_of_any_two_statistics_are_paired() -> None:
     truth, scores, patients = _gaussian(np.random.default_rng(12), 120)
 
-    def statistic(w: np.ndarray) -> np.ndarray:
-        return label_values("macro_auroc", truth, scores, w)
-
-    gap = paired_interval(statistic, lambda w: statistic(w) - 0.1, patients)
+    statistic = label_statistic("macro_auroc", truth, scores)
+    less = Statistic(lambda w: statistic(w) - 0.1, statistic.cases)
+    np.testing.assert_allclose(statistic.gap(less), 0.1)
+    assert statistic.value == pytest.approx(statistic.values.mean())
+    gap = paired_interval(statistic, less, patients)
     np.testing.assert_allclose([gap.value, gap.low, gap.high], 0.1)
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 
-from vlp_zoo.evaluation.statistics.intervals import bootstrap, case_means
-from vlp_zoo.evaluation.statistics.metrics import label_values
+from vlp_zoo.evaluation.statistics.intervals import (
+    bootstrap,
+    case_means,
+    label_statistic,
+)
 from vlp_zoo.evaluation.statistics.subgroups import slice_groups
 
 
@@ -16,7 +17,7 @@ def test_a_slice_is_the_metric_of_its_cases_alone() -> None:
     scores = rng.normal(size=(300, 2)) + labels
     patients = [f"p{i // 2}" for i in range(300)]
     view = np.where(np.arange(300) % 3 == 0, "AP", "PA")
-    statistic = partial(label_values, "macro_auroc", labels, scores)
+    statistic = label_statistic("macro_auroc", labels, scores)
     found = slice_groups(statistic, view.tolist(), patients, replicates=200)
     for name in ("AP", "PA"):
         chosen = view == name

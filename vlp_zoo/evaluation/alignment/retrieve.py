@@ -28,7 +28,6 @@ from vlp_zoo.evaluation.statistics.intervals import (
     Interval,
     case_means,
     interval,
-    paired_means,
 )
 from vlp_zoo.evaluation.subject import Subject
 from vlp_zoo.evaluation.tasks import Task
@@ -121,13 +120,7 @@ class Retrieve(Protocol):
                 **{f"{way}_recall@{k}": hits for k, hits in found.hits.items()},
             }
             measures += [
-                Measure(
-                    f"{way}_recall@{k}",
-                    bounds.value,
-                    bounds.low,
-                    bounds.high,
-                    details={"chance": found.chance[k]},
-                )
+                Measure.of(f"{way}_recall@{k}", bounds, chance=found.chance[k])
                 for k, bounds in sorted(found.recall.items(), reverse=True)
             ]
             measures.append(Measure(f"{way}_median_rank", found.median_rank))
@@ -213,11 +206,7 @@ class Retrieve(Protocol):
             found = interval(
                 case_means(values), patients, replicates=self.replicates, seed=seed
             )
-            low, high = (found.low, found.high) if self.replicates else (None, None)
-            details = {"chance": chance}
-            measures.append(
-                Measure(f"i2t_precision@{k}", found.value, low, high, details=details)
-            )
+            measures.append(Measure.of(f"i2t_precision@{k}", found, chance=chance))
         return measures
 
     def difference(
@@ -225,7 +214,5 @@ class Retrieve(Protocol):
     ) -> tuple[Interval, dict[str, float | None]]:
         """Difference of the headline: Recall at the largest k, or Precision at the first."""
         mine, other = (c.columns["headline"].astype(np.float64) for c in (one, two))
-        found = paired_means(
-            mine, other, one.patient_ids, replicates=self.replicates, seed=seed
-        )
-        return found, {}
+        gaps, draws = case_means(mine - other), {"replicates": self.replicates}
+        return interval(gaps, one.patient_ids, seed=seed, **draws), {}

@@ -21,7 +21,7 @@ from vlp_zoo.evaluation.alignment.prompts import Prompts, plain, read_prompts
 from vlp_zoo.evaluation.alignment.space import image_vectors, joint_of, unit_rows
 from vlp_zoo.evaluation.classification.operating_points import (
     choose_thresholds,
-    point_values,
+    point_statistic,
 )
 from vlp_zoo.evaluation.classification.protocol import Classification
 from vlp_zoo.evaluation.classification.scoring import (
@@ -30,9 +30,8 @@ from vlp_zoo.evaluation.classification.scoring import (
     selection_value,
 )
 from vlp_zoo.evaluation.features.extraction import Extraction
-from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome
+from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome, by_label
 from vlp_zoo.evaluation.results import Cases
-from vlp_zoo.evaluation.statistics.metrics import macro
 from vlp_zoo.evaluation.subject import Subject
 from vlp_zoo.evaluation.tasks import Task
 
@@ -177,20 +176,15 @@ class ZeroShot(Classification):
         if self.legacy_threshold != "zero":
             rule = "best_" + self.legacy_threshold.removeprefix("test-")
             cut = choose_thresholds(rule, labels, scores)
-        once = np.ones((len(labels), 1), np.float32)
         where = "at_zero" if self.legacy_threshold == "zero" else "tuned_on_test"
         measures = []
         for metric in ("f1", "accuracy"):
-            values = point_values(metric, labels, scores, cut, once)
-            per_label = dict.fromkeys(task.label_names, None) | {
-                task.label_names[k]: float(v[0])
-                for k, v in zip(used, values, strict=True)
-            }
+            made = point_statistic(metric, labels, scores, cut)
             measures.append(
                 Measure(
                     f"legacy_{metric}_{where}",
-                    float(macro(values)[0]),
-                    per_label=per_label,
+                    made.value,
+                    per_label=by_label(task.label_names, used, made.values),
                     details={"thresholds": [float(c) for c in cut]},
                 )
             )

@@ -7,7 +7,6 @@ knows of the test cases. Everything is a measure with its own interval where it 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,12 +21,11 @@ from vlp_zoo.evaluation.classification.calibration import (
 from vlp_zoo.evaluation.classification.classes import truth_of
 from vlp_zoo.evaluation.classification.operating_points import (
     choose_thresholds,
-    point_values,
+    point_statistic,
 )
-from vlp_zoo.evaluation.protocol import Measure
+from vlp_zoo.evaluation.protocol import Measure, by_label
 from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.statistics.intervals import Statistic, interval
-from vlp_zoo.evaluation.statistics.metrics import macro
 from vlp_zoo.evaluation.statistics.subgroups import slice_groups
 
 __all__ = ["POINTS", "point_measures", "scaled_scores", "slice_measures"]
@@ -99,24 +97,22 @@ def point_measures(
     names = cases.label_names
     used = [k for k, name in enumerate(names) if name not in left_out]
     labels, scores = cases.labels[:, used], cases.scores[:, used]
-    once = np.ones((len(labels), 1), np.float32)
     measures = []
     for title, (rule, metric, aimed) in POINTS.items():
         chosen = choose_thresholds(rule, val_labels[:, used], validation[:, used])
-        statistic = partial(point_values, metric, labels, scores, chosen)
-        values = statistic(once)
+        statistic = point_statistic(metric, labels, scores, chosen)
+        values = statistic.values
         found = interval(statistic, cases.patient_ids, replicates=replicates, seed=seed)
-        low, high = (found.low, found.high) if replicates else (None, None)
         details: dict[str, Any] = {
-            "thresholds": _by_name(names, used, chosen),
+            "thresholds": by_label(names, used, chosen),
             "labels_defined": int((~np.isnan(values)).sum()),
         }
         if aimed != metric:
             # 95 % on validation is not 95 % on test.
-            reached = point_values(aimed, labels, scores, chosen, once)
-            details[f"{aimed}_reached"] = float(macro(reached)[0])
-        per_label = _by_name(names, used, values[:, 0])
-        measures.append(Measure(title, found.value, low, high, per_label, details))
+            reached = point_statistic(aimed, labels, scores, chosen).value
+            details[f"{aimed}_reached"] = reached
+        per_label = by_label(names, used, values)
+        measures.append(Measure.of(title, found, per_label, **details))
     return measures
 
 
@@ -189,7 +185,7 @@ def slice_measures(
         if found.worst is None:
             not_sliced[attribute] = {"reason": "undefined", **found.left_out}
             continue
-        details = {
+        details: dict[str, Any] = {
             "groups": {
                 name: [each.value, each.low, each.high]
                 for name, each in found.groups.items()
@@ -199,14 +195,9 @@ def slice_measures(
             "worst": found.worst,
         }
         worst = found.groups[found.worst]
-        low, high = (worst.low, worst.high) if replicates else (None, None)
         measures += [
             Measure(f"{headline}_gap_by_{attribute}", found.gap, details=details),
-            Measure(
-                f"{headline}_worst_by_{attribute}",
-                *(worst.value, low, high),
-                details=details,
-            ),
+            Measure.of(f"{headline}_worst_by_{attribute}", worst, **details),
         ]
     return measures, {"not_sliced": not_sliced} if not_sliced else {}
 
@@ -216,12 +207,3 @@ def _judged(labels: Labels, least: int, single_label: bool) -> bool:
     negatives = int((labels == 0).sum())
     # Recall of a class needs its cases; an AUROC needs the others too.
     return min(positives, positives if single_label else negatives) >= max(1, least)
-
-
-def _by_name(
-    names: Sequence[str], used: Sequence[int], values: Array
-) -> dict[str, float | None]:
-    found: dict[str, float | None] = dict.fromkeys(names, None)
-    for k, value in zip(used, values, strict=True):
-        found[names[k]] = None if np.isnan(value) else float(value)
-    return found

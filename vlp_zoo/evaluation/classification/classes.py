@@ -6,7 +6,7 @@ grades get the quadratic kappa beside it. A case is called what has the highest 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,6 @@ from vlp_zoo.evaluation.classification.grade_metrics import (
     one_vs_rest_auroc,
 )
 from vlp_zoo.evaluation.statistics.intervals import Statistic, case_means
-from vlp_zoo.evaluation.statistics.metrics import macro
 
 __all__ = [
     "HEADLINE",
@@ -82,9 +81,9 @@ def class_statistic(metric: str, truth: Classes, scores: Array) -> Statistic:
         return decision_statistic(metric, truth, predicted, scores.shape[1])
     known = truth >= 0
     if metric == "macro_auroc":
-        return _of(known, partial(one_vs_rest_auroc, truth[known], scores[known]))
+        return _known(known, partial(one_vs_rest_auroc, truth[known], scores[known]))
     errors = class_errors(truth[known], scores[known])
-    return _of(known, case_means(errors))
+    return _known(known, case_means(errors))
 
 
 def decision_statistic(
@@ -92,16 +91,13 @@ def decision_statistic(
 ) -> Statistic:
     """A metric of decisions (N,), where `class_statistic` takes scores."""
     known = truth >= 0
-    return _of(
+    return _known(
         known, partial(grade_values, metric, truth[known], predicted[known], classes)
     )
 
 
-def _of(known: npt.NDArray[np.bool_], statistic: Statistic) -> Statistic:
-    def of_known(weights: Weights) -> Array:
-        return statistic(weights[known])
-
-    return statistic if known.all() else of_known
+def _known(known: npt.NDArray[np.bool_], of: Callable[[Weights], Array]) -> Statistic:
+    return Statistic(lambda weights: of(weights[known]), len(known))
 
 
 def class_errors(truth: Classes, probabilities: Array) -> Array:
@@ -113,17 +109,15 @@ def class_errors(truth: Classes, probabilities: Array) -> Array:
 
 def class_value(metric: str, labels: Labels, scores: Array) -> float:
     """A metric as one number, such as for choosing a setting on validation cases."""
-    once = np.ones((len(labels), 1), np.float32)
-    values = class_statistic(metric, truth_of(labels), scores)(once)
-    return float(macro(np.atleast_2d(values))[0])
+    return class_statistic(metric, truth_of(labels), scores).value
 
 
 def per_class(
     metric: str, values: Array, names: Sequence[str], left_out: Mapping[str, Any]
 ) -> dict[str, float | None]:
-    """Values (C, 1) by class name, where the metric has one for each class."""
+    """Values (C,) by class name, where the metric has one for each class."""
     result: dict[str, float | None] = dict.fromkeys(names, None)
     if len(values) == len(names) and metric not in ("accuracy", "quadratic_kappa"):
-        for name, value in zip(names, values[:, 0], strict=True):
+        for name, value in zip(names, values, strict=True):
             result[name] = None if name in left_out else float(value)
     return result

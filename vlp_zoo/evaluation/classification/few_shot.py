@@ -31,7 +31,7 @@ from vlp_zoo.evaluation.classification.linear_probe import fit_heads, standardis
 from vlp_zoo.evaluation.classification.protocol import Classification
 from vlp_zoo.evaluation.classification.softmax import softmax
 from vlp_zoo.evaluation.features.extraction import Extraction
-from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome
+from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome, by_label
 from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.statistics.intervals import (
     Interval,
@@ -186,7 +186,6 @@ class FewShot(Classification):
     ) -> list[Measure]:
         names = [HEADLINE, "macro_auroc"]
         names += ["quadratic_kappa"] if task.ordinal else []
-        once = np.ones((len(truth), 1), np.float32)
         measures = []
         for metric in names:
             statistics = [class_statistic(metric, truth, each) for each in drawn]
@@ -196,16 +195,13 @@ class FewShot(Classification):
                 replicates=self.replicates,
                 seed=seed,
             )
-            values = np.stack([np.atleast_2d(each(once)) for each in statistics])
-            low, high = (found.low, found.high) if self.replicates else (None, None)
+            values = np.stack([each.values for each in statistics])
             each_draw = [float(np.nanmean(value)) for value in values]
             details: dict[str, Any] = {"shots": shots, "of_each_draw": each_draw}
             if metric == HEADLINE:
                 details["chance"] = 1 / len(task.label_names)
             label = per_class(metric, values.mean(0), task.label_names, task.excluded)
-            measures.append(
-                Measure(f"{metric}@{shots}", found.value, low, high, label, details)
-            )
+            measures.append(Measure.of(f"{metric}@{shots}", found, label, **details))
         return measures
 
     def difference(
@@ -224,18 +220,14 @@ class FewShot(Classification):
                 )
                 for cases in (one, two)
             )
-            return lambda weights: mine(weights) - other(weights)
+            return Statistic(lambda w: mine(w) - other(w), len(truth))
 
         statistics = [statistic(number) for number in range(self.draws)]
         found = hierarchical_interval(
             statistics, one.patient_ids, replicates=self.replicates, seed=seed
         )
-        once = np.ones((len(truth), 1), np.float32)
-        gaps = np.mean([each(once)[:, 0] for each in statistics], axis=0)
-        return found, {
-            name: None if np.isnan(gap) else float(gap)
-            for name, gap in zip(one.label_names, gaps, strict=True)
-        }
+        gaps = np.mean([each.values for each in statistics], axis=0)
+        return found, by_label(one.label_names, range(classes), gaps)
 
 
 def draw_shots(

@@ -6,16 +6,19 @@ A case is called positive if its score is at or above the threshold.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.evaluation.statistics.intervals import Statistic
 from vlp_zoo.evaluation.statistics.metrics import ratio
 
 __all__ = [
     "POINT_METRICS",
     "THRESHOLD_RULES",
     "choose_thresholds",
+    "point_statistic",
     "point_values",
 ]
 
@@ -117,10 +120,18 @@ def choose_thresholds(rule: str, labels: Labels, scores: Array) -> Array:
     return chosen
 
 
+def point_statistic(
+    metric: str, labels: Labels, scores: Array, thresholds: Array
+) -> Statistic:
+    """A metric of each label at a given threshold; see `point_values`."""
+    of = partial(point_values, metric, labels, scores, thresholds)
+    return Statistic(of, len(labels))
+
+
 def point_values(
     metric: str, labels: Labels, scores: Array, thresholds: Array, weights: Weights
 ) -> Array:
-    """A metric of each label at a given threshold, as a statistic of the weights.
+    """A metric of each label at a given threshold.
 
     Args:
         metric: A name of `POINT_METRICS`.

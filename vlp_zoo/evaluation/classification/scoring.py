@@ -29,9 +29,13 @@ from vlp_zoo.evaluation.classification.classes import (
     predicted_of,
     truth_of,
 )
-from vlp_zoo.evaluation.protocol import Measure, Outcome, Protocol
+from vlp_zoo.evaluation.protocol import Measure, Outcome, Protocol, by_label
 from vlp_zoo.evaluation.results import Cases
-from vlp_zoo.evaluation.statistics.intervals import Statistic, bootstrap, interval
+from vlp_zoo.evaluation.statistics.intervals import (
+    Statistic,
+    interval,
+    label_statistic,
+)
 from vlp_zoo.evaluation.statistics.metrics import calibration_error, label_values, macro
 from vlp_zoo.evaluation.statistics.subgroups import groups_of
 from vlp_zoo.evaluation.tasks import Task
@@ -164,14 +168,11 @@ def _headline_statistic(
 ) -> Statistic:
     """The headline of some columns of labels."""
     if not single_label:
-        return partial(
-            label_values,
-            "macro_auroc",
-            cases.labels[:, used],
-            cases.scores[:, used],
+        return label_statistic(
+            "macro_auroc", cases.labels[:, used], cases.scores[:, used]
         )
     whole = class_statistic(HEADLINE, cases.columns["class"], cases.scores)
-    return lambda weights: whole(weights)[list(used)]
+    return Statistic(lambda weights: whole(weights)[list(used)], whole.cases)
 
 
 def _label_measure(
@@ -179,25 +180,14 @@ def _label_measure(
 ) -> Measure:
     names = cases.label_names
     used = [k for k, label in enumerate(names) if label not in missing]
-    labels, scores = cases.labels[:, used], cases.scores[:, used]
-    values = label_values(metric, labels, scores)
+    statistic = label_statistic(metric, cases.labels[:, used], cases.scores[:, used])
+    values = statistic.values
     extra: dict[str, Any] = {"labels_defined": int((~np.isnan(values)).sum())}
-    low = high = None
-    if metric != "macro_ece" and protocol.replicates:
-        found = bootstrap(
-            metric,
-            labels,
-            scores,
-            cases.patient_ids,
-            replicates=protocol.replicates,
-            seed=seed,
-        )
-        low, high = found.low, found.high
+    replicates = 0 if metric == "macro_ece" else protocol.replicates
+    found = interval(statistic, cases.patient_ids, replicates=replicates, seed=seed)
+    if replicates:
         extra["undefined_in_replicates"] = found.undefined
-    per_label = dict.fromkeys(names, None) | {
-        names[k]: float(v[0]) for k, v in zip(used, values, strict=True)
-    }
-    return Measure(metric, float(macro(values)[0]), low, high, per_label, extra)
+    return Measure.of(metric, found, by_label(names, used, values), **extra)
 
 
 def _class_measure(
@@ -210,11 +200,10 @@ def _class_measure(
         sure = cases.scores[known].max(1)
         return Measure(metric, calibration_error(called == truth[known], sure))
     statistic = class_statistic(metric, truth, cases.scores)
-    values = np.atleast_2d(statistic(np.ones((len(truth), 1), np.float32)))
+    values = statistic.values
     found = interval(
         statistic, cases.patient_ids, replicates=protocol.replicates, seed=seed
     )
-    low, high = (found.low, found.high) if protocol.replicates else (None, None)
     extra: dict[str, Any] = {}
     if len(values) > 1:
         extra["labels_defined"] = int((~np.isnan(values)).sum())
@@ -222,4 +211,4 @@ def _class_measure(
     if metric in (HEADLINE, "macro_auroc"):
         extra["chance"] = 1 / len(names) if metric == HEADLINE else 0.5
     each = per_class(metric, values, names, missing)
-    return Measure(metric, found.value, low, high, each, extra)
+    return Measure.of(metric, found, each, **extra)

@@ -10,7 +10,7 @@ is made of what is stored.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -143,22 +143,21 @@ def precision(matches: Matches, ious: Sequence[float]) -> Statistic:
     chosen = [IOUS.index(iou) for iou in ious]
     few = replace(matches, hits=matches.hits[:, chosen])
     return in_parts(
-        lambda weights: box_average_precision(few, weights).mean(1), len(few.scores)
+        lambda weights: box_average_precision(few, weights).mean(1),
+        len(few.scores),
+        len(few.truths),
     )
 
 
-def in_parts(statistic: Statistic, rows: int) -> Statistic:
-    """The same statistic, a few replicates at a time: there are many detections."""
+def in_parts(of: Callable[[Weights], Array], rows: int, images: int) -> Statistic:
+    """A statistic of images, a few replicates at a time: there are many detections."""
     step = max(1, ROOM // max(1, rows))
 
     def whole(weights: Weights) -> Array:
-        parts = [
-            statistic(weights[:, i : i + step])
-            for i in range(0, weights.shape[1], step)
-        ]
+        parts = [of(weights[:, i : i + step]) for i in range(0, weights.shape[1], step)]
         return np.concatenate(parts, axis=1)
 
-    return whole
+    return Statistic(whole, images)
 
 
 def best_limit(images: Sequence[ImageBoxes]) -> float:

@@ -49,15 +49,14 @@ from vlp_zoo.evaluation.protocol import (
     Candidate,
     Measure,
     Outcome,
+    by_label,
     training_cases,
 )
 from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.statistics.intervals import (
-    Interval,
     Statistic,
     case_means,
     interval,
-    paired_interval,
 )
 from vlp_zoo.evaluation.tasks import Selected, Task
 from vlp_zoo.evaluation.training.learner import Fitted, Predictions, predict
@@ -89,23 +88,10 @@ class Detect(DetectionSettings):
         chosen_by = Measure.validation(next(iter(AVERAGED)), best)
         return replace(outcome, measures=[*outcome.measures, chosen_by])
 
-    def difference(
-        self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int
-    ) -> tuple[Interval, dict[str, float | None]]:
-        """Difference of AP, paired over test patients."""
-        used = [name for name in one.label_names if name not in undefined]
-        mine, other = (
-            precision(matched_boxes(stored_boxes(cases, used)[0], used), COCO_IOUS)
-            for cases in (one, two)
-        )
-        found = paired_interval(
-            mine, other, one.patient_ids, replicates=self.replicates, seed=seed
-        )
-        once = np.ones((len(one.uids), 1), np.float32)
-        per_label: dict[str, float | None] = dict.fromkeys(one.label_names, None)
-        for name, gap in zip(used, (mine(once) - other(once))[:, 0], strict=True):
-            per_label[name] = float(gap)
-        return found, per_label
+    def statistic(self, cases: Cases, used: Sequence[int]) -> Statistic:
+        """Average precision, from the stored boxes."""
+        names = [cases.label_names[k] for k in used]
+        return precision(matched_boxes(stored_boxes(cases, names)[0], names), COCO_IOUS)
 
     def _learn(
         self, candidate: Candidate, task: Task, seed: int, extraction: Extraction
@@ -184,20 +170,23 @@ class Detect(DetectionSettings):
                 undefined[name] = f"no box in {n_train} training cases"
             elif positives < max(1, task.min_positives):
                 undefined[name] = f"boxes in {positives} test images"
-        used = [name for name in cases.label_names if name not in undefined]
-        matched = matched_boxes(stored_boxes(cases, used)[0], used)
+        names = cases.label_names
+        used = [k for k, name in enumerate(names) if name not in undefined]
+        kept = [names[k] for k in used]
+        matched = matched_boxes(stored_boxes(cases, kept)[0], kept)
         images = stored_boxes(cases)[0]
         curve = froc(images)
-        once = np.ones((len(images), 1), np.float32)
+        sensitivity = in_parts(
+            partial(froc_sensitivity, curve),
+            len(curve.false_score) + len(curve.truth_score),
+            len(images),
+        )
         wanted: list[tuple[str, Statistic, dict[str, Any]]] = [
             *((name, precision(matched, ious), {}) for name, ious in AVERAGED.items()),
             (
                 "froc_mean_sensitivity",
-                in_parts(
-                    lambda weights: froc_sensitivity(curve, weights).mean(0)[None],
-                    len(curve.false_score) + len(curve.truth_score),
-                ),
-                {"sensitivities": froc_sensitivity(curve, once)[:, 0].tolist()},
+                Statistic(lambda weights: sensitivity(weights).mean(0), len(images)),
+                {"sensitivities": sensitivity.values.tolist()},
             ),
             (
                 "rsna_score",
@@ -210,14 +199,10 @@ class Detect(DetectionSettings):
             found = interval(
                 statistic, cases.patient_ids, replicates=self.replicates, seed=seed
             )
-            per_label: dict[str, float | None] = {}
-            if metric.startswith("box_ap"):
-                per_label = dict.fromkeys(cases.label_names, None)
-                values = statistic(once)[:, 0].tolist()
-                per_label |= dict(zip(used, values, strict=True))
-            measures.append(
-                Measure(metric, found.value, found.low, found.high, per_label, more)
+            per_label = (
+                by_label(names, used, statistic.values) if metric in AVERAGED else {}
             )
+            measures.append(Measure.of(metric, found, per_label, **more))
         if self.legacy_map:
             sure = [surer(image, self.legacy_confidence) for image in images]
             merged = [ImageBoxes(i.truth, i.found, i.scores) for i in sure]
@@ -242,5 +227,5 @@ def _validation_ap(classes: Sequence[str], predictions: Predictions) -> float:
             f"none in {len(images)} cases",
             "give the validation split boxes, to choose the step on",
         )
-    once = np.ones((len(images), 1), np.float32)
-    return float(np.nanmean(precision(matched_boxes(images, classes), COCO_IOUS)(once)))
+    statistic = precision(matched_boxes(images, classes), COCO_IOUS)
+    return float(np.nanmean(statistic.values))

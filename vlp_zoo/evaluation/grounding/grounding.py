@@ -48,9 +48,7 @@ from vlp_zoo.evaluation.statistics.intervals import (
     case_means,
     interval,
     paired_interval,
-    paired_means,
 )
-from vlp_zoo.evaluation.statistics.metrics import macro
 from vlp_zoo.evaluation.tasks import Task
 from vlp_zoo.types import StudySource
 
@@ -220,13 +218,11 @@ class Ground(Protocol):
             columns, labels = finding_columns(values[name], findings)
             found = interval(case_means(columns), cases.patient_ids, **draws)
             measures.append(
-                Measure(
+                Measure.of(
                     name.replace(" ", "_"),
-                    found.value,
-                    found.low,
-                    found.high,
+                    found,
                     _by_finding(columns, labels),
-                    {"defined": int((~np.isnan(values[name])).sum())},
+                    defined=int((~np.isnan(values[name])).sum()),
                 )
             )
         # What a map that knows nothing of the image reaches is what chance is here.
@@ -237,10 +233,8 @@ class Ground(Protocol):
         for name in ("signed_cnr", "pointing_game"):
             mine, _ = finding_columns(values[name], findings)
             other, _ = finding_columns(values[f"centre {name}"], findings)
-            found = paired_means(mine, other, cases.patient_ids, **draws)
-            measures.append(
-                Measure(f"{name}_above_centre", found.value, found.low, found.high)
-            )
+            found = interval(case_means(mine - other), cases.patient_ids, **draws)
+            measures.append(Measure.of(f"{name}_above_centre", found))
         return Outcome(measures, cases, undefined=undefined, details=details)
 
     def _looked_for(self, source: StudySource) -> list[Phrase]:
@@ -261,9 +255,7 @@ class Ground(Protocol):
             signed.append(contrast_to_noise(similarity, inside))
         ious = np.stack(tried)
         columns, _ = finding_columns(np.array(signed), [p.finding for p in phrases])
-        once = np.ones((len(phrases), 1), np.float32)
-        value = float(macro(case_means(columns)(once))[0])
-        judged = [Measure.validation(self.headline, value)]
+        judged = [Measure.validation(self.headline, case_means(columns).value)]
         # Boxes thinner than a pixel of the frame mark none.
         none = bool(np.isnan(ious).all())
         return None if none else best_threshold(ious, TRIED), judged

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.evaluation.statistics.intervals import Statistic
 from vlp_zoo.evaluation.statistics.metrics import average_precision, roc_auc
 
 __all__ = [
@@ -77,16 +79,17 @@ def ground(
     signed = contrast_to_noise(similarity, inside)
     seen = ~np.isnan(similarity)
     values, truth = similarity[seen], inside[seen]
-    once = np.ones((len(values), 1), np.float32)
+    auroc, precision = (
+        Statistic(partial(of, truth, values), len(values)).value
+        for of in (roc_auc, average_precision)
+    )
     return Grounding(
         signed,
         abs(signed),
         threshold_ious(similarity, inside, thresholds),
         pointing_hit(similarity, inside),
-        float(roc_auc(truth, values, once)[0]) if len(values) else float("nan"),
-        float(average_precision(truth, values, once)[0])
-        if len(values)
-        else float("nan"),
+        auroc,
+        precision,
     )
 
 

@@ -15,7 +15,7 @@ Images are never mirrored in training, since reports name sides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -31,18 +31,19 @@ from vlp_zoo.evaluation.protocol import (
     training_cases,
 )
 from vlp_zoo.evaluation.reports.judging import (
+    HEADLINE,
     ThroughVocabulary,
     judge_reports,
 )
 from vlp_zoo.evaluation.reports.pieces import ReportPieces
 from vlp_zoo.evaluation.reports.scores import (
+    bleu_statistic,
+    finding_statistics,
     load_scorer,
-    macro_f1,
     most_common_report,
 )
 from vlp_zoo.evaluation.reports.settings import WritingSettings
 from vlp_zoo.evaluation.reports.text_metrics import (
-    bleu,
     bleu_counts,
     cider_d,
     finding_counts,
@@ -50,7 +51,7 @@ from vlp_zoo.evaluation.reports.text_metrics import (
 )
 from vlp_zoo.evaluation.reports.writer import Writer
 from vlp_zoo.evaluation.results import Cases
-from vlp_zoo.evaluation.statistics.intervals import Interval, paired_interval
+from vlp_zoo.evaluation.statistics.intervals import Statistic
 from vlp_zoo.evaluation.tasks import Selected, Task
 from vlp_zoo.evaluation.training.learner import Predictions, predict
 from vlp_zoo.evaluation.training.loop import fit
@@ -126,25 +127,11 @@ class WriteReport(WritingSettings):
             },
         )
 
-    def difference(
-        self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int
-    ) -> tuple[Interval, dict[str, float | None]]:
-        """Difference of the macro F1, and of the F1 of each finding."""
-        used = [k for k, name in enumerate(one.label_names) if name not in undefined]
-        counts = [
-            finding_counts(c.labels, c.scores.astype(np.float32), unknown="negative")
-            for c in (one, two)
-        ]
-        mine, other = (partial(macro_f1, each, used) for each in counts)
-        found = paired_interval(
-            mine, other, one.patient_ids, replicates=self.replicates, seed=seed
-        )
-        once = np.ones((len(one.uids), 1), np.float32)
-        gaps = (mine(once) - other(once))[:, 0]
-        per_label: dict[str, float | None] = dict.fromkeys(one.label_names, None)
-        for k, gap in zip(used, gaps, strict=True):
-            per_label[one.label_names[k]] = float(gap)
-        return found, per_label
+    def statistic(self, cases: Cases, used: Sequence[int]) -> Statistic:
+        """F1 of the findings, from those that both texts state."""
+        said = cases.scores.astype(np.float32)
+        counts = finding_counts(cases.labels, said, unknown="negative")
+        return finding_statistics(counts, used)[HEADLINE]
 
     def _spoken(
         self, source: StudySource, task: Task, least: int
@@ -164,6 +151,5 @@ class WriteReport(WritingSettings):
 def _overlap(metric: str, references: Sequence[str], predictions: Predictions) -> float:
     texts = [str(p["text"]) for p in predictions]
     if metric == "bleu_4":
-        once = np.ones((len(texts), 1), np.float32)
-        return float(bleu(bleu_counts(texts, references), once)[3, 0])
+        return bleu_statistic(bleu_counts(texts, references), 4).value
     return float(cider_d(texts, references).mean())

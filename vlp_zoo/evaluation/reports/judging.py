@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from vlp_zoo.evaluation.protocol import Measure, Outcome
+from vlp_zoo.evaluation.protocol import Measure, Outcome, by_label
 from vlp_zoo.evaluation.reports.scores import (
     FINDINGS,
     ReportScores,
     Scorer,
     floor_texts,
-    macro_f1,
     score_reports,
     stated,
 )
 from vlp_zoo.evaluation.reports.text_metrics import words
 from vlp_zoo.evaluation.results import Cases
-from vlp_zoo.evaluation.statistics.intervals import Interval, interval, paired_interval
+from vlp_zoo.evaluation.statistics.intervals import interval, paired_interval
 from vlp_zoo.types import StudySource
 
 __all__ = ["HEADLINE", "ThroughVocabulary", "judge_reports"]
@@ -166,28 +164,18 @@ def _measures(
         details: dict[str, Any] = {"floors": known}
         if defined:
             details["chance"] = max(defined)
-        measure = _measure(metric, interval(statistic, patients, **how))
-        labels = _per_finding(mine) if metric == HEADLINE else {}
-        measures.append(replace(measure, details=details, per_label=labels))
+        labels = {}
+        if metric == HEADLINE:
+            labels = by_label(FINDINGS, mine.used, statistic.values)
+        found = interval(statistic, patients, **how)
+        measures.append(Measure.of(metric, found, labels, **details))
     measures += [
-        _measure(
+        Measure.of(
             f"{HEADLINE}_minus_{floor}",
             paired_interval(statistics[HEADLINE], every[HEADLINE], patients, **how),
         )
         for floor, every in floors.items()
     ]
-    return measures + [_measure("_".join(name), found) for name, found in alone.items()]
-
-
-def _measure(metric: str, found: Interval) -> Measure:
-    return Measure(metric, found.value, found.low, found.high)
-
-
-def _per_finding(scores: ReportScores) -> dict[str, float | None]:
-    """F1 of each finding that counts; None for the others."""
-    once: npt.NDArray[np.float32] = np.ones((len(scores.bleu), 1), np.float32)
-    found = macro_f1(scores.findings[""], scores.used, once)[:, 0]
-    values: dict[str, float | None] = dict.fromkeys(FINDINGS, None)
-    for k, value in zip(scores.used, found, strict=True):
-        values[FINDINGS[k]] = float(value)
-    return values
+    return measures + [
+        Measure.of("_".join(name), found) for name, found in alone.items()
+    ]

@@ -41,6 +41,7 @@ __all__ = [
     "FINDINGS",
     "SCORERS",
     "ReportScores",
+    "bleu_statistic",
     "finding_statistics",
     "floor_texts",
     "load_scorer",
@@ -87,7 +88,7 @@ class ReportScores:
                 found[f"{start}{name}"] = statistic
         found |= {name: case_means(values) for name, values in self.means.items()}
         for n in range(1, 5):
-            found[f"bleu_{n}"] = partial(_bleu, self.bleu, n)
+            found[f"bleu_{n}"] = bleu_statistic(self.bleu, n)
         return found
 
     def columns(self) -> dict[str, Array]:
@@ -174,12 +175,18 @@ def finding_statistics(counts: Array, used: Sequence[int]) -> dict[str, Statisti
         used: Findings that count in macro means.
     """
     five = [k for k in FIVE if k in used]
-    return {
+    functions = {
         "f1_14_macro": partial(macro_f1, counts, list(used)),
         "f1_14_micro": partial(micro_finding_f1, counts),
         "f1_5_macro": partial(macro_f1, counts, five),
         "f1_5_micro": partial(micro_finding_f1, counts[:, :, FIVE]),
     }
+    return {name: Statistic(of, counts.shape[1]) for name, of in functions.items()}
+
+
+def bleu_statistic(counts: Array, order: int) -> Statistic:
+    """Corpus BLEU of an order, 1 to 4, from the (N, 10) counts of `bleu_counts`."""
+    return Statistic(lambda weights: bleu(counts, weights)[order - 1], len(counts))
 
 
 def macro_f1(counts: Array, used: Sequence[int], weights: npt.NDArray[Any]) -> Array:
@@ -328,8 +335,3 @@ SCORERS: dict[str, tuple[str, str, Callable[..., Array], dict[str, Any]]] = {
     "radgraph_f1": ("radgraph", "F1RadGraph", _radgraph, {"reward_level": "partial"}),
 }
 """Name to package, class, what makes counts or values of it, and its options."""
-
-
-def _bleu(counts: Array, order: int, weights: npt.NDArray[Any]) -> Array:
-    values: Array = bleu(counts, weights)[order - 1]
-    return values

@@ -27,6 +27,7 @@ from vlp_zoo.evaluation.protocol import (
     Candidate,
     Measure,
     Outcome,
+    by_label,
     training_cases,
 )
 from vlp_zoo.evaluation.results import Cases
@@ -52,27 +53,24 @@ from vlp_zoo.evaluation.segmentation.segmenter import (
 )
 from vlp_zoo.evaluation.segmentation.settings import SegmentationSettings
 from vlp_zoo.evaluation.statistics.intervals import (
-    Interval,
     Statistic,
     case_means,
     interval,
-    paired_interval,
 )
-from vlp_zoo.evaluation.statistics.metrics import macro
 from vlp_zoo.evaluation.tasks import Selected, Task
 from vlp_zoo.evaluation.training.learner import Predictions, predict
 from vlp_zoo.evaluation.training.loop import fit
 
-__all__ = ["OVERLAPS", "Segment"]
+__all__ = ["OVERLAPS", "Segment", "stored_overlap"]
 
 OVERLAPS: dict[str, Callable[[Overlap], Statistic]] = {
     "dice_positive": lambda counts: case_means(positive_dice(counts)),
     "dice_all": lambda counts: case_means(dice_with_empty(counts)),
     "dice_all_floor": lambda counts: case_means(empty_floor(counts)),
-    "dice_micro": lambda counts: partial(pooled_dice, counts),
+    "dice_micro": lambda counts: _pooled(pooled_dice, counts),
     "iou_positive": lambda counts: case_means(positive_iou(counts)),
     "false_area": lambda counts: case_means(false_area(counts)),
-    "dice_with_background": lambda counts: partial(pooled_dice_with_background, counts),
+    "dice_with_background": lambda counts: _pooled(pooled_dice_with_background, counts),
 }
 """Metrics that pixel counts decide, by name: Dice of the images that have the
 structure; Dice of all, empty on empty = 1, and what an always-empty model gets by it;
@@ -127,25 +125,14 @@ class Segment(SegmentationSettings):
         outcome = self._scored(found, task, rule, seed, len(train), missing, details)
         return replace(outcome, measures=[*outcome.measures, *chosen_by])
 
-    def difference(
-        self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int
-    ) -> tuple[Interval, dict[str, float | None]]:
-        """Headline of ``one`` minus that of ``two``, paired over test patients."""
-        used = [k for k, name in enumerate(one.label_names) if name not in undefined]
-        pair = [OVERLAPS[self.reported](_columns(_stored(c), used)) for c in (one, two)]
-        found = paired_interval(
-            pair[0], pair[1], one.patient_ids, replicates=self.replicates, seed=seed
-        )
-        once = np.ones((len(one.uids), 1), np.float32)
-        gaps = (np.atleast_2d(pair[0](once)) - np.atleast_2d(pair[1](once)))[:, 0]
-        per_label: dict[str, float | None] = dict.fromkeys(one.label_names, None)
-        for k, gap in zip(used, gaps, strict=True):
-            per_label[one.label_names[k]] = float(gap)
-        return found, per_label
+    def statistic(self, cases: Cases, used: Sequence[int]) -> Statistic:
+        """The overlap that is reported, from the stored counts of pixels."""
+        names = [cases.label_names[k] for k in used]
+        return OVERLAPS[self.reported](stored_overlap(cases, names))
 
     def _scored(
         self,
-        found: Predictions,
+        predictions: Predictions,
         task: Task,
         rule: MaskRule,
         seed: int,
@@ -153,7 +140,7 @@ class Segment(SegmentationSettings):
         missing: dict[str, str],
         details: Mapping[str, Any],
     ) -> Outcome:
-        test, counts = task.splits["test"], overlap_of(found)
+        test, counts = task.splits["test"], overlap_of(predictions)
         names = rule.structures
         positives = (counts.actual > 0).sum(0)
         for name, count in zip(names, positives, strict=True):
@@ -163,27 +150,19 @@ class Segment(SegmentationSettings):
         kept = _columns(counts, used)
         order = dict.fromkeys((self.reported, "dice_all", "dice_all_floor", *OVERLAPS))
         statistics = {metric: OVERLAPS[metric](kept) for metric in order}
-        histograms = histograms_of(found)[:, used]
-        statistics["pixel_auprc"] = partial(pixel_average_precision, histograms)
+        histograms = histograms_of(predictions)[:, used]
+        statistics["pixel_auprc"] = Statistic(
+            partial(pixel_average_precision, histograms), len(test)
+        )
         measures = []
         for metric, statistic in statistics.items():
-            sure = interval(
+            found = interval(
                 statistic, test.patient_ids, replicates=self.replicates, seed=seed
             )
-            values = np.atleast_2d(statistic(np.ones((len(test), 1), np.float32)))
-            per_label: dict[str, float | None] = dict.fromkeys(names, None) | {
-                names[k]: _number(float(value[0]))
-                for k, value in zip(used, values, strict=True)
-            }
-            extra = {"undefined_in_replicates": sure.undefined}
+            per_label = by_label(names, used, statistic.values)
             measures.append(
-                Measure(
-                    metric,
-                    sure.value,
-                    _number(sure.low),
-                    _number(sure.high),
-                    per_label,
-                    extra,
+                Measure.of(
+                    metric, found, per_label, undefined_in_replicates=found.undefined
                 )
             )
         shared = {
@@ -200,7 +179,7 @@ class Segment(SegmentationSettings):
             },
             "always_empty": {
                 "dice_positive": 0.0,
-                "dice_all": _mean(OVERLAPS["dice_all_floor"](kept), len(test)),
+                "dice_all": OVERLAPS["dice_all_floor"](kept).value,
             },
             **details,
         }
@@ -226,7 +205,7 @@ def _annotated(
 
 
 def _validation_score(metric: str, predictions: Predictions) -> float:
-    value = _mean(OVERLAPS[metric](overlap_of(predictions)), len(predictions))
+    value = OVERLAPS[metric](overlap_of(predictions)).value
     if np.isnan(value):
         raise ConfigError(
             "a validation case with a mask to choose the step on",
@@ -236,9 +215,8 @@ def _validation_score(metric: str, predictions: Predictions) -> float:
     return value
 
 
-def _mean(statistic: Statistic, cases: int) -> float:
-    values = np.atleast_2d(statistic(np.ones((cases, 1), np.float32)))
-    return float(macro(values)[0])
+def _pooled(of: Callable[[Overlap, Any], Any], counts: Overlap) -> Statistic:
+    return Statistic(partial(of, counts), len(counts.pixels))
 
 
 def _columns(counts: Overlap, used: Sequence[int]) -> Overlap:
@@ -259,14 +237,15 @@ def _rows(
     return Cases(uids, patients, names, present, dice_with_empty(counts), columns)
 
 
-def _stored(cases: Cases) -> Overlap:
+def stored_overlap(cases: Cases, names: Sequence[str]) -> Overlap:
+    """Counts of some structures from the columns of stored cases.
+
+    Raises:
+        KeyError: If a count of one of them is not stored.
+    """
     return Overlap(
         *(
-            np.stack([cases.columns[f"{f.name} {n}"] for n in cases.label_names], 1)
+            np.stack([cases.columns[f"{f.name} {n}"] for n in names], 1)
             for f in fields(Overlap)
         )
     )
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value

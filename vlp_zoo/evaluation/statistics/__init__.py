@@ -7,9 +7,9 @@ from vlp_zoo.evaluation.statistics.intervals import (
     case_means,
     hierarchical_interval,
     interval,
+    label_statistic,
     paired_difference,
     paired_interval,
-    paired_means,
     resample_patients,
 )
 
@@ -20,8 +20,8 @@ __all__ = [
     "case_means",
     "hierarchical_interval",
     "interval",
+    "label_statistic",
     "paired_difference",
     "paired_interval",
-    "paired_means",
     "resample_patients",
 ]

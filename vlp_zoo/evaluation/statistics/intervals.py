@@ -5,15 +5,13 @@ images; drawing images would give intervals that are too narrow. The intervals c
 the choice of test patients only, not the training of the encoder or the training set;
 `hierarchical_interval` adds the seeds of a training that was repeated.
 
-A *statistic* maps case weights (N, R) to values (R,), or to (K, R) of which the mean
-over the defined rows counts: `vlp_zoo.evaluation.statistics.metrics` says what weights are. All
-that is measured here is one, so each has the same intervals.
+All that is measured here is a `Statistic`, so each has the same intervals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -23,14 +21,17 @@ from vlp_zoo.evaluation.statistics.metrics import label_values, macro, ratio
 
 __all__ = [
     "Interval",
+    "Replicated",
     "Statistic",
     "bootstrap",
     "case_means",
     "hierarchical_interval",
     "interval",
+    "label_statistic",
+    "mean_of_draws",
     "paired_difference",
     "paired_interval",
-    "paired_means",
+    "replicate",
     "resample_patients",
 ]
 
@@ -38,11 +39,47 @@ Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.float32]
 
-Statistic = Callable[[Weights], Array]
-"""(N, R) whole numbers, how often each case counts, to (R,) or (K, R)."""
-
 CHUNK = 4_000_000
 """Weights held at a time (16 MB), however many cases and replicates there are."""
+TAIL = (1 - 0.95) / 2
+"""Share of the replicates beyond each bound of an interval."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A number of test cases, or one per label of which the mean over the defined counts.
+
+    Attributes:
+        of: (N, R) whole numbers, how often each case counts, to (R,) or (K, R);
+            `vlp_zoo.evaluation.statistics.metrics` says what weights are.
+        cases: N.
+
+    Example:
+        >>> share = Statistic(lambda weights: weights[:1] / weights.sum(0), 4)
+        >>> share.value
+        0.25
+    """
+
+    of: Callable[[Weights], Array]
+    cases: int
+
+    def __call__(self, weights: Weights) -> Array:
+        """(N, R) to (K, R)."""
+        return np.atleast_2d(self.of(weights))
+
+    @property
+    def values(self) -> Array:
+        """(K,) of the cases as they are."""
+        return np.asarray(self(np.ones((self.cases, 1), np.float32))[:, 0])
+
+    @property
+    def value(self) -> float:
+        """The mean over the labels that are defined; NaN if none is."""
+        return float(macro(self.values[:, None])[0])
+
+    def gap(self, other: Statistic) -> Array:
+        """(K,) of the cases as they are, minus those of another."""
+        return self.values - other.values
 
 
 @dataclass(frozen=True)
@@ -51,7 +88,7 @@ class Interval:
 
     Attributes:
         value: On the cases as they are.
-        low: Lower bound; NaN without replicates.
+        low: Lower bound of the 95 % interval; NaN without replicates.
         high: Upper bound; NaN without replicates.
         undefined: How many (replicate, label) pairs had one class only and were left
             out of their replicate's mean.
@@ -61,6 +98,42 @@ class Interval:
     low: float
     high: float
     undefined: int = 0
+
+
+@dataclass(frozen=True)
+class Replicated:
+    """A statistic on the cases as they are and on replicates of them.
+
+    Attributes:
+        value: On all cases.
+        replicates: (R,).
+        undefined: As of an `Interval`.
+    """
+
+    value: float
+    replicates: Array
+    undefined: int = 0
+
+    def __sub__(self, other: Replicated) -> Replicated:
+        """The paired difference."""
+        return replace(
+            self,
+            value=self.value - other.value,
+            replicates=self.replicates - other.replicates,
+        )
+
+    @property
+    def usable(self) -> Array:
+        """The replicates that are defined."""
+        return self.replicates[~np.isnan(self.replicates)]
+
+    @property
+    def interval(self) -> Interval:
+        """The value with the percentiles of the replicates."""
+        low = high = float("nan")
+        if len(usable := self.usable):
+            low, high = map(float, np.quantile(usable, [TAIL, 1 - TAIL]))
+        return Interval(self.value, low, high, self.undefined)
 
 
 def resample_patients(
@@ -89,65 +162,55 @@ def resample_patients(
         yield counts.reshape(size, patients).T[patient_of].astype(np.float32)
 
 
-def bootstrap(
-    metric: str,
-    labels: Labels,
-    scores: Array,
+def replicate(
+    statistics: Sequence[Statistic],
     patient_ids: Sequence[str],
-    *,
-    replicates: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval:
-    """Macro metric with a patient-clustered percentile interval.
+    replicates: int,
+    seed: int,
+) -> list[Replicated]:
+    """Values of several statistics on the same resampled patients.
 
     Args:
-        metric: A name of `vlp_zoo.evaluation.statistics.metrics.METRICS`.
-        labels: (N, K) with 1, 0 and NaN = unknown.
-        scores: (N, K).
+        statistics: All of the same test cases.
         patient_ids: (N,).
-        replicates: 0 gives the value without interval.
+        replicates: 0 gives the values alone.
         seed: Seeds the replicates.
-        level: Coverage aimed at.
     """
-    statistic = partial(label_values, metric, labels, scores)
-    return interval(
-        statistic, patient_ids, replicates=replicates, seed=seed, level=level
-    )
+    if not statistics:
+        return []
+    plain = [statistic.values for statistic in statistics]
+    parts: list[list[Array]] = [[] for _ in statistics]
+    lost = [0] * len(statistics)
+    for weights in resample_patients(patient_ids, replicates, seed):
+        for i, statistic in enumerate(statistics):
+            values = statistic(weights)
+            lost[i] += int(np.isnan(values[~np.isnan(plain[i])]).sum())
+            parts[i].append(macro(values))
+    return [
+        Replicated(
+            float(macro(values[:, None])[0]),
+            np.concatenate(held) if held else np.empty(0),
+            missing,
+        )
+        for values, held, missing in zip(plain, parts, lost, strict=True)
+    ]
 
 
-def paired_difference(
-    metric: str,
-    labels: Labels,
-    scores: Array,
-    baseline: Array,
-    patient_ids: Sequence[str],
-    *,
-    replicates: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval:
-    """Macro metric of one encoder minus another's, on the same resampled patients.
-
-    Labels that either encoder has no scores for count for neither.
+def mean_of_draws(draws: Sequence[Replicated], seed: int) -> Replicated:
+    """The mean over repeated trainings, each replicate over a resample of them.
 
     Args:
-        metric: A name of `vlp_zoo.evaluation.statistics.metrics.METRICS`.
-        labels: (N, K) with 1, 0 and NaN = unknown.
-        scores: (N, K).
-        baseline: (N, K), what is subtracted.
-        patient_ids: (N,).
-        replicates: 0 gives the value without interval.
-        seed: Seeds the replicates.
-        level: Coverage aimed at.
+        draws: One per training, on the same resampled patients.
+        seed: Seeds the choice of trainings.
     """
-    missing = np.isnan(scores).any(0) | np.isnan(baseline).any(0)
-    mine, other = (
-        partial(label_values, metric, labels, np.where(missing, np.nan, each))
-        for each in (scores, baseline)
-    )
-    return paired_interval(
-        mine, other, patient_ids, replicates=replicates, seed=seed, level=level
+    table = np.stack([draw.replicates for draw in draws])
+    # A stream of its own: the patients drawn are those of every other interval.
+    rng = np.random.default_rng((seed, len(draws)))
+    drawn = rng.integers(0, len(draws), size=table.shape)
+    return Replicated(
+        float(np.mean([draw.value for draw in draws])),
+        np.take_along_axis(table, drawn, 0).mean(0),
+        draws[0].undefined,
     )
 
 
@@ -157,26 +220,22 @@ def interval(
     *,
     replicates: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval:
     """Any statistic with its patient-clustered percentile interval.
 
     Args:
-        statistic: A function of the case weights.
+        statistic: Of N cases.
         patient_ids: (N,).
         replicates: 0 gives the value without interval.
         seed: Seeds the replicates.
-        level: Coverage aimed at.
 
     Example:
         >>> dice = np.array([0.2, 0.8, np.nan, 0.5])
         >>> interval(case_means(dice), list("abcd"), replicates=0).value
         0.5
     """
-    [(value, replicated)], undefined = _replicate(
-        [statistic], patient_ids, replicates, seed
-    )
-    return _percentile(value, replicated, level, undefined)
+    (found,) = replicate([statistic], patient_ids, replicates, seed)
+    return found.interval
 
 
 def paired_interval(
@@ -186,23 +245,29 @@ def paired_interval(
     *,
     replicates: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval:
     """Difference of two statistics of the same cases, on the same resampled patients.
 
+    Labels that are undefined for either count for neither, or the two means would be of
+    different things.
+
     Args:
-        statistic: A function of the case weights.
-        baseline: What is subtracted. Rows must be undefined for both or for neither,
-            or the two means are of different things.
+        statistic: Of N cases.
+        baseline: What is subtracted.
         patient_ids: (N,).
         replicates: 0 gives the value without interval.
         seed: Seeds the replicates.
-        level: Coverage aimed at.
     """
-    (mine, other), undefined = _replicate(
-        [statistic, baseline], patient_ids, replicates, seed
-    )
-    return _percentile(mine[0] - other[0], mine[1] - other[1], level, undefined)
+    lost = np.isnan(statistic.gap(baseline))[:, None]
+
+    def shared(one: Statistic) -> Statistic:
+        return Statistic(
+            lambda weights: np.where(lost, np.nan, one(weights)), one.cases
+        )
+
+    both = [shared(statistic), shared(baseline)]
+    mine, other = replicate(both, patient_ids, replicates, seed)
+    return (mine - other).interval
 
 
 def hierarchical_interval(
@@ -211,7 +276,6 @@ def hierarchical_interval(
     *,
     replicates: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval:
     """Mean over repeated trainings, its interval over trainings and patients.
 
@@ -224,16 +288,9 @@ def hierarchical_interval(
         patient_ids: (N,).
         replicates: 0 gives the value without interval.
         seed: Seeds the replicates.
-        level: Coverage aimed at.
     """
-    found, undefined = _replicate(statistics, patient_ids, replicates, seed)
-    value = float(np.mean([each for each, _ in found]))
-    table = np.stack([replicated for _, replicated in found])
-    # A stream of its own: the patients drawn are those of every other interval.
-    rng = np.random.default_rng((seed, len(statistics)))
-    drawn = rng.integers(0, len(statistics), size=table.shape)
-    replicated = np.take_along_axis(table, drawn, 0).mean(0)
-    return _percentile(value, replicated, level, undefined)
+    draws = replicate(statistics, patient_ids, replicates, seed)
+    return mean_of_draws(draws, seed).interval
 
 
 def case_means(values: Array) -> Statistic:
@@ -258,63 +315,63 @@ def case_means(values: Array) -> Statistic:
         counts = defined.T.astype(np.float64) @ wide
         return ratio(filled.T @ wide, counts)
 
-    return means
+    return Statistic(means, len(table))
 
 
-def paired_means(
-    values: Array,
+def label_statistic(metric: str, labels: Labels, scores: Array) -> Statistic:
+    """A metric of labels that may occur together, a row for each of them.
+
+    Args:
+        metric: A name of `vlp_zoo.evaluation.statistics.metrics.METRICS`.
+        labels: (N, K) with 1, 0 and NaN = unknown.
+        scores: (N, K).
+    """
+    return Statistic(partial(label_values, metric, labels, scores), len(labels))
+
+
+def bootstrap(
+    metric: str,
+    labels: Labels,
+    scores: Array,
+    patient_ids: Sequence[str],
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """`interval` of a `label_statistic`: the mean of a metric over labels.
+
+    Args:
+        metric: A name of `vlp_zoo.evaluation.statistics.metrics.METRICS`.
+        labels: (N, K) with 1, 0 and NaN = unknown.
+        scores: (N, K).
+        patient_ids: (N,).
+        replicates: 0 gives the value without interval.
+        seed: Seeds the replicates.
+    """
+    statistic = label_statistic(metric, labels, scores)
+    return interval(statistic, patient_ids, replicates=replicates, seed=seed)
+
+
+def paired_difference(
+    metric: str,
+    labels: Labels,
+    scores: Array,
     baseline: Array,
     patient_ids: Sequence[str],
     *,
     replicates: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval:
-    """Mean per-case difference; a case counts where both values are defined.
+    """`paired_interval` of a metric's mean over the labels that both have scores for.
 
     Args:
-        values: (N,) or (N, K), NaN = undefined.
-        baseline: What is subtracted, of the same shape.
+        metric: A name of `vlp_zoo.evaluation.statistics.metrics.METRICS`.
+        labels: (N, K) with 1, 0 and NaN = unknown.
+        scores: (N, K).
+        baseline: (N, K), what is subtracted.
         patient_ids: (N,).
         replicates: 0 gives the value without interval.
         seed: Seeds the replicates.
-        level: Coverage aimed at.
     """
-    statistic = case_means(values - baseline)
-    return interval(
-        statistic, patient_ids, replicates=replicates, seed=seed, level=level
-    )
-
-
-def _replicate(
-    statistics: Sequence[Statistic],
-    patient_ids: Sequence[str],
-    replicates: int,
-    seed: int,
-) -> tuple[list[tuple[float, Array]], int]:
-    """For each statistic (value, replicated values (R,)); undefined of the first."""
-    once = np.ones((len(patient_ids), 1), np.float32)
-    plain = [np.atleast_2d(statistic(once)) for statistic in statistics]
-    chunks: list[list[Array]] = [[] for _ in statistics]
-    lost = 0
-    for weights in resample_patients(patient_ids, replicates, seed):
-        for i, statistic in enumerate(statistics):
-            values = np.atleast_2d(statistic(weights))
-            if i == 0:
-                lost += int(np.isnan(values[~np.isnan(plain[0][:, 0])]).sum())
-            chunks[i].append(macro(values))
-    return [
-        (float(macro(value)[0]), np.concatenate(parts) if parts else np.empty(0))
-        for value, parts in zip(plain, chunks, strict=True)
-    ], lost
-
-
-def _percentile(
-    value: float, replicated: Array, level: float, undefined: int
-) -> Interval:
-    usable = replicated[~np.isnan(replicated)]
-    if not len(usable):
-        return Interval(value, float("nan"), float("nan"), undefined)
-    tail = (1 - level) / 2
-    low, high = np.quantile(usable, [tail, 1 - tail])
-    return Interval(value, float(low), float(high), undefined)
+    mine, other = (label_statistic(metric, labels, each) for each in (scores, baseline))
+    return paired_interval(mine, other, patient_ids, replicates=replicates, seed=seed)

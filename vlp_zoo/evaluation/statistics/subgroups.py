@@ -154,4 +154,4 @@ def _within(statistic: Statistic, member: npt.NDArray[np.bool_]) -> Statistic:
         every[member] = weights
         return statistic(every)
 
-    return of_members
+    return Statistic(of_members, int(member.sum()))

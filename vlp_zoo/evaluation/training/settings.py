@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 from vlp_zoo.augment import PIPELINES
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.evaluation.protocol import Protocol
+from vlp_zoo.evaluation.protocol import ByLabel
 from vlp_zoo.evaluation.training.learner import Plan
 
 __all__ = ["Trained", "require"]
@@ -32,7 +32,7 @@ def require(holds: bool, wanted: str, found: object) -> None:
 
 
 @dataclass(frozen=True)
-class Trained(Protocol):
+class Trained(ByLabel):
     """Settings of a protocol that trains; subclasses add theirs and `measure`.
 
     Attributes:
