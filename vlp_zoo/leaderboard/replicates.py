@@ -52,13 +52,14 @@ def combine(
         seed: Seed of the resampling of draws.
     """
     made = mean_of_draws(draws, seed) if len(draws) > 1 else draws[0]
-    value, usable, found = made.value, made.usable, made.interval
+    value, usable = made.value, made.usable
     sd = float(np.std([d.value for d in draws], ddof=1)) if len(draws) > 1 else None
     if not len(usable) or np.isnan(value):
         return Estimate(None if np.isnan(value) else value, sd=sd, draws=len(draws))
+    low, high = np.quantile(usable, [0.025, 0.975])
     p_value = None
     if test:
         beyond = min((usable <= 0).sum(), (usable >= 0).sum())
         p_value = min(1.0, 2 * (int(beyond) + 1) / (len(usable) + 1))
     covers = "draws and patients" if len(draws) > 1 else "patients"
-    return Estimate(value, found.low, found.high, sd, len(draws), covers, p_value)
+    return Estimate(value, float(low), float(high), sd, len(draws), covers, p_value)
