@@ -15,11 +15,11 @@ _FOLDERS: dict[tuple[str, str], str] = {
     ("cli.", "bench."): "encoders joint pace tasks",
     ("data.phantom.", "data.phantom.chest."): (
         "acquisition anatomy boilerplate devices facts findings frontal history lateral "
-        "mimic_layout pairs_layout phrases radiograph reports sheet"
+        "mimic_layout phrases radiograph reports sheet"
     ),
     ("data.phantom_fundus.", "data.phantom.fundus."): (
-        "anatomy camera diagnoses drawing facts history lesions pairs_layout phrases "
-        "reports retina sheet"
+        "anatomy camera diagnoses drawing facts history lesions phrases reports retina "
+        "sheet"
     ),
     ("data.", "data.store."): "prepare raw_sets",
     ("data.store_", "data.store."): "index verify",
@@ -58,8 +58,12 @@ _FOLDERS: dict[tuple[str, str], str] = {
 """How module paths below ``vlp_zoo`` began and begin now, and the ends that they kept."""
 
 _RENAMED = {
+    "data.phantom.chest.pairs_layout": "data.phantom.table",
+    "data.phantom.fundus.pairs_layout": "data.phantom.table",
+    "data.phantom.pairs_layout": "data.phantom.table",
     "data.phantom_fundus": "data.phantom.fundus",
     "data.phantom_fundus.fundus": "data.phantom.fundus.source",
+    "data.phantom_fundus.pairs_layout": "data.phantom.table",
     "data.prepare_slice": "data.store.slices",
     "encoders.foreign": "encoders.published.official",
     "encoders.official_networks": "encoders.published.networks",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from vlp_zoo.cli.parser import Parser
@@ -127,14 +129,17 @@ def _layout(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from vlp_zoo.data.phantom.chest import mimic_layout, pairs_layout
-    from vlp_zoo.data.phantom.fundus import pairs_layout as fundus_layout
+    from vlp_zoo.data.phantom.chest.mimic_layout import write_mimic_layout
+    from vlp_zoo.data.phantom.chest.source import PhantomChestSource
+    from vlp_zoo.data.phantom.fundus.source import PhantomFundusSource
+    from vlp_zoo.data.phantom.table import write_pairs_layout
 
-    write = {
-        ("chest", "mimic-cxr"): mimic_layout.write_mimic_layout,
-        ("chest", "pairs"): pairs_layout.write_pairs_layout,
-        ("fundus", "pairs"): fundus_layout.write_pairs_layout,
-    }[options.world, options.layout]
+    writers: dict[tuple[str, str], Callable[..., int]] = {
+        ("chest", "mimic-cxr"): write_mimic_layout,
+        ("chest", "pairs"): partial(write_pairs_layout, PhantomChestSource),
+        ("fundus", "pairs"): partial(write_pairs_layout, PhantomFundusSource),
+    }
+    write = writers[options.world, options.layout]
     with Progress(console=Console(file=sys.stderr), transient=True) as progress:
         task = progress.add_task("drawing", total=None)
         images = write(

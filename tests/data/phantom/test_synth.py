@@ -14,11 +14,11 @@ import pytest
 
 from vlp_zoo.cli.synth import main
 from vlp_zoo.data.phantom.chest.facts import LABELS
-from vlp_zoo.data.phantom.chest.mimic_layout import METADATA_COLUMNS, split_sizes
-from vlp_zoo.data.phantom.chest.pairs_layout import PAIR_COLUMNS
+from vlp_zoo.data.phantom.chest.mimic_layout import METADATA_COLUMNS
 from vlp_zoo.data.phantom.chest.sheet import write_contact_sheet
 from vlp_zoo.data.phantom.chest.source import PhantomChestSource
-from vlp_zoo.data.phantom.folder import MARKER
+from vlp_zoo.data.phantom.folder import MARKER, split_sizes
+from vlp_zoo.data.phantom.table import pair_columns
 from vlp_zoo.errors import ConfigError
 
 SMALL = ["--studies", "24", "--image-size", "48"]
@@ -129,7 +129,7 @@ def test_pairs_layout(tmp_path: Path) -> None:
     out = tmp_path / "pairs"
     main(["chest", "--layout", "pairs", "--out", str(out), *SMALL])
     table = pd.read_csv(out / "pairs.csv")
-    assert tuple(table.columns) == PAIR_COLUMNS
+    assert tuple(table.columns) == pair_columns(PhantomChestSource)
     assert len(table) == 24
     assert set(table["split"]) == {"train", "val", "test"}
     assert all((out / name).is_file() for name in table["image"])

@@ -5,15 +5,107 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from vlp_zoo.data.phantom.world import SPLITS, World
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.types import Study
 
-__all__ = ["MARKER", "prepare_folder", "write_atomically"]
+__all__ = ["MARKER", "Layout", "prepare_folder", "split_sizes", "write_atomically"]
 
 MARKER = "PHANTOM.json"
 """Says what a folder holds; only a folder that has it is ever overwritten."""
+
+JPEG_QUALITY = 95
+
+
+Source = TypeVar("Source", bound=World[Any])
+
+
+class Layout(Generic[Source]):
+    """A phantom world on its way to disk: a tenth of it each for val and test.
+
+    Args:
+        world: The world that is drawn.
+        name: Name of the layout.
+        contents: Files and folders that the layout consists of.
+        out: Folder; empty, or an earlier phantom together with ``overwrite``.
+        studies: Examinations over all splits.
+        seed: Seed of the phantom world.
+        image_size: Side in pixels.
+        choice: Which images of an examination are taken, among ``world.choices``.
+        overwrite: Replace an earlier phantom.
+
+    Attributes:
+        total: Number of images.
+
+    Raises:
+        ConfigError: If the folder may not be written.
+    """
+
+    def __init__(
+        self,
+        world: type[Source],
+        name: str,
+        contents: tuple[str, ...],
+        out: Path,
+        studies: int,
+        seed: int,
+        image_size: int,
+        choice: str,
+        overwrite: bool,
+    ) -> None:
+        sizes = split_sizes(studies)
+        self.out = out
+        self._sources = [
+            world(split, sizes[split], seed, image_size, choice) for split in SPLITS
+        ]
+        self.total = sum(len(source) for source in self._sources)
+        card = {
+            "layout": name,
+            "world": f"{world.name.replace('_', ' ')} {world.version}",
+            "studies": sum(sizes.values()),
+            "seed": seed,
+            "image_size": image_size,
+            world.chooses: choice,
+        }
+        prepare_folder(out, card, contents, overwrite)
+
+    def images(
+        self, advance: Callable[[int, int], None] | None = None
+    ) -> Iterator[tuple[Source, int, Study]]:
+        """Source, index and drawing of each image.
+
+        Args:
+            advance: Called with (images done, images in all) after each.
+        """
+        done = 0
+        for source in self._sources:
+            for index in range(len(source)):
+                yield source, index, source[index]
+                done += 1
+                if advance:
+                    advance(done, self.total)
+
+    def write_image(self, name: str, image: npt.NDArray[np.uint8]) -> None:
+        """Write a grey or a red-green-blue picture, as PNG or JPEG by its name."""
+        pixels = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        lossy = name.endswith(".jpg")
+        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if lossy else []
+        _, packed = cv2.imencode(name[-4:], pixels, quality)
+        write_atomically(self.out / name, packed.tobytes())
+
+
+def split_sizes(studies: int) -> dict[str, int]:
+    """Studies of each split: a tenth each for val and test, at least one."""
+    part = max(1, studies // 10)
+    return {"train": max(1, studies - 2 * part), "val": part, "test": part}
 
 
 def prepare_folder(

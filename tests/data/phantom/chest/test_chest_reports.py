@@ -9,9 +9,9 @@ import pytest
 
 from vlp_zoo.data.phantom.chest.facts import LABELS, Finding, label_states
 from vlp_zoo.data.phantom.chest.phrases import LEXICON, mentions, noun
-from vlp_zoo.data.phantom.chest.reports import WrittenReport
 from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 from vlp_zoo.data.phantom.typos import TYPOS, slip
+from vlp_zoo.data.phantom.world import WrittenReport
 from vlp_zoo.types import Report
 
 

@@ -256,7 +256,7 @@ def test_a_finding_changes_its_place_most(monkeypatch: pytest.MonkeyPatch) -> No
         ill = source[index]
         healthy = PhantomChestSource("train", 300, image_size=96)
         monkeypatch.setattr(
-            healthy, "study_facts", lambda _, f=facts: replace(f, findings=())
+            healthy, "_facts", lambda _, f=facts: replace(f, findings=())
         )
         well = healthy[index]
         change = np.abs(ill.image.astype(float) - well.image.astype(float))

@@ -16,9 +16,9 @@ from vlp_zoo.data.phantom.fundus.facts import (
     label_states,
 )
 from vlp_zoo.data.phantom.fundus.phrases import LEXICON, mentions, noun
-from vlp_zoo.data.phantom.fundus.reports import WrittenReport
 from vlp_zoo.data.phantom.fundus.source import PhantomFundusSource
 from vlp_zoo.data.phantom.typos import TYPOS
+from vlp_zoo.data.phantom.world import WrittenReport
 from vlp_zoo.reports.sections import parse_report
 
 COUNT = 900

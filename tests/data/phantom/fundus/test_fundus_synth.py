@@ -17,9 +17,9 @@ from vlp_zoo.data.datamodules import PhantomFundus
 from vlp_zoo.data.pairs import read_pairs
 from vlp_zoo.data.phantom.folder import MARKER
 from vlp_zoo.data.phantom.fundus.facts import LABELS
-from vlp_zoo.data.phantom.fundus.pairs_layout import PAIR_COLUMNS
 from vlp_zoo.data.phantom.fundus.sheet import write_contact_sheet
 from vlp_zoo.data.phantom.fundus.source import PhantomFundusSource
+from vlp_zoo.data.phantom.table import pair_columns
 from vlp_zoo.errors import ConfigError
 
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_pairs_layout(folder: Path) -> None:
     table = pd.read_csv(folder / "pairs.csv")
-    assert tuple(table.columns) == PAIR_COLUMNS
+    assert tuple(table.columns) == pair_columns(PhantomFundusSource)
     assert len(table) == 40
     assert set(table["split"]) == {"train", "val", "test"}
     assert table.groupby("study_id")["eye"].nunique().eq(2).all()

@@ -363,9 +363,9 @@ def test_every_kind_can_be_drawn_in_every_eye() -> None:
                 facts,
                 lesions=(replace(lesion, kind=kind, places=QUADRANTS, amount=1.0),),
             )
-            source.__dict__["eye_facts"] = lambda _, f=forced: f
+            source.__dict__["_facts"] = lambda _, f=forced: f
             assert source[index].masks[KINDS[kind]].any()
-            del source.__dict__["eye_facts"]
+            del source.__dict__["_facts"]
             kinds.add(kind)
     assert len(kinds) == 3
 
@@ -382,7 +382,7 @@ def test_a_lesion_changes_its_place_most(monkeypatch: pytest.MonkeyPatch) -> Non
         ill = source[index]
         healthy = PhantomFundusSource("train", 300, image_size=128)
         monkeypatch.setattr(
-            healthy, "eye_facts", lambda _, f=facts: replace(f, lesions=())
+            healthy, "_facts", lambda _, f=facts: replace(f, lesions=())
         )
         change = np.abs(ill.image.astype(float) - healthy[index].image).mean(2)
         mask = ill.masks[facts.lesions[0].label]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,10 @@ from vlp_zoo.data.phantom.chest.devices import paint_device
 from vlp_zoo.data.phantom.chest.facts import Finding, StudyFacts
 from vlp_zoo.data.phantom.chest.findings import lift_of, paint
 from vlp_zoo.data.phantom.chest.radiograph import attenuation, normal_scene
+from vlp_zoo.data.phantom.world import Drawing
 from vlp_zoo.types import Box
 
-__all__ = ["Drawing", "draw_frontal", "lesion_box", "regions_of", "shape_of"]
+__all__ = ["draw_frontal", "lesion_box", "regions_of", "shape_of"]
 
 DRAW_ORDER = (
     "Cardiomegaly",
@@ -35,24 +35,6 @@ DRAW_ORDER = (
     "Support Devices",
 )
 """What covers what: fluid comes after the lung that it hides."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """Pixels and what is where.
-
-    Attributes:
-        image: uint8 (H, W).
-        boxes: Regions, then lesions.
-        masks: Lower-case label to bool (H, W), all its lesions together.
-        lesions: For each lesion its ``finding``, ``kind``, ``side``, ``zone``,
-            ``severity``, ``certain``, ``box`` and the ``regions`` that it touches.
-    """
-
-    image: npt.NDArray[np.uint8]
-    boxes: tuple[Box, ...]
-    masks: dict[str, npt.NDArray[np.bool_]]
-    lesions: tuple[dict[str, Any], ...]
 
 
 def shape_of(build: Build, findings: tuple[Finding, ...]) -> Shape:

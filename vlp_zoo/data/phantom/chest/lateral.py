@@ -15,7 +15,8 @@ from vlp_zoo.data.phantom.canvas import Canvas, Field, sigmoid, smooth, spline
 from vlp_zoo.data.phantom.chest.acquisition import Exposure, expose
 from vlp_zoo.data.phantom.chest.anatomy import Build
 from vlp_zoo.data.phantom.chest.facts import Finding, StudyFacts
-from vlp_zoo.data.phantom.chest.frontal import Drawing, lesion_box, shape_of
+from vlp_zoo.data.phantom.chest.frontal import lesion_box, shape_of
+from vlp_zoo.data.phantom.world import Drawing
 from vlp_zoo.types import Box
 
 __all__ = ["draw_lateral"]

@@ -14,15 +14,14 @@ from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from vlp_zoo.data.phantom.chest.facts import LABELS
-from vlp_zoo.data.phantom.chest.source import SPLITS, VERSION, PhantomChestSource
-from vlp_zoo.data.phantom.folder import prepare_folder, write_atomically
+from vlp_zoo.data.phantom.chest.source import PhantomChestSource
+from vlp_zoo.data.phantom.folder import Layout, write_atomically
 from vlp_zoo.types import Study
 
-__all__ = ["METADATA_COLUMNS", "split_sizes", "write_mimic_layout"]
+__all__ = ["METADATA_COLUMNS", "write_mimic_layout"]
 
 METADATA_COLUMNS = (
     "dicom_id",
@@ -41,13 +40,6 @@ METADATA_COLUMNS = (
 TABLES = ("metadata", "split", "chexpert", "negbio")
 VIEW_CODES = {"PA": "postero-anterior", "AP": "antero-posterior", "LATERAL": "lateral"}
 OFFICIAL_SPLITS = {"train": "train", "val": "validate", "test": "test"}
-JPEG_QUALITY = 95
-
-
-def split_sizes(studies: int) -> dict[str, int]:
-    """Studies of each split: a tenth each for val and test, at least one."""
-    part = max(1, studies // 10)
-    return {"train": max(1, studies - 2 * part), "val": part, "test": part}
 
 
 def _table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> bytes:
@@ -100,12 +92,13 @@ def _when(subject: str, number: int) -> tuple[str, str]:
     return day.strftime("%Y%m%d"), f"{hour:02d}{minute:02d}{second:02d}.{part:03d}"
 
 
-def _metadata(study: Study, procedure: str, number: int) -> list[object]:
+def _metadata(study: Study, source: PhantomChestSource, index: int) -> list[object]:
+    procedure = source.procedure(index)
     rng = np.random.default_rng((int(study.study_id), 73))
     view = study.view or ""
     stated = "" if rng.random() < 0.04 else view
     height, width = study.image.shape
-    day, clock = _when(study.patient_id, number)
+    day, clock = _when(study.patient_id, source.study_number(index))
     posture = "Recumbent" if view == "AP" else "Erect"
     return [
         study.uid,
@@ -150,52 +143,36 @@ def write_mimic_layout(
     Raises:
         ConfigError: If the folder may not be written.
     """
-    sizes = split_sizes(studies)
-    sources = [
-        PhantomChestSource(split, sizes[split], seed, image_size, views)
-        for split in SPLITS
-    ]
-    card = {
-        "layout": "mimic-cxr",
-        "world": f"phantom chest {VERSION}",
-        "studies": sum(sizes.values()),
-        "seed": seed,
-        "image_size": image_size,
-        "views": views,
-    }
     names = tuple(f"mimic-cxr-2.0.0-{table}.csv.gz" for table in TABLES)
-    prepare_folder(out, card, ("files", *names), overwrite)
-    total = sum(len(source) for source in sources)
+    layout = Layout(
+        PhantomChestSource,
+        "mimic-cxr",
+        ("files", *names),
+        out,
+        studies,
+        seed,
+        image_size,
+        views,
+        overwrite,
+    )
     rows: dict[str, list[list[object]]] = {table: [] for table in TABLES}
-    done = 0
-    for source in sources:
-        seen: set[str] = set()
-        for index in range(len(source)):
-            study = source[index]
-            subject, number = study.patient_id, study.study_id
-            person = out / "files" / f"p{subject[:2]}" / f"p{subject}"
-            _, jpeg = cv2.imencode(
-                ".jpg", study.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-            )
-            write_atomically(person / f"s{number}" / f"{study.uid}.jpg", jpeg.tobytes())
-            procedure = source.procedure(index)
-            rows["metadata"].append(
-                _metadata(study, procedure, source.study_number(index))
-            )
-            rows["split"].append(
-                [study.uid, number, subject, OFFICIAL_SPLITS[source.split]]
-            )
-            if number not in seen:
-                seen.add(number)
-                write_atomically(person / f"s{number}.txt", study.report.text.encode())
-                mentioned = study.facts["mentioned"]
-                rng = np.random.default_rng((int(number), 74))
-                rows["chexpert"].append([subject, number, *_codes(mentioned)])
-                second = _second_reading(mentioned, rng)
-                rows["negbio"].append([subject, number, *_codes(second)])
-            done += 1
-            if advance:
-                advance(done, total)
+    seen: set[tuple[str, str]] = set()
+    for source, index, study in layout.images(advance):
+        subject, number = study.patient_id, study.study_id
+        person = f"files/p{subject[:2]}/p{subject}"
+        layout.write_image(f"{person}/s{number}/{study.uid}.jpg", study.image)
+        rows["metadata"].append(_metadata(study, source, index))
+        official = OFFICIAL_SPLITS[source.split]
+        rows["split"].append([study.uid, number, subject, official])
+        if (source.split, number) in seen:
+            continue
+        seen.add((source.split, number))
+        write_atomically(out / person / f"s{number}.txt", study.report.text.encode())
+        mentioned = study.facts["mentioned"]
+        rng = np.random.default_rng((int(number), 74))
+        rows["chexpert"].append([subject, number, *_codes(mentioned)])
+        second = _second_reading(mentioned, rng)
+        rows["negbio"].append([subject, number, *_codes(second)])
     headers = {
         "metadata": METADATA_COLUMNS,
         "split": ("dicom_id", "study_id", "subject_id", "split"),
@@ -204,4 +181,4 @@ def write_mimic_layout(
     }
     for name, table in zip(names, TABLES, strict=True):
         write_atomically(out / name, _table(rows[table], headers[table]))
-    return total
+    return layout.total

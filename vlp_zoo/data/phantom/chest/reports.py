@@ -9,7 +9,6 @@ the prior study, and denies some of what is absent.
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,24 +21,10 @@ from vlp_zoo.data.phantom.chest.facts import (
 )
 from vlp_zoo.data.phantom.chest.phrases import device_sentence, noun, pick
 from vlp_zoo.data.phantom.typos import slip
+from vlp_zoo.data.phantom.world import WrittenReport
 from vlp_zoo.types import Report
 
-__all__ = ["WrittenReport", "write_report"]
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenReport:
-    """A report and what a perfect labeller reads in it.
-
-    Attributes:
-        report: Text and sections.
-        mentioned: Label to 1, 0 or -1 for those that the text speaks of.
-        sentences: Sentence to the labels that it affirms, hedges or denies.
-    """
-
-    report: Report
-    mentioned: dict[str, float]
-    sentences: tuple[tuple[str, tuple[str, ...]], ...]
+__all__ = ["write_report"]
 
 
 def _capital(text: str) -> str:

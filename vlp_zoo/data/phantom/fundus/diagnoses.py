@@ -6,11 +6,9 @@ import numpy as np
 
 from vlp_zoo.data.phantom.chest.phrases import pick
 from vlp_zoo.data.phantom.fundus.facts import EyeFacts
+from vlp_zoo.data.phantom.world import Said
 
-__all__ = ["BOILERPLATE", "NEGATIONS", "Said", "diagnoses", "disc_sentence", "reason"]
-
-Said = tuple[str, tuple[str, ...]]
-"""A sentence and the labels that it affirms, hedges or denies."""
+__all__ = ["BOILERPLATE", "NEGATIONS", "diagnoses", "disc_sentence", "reason"]
 
 RETINOPATHY = (
     "diabetic retinopathy",

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from vlp_zoo.data.phantom.canvas import Canvas
 from vlp_zoo.data.phantom.fundus.anatomy import EyeBuild, region_outlines
@@ -14,28 +10,12 @@ from vlp_zoo.data.phantom.fundus.camera import Camera, photograph
 from vlp_zoo.data.phantom.fundus.facts import EyeFacts
 from vlp_zoo.data.phantom.fundus.lesions import paint
 from vlp_zoo.data.phantom.fundus.retina import Mask, finish, retina_scene
+from vlp_zoo.data.phantom.world import Drawing
 from vlp_zoo.types import Box
 
-__all__ = ["Drawing", "draw_photograph"]
+__all__ = ["draw_photograph"]
 
 XYXY = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """A picture with truth to the pixel.
-
-    Attributes:
-        image: uint8 (H, W, 3), red first.
-        boxes: Regions, then one box for each kind of lesion in each place.
-        masks: Disc, cup, vessels, and the labels that lesions have.
-        lesions: For each lesion box its ``finding``, ``kind``, ``place`` and ``box``.
-    """
-
-    image: npt.NDArray[np.uint8]
-    boxes: tuple[Box, ...]
-    masks: dict[str, Mask]
-    lesions: tuple[dict[str, Any], ...]
 
 
 def _bounds(mask: Mask) -> XYXY:

@@ -9,7 +9,6 @@ four has a caption instead, one or two sentences as under a figure of an atlas.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +17,6 @@ from vlp_zoo.data.phantom.fundus.diagnoses import (
     BOILERPLATE,
     NEGATIONS,
     RETINOPATHY,
-    Said,
     diagnoses,
     disc_sentence,
     reason,
@@ -26,9 +24,10 @@ from vlp_zoo.data.phantom.fundus.diagnoses import (
 from vlp_zoo.data.phantom.fundus.facts import KINDS, EyeFacts, Lesion, label_states
 from vlp_zoo.data.phantom.fundus.phrases import listed, noun, statement
 from vlp_zoo.data.phantom.typos import slip
+from vlp_zoo.data.phantom.world import Said, WrittenReport
 from vlp_zoo.types import Report
 
-__all__ = ["CAPTIONS", "WrittenReport", "write_report"]
+__all__ = ["CAPTIONS", "write_report"]
 
 CAPTIONS = 0.25
 """Share of pictures that have a caption in place of a report."""
@@ -44,23 +43,6 @@ BRITISH = {
     "fiber": "fibre",
     "center": "centre",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenReport:
-    """A report and what a perfect labeller reads in it.
-
-    Attributes:
-        report: Text and sections.
-        style: ``"report"`` or ``"caption"``.
-        mentioned: Label to 1, 0 or -1 for those that the text speaks of.
-        sentences: Sentence to the labels that it affirms, hedges or denies.
-    """
-
-    report: Report
-    style: str
-    mentioned: dict[str, float]
-    sentences: tuple[Said, ...]
 
 
 def _capital(text: str) -> str:
@@ -240,7 +222,7 @@ def write_report(
         if rng.random() < 0.02:
             text = slip(text, rng)
         report = Report(text=text, findings=text)
-        return WrittenReport(report, "caption", _mentioned(said, states), said)
+        return WrittenReport(report, _mentioned(said, states), said, "caption")
 
     spoken = _spoken(rng, facts, states, _quality(rng, quality, hazy))
     closing = _closing(rng, facts, states, eye)
@@ -292,4 +274,4 @@ def write_report(
         impression=impression,
     )
     said = (*spoken, *closing)
-    return WrittenReport(report, "report", _mentioned(said, states), said)
+    return WrittenReport(report, _mentioned(said, states), said)

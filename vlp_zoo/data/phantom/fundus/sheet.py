@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from vlp_zoo.data.phantom.chest.sheet import FRAME, OUTLINE, compose_sheet
-from vlp_zoo.data.phantom.folder import write_atomically
+from vlp_zoo.data.phantom.contact_sheet import frame, outline, save_sheet
 from vlp_zoo.data.phantom.fundus.facts import LABELS, label_states
 from vlp_zoo.data.phantom.fundus.source import PhantomFundusSource
 from vlp_zoo.types import Study
@@ -54,22 +52,17 @@ def pick_examples(source: PhantomFundusSource) -> list[tuple[str, int]]:
     return [(label, best[label][1]) for label in LABELS if label in best]
 
 
-def _tile(study: Study, label: str, side: int) -> npt.NDArray[np.uint8]:
-    """The picture with frames around the lesions; disc and cup outlined in glaucoma."""
-    tile = cv2.resize(study.image, (side, side), interpolation=cv2.INTER_AREA)
-    scale = side / study.image.shape[0]
-    for box in study.boxes:
-        if box.kind == "lesion" and box.name == label:
-            x1, y1, x2, y2 = (int(v * scale) for v in box.xyxy)
-            cv2.rectangle(tile, (x1 - 2, y1 - 2), (x2 + 1, y2 + 1), FRAME, 1)
+def _mark(tile: npt.NDArray[np.uint8], study: Study, label: str) -> None:
+    """Frame the lesions; outline disc and cup in glaucoma."""
+    frame(tile, study, label, 2)
     if label == "glaucoma":
-        for name in ("optic disc", "optic cup"):
-            large = cv2.resize(study.masks[name].astype(np.uint8), (side, side))
-            contours, _ = cv2.findContours(
-                large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-            )
-            cv2.drawContours(tile, contours, -1, OUTLINE, 1)
-    return np.asarray(tile, np.uint8)
+        outline(tile, study.masks["optic disc"])
+        outline(tile, study.masks["optic cup"])
+
+
+def _reduced(sheet: Image.Image) -> Image.Image:
+    # Without dithering the smooth shades of a fundus fall into steps.
+    return sheet.quantize(palette=sheet.quantize(256))
 
 
 def write_contact_sheet(
@@ -85,16 +78,4 @@ def write_contact_sheet(
     Returns:
         The labels on the sheet, in order.
     """
-    examples = pick_examples(source)
-    tiles = []
-    for label, index in examples:
-        study = source[index]
-        words = study.report.impression or study.report.findings
-        tiles.append((label.capitalize(), words, _tile(study, label, side)))
-    packed = io.BytesIO()
-    sheet = compose_sheet(tiles, side)
-    # Without dithering the smooth shades of a fundus fall into steps.
-    reduced = sheet.quantize(palette=sheet.quantize(256))
-    reduced.save(packed, "PNG", optimize=True)
-    write_atomically(path, packed.getvalue())
-    return [label for label, _ in examples]
+    return save_sheet(path, source, pick_examples(source), _mark, _reduced, side)

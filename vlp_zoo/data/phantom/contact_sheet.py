@@ -1,0 +1,105 @@
+"""A contact sheet of a synthetic world: one picture for each label, with its words."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from vlp_zoo.data.phantom.folder import write_atomically
+from vlp_zoo.types import Study, StudySource
+
+__all__ = ["FRAME", "OUTLINE", "compose_sheet", "frame", "outline", "save_sheet"]
+
+COLUMNS = 5
+CAPTION = 62
+OUTLINE = (255, 190, 60)
+FRAME = (90, 165, 255)
+
+Picture = npt.NDArray[np.uint8]
+
+
+def outline(tile: Picture, mask: npt.NDArray[np.bool_]) -> None:
+    """Draw the border of a mask of any size on a square picture."""
+    large = cv2.resize(mask.astype(np.uint8), tile.shape[:2])
+    contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(tile, contours, -1, OUTLINE, 1)
+
+
+def frame(tile: Picture, study: Study, name: str, room: int) -> None:
+    """Draw the boxes of the lesions of a name, with some pixels of room."""
+    scale = len(tile) / study.image.shape[0]
+    for box in study.boxes:
+        if box.kind == "lesion" and box.name == name:
+            x1, y1, x2, y2 = (int(v * scale) for v in box.xyxy)
+            near, far = (x1 - room, y1 - room), (x2 - 1 + room, y2 - 1 + room)
+            cv2.rectangle(tile, near, far, FRAME, 1)
+
+
+def compose_sheet(tiles: Sequence[tuple[str, str, Picture]], side: int) -> Image.Image:
+    """Pictures in rows, each with its title and a few lines of its report.
+
+    Args:
+        tiles: Title, words and picture (side, side, 3) of each.
+        side: Pixels of one picture.
+    """
+    rows = -(-len(tiles) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * side, rows * (side + CAPTION)), (18, 18, 18))
+    pen = ImageDraw.Draw(sheet)
+    heading, small = ImageFont.load_default(12), ImageFont.load_default(9)
+    for place, (title, words, tile) in enumerate(tiles):
+        left = side * (place % COLUMNS)
+        top = (side + CAPTION) * (place // COLUMNS)
+        sheet.paste(Image.fromarray(tile), (left, top))
+        lines = textwrap.wrap(words, max(20, side // 5))
+        if len(lines) > 4:
+            lines = [*lines[:3], f"{lines[3]} ..."]
+        pen.text((left + 4, top + side + 2), title, (235, 235, 235), heading)
+        pen.multiline_text(
+            (left + 4, top + side + 17), "\n".join(lines), (170, 170, 170), small,
+            spacing=1,
+        )  # fmt: skip
+    return sheet
+
+
+def save_sheet(
+    path: Path,
+    source: StudySource,
+    examples: Sequence[tuple[str, int]],
+    mark: Callable[[Picture, Study, str], None],
+    reduce: Callable[[Image.Image], Image.Image],
+    side: int,
+) -> list[str]:
+    """Draw examples with marks on them and their reports' impressions below.
+
+    Args:
+        path: ``.png`` to write.
+        source: Where the examples come from.
+        examples: Label and index of each image.
+        mark: Draws on a picture (side, side, 3) what a study has of a label.
+        reduce: Brings a sheet down to a palette, to make the file small.
+        side: Pixels of one picture on the sheet.
+
+    Returns:
+        The labels on the sheet, in order.
+    """
+    tiles = []
+    for label, index in examples:
+        study = source[index]
+        small = cv2.resize(study.image, (side, side), interpolation=cv2.INTER_AREA)
+        grey = small[:, :, None] if small.ndim == 2 else small
+        tile = np.array(np.broadcast_to(grey, (side, side, 3)), np.uint8)
+        mark(tile, study, label)
+        words = study.report.impression or study.report.findings
+        tiles.append((label[:1].upper() + label[1:], words, tile))
+    sheet = compose_sheet(tiles, side)
+    packed = io.BytesIO()
+    reduce(sheet).save(packed, "PNG", optimize=True)
+    write_atomically(path, packed.getvalue())
+    return [label for label, _ in examples]
