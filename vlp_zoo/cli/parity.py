@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
 
     import torch
 
-    from vlp_zoo.parity.comparison import INPUTS
+    from vlp_zoo.parity.replay import INPUTS
 
     dtype = torch.float64 if options.dtype == "float64" else torch.float32
     good = True

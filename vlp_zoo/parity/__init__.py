@@ -1,4 +1,8 @@
-"""Replays of recordings of the released code: one folder for each method."""
+"""Replays of recordings of the released code: one folder for each method.
+
+`replay` has what they share. A new method adds a table from the files of its recording to
+the parts that replay them, and its row in `REPLAYS`.
+"""
 
 __all__ = ["REPLAYS"]
 

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Container, Iterable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
-
-from vlp_zoo.errors import DatasetNotFoundError
 
 __all__ = [
     "ABSOLUTE_MID",
     "FLOOR",
-    "INPUTS",
     "RELATIVE_LOSS",
     "RELATIVE_NORM",
     "RELATIVE_TRAJECTORY",
     "Comparison",
-    "Fixture",
-    "Read",
+    "close",
     "gradients_of",
     "magnitude",
-    "read_fixture",
     "relative",
-    "replayed",
     "same",
     "sums",
     "tensor",
     "worst_norm",
 ]
-
-T = TypeVar("T")
 
 RELATIVE_LOSS = 1e-5
 ABSOLUTE_MID = 1e-4
@@ -70,88 +58,6 @@ class Comparison(NamedTuple):
         return self.error <= self.tolerance
 
 
-class Read(dict[str, T]):
-    """Entries of a recording that remember which of them were asked for by name.
-
-    Going through all of them asks for none.
-    """
-
-    def __init__(self, entries: Mapping[str, T]) -> None:
-        super().__init__(entries)
-        self.asked: set[str] = set()
-
-    def __getitem__(self, key: str) -> T:
-        """An entry, which counts as asked for."""
-        value = super().__getitem__(key)
-        self.asked.add(key)
-        return value
-
-
-INPUTS = "inputs replayed"
-"""How the quantity of `replayed` begins."""
-
-
-def replayed(
-    recorded: Iterable[str], asked: Container[str], excused: Mapping[str, str]
-) -> Comparison:
-    """How many of a recording's inputs went into its replay; others fail it.
-
-    Args:
-        recorded: Names of all its inputs.
-        asked: Those that were read.
-        excused: Inputs that cannot be replayed to the reason, which is printed.
-    """
-    names = sorted(recorded)
-    left = [name for name in names if name not in asked]
-    said = [f"{n} ({excused[n]})" if n in excused else n for n in left]
-    count, total = len(names) - len(left), len(names)
-    text = f"{INPUTS}: {count} of {total}"
-    text += f"; not replayed: {', '.join(said)}" if left else ""
-    missing = sum(name not in excused for name in left)
-    return Comparison(text, float(count), float(total), float(missing), 0.0)
-
-
-class Fixture(NamedTuple):
-    """A recorded pre-training run."""
-
-    meta: Read[Any]
-    tensors: Read[Tensor]
-
-    def get(self, name: str) -> Tensor:
-        """A tensor that must be there."""
-        if name not in self.tensors:
-            raise DatasetNotFoundError(
-                f"the tensor {name!r} in the fixture",
-                f"{len(self.tensors)} others",
-                "fetch the fixture again",
-            )
-        return self.tensors[name]
-
-
-def read_fixture(folder: Path) -> Fixture:
-    """Read a recorded training run.
-
-    Raises:
-        DatasetNotFoundError: If a file is missing, damaged or of another kind.
-    """
-    try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "tensors.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise DatasetNotFoundError(
-            f"a fixture (meta.json, tensors.safetensors) in {folder}",
-            f"{type(error).__name__}: {error}",
-            "give a folder with a recorded ECAMP run",
-        ) from error
-    if not isinstance(meta, dict) or "losses" not in meta:
-        raise DatasetNotFoundError(
-            f"a pre-training fixture in {folder}",
-            "a meta.json without losses",
-            "give a folder with a recorded ECAMP pre-training run",
-        )
-    return Fixture(Read(meta), Read(tensors))
-
-
 def magnitude(tensor: Tensor) -> float:
     """Largest magnitude, at least what makes a relative tolerance reach the floor."""
     return max(float(tensor.abs().max()), FLOOR / RELATIVE_NORM)
@@ -182,6 +88,40 @@ def tensor(
     return Comparison(
         title, float(found.abs().max()), float(wide.abs().max()), error, tolerance
     )
+
+
+def close(
+    name: str,
+    ours: Tensor | float,
+    expected: Tensor | float,
+    tolerance: float,
+    *,
+    absolute: bool = False,
+) -> Comparison:
+    """Compare numbers.
+
+    Args:
+        name: Quantity.
+        ours: A tensor of the shape recorded, or a number.
+        expected: What was recorded.
+        tolerance: Largest error allowed.
+        absolute: Errors over one plus each recorded magnitude, else over the largest
+            recorded magnitude.
+
+    Returns:
+        The comparison; an infinite error where shapes differ.
+    """
+    found = torch.as_tensor(ours).detach().double()
+    wanted = torch.as_tensor(expected).double()
+    title = f"{name} ({wanted.numel()})" if wanted.numel() > 1 else name
+    if found.shape != wanted.shape:
+        return Comparison(title, math.nan, math.nan, math.inf, tolerance)
+    scale = 1 + wanted.abs() if absolute else wanted.abs().max().clamp(min=1e-12)
+    error = ((found - wanted).abs() / scale).max()
+    # The largest magnitude, with its sign where there is one number.
+    if wanted.numel() > 1:
+        found, wanted = found.abs().max(), wanted.abs().max()
+    return Comparison(title, float(found), float(wanted), float(error), tolerance)
 
 
 def same(name: str, ours: float, recorded: float) -> Comparison:

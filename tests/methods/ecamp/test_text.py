@@ -30,7 +30,7 @@ from vlp_zoo.methods.ecamp.text import (
     select_masked,
     token_weights,
 )
-from vlp_zoo.parity.ecamp.text import replay_text_fixture
+from vlp_zoo.parity.ecamp.replay import replay_fixture
 from vlp_zoo.reports.contexts.context import distil
 from vlp_zoo.reports.words.entities import ENTITIES
 from vlp_zoo.types import Report, Study
@@ -145,35 +145,38 @@ def published() -> tuple[Path, ReportTokenizer]:
 def test_recorded_runs_are_replayed_bit_for_bit(
     published: tuple[Path, ReportTokenizer],
 ) -> None:
-    rows = {row.quantity: row for row in replay_text_fixture(*published)}
-    (inputs,) = (rows.pop(name) for name in [*rows] if name.startswith("inputs"))
-    assert (inputs.compared, inputs.mismatches) == (15, 0)
-    assert rows.pop("constants").mismatches == 0
-    wanted = {"ids", "type_ids", "attention_mask", "masked_ids", "weights", "draws"}
-    assert set(rows) == wanted
-    for row in rows.values():
-        assert row.compared == 33 * 256
-        assert row.mismatches == 0
-        assert row.max_error <= 1e-6
+    rows = [row for row in replay_fixture(published[0]) if row.ok]
+    values = 33 * 256
+    assert [row.quantity for row in rows] == [
+        *(f"text.{name}" for name in ("mask_id", "pad_id", "cls_id", "n")),
+        *(f"text.{name} ({values})" for name in ("type_ids", "ids", "attention_mask")),
+        *(f"text.{name} ({values})" for name in ("masked_ids", "weights")),
+        "text.draws",
+        rows[-1].quantity,
+    ]
+    assert rows[-1].quantity.startswith("inputs replayed: 11 of 15")
+    assert {row.error for row in rows if "weights" not in row.quantity} == {0.0}
 
 
 def test_the_replay_can_fail(
     published: tuple[Path, ReportTokenizer], tmp_path: Path
 ) -> None:
-    folder, tokenizer = published
+    folder, _ = published
     shared = json.loads((folder / "cases.json").read_text())
     case = next(c for c in shared["cases"] if c["draws_entity"])
     case["draws_entity"][0][1] = 1.0 - case["draws_entity"][0][1]
     case["draws_token"][0][0] += 1
     (tmp_path / "cases.json").write_text(json.dumps(shared))
+    words = folder.parent / "mimic_wordpiece.json"
     with pytest.raises(DatasetNotFoundError, match="tensors"):
-        replay_text_fixture(tmp_path, tokenizer)
+        replay_fixture(tmp_path, words)
     source = (folder / "tensors.safetensors").read_bytes()
     (tmp_path / "tensors.safetensors").write_bytes(source)
-    rows = {row.quantity: row for row in replay_text_fixture(tmp_path, tokenizer)}
-    assert rows["masked_ids"].mismatches > 0
-    assert rows["draws"].mismatches > 0
-    assert rows["ids"].mismatches == 0
+    wrong = [row.quantity for row in replay_fixture(tmp_path, words) if not row.ok]
+    assert [name.partition(" ")[0] for name in wrong] == [
+        "text.masked_ids",
+        "text.draws",
+    ]
 
 
 def test_slow_reference_equals_the_recordings(

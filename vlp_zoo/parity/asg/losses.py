@@ -13,8 +13,9 @@ from vlp_zoo.methods.asg.asg import ASG
 from vlp_zoo.methods.asg.losses import region_loss
 from vlp_zoo.methods.asg.networks import Pass
 from vlp_zoo.methods.asg.regions import sentence_means
-from vlp_zoo.parity.asg.recording import Recording, official_batch
+from vlp_zoo.parity.asg.recording import empty_module, official_batch
 from vlp_zoo.parity.comparison import FLOOR, Comparison, relative, tensor
+from vlp_zoo.parity.replay import Recording, count_inputs
 
 __all__ = [
     "DOUBLE",
@@ -22,6 +23,7 @@ __all__ = [
     "TERMS",
     "compare_losses",
     "replay_losses",
+    "slot_pairs",
     "weighted_total",
 ]
 
@@ -53,13 +55,23 @@ def compare_losses(
         yield relative(f"{title}.total", total, recorded["total"], 1e-5)
 
 
-def replay_losses(
-    module: ASG, recording: Recording, dtype: torch.dtype
-) -> Iterator[Comparison]:
+def slot_pairs(prefix: str, tensors: Mapping[str, Tensor]) -> Comparison:
+    """Whether two slots may be contrasted: both with a region, or both without."""
+    valid = tensors[f"{prefix}.count_labels"] >= 0
+    # A study without any region is counted as if it had one.
+    valid[:, 0] |= ~valid.any(1)
+    ours = (valid[:, :, None] == valid[:, None]).float()
+    allowed = tensors[f"{prefix}.count_matrixs"].isfinite().float()
+    return tensor(f"{prefix}.count_matrixs", ours, allowed, 0.0)
+
+
+def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     """Losses and gradients on recorded embeddings, without any network."""
-    tensors = recording.tensors["loss_level"]
+    tensors, meta = recording.tensors("loss_level"), recording.facts("meta")
+    tags = torch.zeros(len(meta["tags"]), meta["config"]["dv"])
+    module = empty_module(meta, tags, dtype)
     for case, name in (("case0", "reference_order"), ("case1", "aligned")):
-        recorded = recording.loss_level[name]
+        recorded = recording.facts("loss_level")[name]
         batch = official_batch(tensors, f"{case}.in.", module, dtype)
         source = tensors[f"{case}.in.regions"][:, 0, 0].long()
         raw = {
@@ -82,10 +94,11 @@ def replay_losses(
             unit["word_local_raw"],
             raw["tag_logits"][..., 0],
         )
+        yield slot_pairs(f"{case}.in", tensors)
         terms = module.terms(run, batch, source)
         yield from compare_losses(f"loss_level.{case}", module, terms, recorded)
         if case == "case0" and dtype == torch.float64:
-            wide = recording.loss_level["reference_order_float64"]["losses"]
+            wide = recording.facts("loss_level")["reference_order_float64"]["losses"]
             for theirs, ours in TERMS.items():
                 title = f"loss_level.float64.{theirs}"
                 yield relative(title, terms[ours], wide[theirs], DOUBLE[theirs])
@@ -115,3 +128,4 @@ def replay_losses(
             abs(float(empty.detach())),
             0.0,
         )
+    yield count_inputs({"loss_level.": (tensors, lambda name: ".in." in name)}, {})

@@ -13,6 +13,7 @@ from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.encoders.vocabulary import word_piece
 from vlp_zoo.methods.asg.transform import Placement, caption_pieces, cut_out, fit_square
 from vlp_zoo.parity.comparison import Comparison, tensor
+from vlp_zoo.parity.replay import Recording, count_inputs
 from vlp_zoo.types import Box
 
 __all__ = ["replay_pipeline"]
@@ -23,16 +24,9 @@ GREY_LEVEL = 1 / 255 / 0.224
 BOXES = 1e-4
 
 
-def replay_pipeline(
-    meta: Mapping[str, Any], card: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> Iterator[Comparison]:
-    """Preprocess the recorded images, boxes and sentences.
-
-    Args:
-        meta: Facts of the fixture; they give the vocabulary.
-        card: ``pipeline.json``.
-        tensors: ``pipeline.safetensors``.
-    """
+def replay_pipeline(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
+    """Preprocess the recorded images, boxes and sentences, in their own number types."""
+    card, tensors = recording.facts("pipeline"), recording.tensors("pipeline")
     side, crop = card["imsize"], card["crop"]
     for index in range(len(card["names"])):
         raw = tensors[f"raw.{index}"].numpy()
@@ -51,8 +45,13 @@ def replay_pipeline(
             found, kept = _boxes(tensors[f"region_px.{index}"], placement)
             scaled = torch.tensor(found).reshape(-1, 4) * card["grid"] / crop
             yield from _regions(title, index, scaled, kept, tensors, card["num_region"])
-    yield from _captions(meta, card, tensors)
+    yield from _captions(recording.facts("meta"), card, tensors)
     yield from _real_size(tensors)
+    given = ("raw", "region_px", "sent_index", "labels", "big.raw", "big.region_px")
+    yield count_inputs(
+        {"pipeline.": (tensors, lambda name: name.startswith(given))},
+        {"pipeline.labels": "the official pipeline passes them through"},
+    )
 
 
 def _normalised(pixels: np.ndarray[Any, Any]) -> Tensor:

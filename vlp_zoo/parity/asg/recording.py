@@ -2,82 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.published.official import asg_state
 from vlp_zoo.encoders.text import TextEncoder
-from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.methods.asg.asg import ASG, ASGBatch
 from vlp_zoo.methods.asg.networks import Pass
-from vlp_zoo.parity.comparison import Comparison, Read, replayed
+from vlp_zoo.parity.replay import Recording, under
 
 __all__ = [
-    "Recording",
     "continuations",
+    "empty_module",
     "official_batch",
     "official_module",
-    "read_recording",
-    "replayed_inputs",
     "run_batch",
 ]
-
-FILES = ("state_dict", "inputs", "intermediates", "gradients", "loss_level", "pipeline")
-
-DESCRIPTION = {"set", "dropout", "versions"}
-"""Entries of ``meta.json`` for readers."""
-
-DRAWN = {"seed", "nregs", "empty_label", "dup_label", "empty_sentence"}
-"""How the batch was drawn, which is recorded."""
-
-NOT_REPLAYED = {
-    "batch.token_type_ids": "the official report encoder has no table for them",
-    "pipeline.labels": "the official pipeline passes them through",
-    "meta.tags": "names; the replay takes their tokens",
-}
-"""Inputs that no number of the recording depends on, or that stand there twice."""
-
-
-class Recording(NamedTuple):
-    """A fixture folder."""
-
-    meta: Read[Any]
-    expected: dict[str, Any]
-    loss_level: dict[str, Any]
-    pipeline: Read[Any]
-    tensors: dict[str, Read[Tensor]]
-
-
-def read_recording(folder: Path) -> Recording:
-    """Read a fixture.
-
-    Raises:
-        DatasetNotFoundError: If a file is missing, damaged or of another kind.
-    """
-    try:
-        meta, expected, loss_level, pipeline = (
-            json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-            for name in ("meta", "expected", "loss_level", "pipeline")
-        )
-        tensors = {
-            name: Read(load_file(folder / f"{name}.safetensors")) for name in FILES
-        }
-    except (OSError, ValueError, SafetensorError) as error:
-        raise DatasetNotFoundError(
-            f"a recorded ASG run in {folder}",
-            f"{type(error).__name__}: {error}",
-            "give a folder with meta.json, expected.json and their tensors",
-        ) from error
-    meta["config"] = Read(meta["config"])
-    return Recording(Read(meta), expected, loss_level, Read(pipeline), tensors)
 
 
 def official_module(recording: Recording, dtype: torch.dtype) -> tuple[ASG, Tensor]:
@@ -89,9 +33,24 @@ def official_module(recording: Recording, dtype: torch.dtype) -> tuple[ASG, Tens
     Raises:
         EncoderLoadError: If the weights do not fit.
     """
-    config, state = recording.meta["config"], recording.tensors["state_dict"]
-    vocabulary = len(recording.meta["vocab"])
-    tags = _tag_features(config, vocabulary, state, recording, dtype)
+    state = recording.tensors("state_dict")
+    tags = _tag_features(recording, state, dtype)
+    module = empty_module(recording.facts("meta"), tags, dtype)
+    ours = asg_state(state, tags)
+    check_keys(module.state_dict(), ours, "the fixture")
+    module.load_state_dict(ours)
+    return module, tags
+
+
+def empty_module(meta: Mapping[str, Any], tags: Tensor, dtype: torch.dtype) -> ASG:
+    """ASG with every official flag and weights of its own, in training mode.
+
+    Args:
+        meta: Sizes, temperature and vocabulary as the recordings have them.
+        tags: Features of the tags (40, width).
+        dtype: Number type of the parameters.
+    """
+    config = meta["config"]
     module = ASG(
         image_size=config["img"],
         encoder_sizes={
@@ -108,7 +67,7 @@ def official_module(recording: Recording, dtype: torch.dtype) -> tuple[ASG, Tens
         max_tokens=config["T"],
         joint_width=config["emb"],
         head_hidden=config["hidden"],
-        temperature=recording.meta["temperature"],
+        temperature=meta["temperature"],
         tag_width=config["dv"],
         tag_ffn=config["irl_ff"],
         tag_dropout=0.0,
@@ -121,27 +80,20 @@ def official_module(recording: Recording, dtype: torch.dtype) -> tuple[ASG, Tens
         sync_bn=False,
         antialias=False,
         official_schedule=True,
-        vocab_size=vocabulary,
+        vocab_size=len(meta["vocab"]),
     )
     module.known_tags = tags
     module.configure_model()
-    module.to(dtype)
-    ours = asg_state(state, tags)
-    check_keys(module.state_dict(), ours, "the fixture")
-    module.load_state_dict(ours)
-    return module.train(), tags
+    return module.to(dtype).train()
 
 
 @torch.no_grad()
 def _tag_features(
-    config: Mapping[str, Any],
-    vocabulary: int,
-    state: Mapping[str, Tensor],
-    recording: Recording,
-    dtype: torch.dtype,
+    recording: Recording, state: Mapping[str, Tensor], dtype: torch.dtype
 ) -> Tensor:
+    config = recording.facts("meta")["config"]
     encoder = TextEncoder(
-        vocabulary,
+        len(recording.facts("meta")["vocab"]),
         config["dv"],
         config["tag_layers"],
         config["tag_heads"],
@@ -149,14 +101,10 @@ def _tag_features(
         max_positions=config["tag_maxpos"],
         dropout=0.0,
     )
-    weights = {
-        key.removeprefix("text_encoder."): value
-        for key, value in state.items()
-        if key.startswith("text_encoder.")
-    }
+    weights = under(state, "text_encoder.")
     check_keys(encoder.bert.state_dict(), weights, "the fixture's tag encoder")
     encoder.bert.load_state_dict(weights)
-    inputs = recording.tensors["inputs"]
+    inputs = recording.tensors("inputs")
     mask = inputs["tags.attention_mask"].bool()
     # Padding is masked, so the longest tag is as good as all 128 places.
     longest = int(mask.sum(1).max())
@@ -196,7 +144,7 @@ def _counts(indices: Tensor, words: int) -> Tensor:
 
 def continuations(recording: Recording, ids: Tensor) -> Tensor:
     """Which tokens continue a word, by the recorded vocabulary."""
-    marks = [token.startswith("##") for token in recording.meta["vocab"]]
+    marks = [token.startswith("##") for token in recording.facts("meta")["vocab"]]
     return torch.tensor(marks)[ids]
 
 
@@ -204,31 +152,8 @@ def run_batch(
     module: ASG, recording: Recording, batch: ASGBatch, dtype: torch.dtype
 ) -> Pass:
     """A forward pass of the recorded images and reports."""
-    images = recording.tensors["inputs"]["batch.imgs"].to(dtype)
+    images = recording.tensors("inputs")["batch.imgs"].to(dtype)
     ids = batch["input_ids"]
     return module.run(
         images, ids, batch["attention_mask"], continuations(recording, ids)
     )
-
-
-def replayed_inputs(recording: Recording) -> Comparison:
-    """How many of the recording's inputs the replay has asked for so far."""
-    names: set[str] = set()
-    asked: set[str] = set()
-    given: dict[str, tuple[Read[Any], Callable[[str], bool]]] = {
-        "": (recording.tensors["inputs"], lambda name: True),
-        "loss_level.": (recording.tensors["loss_level"], lambda name: ".in." in name),
-        "pipeline.": (
-            recording.tensors["pipeline"],
-            lambda name: (
-                name.startswith(("raw", "region_px", "sent_index", "labels"))
-                or name in ("big.raw", "big.region_px")
-            ),
-        ),
-        "meta.": (recording.meta, lambda name: name not in DESCRIPTION),
-        "config.": (recording.meta["config"], lambda name: name not in DRAWN),
-    }
-    for prefix, (entries, is_input) in given.items():
-        names |= {prefix + name for name in entries if is_input(name)}
-        asked |= {prefix + name for name in entries.asked}
-    return replayed(names, asked, NOT_REPLAYED)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import AdamW
 
 from vlp_zoo.encoders.published.official import asg_name
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.methods.asg.asg import ASG, ASGBatch
 from vlp_zoo.methods.asg.losses import global_scores, soft_labels
 from vlp_zoo.methods.asg.networks import Pass, cosine_restarts
@@ -27,16 +27,14 @@ from vlp_zoo.parity.asg.losses import (
     TERMS,
     compare_losses,
     replay_losses,
+    slot_pairs,
     weighted_total,
 )
 from vlp_zoo.parity.asg.pipeline import replay_pipeline
 from vlp_zoo.parity.asg.recording import (
-    Recording,
     continuations,
     official_batch,
     official_module,
-    read_recording,
-    replayed_inputs,
     run_batch,
 )
 from vlp_zoo.parity.comparison import (
@@ -47,8 +45,28 @@ from vlp_zoo.parity.comparison import (
     tensor,
     worst_norm,
 )
+from vlp_zoo.parity.replay import (
+    Recording,
+    count_inputs,
+    intermediates,
+    replay_parts,
+    take_step,
+    under,
+)
 
 __all__ = ["replay_fixture"]
+
+DESCRIPTION = {"set", "dropout", "versions"}
+"""Entries of ``meta.json`` for readers."""
+
+DRAWN = {"seed", "nregs", "empty_label", "dup_label", "empty_sentence"}
+"""How the batch was drawn, which is recorded."""
+
+NOT_REPLAYED = {
+    "batch.token_type_ids": "the official report encoder has no table for them",
+    "meta.tags": "names; the replay takes their tokens",
+}
+"""Inputs that no number of the recording depends on, or that stand there twice."""
 
 MID, NORM, TRAJECTORY = 2e-5, 2e-4, 1e-4
 """Tolerances of the recordings' README, for float32."""
@@ -75,86 +93,72 @@ def replay_fixture(
     Raises:
         DatasetNotFoundError: If the folder holds no readable fixture.
     """
-    if not folder.is_dir():
-        raise DatasetNotFoundError(
-            f"a fixture folder {folder}", "no such folder", "check --fixture"
-        )
-    recording = read_recording(folder)
-    try:
-        return list(_replay(recording, dtype))
-    except KeyError as error:
-        raise DatasetNotFoundError(
-            f"the entry {error} in {folder}",
-            f"entries {', '.join(sorted(recording.expected)[:9])}, ...",
-            "fetch the fixture again",
-        ) from error
+    parts = {
+        "state_dict.safetensors": _replay_model,
+        "loss_level.json": replay_losses,
+        "pipeline.json": replay_pipeline,
+    }
+    return replay_parts("ASG", folder, parts, dtype)
 
 
-def _replay(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
+def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     module, tags = official_module(recording, dtype)
-    mid = recording.tensors["intermediates"]
+    mid = recording.tensors("intermediates")
     yield tensor("mid.train.text_features", tags, mid["train.text_features"], MID)
-    batch = official_batch(recording.tensors["inputs"], "batch.", module, dtype)
+    batch = official_batch(recording.tensors("inputs"), "batch.", module, dtype)
     yield from _training(module, recording, batch, dtype)
     yield from _others(module, recording, batch, dtype)
-    yield from replay_losses(module, recording, dtype)
     module, _ = official_module(recording, dtype)
     yield from _trajectory(module, recording, batch)
-    curve = recording.expected["lr_curve"]
-    rates = [
-        cosine_restarts(
-            step,
-            curve["warmup_steps"],
-            curve["first_cycle_steps"],
-            curve["max_lr"],
-            curve["min_lr"],
-        )
-        for step in range(len(curve["lr_used_at_step"]))
-    ]
+    curve = recording.facts("expected")["lr_curve"]
+    rates = [_rate(step, curve) for step in range(len(curve["lr_used_at_step"]))]
     yield tensor(
         "lr_curve", _wide(rates), _wide(curve["lr_used_at_step"]), 1e-9 * max(rates)
     )
-    yield from replay_pipeline(
-        recording.meta, recording.pipeline, recording.tensors["pipeline"]
-    )
     yield from _sorted_batch(recording)
     yield from _settings(module, recording)
-    yield replayed_inputs(recording)
+    meta = recording.facts("meta")
+    yield count_inputs(
+        {
+            "": (recording.tensors("inputs"), lambda name: True),
+            "meta.": (meta, lambda name: name not in DESCRIPTION),
+            "config.": (meta["config"], lambda name: name not in DRAWN),
+        },
+        NOT_REPLAYED,
+    )
+
+
+def _rate(step: int, recipe: Mapping[str, Any]) -> float:
+    """The learning rate of a step by the recorded recipe."""
+    cycle = recipe.get("first_cycle_steps") or recipe["training_steps"]
+    warm, peak, least = (recipe[f"{n}"] for n in ("warmup_steps", "max_lr", "min_lr"))
+    return cosine_restarts(step, warm, cycle, peak, least)
 
 
 def _sorted_batch(recording: Recording) -> Iterator[Comparison]:
     """The official collate from its samples: by length, longest first."""
-    inputs = recording.tensors["inputs"]
+    inputs = recording.tensors("inputs")
     order = inputs["presort.cap_len"].argsort(descending=True, stable=True).tolist()
     for name, field in (("caption_ids", "caption_ids"), ("region", "regions")):
         ours = torch.stack([inputs[f"presort.{i}.{name}"] for i in order])
         batch = inputs[f"batch.{field}"]
         wanted = batch if name == "caption_ids" else batch[..., 1:]
         yield tensor(f"presort.{name}", ours, wanted, 0.0)
-    for name, tensors in (
-        ("batch", inputs),
-        ("case0.in", recording.tensors["loss_level"]),
-        ("case1.in", recording.tensors["loss_level"]),
-    ):
-        # Whether two slots may be contrasted: both with a region, or both without.
-        valid = tensors[f"{name}.count_labels"] >= 0
-        # A study without any region is counted as if it had one.
-        valid[:, 0] |= ~valid.any(1)
-        ours = (valid[:, :, None] == valid[:, None]).float()
-        allowed = tensors[f"{name}.count_matrixs"].isfinite().float()
-        yield tensor(f"{name}.count_matrixs", ours, allowed, 0.0)
+    yield slot_pairs("batch", inputs)
 
 
 def _settings(module: ASG, recording: Recording) -> Iterator[Comparison]:
     """Sizes and weights that our defaults or the tensors give."""
-    meta, config = recording.meta, recording.meta["config"]
+    meta, config = recording.facts("meta"), recording.facts("meta")["config"]
     for theirs, ours in TERMS.items():
         recorded = meta["loss_weights"][theirs]
         yield same(f"setting.{theirs}", module.options.weights[ours], recorded)
-    images = recording.tensors["inputs"]["batch.imgs"]
+    images = recording.tensors("inputs")["batch.imgs"]
     yield same("setting.B", len(images), config["B"])
     yield same("setting.grid", module.grid[0], meta["grid"])
-    yield same("setting.lr", recording.expected["trajectory"]["max_lr"], config["lr"])
+    yield same(
+        "setting.lr", recording.facts("expected")["trajectory"]["max_lr"], config["lr"]
+    )
 
 
 def _wide(values: list[float]) -> Tensor:
@@ -189,8 +193,8 @@ def _parts(
 def _training(
     module: ASG, recording: Recording, batch: ASGBatch, dtype: torch.dtype
 ) -> Iterator[Comparison]:
-    expected, mid = recording.expected, recording.tensors["intermediates"]
-    inputs = recording.tensors["inputs"]
+    expected, mid = recording.facts("expected"), recording.tensors("intermediates")
+    inputs = recording.tensors("inputs")
     stale = inputs["batch.regions"][:, 0, 0].long()
     lengths = inputs["presort.cap_len"]
     yield tensor(
@@ -271,22 +275,23 @@ def _mids(
     recorded: Mapping[str, Tensor],
     temperature: float,
 ) -> Iterator[Comparison]:
-    for key, value in recorded.items():
-        prefix, _, name = key.partition(".")
-        if prefix != group or name == "text_features":
-            continue
-        if name in ("report_feat_q", "word_feat_q"):
-            continue  # compared by `_others`, before the heads
-        if name not in seen:
-            raise ConfigError(
-                f"the intermediate {key!r}", "no counterpart here", "update vlp-zoo"
-            )
+    # Those two are compared by `_others`, before the heads; text features at the start.
+    apart = ("text_features", "report_feat_q", "word_feat_q")
+    named = {k: v for k, v in under(recorded, f"{group}.").items() if k not in apart}
+    if "scores_re" in named:
         # Outside an image's own block the recording holds -inf and zeros.
-        official = value.where(value.isfinite() & (seen[name] != 0), 0.0)
-        official = official if name == "scores_re" else value
-        # Scores are cosines over the temperature, and so are their errors.
-        scale = 1 / temperature if name.startswith("scores") else 1.0
-        yield tensor(f"mid.{key}", seen[name], official, MID * scale)
+        value = named["scores_re"]
+        known = value.isfinite() & (seen["scores_re"] != 0)
+        named["scores_re"] = value.where(known, 0.0)
+    # Scores are cosines over the temperature, and so are their errors.
+    for scale, are_scores in ((1.0, False), (1 / temperature, True)):
+        some = {
+            f"{group}.{name}": value
+            for name, value in named.items()
+            if name.startswith("scores") == are_scores
+        }
+        ours = {f"{group}.{name}": value for name, value in seen.items()}
+        yield from intermediates(some, ours, MID * scale, {})
 
 
 @torch.no_grad()
@@ -294,7 +299,7 @@ def _others(
     module: ASG, recording: Recording, batch: ASGBatch, dtype: torch.dtype
 ) -> Iterator[Comparison]:
     """Words, positions, the tag decoder alone, and evaluation mode."""
-    mid = recording.tensors["intermediates"]
+    mid = recording.tensors("intermediates")
     ids, mask = batch["input_ids"], batch["attention_mask"]
     continues = continuations(recording, ids)
     slots = word_slots(continuations(recording, mid["agg.ids"]), mid["agg.ids"] != 0)
@@ -319,10 +324,10 @@ def _others(
     attention = module.tag_decoder.attention(module.tag_features, patches)
     yield tensor("mid.irl.attention", attention, mid["irl.attention"], MID)
     module.eval()
-    stale = recording.tensors["inputs"]["batch.regions"][:, 0, 0].long()
+    stale = recording.tensors("inputs")["batch.regions"][:, 0, 0].long()
     run = run_batch(module, recording, batch, dtype)
     terms = module.terms(run, batch, stale)
-    losses = recording.expected["eval_after_one_forward"]
+    losses = recording.facts("expected")["eval_after_one_forward"]
     yield from compare_losses("eval", module, terms, losses)
     seen = _seen(module, run, batch, stale)
     yield from _mids("eval", seen, mid, module.options.temperature)
@@ -332,7 +337,7 @@ def _others(
 def _gradients(
     module: ASG, terms: Mapping[str, Tensor], recording: Recording
 ) -> Iterator[Comparison]:
-    norms = recording.expected["train_reference"]["grad_norm"]
+    norms = recording.facts("expected")["train_reference"]["grad_norm"]
     vanishing = _vanishing(recording)
     for theirs, ours in TERMS.items():
         found = gradients_of(module, terms[ours])
@@ -340,7 +345,7 @@ def _gradients(
         yield _norms(title, found, norms[theirs], recording)
     found = gradients_of(module, weighted_total(module, terms))
     yield _norms("train_reference.grad_norm.total", found, norms["total"], recording)
-    official = recording.tensors["gradients"]
+    official = recording.tensors("gradients")
     noise = NOISE * max(float(g.abs().max()) for g in official.values())
     if module.dtype == torch.float32:
         noise *= OWN_NOISE
@@ -356,7 +361,7 @@ def _gradients(
 
 def _vanishing(recording: Recording) -> set[str]:
     """Parameters whose exact gradient is zero: the recorded one is rounding noise."""
-    keys = recording.expected["float64"]["params_with_vanishing_gradient"]
+    keys = recording.facts("expected")["float64"]["params_with_vanishing_gradient"]
     return {asg_name(key) or "" for key in keys}
 
 
@@ -380,37 +385,21 @@ def _trajectory(
     module: ASG, recording: Recording, batch: ASGBatch
 ) -> Iterator[Comparison]:
     """Losses, rates and final norms along the recorded AdamW steps."""
-    recipe = recording.expected["trajectory"]
-    dtype = module.tag_features.dtype
-    beta1, beta2 = recipe["betas"]
+    recipe = recording.facts("expected")["trajectory"]
     optimizer = AdamW(
         [p for p in module.parameters() if p.requires_grad],
-        lr=recipe["max_lr"],
-        betas=(beta1, beta2),
+        betas=tuple(recipe["betas"]),
         weight_decay=recipe["weight_decay"],
     )
-    stale = recording.tensors["inputs"]["batch.regions"][:, 0, 0].long()
+    stale = recording.tensors("inputs")["batch.regions"][:, 0, 0].long()
     for step, entry in enumerate(recipe["steps"]):
-        rate = cosine_restarts(
-            step,
-            recipe["warmup_steps"],
-            recipe["training_steps"],
-            recipe["max_lr"],
-            recipe["min_lr"],
-        )
-        optimizer.param_groups[0]["lr"] = rate
-        run = run_batch(module, recording, batch, dtype)
-        terms = module.terms(run, batch, stale)
-        total = weighted_total(module, terms)
+        rate = optimizer.param_groups[0]["lr"] = _rate(step, recipe)
         yield relative(f"step{step}.lr", torch.tensor(rate), entry["lr"], 1e-6)
-        for theirs, ours in TERMS.items():
-            yield relative(
-                f"step{step}.{theirs}", terms[ours], entry[theirs], TRAJECTORY
-            )
-        yield relative(f"step{step}.total", total, entry["total"], TRAJECTORY)
-        optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        run = run_batch(module, recording, batch, module.tag_features.dtype)
+        terms = module.terms(run, batch, stale)
+        losses = {theirs: terms[ours] for theirs, ours in TERMS.items()}
+        losses["total"] = weighted_total(module, terms)
+        yield from take_step(f"step{step}", optimizer, losses, entry, TRAJECTORY)
     # Adam scales rounding noise up to full steps: leave those parameters out.
     skipped = _vanishing(recording)
     parameters = dict(module.named_parameters())

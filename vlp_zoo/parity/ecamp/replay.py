@@ -10,39 +10,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.published.official import ecamp_name, ecamp_state
-from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.methods.base import parameter_groups
 from vlp_zoo.methods.ecamp.ecamp import ECAMP
 from vlp_zoo.methods.ecamp.networks import Pass
 from vlp_zoo.parity.comparison import (
     ABSOLUTE_MID,
-    INPUTS,
     RELATIVE_NORM,
     RELATIVE_TRAJECTORY,
     Comparison,
-    Fixture,
     gradients_of,
     magnitude,
-    read_fixture,
     relative,
-    replayed,
     same,
-    sums,
     tensor,
     worst_norm,
 )
-from vlp_zoo.parity.ecamp.text import replay_text_fixture
+from vlp_zoo.parity.ecamp.text import replay_text
+from vlp_zoo.parity.replay import (
+    Part,
+    Read,
+    Recording,
+    count_inputs,
+    intermediates,
+    replay_parts,
+    take_step,
+    under,
+)
 
 __all__ = ["official_module", "replay_fixture"]
 
@@ -71,51 +74,11 @@ def replay_fixture(
     Raises:
         DatasetNotFoundError: If the folder holds no readable fixture.
     """
-    if not folder.is_dir():
-        raise DatasetNotFoundError(
-            f"a fixture folder {folder}", "no such folder", "check --fixture"
-        )
-    if (folder / "cases.json").is_file():
-        return _replay_text(folder, tokenizer)
-    fixture = read_fixture(folder)
-    try:
-        return list(_replay_training(fixture, dtype))
-    except KeyError as error:
-        raise DatasetNotFoundError(
-            f"the entry {error} in {folder / 'meta.json'}",
-            f"entries {', '.join(sorted(fixture.meta)[:9])}, ...",
-            "fetch the fixture again",
-        ) from error
-
-
-def _replay_text(folder: Path, tokenizer: Path | None) -> list[Comparison]:
-    file = tokenizer or folder.parent / "mimic_wordpiece.json"
-    if not file.is_file():
-        raise DatasetNotFoundError(
-            f"the published tokenizer {file}", "no such file", "give --tokenizer FILE"
-        )
-    try:
-        rows = replay_text_fixture(folder, ReportTokenizer.from_file(file))
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise DatasetNotFoundError(
-            f"a text fixture in {folder}",
-            f"{type(error).__name__}: {error}",
-            "fetch the fixture again",
-        ) from error
-    return [
-        Comparison(
-            row.quantity
-            if row.quantity.startswith(INPUTS)
-            else f"text.{row.quantity} ({row.compared})",
-            float(row.mismatches),
-            0.0,
-            max(row.max_error, float(row.mismatches)),
-            1e-6,
-        )
-        for row in rows
-    ]
+    parts: dict[str, Part] = {
+        "cases.json": partial(replay_text, tokenizer=tokenizer),
+        "meta.json": _replay_training,
+    }
+    return replay_parts("ECAMP", folder, parts, dtype)
 
 
 def official_module(
@@ -160,15 +123,16 @@ def official_module(
 
 class _Replay(NamedTuple):
     module: ECAMP
-    fixture: Fixture
+    meta: Read[Any]
+    tensors: Read[Tensor]
     images: Tensor  # (B, 3, 2S, 2S) normalised
     dtype: torch.dtype
 
     def ids(self, name: str) -> Tensor:
-        return self.fixture.get(f"in.{name}").long()
+        return self.tensors[f"in.{name}"].long()
 
     def run(self) -> Pass:
-        noise = self.fixture.get("in.mask_noise").to(self.dtype)
+        noise = self.tensors["in.mask_noise"].to(self.dtype)
         present = self.ids("attention_mask").bool()
         with _segments(self.module, self.ids("type_ids")):
             return self.module.run(self.images, self.ids("ids"), present, noise)
@@ -176,14 +140,14 @@ class _Replay(NamedTuple):
     @property
     def cells(self) -> int:
         """Side of the super-resolution window in patches."""
-        return int(self.fixture.meta["super_window_patches"])
+        return int(self.meta["super_window_patches"])
 
     def losses(self, run: Pass) -> dict[str, Tensor]:
         module = self.module
         origin = torch.stack([self.ids("column"), self.ids("row")], dim=1)
         present = self.ids("attention_mask").bool()
         window = module.window(run, present, origin)
-        weights = self.fixture.get("in.weights").to(self.dtype)
+        weights = self.tensors["in.weights"].to(self.dtype)
         return {
             "mim": module.image_loss(run),
             "res": module.super_resolution_loss(run, self.images, window, self.cells),
@@ -191,20 +155,16 @@ class _Replay(NamedTuple):
         }
 
 
-def _replay_training(fixture: Fixture, dtype: torch.dtype) -> Iterator[Comparison]:
-    meta = fixture.meta
-    state = {
-        name.removeprefix("state."): value
-        for name, value in fixture.tensors.items()
-        if name.startswith("state.")
-    }
+def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
+    meta, tensors = recording.facts("meta"), recording.tensors("tensors")
+    state = under(tensors, "state.")
     module = official_module(meta, state, dtype)
-    if "in.image_u8" in fixture.tensors:
-        grey = fixture.get("in.image_u8").to(dtype) / 255
+    if "in.image_u8" in tensors:
+        grey = tensors["in.image_u8"].to(dtype) / 255
         images = (grey - meta["image_mean"]) / meta["image_std"]
     else:
-        images = fixture.get("in.image").to(dtype)
-    replay = _Replay(module, fixture, images, dtype)
+        images = tensors["in.image"].to(dtype)
+    replay = _Replay(module, meta, tensors, images, dtype)
     yield from _positions(module, state)
     with _recorded(module) as seen:
         run = replay.run()
@@ -221,24 +181,30 @@ def _replay_training(fixture: Fixture, dtype: torch.dtype) -> Iterator[Compariso
     gradients = gradients_of(module, total)
     norms = _by_our_name(meta["grad_norms"])
     yield worst_norm("grad_norm.total", gradients, norms, RELATIVE_NORM)
-    for name, expected in sorted(fixture.tensors.items()):
-        if name.startswith("grad."):
-            ours = gradients[ecamp_name(name.removeprefix("grad.")) or ""]
-            yield tensor(name, ours, expected, RELATIVE_NORM * magnitude(expected))
+    for key, expected in under(tensors, "grad.").items():
+        tolerance = RELATIVE_NORM * magnitude(expected)
+        yield tensor(
+            f"grad.{key}", gradients[ecamp_name(key) or ""], expected, tolerance
+        )
     yield _groups(module, meta["optimizer"]["groups"])
     yield from _trajectory(replay)
     yield from _settings(replay, run)
-    recorded = {name for name in fixture.tensors if name.startswith("in.")}
-    recorded |= {name for name in meta if name not in DESCRIPTION}
-    if "in.image" in recorded:
-        recorded -= {"image_mean", "image_std"}  # applied before it was stored
-    asked = fixture.tensors.asked | meta.asked
-    yield replayed(recorded, asked, {})
+    # Applied before the image was stored, where that is not in bytes.
+    described = DESCRIPTION | (
+        {"image_mean", "image_std"} if "in.image" in tensors else set()
+    )
+    yield count_inputs(
+        {
+            "": (tensors, lambda name: name.startswith("in.")),
+            "meta.": (meta, lambda name: name not in described),
+        },
+        {},
+    )
 
 
 def _settings(replay: _Replay, run: Pass) -> Iterator[Comparison]:
     """Sizes and constants that follow from ours, against the recorded ones."""
-    meta, module = replay.fixture.meta, replay.module
+    meta, module = replay.meta, replay.module
     vit: Any = module.image_encoder.timm
     norm: Any = module.text_encoder.bert.embeddings.LayerNorm
     found = {
@@ -360,20 +326,9 @@ def _intermediates(
         "logits": logits,
         "token_ce": ce,
     }
-    for key, expected in sorted(replay.fixture.tensors.items()):
-        if not key.startswith("mid."):
-            continue
-        name = key.removeprefix("mid.").removesuffix(".strided")
-        if name not in found:
-            raise ConfigError(
-                f"the intermediate {key!r}", "no counterpart here", "update vlp-zoo"
-            )
-        ours = found[name]
-        if key.endswith(".strided"):
-            big = replay.fixture.meta["big_intermediates"][key.removesuffix(".strided")]
-            yield sums(f"mid.{name}.sums", ours, big)
-            ours = ours.reshape(-1)[:: big["flat_stride"]]
-        yield tensor(key, ours, expected, ABSOLUTE_MID)
+    recorded = under(replay.tensors, "mid.")
+    thinned = under(replay.meta.get("big_intermediates", {}), "mid.")
+    yield from intermediates(recorded, found, ABSOLUTE_MID, thinned)
 
 
 def _window_pixels(replay: _Replay, run: Pass) -> Tensor:
@@ -412,24 +367,15 @@ def _groups(module: ECAMP, expected: list[dict[str, Any]]) -> Comparison:
 
 def _trajectory(replay: _Replay) -> Iterator[Comparison]:
     """Losses and gradient norms along the recorded AdamW steps."""
-    recipe = replay.fixture.meta["optimizer"]
-    module = replay.module
-    beta1, beta2 = recipe["betas"]
+    recipe = replay.meta["optimizer"]
     optimizer = torch.optim.AdamW(
-        parameter_groups(module.named_parameters(), recipe["weight_decay"]),
+        parameter_groups(replay.module.named_parameters(), recipe["weight_decay"]),
         lr=recipe["lr"],
-        betas=(beta1, beta2),
+        betas=tuple(recipe["betas"]),
         eps=recipe["eps"],
     )
-    for entry in replay.fixture.meta["trajectory"]:
+    for entry in replay.meta["trajectory"]:
         losses = replay.losses(replay.run())
         losses["total"] = torch.stack(list(losses.values())).sum()
-        optimizer.zero_grad()
-        losses["total"].backward()  # type: ignore[no-untyped-call]
-        norm = torch.stack(
-            [p.grad.norm() for p in module.parameters() if p.grad is not None]
-        ).norm()
-        step = f"step{entry['step']}"
-        for name, value in (*losses.items(), ("grad_norm", norm)):
-            yield relative(f"{step}.{name}", value, entry[name], RELATIVE_TRAJECTORY)
-        optimizer.step()
+        title = f"step{entry['step']}"
+        yield from take_step(title, optimizer, losses, entry, RELATIVE_TRAJECTORY)

@@ -1,22 +1,17 @@
 """Replay of recorded ECAMP text runs, for ``vlpzoo parity``.
 
-`replay_text_fixture` takes a folder with ``cases.json`` (reports, contexts, draws) and
-``tensors.safetensors`` (ids, masks, masked ids and weights that the authors' code made
-of them), runs this package on the same draws, and says how far the results lie apart.
-A command shows its rows as a table; a row passes when ``mismatches`` is 0 and
-``max_error`` is at most 1e-6.
+A folder has ``cases.json`` (reports, contexts, draws) and ``tensors.safetensors``: ids,
+masks, masked ids and weights that the authors' code made of them.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from safetensors.numpy import load_file
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import DatasetNotFoundError
@@ -28,65 +23,46 @@ from vlp_zoo.methods.ecamp.text import (
     mask_tokens,
     token_weights,
 )
-from vlp_zoo.parity.comparison import Read, replayed
+from vlp_zoo.parity.comparison import Comparison, same, tensor
+from vlp_zoo.parity.replay import Recording, count_inputs
 
-__all__ = ["TextParity", "replay_text_fixture"]
-
+__all__ = ["replay_text"]
 
 NOT_REPLAYED = {
     "column": "where the window lies, which the pre-training replay takes as given",
     "row": "as column",
-    "period_id": "the transform finds it in the vocabulary; ids agree or not",
-    "templates": "the transform makes them with the tokenizer; weights agree or not",
+    "cases.period_id": "the transform finds it in the vocabulary; ids agree or not",
+    "cases.templates": "the transform makes them with the tokenizer; weights agree or not",
 }
 """Entries of a text fixture that the text side has no way to take, and why."""
 
 
-class TextParity(NamedTuple):
-    """One compared quantity.
+def replay_text(
+    recording: Recording, dtype: torch.dtype, tokenizer: Path | None = None
+) -> Iterator[Comparison]:
+    """Run the recorded cases through the package: ids, masks, weights, draws.
 
-    Attributes:
-        quantity: ``ids``, ``attention_mask``, ``masked_ids``, ``weights``, or
-            ``draws``: whether draws were recorded at exactly the places where this
-            package would read one, and whether insertion points lie in their range.
-        compared: Number of values.
-        mismatches: Values that differ; for weights, by more than 1e-6 of the value.
-        max_error: Largest difference: 0 or 1 for ids and masks, relative for weights.
-    """
-
-    quantity: str
-    compared: int
-    mismatches: int
-    max_error: float
-
-
-def replay_text_fixture(
-    fixture_dir: str | Path, tokenizer: ReportTokenizer
-) -> list[TextParity]:
-    """Run the recorded cases through the package.
+    ``text.draws`` counts the draws that were recorded where this package reads none, the
+    other way round, and insertion points out of their range.
 
     Args:
-        fixture_dir: Folder with ``cases.json`` and ``tensors.safetensors``.
-        tokenizer: The authors' published vocabulary.
-
-    Returns:
-        One row per quantity, and one that counts the inputs.
+        recording: Folder with ``cases.json`` and ``tensors.safetensors``.
+        dtype: Has no influence here: tokens are integers, weights float32.
+        tokenizer: The authors' published vocabulary; None = ``mimic_wordpiece.json``
+            beside the folder.
 
     Raises:
-        DatasetNotFoundError: If a file of the fixture is missing.
+        DatasetNotFoundError: If a file or an entry is missing.
     """
-    folder = Path(fixture_dir)
-    for name in ("cases.json", "tensors.safetensors"):
-        if not (folder / name).is_file():
-            raise DatasetNotFoundError(
-                f"a text fixture in {folder}", f"no {name}", "give the fixture's folder"
-            )
-    shared: Read[Any] = Read(
-        json.loads((folder / "cases.json").read_text(encoding="utf-8"))
-    )
-    recorded = Read(load_file(folder / "tensors.safetensors"))
+    file = tokenizer or recording.folder.parent / "mimic_wordpiece.json"
+    if not file.is_file():
+        raise DatasetNotFoundError(
+            f"the published tokenizer {file}", "no such file", "give --tokenizer FILE"
+        )
+    words = ReportTokenizer.from_file(file)
+    shared, recorded = recording.facts("cases"), recording.tensors("tensors")
     cases, length = shared["cases"], shared["max_length"]
-    transform = ReportTransform(tokenizer, length, OFFICIAL)
+    transform = ReportTransform(words, length, OFFICIAL)
     rows = [_replay(case, transform) for case in cases]
     batch = {
         name: torch.from_numpy(np.stack([row[name] for row in rows]))
@@ -105,32 +81,36 @@ def replay_text_fixture(
     weights = token_weights(
         batch["attention_mask"], batch["descriptor_mask"], batch["template_mask"]
     )
+    ids = batch["input_ids"]
+    constants = {
+        "mask_id": words.mask_id,
+        "pad_id": words.pad_id,
+        "cls_id": int(ids[0, 0]),
+        "n": len(cases),
+    }
+    for name, ours in constants.items():
+        yield same(f"text.{name}", ours, shared[name])
+    present = batch["attention_mask"]
+    yield tensor("text.type_ids", torch.zeros_like(ids), recorded["type_ids"], 0.0)
+    yield tensor("text.ids", ids, recorded["ids"], 0.0)
+    yield tensor("text.attention_mask", present, recorded["attention_mask"] > 0, 0.0)
+    yield tensor("text.masked_ids", masked, recorded["masked_ids"], 0.0)
+    # Most weights are small: an absolute tolerance would see no error in them.
+    expected = recorded["weights"].double()
+    wanted = (expected != 0).double()
+    ratio = weights.double() / expected.where(expected != 0, 1.0)
+    yield tensor("text.weights", ratio, wanted, 1e-6)
     misplaced = sum(
         _misplaced(case, row) for case, row in zip(cases, rows, strict=True)
     )
-    constants = [
-        tokenizer.mask_id != shared["mask_id"],
-        tokenizer.pad_id != shared["pad_id"],
-        int(batch["input_ids"][0, 0]) != shared["cls_id"],
-        len(cases) != shared["n"],
-    ]
-    found = [
-        TextParity("constants", len(constants), sum(constants), float(any(constants))),
-        _compare("type_ids", np.zeros_like(recorded["ids"]), recorded["type_ids"]),
-        _compare("ids", batch["input_ids"].numpy(), recorded["ids"]),
-        _compare(
-            "attention_mask",
-            batch["attention_mask"].numpy(),
-            recorded["attention_mask"] > 0,
-        ),
-        _compare("masked_ids", masked.numpy(), recorded["masked_ids"]),
-        _compare("weights", weights.numpy(), recorded["weights"]),
-        TextParity("draws", length * len(cases), misplaced, float(misplaced > 0)),
-    ]
-    names = {*recorded, *shared} - {"name", "visibility"}
-    inputs = replayed(names, recorded.asked | shared.asked, NOT_REPLAYED)
-    row = TextParity(inputs.quantity, int(inputs.official), int(inputs.error), 0.0)
-    return [*found, row]
+    yield same("text.draws", misplaced, 0)
+    yield count_inputs(
+        {
+            "": (recorded, lambda name: True),
+            "cases.": (shared, lambda name: name not in ("name", "visibility")),
+        },
+        NOT_REPLAYED,
+    )
 
 
 def _replay(case: dict[str, Any], transform: ReportTransform) -> dict[str, Any]:
@@ -158,16 +138,3 @@ def _misplaced(case: dict[str, Any], row: dict[str, Any]) -> int:
     where = case["draw_where"]
     in_range = where is None or 0 <= where <= insertion_points(case["report"])
     return int(wrong.sum() + (inserted == (where is None)) + (not in_range))
-
-
-def _compare(
-    quantity: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any]
-) -> TextParity:
-    wide = theirs.astype(np.float64)
-    error = np.abs(ours.astype(np.float64) - wide)
-    exact = quantity != "weights"
-    if not exact:
-        # Most weights are small: an absolute tolerance would see no error in them.
-        np.divide(error, np.abs(wide), out=error, where=wide != 0)
-    largest = float((error > 0).max() if exact else error.max())
-    return TextParity(quantity, error.size, int((error > 1e-6).sum()), largest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -19,12 +18,12 @@ from vlp_zoo.methods.imitate.losses import (
     smooth,
 )
 from vlp_zoo.methods.imitate.schedules import cosine_restarts, findings_weight
-from vlp_zoo.parity.comparison import Comparison, Fixture, replayed
+from vlp_zoo.parity.comparison import Comparison, close
+from vlp_zoo.parity.replay import Read, Recording, replayed
 
 __all__ = [
     "GROUPS",
     "Tolerances",
-    "close",
     "replay_losses",
     "replay_schedules",
     "tolerances",
@@ -71,71 +70,39 @@ def tolerances(dtype: torch.dtype) -> Tolerances:
     return Tolerances(5e-5, 1e-3, 2e-3, 2e-2, 1e-3)
 
 
-def close(
-    name: str,
-    ours: Tensor | float,
-    expected: Tensor | float,
-    tolerance: float,
-    *,
-    absolute: bool = False,
-) -> Comparison:
-    """Compare numbers.
-
-    Args:
-        name: Quantity.
-        ours: A tensor of the shape recorded, or a number.
-        expected: What was recorded.
-        tolerance: Largest error allowed.
-        absolute: Errors over one plus each recorded magnitude, else over the largest
-            recorded magnitude.
-
-    Returns:
-        The comparison; an infinite error where shapes differ.
-    """
-    found = torch.as_tensor(ours).detach().double()
-    wanted = torch.as_tensor(expected).double()
-    title = f"{name} ({wanted.numel()})" if wanted.numel() > 1 else name
-    if found.shape != wanted.shape:
-        return Comparison(title, math.nan, math.nan, math.inf, tolerance)
-    scale = 1 + wanted.abs() if absolute else wanted.abs().max().clamp(min=1e-12)
-    error = ((found - wanted).abs() / scale).max()
-    # The largest magnitude, with its sign where there is one number.
-    if wanted.numel() > 1:
-        found, wanted = found.abs().max(), wanted.abs().max()
-    return Comparison(title, float(found), float(wanted), float(error), tolerance)
-
-
 def _rows(tensor: Tensor) -> Rows:
     return Rows(tensor, tensor, 0)
 
 
-def replay_losses(fixture: Fixture, dtype: torch.dtype) -> Iterator[Comparison]:
+def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     """Losses on given embeddings: each case, and the total of a step."""
+    cases = recording.facts("losses")["cases"]
+    tensors = recording.tensors("losses")
     allowed = tolerances(dtype)
-    names = sorted({case["name"].split("/")[0] for case in fixture.meta["cases"]})
+    names = sorted({case["name"].split("/")[0] for case in cases})
     for name in names:
-        features = fixture.get(f"{name}/prior_emb").to(dtype)
-        expected = fixture.get(f"{name}/corr_f64")
+        features = tensors[f"{name}/prior_emb"].to(dtype)
+        expected = tensors[f"{name}/corr_f64"]
         found = correlation(_rows(features))
         yield close(f"{name}/corr", found, expected, allowed.loss)
-    for case in fixture.meta["cases"]:
-        yield from _case(fixture, case, dtype)
-    yield from _total(fixture, dtype)
+    for case in cases:
+        yield from _case(tensors, case, dtype)
+    yield from _total(tensors, recording.facts("losses")["total"], dtype)
     # What the functions take; everything else is what came out of them.
     taken = {f"{name}/{part}" for name in names for part in ("x", "y", "prior_emb")}
-    taken |= {key for key in fixture.tensors if "/in/" in key}
-    taken |= {k for k in fixture.tensors if k.rpartition("/")[2] in ("x", "y")}
-    yield replayed(taken, fixture.tensors.asked, {})
+    taken |= {key for key in tensors if "/in/" in key}
+    taken |= {k for k in tensors if k.rpartition("/")[2] in ("x", "y")}
+    yield replayed(taken, tensors.asked, {})
 
 
 def _case(
-    fixture: Fixture, case: Mapping[str, Any], dtype: torch.dtype
+    tensors: Read[Tensor], case: Mapping[str, Any], dtype: torch.dtype
 ) -> Iterator[Comparison]:
     allowed = tolerances(dtype)
     name, tau = case["name"], case["temperature"]
     inputs = name.split("/")[0]
     x, y, features = (
-        fixture.get(f"{inputs}/{part}").to(dtype) for part in ("x", "y", "prior_emb")
+        tensors[f"{inputs}/{part}"].to(dtype) for part in ("x", "y", "prior_emb")
     )
     x.requires_grad_()
     y.requires_grad_()
@@ -159,20 +126,22 @@ def _case(
     }
     for part, value in found.items():
         key = f"{name}/{part}"
-        if key in fixture.tensors:
-            yield close(key, value, fixture.get(key), allowed.loss)
+        if key in tensors:
+            yield close(key, value, tensors[key], allowed.loss)
     for part in ("grad_x", "grad_y"):
         norm = case[f"{part}_norm_f64"]
         yield close(f"{name}/{part}_norm", found[part].norm(), norm, allowed.loss)
 
 
-def _total(fixture: Fixture, dtype: torch.dtype) -> Iterator[Comparison]:
+def _total(
+    tensors: Read[Tensor], totals: Mapping[str, Any], dtype: torch.dtype
+) -> Iterator[Comparison]:
     """One full step from ten embeddings, by the method's own objective."""
     allowed = tolerances(dtype)
     prefix = "total/in/"
     given = {
-        key.removeprefix(prefix): fixture.get(key).to(dtype)
-        for key in fixture.tensors
+        key.removeprefix(prefix): tensors[key].to(dtype)
+        for key in tensors
         if key.startswith(prefix)
     }
     frozen = given.pop("find_emb"), given.pop("imp_emb")
@@ -180,7 +149,7 @@ def _total(fixture: Fixture, dtype: torch.dtype) -> Iterator[Comparison]:
         value.requires_grad_()
     present = torch.ones(len(frozen[0]), dtype=torch.bool)
     method = IMITATE(text_model="corpus", negatives="local")
-    for title, recorded in fixture.meta["total"].items():
+    for title, recorded in totals.items():
         weight = float(title.removeprefix("lambda"))
         terms: dict[str, Tensor] = {}
         # The recording treats the impression branch of both passes as two inputs.
@@ -210,12 +179,13 @@ def _total(fixture: Fixture, dtype: torch.dtype) -> Iterator[Comparison]:
             quantity = f"total/{title}/grad_norm/{name}"
             yield close(quantity, gradient.norm(), norm, allowed.loss)
             key = f"total/grad_{title}/{name}"
-            if key in fixture.tensors:
-                yield close(key, gradient, fixture.get(key), allowed.loss)
+            if key in tensors:
+                yield close(key, gradient, tensors[key], allowed.loss)
 
 
-def replay_schedules(meta: Mapping[str, Any]) -> Iterator[Comparison]:
-    """Learning rate, weight of the findings, and smoothings on a grid."""
+def replay_schedules(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
+    """Learning rate, weight of the findings, and smoothings on a grid, in float64."""
+    meta = recording.facts("schedules")
     peak = meta["lr_by_step"]["0"]
     factor_error = worst_rate = 0.0
     for step, rate in meta["lr_by_step"].items():
@@ -234,6 +204,7 @@ def replay_schedules(meta: Mapping[str, Any]) -> Iterator[Comparison]:
         kind, ratio = ("exp", float(name[3:])) if name.startswith("exp") else (name, 0)
         wanted = torch.tensor(values, dtype=torch.float64)
         yield close(f"smoothing.{name}", smooth(grid, kind, ratio), wanted, 1e-6)
-    asked = {"lr_by_step", "lambda_by_epoch", "smoothing_grid"}
     recorded = set(meta) - {"torch", "transformers"}
-    yield replayed(recorded, asked, {"lars": "an optimiser that is not offered here"})
+    yield replayed(
+        recorded, meta.asked, {"lars": "an optimiser that is not offered here"}
+    )

@@ -21,13 +21,13 @@ from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.weight_files import bare
 from vlp_zoo.methods.imitate.imitate import IMITATE, Pass
-from vlp_zoo.parity.comparison import Fixture, Read
 from vlp_zoo.parity.imitate.losses import GROUPS
+from vlp_zoo.parity.replay import Read, Recording
 
 __all__ = [
     "CALLS",
     "Draws",
-    "Recording",
+    "Model",
     "generated_state",
     "imitate_name",
     "imitate_state",
@@ -153,16 +153,17 @@ def official_module(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> I
     return module
 
 
-class Recording:
+class Model:
     """A recorded model with its inputs, in some precision."""
 
-    def __init__(self, fixture: Fixture, dtype: torch.dtype) -> None:
-        self.fixture, self.dtype = fixture, dtype
-        self.config: Read[Any] = Read(fixture.meta["config"])
-        shapes = {k: v["shape"] for k, v in fixture.meta["param_info"].items()}
+    def __init__(self, recording: Recording, dtype: torch.dtype) -> None:
+        self.meta, self.tensors = recording.facts("model"), recording.tensors("model")
+        self.dtype = dtype
+        self.config: Read[Any] = self.meta["config"]
+        shapes = {k: v["shape"] for k, v in self.meta["param_info"].items()}
         self.state = generated_state(shapes, self.config["seed"])
         # Normalised in float64, then rounded, as the recording's README has it.
-        grey = fixture.get("in/image_u8").double()[:, :, None] / 255
+        grey = self.tensors["in/image_u8"].double()[:, :, None] / 255
         mean, std = (
             torch.tensor(values, dtype=torch.float64).view(3, 1, 1)
             for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
@@ -201,8 +202,8 @@ class Recording:
         encoder.to(self.dtype).eval()
         found = [
             encoder(
-                self.fixture.get(f"in/{section}_ids"),
-                self.fixture.get(f"in/{section}_mask").bool(),
+                self.tensors[f"in/{section}_ids"],
+                self.tensors[f"in/{section}_mask"].bool(),
             ).tokens[:, 0]
             for section in ("find", "imp")
         ]
@@ -216,10 +217,10 @@ class Recording:
         }
 
     def _stored(self, prefix: str) -> list[Tensor]:
-        if f"{prefix}/scale" in self.fixture.tensors:
-            return self.scale(int(self.fixture.get(f"{prefix}/scale")))
+        if f"{prefix}/scale" in self.tensors:
+            return self.scale(int(self.tensors[f"{prefix}/scale"]))
         levels = range(1, 1 + len(self.module.channels))
-        return [self.fixture.get(f"{prefix}/stage{level}") for level in levels]
+        return [self.tensors[f"{prefix}/stage{level}"] for level in levels]
 
     def scale(self, stage: int) -> list[Tensor]:
         """The mask mode that shows one stage: its channels, as many as fit."""

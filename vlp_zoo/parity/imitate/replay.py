@@ -6,29 +6,21 @@ intermediates, gradients, three steps), or both; or the schedules.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vlp_zoo.encoders.image import EncoderOutput
-from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.methods.imitate.imitate import IMITATE, Pass
 from vlp_zoo.methods.imitate.losses import Rows, correlation, prior
-from vlp_zoo.parity.comparison import Comparison, Fixture, Read, replayed, same
-from vlp_zoo.parity.imitate.losses import (
-    close,
-    replay_losses,
-    replay_schedules,
-    tolerances,
-)
-from vlp_zoo.parity.imitate.recording import CALLS, Draws, Recording, imitate_name
+from vlp_zoo.parity.comparison import Comparison, close, same
+from vlp_zoo.parity.imitate.losses import replay_losses, replay_schedules, tolerances
+from vlp_zoo.parity.imitate.recording import CALLS, Draws, Model, imitate_name
+from vlp_zoo.parity.replay import Recording, count_inputs, replay_parts, under
 
 __all__ = ["replay_fixture"]
 
@@ -49,47 +41,16 @@ def replay_fixture(
     Raises:
         DatasetNotFoundError: If the folder holds no readable fixture.
     """
-    if not folder.is_dir():
-        raise DatasetNotFoundError(
-            f"a fixture folder {folder}", "no such folder", "check --fixture"
-        )
-    rows: list[Comparison] = []
-    try:
-        if (folder / "schedules.json").is_file():
-            rows += replay_schedules(_json(folder / "schedules.json"))
-        if (folder / "losses.json").is_file():
-            rows += replay_losses(_read(folder, "losses"), dtype)
-        if (folder / "model.json").is_file():
-            rows += _replay_model(_read(folder, "model"), dtype)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        if isinstance(error, DatasetNotFoundError):
-            raise
-        raise DatasetNotFoundError(
-            f"a recorded IMITATE run in {folder}",
-            f"{type(error).__name__}: {error}",
-            "fetch the fixture again",
-        ) from error
-    if not rows:
-        raise DatasetNotFoundError(
-            f"losses.json, model.json or schedules.json in {folder}",
-            "none of them",
-            "give a folder with a recorded IMITATE run",
-        )
-    return rows
+    parts = {
+        "schedules.json": replay_schedules,
+        "losses.json": replay_losses,
+        "model.json": _replay_model,
+    }
+    return replay_parts("IMITATE", folder, parts, dtype)
 
 
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
-def _read(folder: Path, name: str) -> Fixture:
-    tensors = load_file(folder / f"{name}.safetensors")
-    return Fixture(Read(_json(folder / f"{name}.json")), Read(tensors))
-
-
-def _replay_model(fixture: Fixture, dtype: torch.dtype) -> Iterator[Comparison]:
-    replay = Recording(fixture, dtype)
+def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
+    replay = Model(recording, dtype)
     yield _weights(replay)
     drawn = replay.recorded_draws()
     yield _draws(replay, drawn)
@@ -99,13 +60,11 @@ def _replay_model(fixture: Fixture, dtype: torch.dtype) -> Iterator[Comparison]:
     yield from _buffers(replay, before)
     losses = replay.losses(run)
     for name, value in losses.items():
-        wanted = fixture.meta["losses_f64"][name]
+        wanted = replay.meta["losses_f64"][name]
         yield close(f"loss.{name}", value, wanted, tolerances(dtype).loss)
     yield from _intermediates(replay, seen)
     outputs = _outputs(replay, run)
-    for key, expected in _under(fixture, "out/"):
-        value = outputs[key.removeprefix("out/")]
-        yield close(key, value, expected, tolerances(dtype).value, absolute=True)
+    yield from _entries(replay, "out/", outputs)
     yield from _priors(replay)
     yield from _gradients(replay, losses["total"], outputs)
     yield from _trajectory(replay)
@@ -113,33 +72,43 @@ def _replay_model(fixture: Fixture, dtype: torch.dtype) -> Iterator[Comparison]:
     yield from _inputs(replay)
 
 
-def _inputs(replay: Recording) -> Iterator[Comparison]:
+def _inputs(replay: Model) -> Iterator[Comparison]:
     """Sizes that follow from the tensors, and what of the recording was read."""
-    fixture, config = replay.fixture, replay.config
+    tensors, config = replay.tensors, replay.config
     words = replay.state["lm_model.embeddings.word_embeddings.weight"]
     found = {
         "batch": len(replay.views[0]),
         "w": replay.views[0].shape[-1],
         "vocab": len(words),
-        "Lf": fixture.get("in/find_ids").shape[1],
-        "Li": fixture.get("in/imp_ids").shape[1],
+        "Lf": tensors["in/find_ids"].shape[1],
+        "Li": tensors["in/imp_ids"].shape[1],
     }
     for name, ours in found.items():
         yield same(f"setting.{name}", ours, config[name])
     prefixes = ("in/", "mask/", "eval/channel_mask/")
-    recorded = {name for name in fixture.tensors if name.startswith(prefixes)}
-    yield replayed(recorded | set(config), fixture.tensors.asked | config.asked, {})
+    yield count_inputs(
+        {
+            "": (tensors, lambda name: name.startswith(prefixes)),
+            "config.": (config, lambda name: True),
+        },
+        {},
+    )
 
 
-def _under(fixture: Fixture, prefix: str) -> list[tuple[str, Tensor]]:
-    found = sorted(fixture.tensors.items())
-    return [(key, value) for key, value in found if key.startswith(prefix)]
+def _entries(
+    replay: Model, prefix: str, ours: Mapping[str, Tensor]
+) -> Iterator[Comparison]:
+    """Compare tensors by their name after a prefix."""
+    allowed = tolerances(replay.dtype).value
+    for name, expected in under(replay.tensors, prefix).items():
+        if not name.startswith("channel_mask/"):  # draws, which were taken
+            yield close(prefix + name, ours[name], expected, allowed, absolute=True)
 
 
-def _weights(replay: Recording) -> Comparison:
+def _weights(replay: Model) -> Comparison:
     """The generated tensor whose norm or sum is off most."""
     worst = 0.0
-    for key, info in replay.fixture.meta["param_info"].items():
+    for key, info in replay.meta["param_info"].items():
         wide = replay.state[key].double()
         for ours, theirs in ((wide.sum(), info["sum"]), (wide.norm(), info["l2"])):
             worst = max(worst, abs(float(ours) - theirs) / max(info["l2"], 1e-12))
@@ -147,7 +116,7 @@ def _weights(replay: Recording) -> Comparison:
     return Comparison(f"weights ({count} tensors)", float(count), count, worst, 1e-6)
 
 
-def _draws(replay: Recording, drawn: Draws) -> Comparison:
+def _draws(replay: Model, drawn: Draws) -> Comparison:
     """How many stored channels our order of draws does not give."""
     ours = replay.seeded_draws(replay.config["mask_seed"])
     pairs = [
@@ -191,15 +160,14 @@ def _seen(module: IMITATE) -> Iterator[dict[str, list[Any]]]:
 
 @torch.no_grad()
 def _intermediates(
-    replay: Recording, seen: Mapping[str, list[Any]]
+    replay: Model, seen: Mapping[str, list[Any]]
 ) -> Iterator[Comparison]:
-    allowed = tolerances(replay.dtype).value
     found: dict[str, Tensor] = {}
     # The backbone ran once a view; both recorded passes saw the same stages.
     for (name, view), sequence, row in zip(
         CALLS, seen["sequence"], seen["row"], strict=True
     ):
-        prefix = f"mid/view{view}_{name}"
+        prefix = f"view{view}_{name}"
         for number, level in enumerate(seen["levels"][view - 1], 1):
             found[f"{prefix}/stage{number}_channel_mean"] = level.mean((2, 3))
             found[f"{prefix}/stage{number}_sample0_ch0_3"] = level[0, :4]
@@ -207,11 +175,10 @@ def _intermediates(
         found[f"{prefix}/seq_sample0_strided"] = sequence[0, ::8]
         found[f"{prefix}/seq_cls_row"] = sequence[:, -1]
         found[f"{prefix}/attn_cls_row"] = row
-    for key, expected in _under(replay.fixture, "mid/"):
-        yield close(key, found[key], expected, allowed, absolute=True)
+    yield from _entries(replay, "mid/", found)
 
 
-def _outputs(replay: Recording, run: Pass) -> dict[str, Tensor]:
+def _outputs(replay: Model, run: Pass) -> dict[str, Tensor]:
     """Our tensors under the recording's names; both passes share some."""
     named = {
         "find_emb": replay.features[0],
@@ -228,23 +195,22 @@ def _outputs(replay: Recording, run: Pass) -> dict[str, Tensor]:
     return named
 
 
-def _priors(replay: Recording) -> Iterator[Comparison]:
+def _priors(replay: Model) -> Iterator[Comparison]:
     allowed = tolerances(replay.dtype).loss
     for section, features in zip(("find", "imp"), replay.features, strict=True):
         rows = Rows(features, features, 0)
-        expected = replay.fixture.get(f"prior/corr_{section}_emb")
+        expected = replay.tensors[f"prior/corr_{section}_emb"]
         found = correlation(rows)
         yield close(f"prior/corr_{section}_emb", found, expected, allowed)
         prefix, suffix = "prior/smoothed_exp", f"_{section}_emb"
-        for key, expected in _under(replay.fixture, prefix):
-            if key.endswith(suffix):
-                ratio = float(key.removeprefix(prefix).removesuffix(suffix))
-                similar = prior(rows, "exp", ratio)
+        for name, expected in under(replay.tensors, prefix).items():
+            if name.endswith(suffix):
+                similar = prior(rows, "exp", float(name.removesuffix(suffix)))
                 if similar is not None:
-                    yield close(key, similar, expected, allowed)
+                    yield close(prefix + name, similar, expected, allowed)
 
 
-def _buffers(replay: Recording, before: Mapping[str, Tensor]) -> Iterator[Comparison]:
+def _buffers(replay: Model, before: Mapping[str, Tensor]) -> Iterator[Comparison]:
     """Running statistics after one forward pass of the official code.
 
     It updates those of the backbone and of the impression branch four times, with the
@@ -253,8 +219,7 @@ def _buffers(replay: Recording, before: Mapping[str, Tensor]) -> Iterator[Compar
     """
     allowed = tolerances(replay.dtype).value
     after = dict(replay.module.named_buffers())
-    for key, expected in _under(replay.fixture, "buffers_after/"):
-        official = key.removeprefix("buffers_after/")
+    for official, expected in under(replay.tensors, "buffers_after/").items():
         name = imitate_name(official) or ""
         value, start = after[name], before[name]
         if official.startswith(("encoder.", "diag_proj.")):
@@ -262,7 +227,8 @@ def _buffers(replay: Recording, before: Mapping[str, Tensor]) -> Iterator[Compar
             once = value - kept * start
             value = 2 * value if value.dtype == torch.int64 else kept * value + once
         value = value.reshape(expected.shape)
-        yield close(key, value, expected, allowed, absolute=True)
+        title = f"buffers_after/{official}"
+        yield close(title, value, expected, allowed, absolute=True)
 
 
 def _places(count: int, most: int) -> Tensor:
@@ -277,9 +243,9 @@ def _places(count: int, most: int) -> Tensor:
 
 
 def _gradients(
-    replay: Recording, total: Tensor, outputs: Mapping[str, Tensor]
+    replay: Model, total: Tensor, outputs: Mapping[str, Tensor]
 ) -> Iterator[Comparison]:
-    fixture, meta = replay.fixture, replay.fixture.meta
+    tensors, meta = replay.tensors, replay.meta
     allowed, of_norms = tolerances(replay.dtype).gradient, tolerances(replay.dtype).norm
     named = dict(replay.module.named_parameters())
     shared = {name: value for name, value in outputs.items() if value.requires_grad}
@@ -300,32 +266,30 @@ def _gradients(
             if exact
             else close(f"grad_norm.{key}", norm, 0.0, 1e-3, absolute=True)
         )
-    for key, expected in _under(fixture, "grad_sample/"):
-        official = key.removeprefix("grad_sample/")
-        if official not in zero:
-            flat = gradients[imitate_name(official) or ""].flatten()
+    for key, expected in under(tensors, "grad_sample/").items():
+        if key not in zero:
+            flat = gradients[imitate_name(key) or ""].flatten()
             places = _places(len(flat), 96).long()
-            yield close(key, flat[places], expected, allowed)
-    for key, expected in _under(fixture, "grad_full/"):
-        official = key.removeprefix("grad_full/")
-        value = gradients[imitate_name(official.removesuffix("_rownorm")) or ""]
-        value = value.norm(dim=-1) if official.endswith("_rownorm") else value
-        yield close(key, value, expected, allowed)
-    for key, expected in _under(fixture, "grad_out/"):
-        name = key.removeprefix("grad_out/")
-        if name.endswith("_m2") and not name.startswith("find"):
+            yield close(f"grad_sample/{key}", flat[places], expected, allowed)
+    for key, expected in under(tensors, "grad_full/").items():
+        value = gradients[imitate_name(key.removesuffix("_rownorm")) or ""]
+        value = value.norm(dim=-1) if key.endswith("_rownorm") else value
+        yield close(f"grad_full/{key}", value, expected, allowed)
+    for name, expected in under(tensors, "grad_out/").items():
+        once = name.startswith("find")
+        if name.endswith("_m2") and not once:
             # Counted with the first pass.
             continue
-        other = f"grad_out/{name.removesuffix('_m1')}_m2"
-        if name.endswith("_m1") and not name.startswith("find"):
+        if name.endswith("_m1") and not once:
             # One tensor here, two there: its gradient is the sum of theirs.
-            expected = expected.double() + fixture.get(other).double()
-        yield close(key, gradients[name], expected, allowed)
+            other = tensors[f"grad_out/{name.removesuffix('_m1')}_m2"]
+            expected = expected.double() + other.double()
+        yield close(f"grad_out/{name}", gradients[name], expected, allowed)
 
 
-def _trajectory(replay: Recording) -> Iterator[Comparison]:
+def _trajectory(replay: Model) -> Iterator[Comparison]:
     """Three AdamW steps on one batch, with channels drawn anew from seeds."""
-    meta, allowed = replay.fixture.meta, tolerances(replay.dtype)
+    meta, allowed = replay.meta, tolerances(replay.dtype)
     replay.module = replay.fresh()
     parameters = dict(replay.module.named_parameters())
     optimizer = torch.optim.AdamW(
@@ -342,8 +306,7 @@ def _trajectory(replay: Recording) -> Iterator[Comparison]:
         if step:
             continue
         wrong = count = 0
-        for key, expected in _under(replay.fixture, "after_step1_sample/"):
-            official = key.removeprefix("after_step1_sample/")
+        for official, expected in under(replay.tensors, "after_step1_sample/").items():
             if official in zero:
                 continue
             flat = parameters[imitate_name(official) or ""].detach().flatten()
@@ -356,25 +319,21 @@ def _trajectory(replay: Recording) -> Iterator[Comparison]:
 
 
 @torch.no_grad()
-def _evaluation(replay: Recording) -> Iterator[Comparison]:
+def _evaluation(replay: Model) -> Iterator[Comparison]:
     """A fresh model in eval mode, on the first view."""
     module = replay.module = replay.fresh().eval()
-    fixture = replay.fixture
     seen = module.image_encoder.pyramid(replay.views[0], len(module.channels))
     impression = module.impression_head(seen.pooled)
     levels = range(1, 1 + len(module.channels))
-    drawn = [fixture.get(f"eval/channel_mask/stage{level}") for level in levels]
+    drawn = [replay.tensors[f"eval/channel_mask/stage{level}"] for level in levels]
     found = {
-        "eval/img_emb": seen.pooled,
-        "eval/get_img_emb_view1": impression,
-        "eval/channel_imp": impression,
-        "eval/channel_find": module.findings_branch(seen.levels, drawn),
-        "eval/all_emb_projected": module.text_head(replay.features[0]),
+        "img_emb": seen.pooled,
+        "get_img_emb_view1": impression,
+        "channel_imp": impression,
+        "channel_find": module.findings_branch(seen.levels, drawn),
+        "all_emb_projected": module.text_head(replay.features[0]),
     }
     for stage in range(len(module.channels)):
         shown = replay.scale(stage)
-        found[f"eval/scale{stage}_find"] = module.findings_branch(seen.levels, shown)
-    allowed = tolerances(replay.dtype).value
-    for key, expected in _under(fixture, "eval/"):
-        if not key.startswith("eval/channel_mask/"):
-            yield close(key, found[key], expected, allowed, absolute=True)
+        found[f"scale{stage}_find"] = module.findings_branch(seen.levels, shown)
+    yield from _entries(replay, "eval/", found)
