@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -31,3 +32,14 @@ def require_shared(*parts: str) -> Path:
 def shared() -> Path:
     """The folder of recordings and small real data beside the checkout."""
     return require_shared()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the imports made out of the garbage collections: nothing of it goes."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let the end of the interpreter free them."""
+    gc.unfreeze()

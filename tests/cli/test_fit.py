@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -18,17 +17,20 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.fakes.commands import in_a_process
 from vlp_zoo.cli import main
 from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.methods.base import VLPModule, load_method
+from vlp_zoo.methods.ecamp import ECAMP, ECAMPBatch
 
 SMALL = [
     *("--model", "ecamp", "--config", "demo/ecamp"),
-    *("--model.image_encoder", "vit_tiny_patch16_224", "--model.image_size", "64"),
+    *("--model.image_encoder", "test_vit", "--model.image_size", "64"),
     *("--model.text_width", "48", "--model.text_ffn", "96", "--model.text_depth", "1"),
     *("--model.max_tokens", "64", "--model.vocab_size", "300"),
     *("--model.decoder_width", "48", "--model.decoder_depth", "1"),
     *("--data.train_studies", "24", "--data.val_studies", "8"),
+    *("--data.test_studies", "8"),
     *("--data.image_size", "128", "--data.batch_size", "4"),
     *("--data.num_workers", "0", "--evaluate", "[]"),
     *("--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"),
@@ -191,7 +193,7 @@ def test_predict_writes_one_embedding_a_study(finished: Path) -> None:
     assert main(["predict", "--ckpt_path", checkpoint]) == 0
     frame = pd.read_parquet(finished / "embeddings.parquet")
     assert frame["uid"].is_unique
-    assert len(frame["embedding"][0]) == 192
+    assert len(frame["embedding"][0]) == 64
 
 
 @pytest.mark.parametrize(
@@ -249,17 +251,17 @@ def test_accumulation_bf16_and_clipping_run(tmp_path: Path) -> None:
     assert card["steps"] == 3
 
 
-def start(out: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "vlp_zoo", "fit", *SMALL, "--out", str(out)]
-    return subprocess.Popen(
-        [*command, *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"},
-        # A suite that runs in the background has Ctrl-C ignored, and so would this.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )
+def fit_killed_at_step(step: int, out: Path, more: list[str]) -> int:
+    """Train, and end by SIGKILL where the given step begins."""
+    trained = ECAMP.training_step
+
+    def training_step(method: ECAMP, batch: ECAMPBatch, index: int) -> torch.Tensor:
+        if method.global_step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trained(method, batch, index)
+
+    pytest.MonkeyPatch().setattr(ECAMP, "training_step", training_step)
+    return fit(out, *more)
 
 
 @pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.slow)])
@@ -268,51 +270,34 @@ def test_killed_and_resumed_ends_with_the_same_weights(
 ) -> None:
     more = ["--last.every_n_steps", "4", "--data.num_workers", workers]
     assert fit(tmp_path / "whole", *more) == 0
-    killed = start(tmp_path / "parts", *more)
-    checkpoint = (
-        tmp_path / "parts" / "ecamp" / "version_0" / "checkpoints" / "last.ckpt"
-    )
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    before = torch.load(checkpoint, weights_only=True)["global_step"]
-    assert 0 < before < 12
-    assert (
-        main(
-            [
-                "fit",
-                "--model",
-                "ecamp",
-                "--ckpt_path",
-                "last",
-                "--out",
-                str(tmp_path / "parts"),
-            ]
-        )
-        == 0
-    )
+    parts, log = tmp_path / "parts", tmp_path / "log.txt"
+    with in_a_process(fit_killed_at_step, 5, parts, more, log=log) as killed:
+        killed.join(120)
+        assert killed.exitcode == -signal.SIGKILL, log.read_text()
+    checkpoint = parts / "ecamp" / "version_0" / "checkpoints" / "last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 4
+    again = ["fit", "--model", "ecamp", "--ckpt_path", "last", "--out", str(parts)]
+    assert main(again) == 0
     whole = state(run_folder(tmp_path / "whole") / "checkpoints" / "last.ckpt")
-    parts = state(checkpoint)
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    resumed = state(checkpoint)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_ctrl_c_ends_with_130_and_keeps_the_checkpoint(tmp_path: Path) -> None:
-    run = start(tmp_path, "--trainer.max_epochs", "999")
     checkpoint = tmp_path / "ecamp" / "version_0" / "checkpoints" / "last.ckpt"
+    log = tmp_path / "log.txt"
     deadline = time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    # Native code may drop an interrupt that arrives inside it: press again, as one does,
-    # but not so soon that it hits the end of a slow process.
-    while run.poll() is None and time.monotonic() < deadline:
-        run.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            run.wait(30)
-    run.kill()
-    output, _ = run.communicate()
-    assert run.returncode == 130, output
+    with in_a_process(fit, tmp_path, "--trainer.max_epochs", "999", log=log) as run:
+        assert run.pid
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        # Native code may drop an interrupt that arrives inside it: press again, as one
+        # does, but not so soon that it hits the end of a slow process.
+        while run.is_alive() and time.monotonic() < deadline:
+            os.kill(run.pid, signal.SIGINT)
+            run.join(30)
+    output = log.read_text()
+    assert run.exitcode == 130, output
     assert "--ckpt_path last" in output
     assert "Traceback" not in output
     assert state(checkpoint)
@@ -322,14 +307,21 @@ def test_ctrl_c_ends_with_130_and_keeps_the_checkpoint(tmp_path: Path) -> None:
 def test_two_processes_equal_one_on_the_same_global_batch(tmp_path: Path) -> None:
     no_dropout = ["--model.text_dropout", "0.0", "--trainer.max_epochs", "1"]
     assert fit(tmp_path / "one", *no_dropout) == 0
-    two = start(
-        tmp_path / "two",
-        *no_dropout,
-        *("--data.batch_size", "2"),
-        *("--trainer.devices", "2", "--trainer.strategy", "ddp"),
+    two = [*no_dropout, "--data.batch_size", "2"]
+    two += ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    # The launcher of the second process repeats the command of the first one.
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "vlp_zoo", "fit", *SMALL),
+            *("--out", str(tmp_path / "two"), *two),
+        ],
+        env={**os.environ, "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
-    output, _ = two.communicate(timeout=300)
-    assert two.returncode == 0, output[-3000:]
+    assert done.returncode == 0, done.stderr[-3000:]
     one, other = run_folder(tmp_path / "one"), run_folder(tmp_path / "two")
     for name in ("train/loss", "train/loss_mim", "train/loss_res", "train/loss_mlm"):
         assert scalars(one, name) == pytest.approx(scalars(other, name), rel=1e-4)

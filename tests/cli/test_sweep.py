@@ -7,10 +7,11 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.fakes.commands import in_a_process
 from vlp_zoo.cli import bench_options, main
 from vlp_zoo.cli.names import config_names, expand
 from vlp_zoo.cli.sweep import sweep_names, sweep_path
@@ -332,16 +334,9 @@ def test_a_name_with_another_command_is_refused_before_anything_starts(
     assert len(calls(path)) == before
 
 
-def start(path: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "vlp_zoo", "sweep", str(path)]
-    return subprocess.Popen(
-        [*command, "--out", str(path.parent / "out"), *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # A suite that runs in the background has Ctrl-C ignored, and so would this.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )
+def start(path: Path, *more: str) -> AbstractContextManager[BaseProcess]:
+    words = ["sweep", str(path), "--out", str(path.parent / "out"), *more]
+    return in_a_process(main, words, log=path.parent / "log.txt")
 
 
 def child_of(path: Path) -> int:
@@ -368,10 +363,9 @@ def test_after_kill_9_the_training_goes_on(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(options={"wait": True}, grid={"x": [2]})
-    sweep = start(path)
-    child = child_of(path)
-    sweep.kill()
-    sweep.communicate()
+    with start(path):
+        child = child_of(path)
+    # Killed at the end of the block.
     # The training outlives its sweep; a second one in its folder would spoil it.
     assert is_alive(child)
     assert run(path) == 1
@@ -392,11 +386,13 @@ def test_a_signal_stops_the_children_and_says_how_to_go_on(
     write: Write, number: signal.Signals
 ) -> None:
     path = write(options={"wait": True}, grid={"x": [1, 2]})
-    sweep = start(path, "--jobs", "2")
-    child = child_of(path)
-    sweep.send_signal(number)
-    output, _ = sweep.communicate(timeout=30)
-    assert sweep.returncode == 128 + number, output
+    with start(path, "--jobs", "2") as sweep:
+        child = child_of(path)
+        assert sweep.pid
+        os.kill(sweep.pid, number)
+        sweep.join(30)
+    output = (path.parent / "log.txt").read_text()
+    assert sweep.exitcode == 128 + number, output
     assert "the same command goes on" in output
     assert "Traceback" not in output
     assert not is_alive(child)
@@ -567,10 +563,9 @@ def test_runs_without_validation_rows_are_not_judged_by_test_rows(
 def test_a_killed_search_finishes_its_open_trial(write: Write) -> None:
     search = {"parameters": {"x": {"low": 0, "high": 1}}, "trials": 2}
     path = write(search=search, options={"wait": True})
-    sweep = start(path)
-    child = child_of(path)
-    sweep.kill()
-    sweep.communicate()
+    with start(path):
+        child = child_of(path)
+    # Killed at the end of the block.
     os.kill(child, signal.SIGKILL)
     while is_alive(child):
         time.sleep(0.02)
