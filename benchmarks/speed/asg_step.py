@@ -243,7 +243,7 @@ def slow_words(module: Any, batch: Any) -> Any:
     import torch
 
     ids, mask = batch["input_ids"], batch["attention_mask"]
-    places = torch.zeros_like(ids) if module.official_positions else None
+    places = torch.zeros_like(ids) if module.options.official_positions else None
     bert = module.text_encoder.bert
     hidden = bert.embeddings(ids, position_ids=places)
     hidden = bert.encoder(hidden, attention_mask=mask[:, None, None]).last_hidden_state

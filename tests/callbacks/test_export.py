@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from vlp_zoo.callbacks import ExportEncoder
 from vlp_zoo.encoders.specs import origin
+from vlp_zoo.methods.mae import MAE
 
 
 def test_a_card_names_the_file_that_weights_came_from_but_no_folder(
@@ -37,7 +37,7 @@ def test_a_card_names_the_file_that_weights_came_from_but_no_folder(
 def test_a_resumed_run_keeps_its_origin_when_the_file_is_gone(tmp_path: Path) -> None:
     file = tmp_path / "start.safetensors"
     file.write_bytes(b"weights")
-    module: Any = SimpleNamespace(warm_start=str(file))
+    module = MAE(image_encoder="micro", warm_start=str(file))
     trainer: Any = None
     first = ExportEncoder()
     first.on_fit_start(trainer, module)

@@ -45,7 +45,8 @@ class ExportEncoder(Callback):
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Note where the weights come from, while their file is there."""
         if self.origin is None:
-            self.origin = origin(getattr(module, "warm_start", None))
+            options: Any = getattr(module, "options", None)
+            self.origin = origin(getattr(options, "warm_start", None))
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Remember when, and at which step, this process began."""
