@@ -60,6 +60,8 @@ class TextEncoder(nn.Module):
             except ``vocab_size`` and ``pad_id``, which must agree with it.
         pooling: ``"cls"`` pools by the first token, ``"mean"`` by the mean of the
             valid ones.
+        changes: Entries of a pretrained model's config that differ; a smaller
+            ``num_hidden_layers`` keeps its first layers.
 
     Attributes:
         bert: The transformers model.
@@ -84,10 +86,11 @@ class TextEncoder(nn.Module):
         pad_id: int = 0,
         name: str | None = None,
         pooling: Literal["cls", "mean"] = "cls",
+        changes: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if name is not None:
-            bert = _load(name)
+            bert = _load(name, changes or {})
             _agree(vocab_size, pad_id, bert.config, name)
         else:
             settings = {
@@ -294,12 +297,12 @@ def _positions(model: Any) -> int:
     return longest if first is None else longest - first - 1
 
 
-def _load(name: str) -> PreTrainedModel:
+def _load(name: str, changes: Mapping[str, Any]) -> PreTrainedModel:
     """A pretrained text encoder, in training mode, without pooler."""
     from transformers import AutoConfig, AutoModel, BertModel
 
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, **changes)
         bert = config.model_type == "bert"
         factory: Any = BertModel if bert else AutoModel
         extra = (

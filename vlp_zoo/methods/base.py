@@ -33,7 +33,11 @@ from vlp_zoo.methods.needs import (
     check_precision,
 )
 from vlp_zoo.methods.optimisation import adamw_cosine, parameter_groups, warmup_cosine
-from vlp_zoo.methods.options import PretrainOptions, ReportOptions
+from vlp_zoo.methods.options import (
+    PretrainedTextOptions,
+    PretrainOptions,
+    ReportOptions,
+)
 from vlp_zoo.methods.warm_start import normalisation, restore_normalisation, start_from
 from vlp_zoo.types import Transform
 
@@ -90,6 +94,8 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
     """What the run is for: exported after every epoch."""
 
     options: PretrainOptions
+    text_spec: Mapping[str, Any] | None = None
+    """Architecture of a checkpoint's text encoder, whose weights it then brings."""
     frozen_text: FrozenText | None = None
     """Text features that are not trained, where a method uses some."""
 
@@ -181,6 +187,9 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         """Fix the tokenizer before the networks are built (Lightning's hook)."""
         if self.tokenizer is None and isinstance(self.options, ReportOptions):
             self._use_tokenizer(self._find_tokenizer(self.options))
+        if isinstance(self.options, PretrainedTextOptions):
+            stored = self.continued("text_model") or {}
+            self.text_spec = stored.get("text_encoder")
 
     def continued(self, *options: str) -> Mapping[str, Any] | None:
         """The checkpoint that this run continues or looks at.
@@ -250,24 +259,47 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
             **look,
         )
 
-    def make_text_encoder(self, options: ReportOptions, **kind: Any) -> TextEncoder:
+    @property
+    def trained_text(self) -> TextEncoder | None:
+        """The text encoder that is trained, once it is built."""
+        return getattr(self, "text_encoder", None)
+
+    def make_text_encoder(
+        self, options: ReportOptions, name: str | None = None, **kind: Any
+    ) -> TextEncoder:
         """A text encoder of the options' sizes that knows the vocabulary's padding.
 
         Args:
             options: Options of the method.
+            name: Folder or hub name of a pretrained one, which has its own sizes; a
+                checkpoint that was loaded brings it.
             **kind: What else `TextEncoder` takes.
+
+        Raises:
+            ConfigError: If a pretrained one cannot read ``max_tokens``.
         """
-        sizes = {"max_positions": options.max_tokens, **kind}
-        encoder = TextEncoder(
-            self.vocab_size,
-            options.text_width,
-            options.text_depth,
-            options.text_heads,
-            options.text_ffn,
-            dropout=options.text_dropout,
-            pad_id=0 if self.tokenizer is None else self.tokenizer.pad_id,
-            **sizes,
-        )
+        if name is not None and self.text_spec is not None:
+            encoder = TextEncoder.from_spec(self.text_spec)
+        else:
+            sizes = {"max_positions": options.max_tokens, **kind}
+            encoder = TextEncoder(
+                self.vocab_size,
+                options.text_width,
+                options.text_depth,
+                options.text_heads,
+                options.text_ffn,
+                dropout=options.text_dropout,
+                pad_id=0 if self.tokenizer is None else self.tokenizer.pad_id,
+                name=name,
+                **sizes,
+            )
+        if options.max_tokens > encoder.max_positions:
+            raise ConfigError(
+                f"texts of at most {encoder.max_positions} tokens, as "
+                f"{name or 'the text encoder'} reads them",
+                f"max_tokens {options.max_tokens}",
+                f"use --model.max_tokens {encoder.max_positions}",
+            )
         if self.tokenizer is not None:
             encoder.check_tokenizer(self.tokenizer)
         return encoder
@@ -287,6 +319,8 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         )
         if self.tokenizer is not None:
             checkpoint["tokenizer_json"] = self.tokenizer.to_json()
+        if self.trained_text is not None:
+            checkpoint["text_encoder"] = self.trained_text.spec
         if self.frozen_text is not None:
             # No state dict holds it.
             checkpoint["frozen_text"] = self.frozen_text.state()
@@ -294,6 +328,7 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the vocabulary and the networks before the weights are copied."""
         self._loaded_steps = int(checkpoint.get("global_step", 0))
+        self.text_spec = checkpoint.get("text_encoder")
         stored = checkpoint.get("tokenizer_json")
         if stored is not None:
             tokenizer = ReportTokenizer.from_json(stored)

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 
 from vlp_zoo.errors import ConfigError
 
-__all__ = ["PretrainOptions", "ReportOptions", "check_choice", "check_masking"]
+__all__ = [
+    "CORPUS",
+    "PretrainOptions",
+    "PretrainedTextOptions",
+    "ReportOptions",
+    "check_choice",
+    "check_masking",
+]
+
+CORPUS = "corpus"
+"""The ``text_model`` of fixed features, learnt on the training reports."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +90,30 @@ class ReportOptions(PretrainOptions):
     @property
     def tokenizer_name(self) -> str:
         """The vocabulary to use, as for ``tokenizer``."""
+        return self.tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedTextOptions(ReportOptions):
+    """Options of methods whose text encoder may start from a pretrained one.
+
+    Args:
+        text_model: None trains a BERT of the sizes below from scratch; else a folder or
+            hub name of a pretrained BERT, which is trained on, with its own vocabulary;
+            checkpoints need the folder no more.
+        tokenizer: ``"corpus"`` trains a WordPiece vocabulary on the training reports
+            (cached), or takes that of a pretrained ``text_model``; else a vocab.txt, a
+            tokenizer.json, a local folder or a hub name.
+    """
+
+    text_model: str | None = None
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The vocabulary to use: a pretrained BERT understands its own only."""
+        pretrained = self.text_model not in (None, CORPUS)
+        if pretrained and self.tokenizer == "corpus":
+            return str(self.text_model)
         return self.tokenizer
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_align
+from transformers import BertModel
 
+from tests.fakes.text_models import text_model
 from tests.methods.paired import (
     REPORTS,
     assert_every_parameter_learns,
@@ -27,7 +30,7 @@ from tests.methods.paired import (
 from vlp_zoo.cli import main
 from vlp_zoo.encoders.checkpoint import save_encoder
 from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError, EncoderLoadError
 from vlp_zoo.methods.asg.asg import ASG
 from vlp_zoo.methods.asg.losses import (
     external_loss,
@@ -425,6 +428,43 @@ def test_checkpoints_bring_their_tags(tmp_path: Path) -> None:
     batch = batch_of(module)
     with torch.no_grad():
         assert torch.equal(total(module.eval(), batch), total(fresh, batch))
+
+
+def test_the_report_encoder_starts_from_the_first_layers_of_a_bert(
+    tmp_path: Path,
+) -> None:
+    folder = text_model(tmp_path / "bert", "bert", REPORTS)
+    start = {"text_model": str(folder), "max_tokens": 40}
+
+    def pretrained(**settings: Any) -> ASG:
+        module = ASG(**{**TINY, **start, "irl_weight": 0.0, **settings})
+        module.tokenizer = module.load_tokenizer(module.options.tokenizer_name)
+        module.vocab_size = module.tokenizer.vocab_size
+        module.configure_model()
+        return module
+
+    module = pretrained(text_depth=1)
+    ours = module.text_encoder.bert.state_dict()
+    theirs = BertModel.from_pretrained(folder).state_dict()
+    assert {name for name in ours if "layer.1." in name} == set()
+    for name, value in ours.items():
+        same = torch.equal(value, theirs[name])
+        assert same != ("token_type" in name), name
+    assert not ours["embeddings.token_type_embeddings.weight"].any()
+    assert {p.p for p in module.modules() if isinstance(p, nn.Dropout)} == {0.0}
+    assert module.report_head(torch.randn(3, 16)).shape == (3, TINY["joint_width"])
+
+    trainer = Trainer(max_steps=0, logger=False, default_root_dir=tmp_path)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "asg.ckpt")
+    shutil.rmtree(folder)
+    fresh = load_method(tmp_path / "asg.ckpt").state_dict()
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, fresh[name])
+
+    text_model(folder, "bert", REPORTS)
+    with pytest.raises(EncoderLoadError, match=r"missing.*layer\.2"):
+        pretrained(text_depth=3)
 
 
 def test_warm_start_copies_an_encoder(tmp_path: Path) -> None:

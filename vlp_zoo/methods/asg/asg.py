@@ -192,13 +192,21 @@ class ASG(VLPModule[ASGBatch]):
         options = self.options
         self.image_encoder = self.make_image_encoder(mean=IMAGENET[0], std=IMAGENET[1])
         self.grid, patch_width = local_shape(self.image_encoder)
+        rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
         self.text_encoder = self.make_text_encoder(
-            options, max_positions=options.text_positions
+            options,
+            options.text_model,
+            max_positions=options.text_positions,
+            changes={
+                "num_hidden_layers": options.text_depth,
+                **dict.fromkeys(rates, options.text_dropout),
+            },
         )
+        self.text_encoder.require_bert()
         segments: Any = self.text_encoder.bert.embeddings.token_type_embeddings
         nn.init.zeros_(segments.weight).requires_grad_(False)
         width, inner, joint = (
-            options.text_width,
+            self.text_encoder.width,
             options.head_hidden,
             options.joint_width,
         )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.options import ReportOptions
+from vlp_zoo.methods.options import PretrainedTextOptions
 
 __all__ = ["ASGOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ASGOptions(ReportOptions):
+class ASGOptions(PretrainedTextOptions):
     """What can be chosen; `vlp_zoo.methods.asg` says why.
 
     Args:
@@ -23,6 +23,10 @@ class ASGOptions(ReportOptions):
         encoder_sizes: Changes to the network (``patch_size``, ``embed_dim``, ...).
         warm_start: Image encoder to start from: ``timm:deit_base_patch16_224`` is the
             authors' choice; any ``load_encoder`` spec of the same network.
+        text_model: Folder or hub name of a pretrained BERT, the first ``text_depth``
+            layers of which the report encoder starts from, with its own vocabulary and
+            sizes (the authors' ``emilyalsentzer/Bio_ClinicalBERT``); None starts from
+            random weights. Checkpoints need the folder no more.
         text_width: Width of the report encoder.
         text_positions: Size of the report encoder's position table, at least
             ``max_tokens``.

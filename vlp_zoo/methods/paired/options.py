@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vlp_zoo.methods.options import ReportOptions
+from vlp_zoo.methods.options import CORPUS, PretrainedTextOptions
 
 __all__ = ["CORPUS", "PairedOptions"]
 
-CORPUS = "corpus"
-"""The ``text_model`` of fixed features, learnt on the training reports."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class PairedOptions(ReportOptions):
+class PairedOptions(PretrainedTextOptions):
     """Options of an image encoder and a text tower side by side.
 
     Args:
@@ -24,12 +21,8 @@ class PairedOptions(ReportOptions):
         text_width: Width of the text encoder (of the features, with ``"corpus"``).
         crop_scale: Smallest share of the image that a training crop shows.
         jitter: Largest relative change of contrast and brightness in training.
-        tokenizer: ``"corpus"`` trains a WordPiece vocabulary on the training reports
-            (cached), or takes that of a pretrained ``text_model``; else a vocab.txt, a
-            tokenizer.json, a local folder or a hub name.
     """
 
-    text_model: str | None = None
     joint_width: int
     temperature: float
     multi_positive: bool = True
@@ -38,11 +31,3 @@ class PairedOptions(ReportOptions):
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     warmup_epochs: float = 1
     schedule_epochs: float | None = None
-
-    @property
-    def tokenizer_name(self) -> str:
-        """The vocabulary to use: a pretrained BERT understands its own only."""
-        pretrained = self.text_model not in (None, CORPUS)
-        if pretrained and self.tokenizer == "corpus":
-            return str(self.text_model)
-        return self.tokenizer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -125,8 +125,6 @@ class PairedTowers(VLPModule[BatchT]):
     text_tower: TextTower | FrozenTower
     image_head: nn.Module
     text_head: nn.Module
-    text_spec: Mapping[str, Any] | None = None
-    """Architecture of the text tower in a checkpoint, which then brings its weights."""
 
     def build_towers(self, read: bool = True) -> None:
         """Create both encoders; batch norms see the rows of all processes.
@@ -141,13 +139,15 @@ class PairedTowers(VLPModule[BatchT]):
         if self.options.text_model == CORPUS:
             self.text_tower = FrozenTower(self.options.text_width, self.frozen_text)
         else:
-            self.text_tower = TextTower(self._text_encoder())
+            self.text_tower = TextTower(
+                self.make_text_encoder(
+                    self.options, name=self.options.text_model, pooling="mean"
+                )
+            )
 
     def setup(self, stage: str) -> None:
         """Fix the tokenizer, and the text features where they are wanted."""
         super().setup(stage)
-        stored = self.continued("text_model") or {}
-        self.text_spec = stored.get("text_encoder")
         if self.options.text_model == CORPUS and self.frozen_text is None:
             data: Any = getattr(self.trainer, "datamodule", None)
             self.frozen_text = load_frozen_text(
@@ -157,16 +157,14 @@ class PairedTowers(VLPModule[BatchT]):
                 self.options.text_width,
             )
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep how the text tower is built; its weights are in the state dict."""
-        super().on_save_checkpoint(checkpoint)
+    @property
+    def trained_text(self) -> TextEncoder | None:
+        """The text encoder of the tower that is trained."""
         tower = getattr(self, "text_tower", None)
-        if isinstance(tower, TextTower):
-            checkpoint["text_encoder"] = tower.encoder.spec
+        return tower.encoder if isinstance(tower, TextTower) else None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore it; Lightning may have built the networks before."""
-        self.text_spec = checkpoint.get("text_encoder")
+        """Restore the tower; Lightning may have built the networks before."""
         super().on_load_checkpoint(checkpoint)
         tower = getattr(self, "text_tower", None)
         if isinstance(tower, FrozenTower):
@@ -175,24 +173,6 @@ class PairedTowers(VLPModule[BatchT]):
     def load_tokenizer(self, name: str) -> ReportTokenizer:
         """The tokenizer of that name; a pretrained text tower may bring any kind."""
         return ReportTokenizer.load(name, any_kind=self.options.text_model == name)
-
-    def _text_encoder(self) -> TextEncoder:
-        options = self.options
-        if options.text_model is not None and self.text_spec is not None:
-            encoder = TextEncoder.from_spec(self.text_spec)
-            if self.tokenizer is not None:
-                encoder.check_tokenizer(self.tokenizer)
-            return encoder
-        name = options.text_model
-        encoder = self.make_text_encoder(options, name=name, pooling="mean")
-        if options.max_tokens > encoder.max_positions:
-            raise ConfigError(
-                f"texts of at most {encoder.max_positions} tokens, as "
-                f"{name} reads them",
-                f"max_tokens {options.max_tokens}",
-                f"use --model.max_tokens {encoder.max_positions}",
-            )
-        return encoder
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Images, (B, 1 or 3, H, W) uint8, in the joint space: (B, E), unit length."""
