@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.fakes.commands import in_a_process
 from vlp_zoo.cli import main
 from vlp_zoo.encoders.checkpoint import load_encoder
+from vlp_zoo.encoders.identity import encoder_sha256
 from vlp_zoo.methods.base import VLPModule, load_method
 from vlp_zoo.methods.ecamp import ECAMP, ECAMPBatch
 
@@ -80,6 +81,20 @@ def test_a_run_leaves_everything_a_user_looks_for(finished: Path) -> None:
     assert card["pretraining_sources"] == ["phantom_chest"]
     assert card["data"] == "phantom_chest"
     assert card["origin"] == "random initialisation"
+    assert card["epoch"] == "last"
+
+
+def test_the_epoch_of_the_lowest_validation_loss_is_exported_too(
+    finished: Path,
+) -> None:
+    losses = scalars(finished, "val/loss")
+    card = json.loads((finished / "best" / "encoder.json").read_text())
+    assert card["epoch"] == "lowest val/loss"
+    assert card["epochs"] == 1 + losses.index(min(losses))
+    method = load_method(finished / "checkpoints" / "best.ckpt")
+    assert encoder_sha256(method.image_encoder) == card["sha256"]
+    exported = load_encoder(str(finished / "best" / "encoder.safetensors"))
+    assert encoder_sha256(exported) == card["sha256"]
 
 
 def test_losses_of_both_splits_are_logged(finished: Path) -> None:

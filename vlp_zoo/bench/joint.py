@@ -63,7 +63,7 @@ def joint_beside(encoder: Path) -> MethodJoint | None:
     """The joint space of the run that wrote an encoder file.
 
     Args:
-        encoder: ``.../encoder.safetensors`` in the folder of a run.
+        encoder: ``.../encoder.safetensors`` in the folder of a run, or in its ``best``.
 
     Returns:
         None where there is no checkpoint, the method has no text head, or the
@@ -72,7 +72,10 @@ def joint_beside(encoder: Path) -> MethodJoint | None:
     """
     from vlp_zoo.encoders.checkpoint import load_encoder
 
-    checkpoint = encoder.parent / "checkpoints" / "last.ckpt"
+    folder = encoder.absolute().parent
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    if folder.name == "best":
+        checkpoint = folder.parent / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
         return None
     method = load_method(checkpoint)

@@ -108,6 +108,11 @@ class BestCheckpoint(ModelCheckpoint):
         }
         super().load_state_dict({**state_dict, **moved})
 
+    def is_now(self, trainer: pl.Trainer) -> bool:
+        """Whether the epoch that ends has the lowest loss, by its validation at the end."""
+        loss = trainer.callback_metrics.get(str(self.monitor))
+        return loss is not None and loss == self.best_model_score
+
     def check_monitor_top_k(
         self, trainer: pl.Trainer, current: Tensor | None = None
     ) -> bool:

@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from vlp_zoo.callbacks.checkpoints import EMAWeights
+from vlp_zoo.callbacks.checkpoints import BestCheckpoint, EMAWeights
 from vlp_zoo.callbacks.running import run_folder
 from vlp_zoo.encoders.checkpoint import file_is_whole, save_encoder
 from vlp_zoo.encoders.identity import encoder_sha256
@@ -22,6 +22,9 @@ __all__ = ["ExportEncoder"]
 
 class ExportEncoder(Callback):
     """Write ``encoder.safetensors`` and its card at the end of every epoch.
+
+    ``best/`` holds those of the epoch with the lowest validation loss, which is the one
+    of ``checkpoints/best.ckpt``.
 
     Args:
         data_licence: Terms of the training data, for the card of the encoder; by
@@ -71,7 +74,8 @@ class ExportEncoder(Callback):
     ) -> None:
         run: Any = trainer  # Lightning sets some attributes without declaring them
         # Asking for the folder may be a broadcast: every process has to take part.
-        path = run_folder(trainer) / "encoder.safetensors"
+        folder = run_folder(trainer)
+        path = folder / "encoder.safetensors"
         if not run.is_global_zero or run.fast_dev_run or not trainer.global_step:
             return
         average = next((c for c in run.callbacks if isinstance(c, EMAWeights)), None)
@@ -95,6 +99,7 @@ class ExportEncoder(Callback):
             "data_fingerprint": getattr(data, "corpus_fingerprint", None),
             "data_licence": licence,
             "epochs": epochs,
+            "epoch": "last",
             "steps": trainer.global_step,
             "seed": module.seed,
             "averaged": average is not None,
@@ -108,6 +113,12 @@ class ExportEncoder(Callback):
             },
         }
         self.path = save_encoder(path, source.image_encoder, card)
+        best = next((c for c in run.callbacks if isinstance(c, BestCheckpoint)), None)
+        if best is not None and not unless_whole and best.is_now(trainer):
+            card["epoch"] = f"lowest {best.monitor}"
+            target = folder / "best" / "encoder.safetensors"
+            target.parent.mkdir(exist_ok=True)
+            save_encoder(target, source.image_encoder, card)
 
 
 def _device_name(device: torch.device) -> str:

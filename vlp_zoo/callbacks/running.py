@@ -20,6 +20,8 @@ WRITTEN = (
     "config.yaml",
     "encoder.safetensors",
     "encoder.json",
+    "best/encoder.safetensors",
+    "best/encoder.json",
     FINISHED,
     "checkpoints/best.ckpt",
     "checkpoints/last.ckpt",
