@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from vlp_zoo.cli.names import METHODS
+from vlp_zoo.methods import METHODS
 from vlp_zoo.methods.base import method_class
 
 FOLDER = Path(__file__).parents[1] / "configs" / "methods"
