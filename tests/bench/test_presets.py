@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+from tests.evaluation.stubs import block_task
 from vlp_zoo.bench.presets import (
     preset_names,
     read_preset,
@@ -15,8 +19,11 @@ from vlp_zoo.bench.presets import (
 from vlp_zoo.bench.tasks import DRAWN
 from vlp_zoo.data.catalogue import card_of
 from vlp_zoo.errors import ConfigError, UnknownNameError
+from vlp_zoo.evaluation.protocol import Candidate
+from vlp_zoo.evaluation.subject import Subject
 from vlp_zoo.files import configs_folder
 
+KEYS = Path(__file__).parents[1] / "golden" / "before" / "preset_keys.json"
 REFUSED = [name for name in preset_names() if name.startswith("place")]
 
 
@@ -93,3 +100,24 @@ def test_unknown_names_list_the_known_ones() -> None:
         read_preset("vlp-linear@fixed")
     with pytest.raises(UnknownNameError, match="phantom-chest"):
         read_suite("phantom")
+
+
+def preset_keys() -> dict[str, str]:
+    """Keys under which each packaged preset, run as it is, finds its stored results."""
+    task, found = block_task(8), {}
+    who = Candidate(
+        Subject("x", "f" * 64, preprocessing={"image_size": 8}), nn.Identity()
+    )
+    for name in preset_names():
+        for variant in (name, f"{name}@fixed"):
+            try:
+                protocol = read_preset(variant).protocol
+            except ConfigError:
+                continue
+            found[variant] = replace(protocol, fraction=0.1).key(who, task, 3)
+    return found
+
+
+def test_results_that_were_stored_are_found_by_the_presets_of_today() -> None:
+    """A key that changes measures everything again: see the README beside the file."""
+    assert preset_keys() == json.loads(KEYS.read_text(encoding="utf-8"))

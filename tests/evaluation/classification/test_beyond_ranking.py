@@ -12,22 +12,19 @@ from tests.evaluation.classification.test_classes import GradeSource
 from tests.evaluation.stubs import BlockSource, StubEncoder
 from vlp_zoo.bench.suite import candidates_of, evaluate_task
 from vlp_zoo.bench.table import result_tables
-from vlp_zoo.evaluation.classification.beyond_ranking import (
-    point_measures,
-    slice_measures,
-)
+from vlp_zoo.evaluation.classification.beyond_ranking import point_measures
 from vlp_zoo.evaluation.classification.calibration import (
     fit_class_temperature,
     rescale_classes,
 )
+from vlp_zoo.evaluation.classification.kinds import MultiLabel
 from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
-from vlp_zoo.evaluation.classification.scoring import scored
+from vlp_zoo.evaluation.classification.scoring import scored, slice_measures
 from vlp_zoo.evaluation.classification.softmax import softmax
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome
 from vlp_zoo.evaluation.results import Cases, ResultStore
-from vlp_zoo.evaluation.statistics.intervals import label_statistic
 from vlp_zoo.evaluation.statistics.metrics import label_values
 from vlp_zoo.evaluation.statistics.subgroups import groups_of
 from vlp_zoo.evaluation.subject import subject_of
@@ -124,14 +121,8 @@ def test_small_groups_and_labels_without_cases_are_named_not_measured() -> None:
     def measured() -> tuple[list[Measure], dict[str, Any]]:
         return slice_measures(
             cases,
-            "macro_auroc",
-            lambda used: label_statistic(
-                "macro_auroc",
-                cases.labels[:, list(used)],
-                cases.scores[:, list(used)],
-            ),
+            MultiLabel(),
             {},
-            single_label=False,
             minimum=20,
             least=5,
             replicates=0,
@@ -209,7 +200,7 @@ def test_thresholds_come_from_validation() -> None:
     found = {
         m.metric: m
         for m in point_measures(
-            cases, labels[:300], scores[:300], {}, replicates=30, seed=0
+            cases, [0, 1], labels[:300], scores[:300], replicates=30, seed=0
         )
     }
     sensitivity = found["sensitivity@specificity95"]
@@ -222,12 +213,14 @@ def test_thresholds_come_from_validation() -> None:
     assert sensitivity.low is not None
     # Other test labels move the value and not the threshold.
     cases.labels[:] = 1 - cases.labels
-    moved = point_measures(cases, labels[:300], scores[:300], {}, replicates=0, seed=0)
+    moved = point_measures(
+        cases, [0, 1], labels[:300], scores[:300], replicates=0, seed=0
+    )
     assert moved[0].details["thresholds"] == sensitivity.details["thresholds"]
     assert moved[0].value < sensitivity.value
     # One class only in validation chooses nothing.
     blind = point_measures(
-        cases, 0 * labels[:300], scores[:300], {}, replicates=0, seed=0
+        cases, [0, 1], 0 * labels[:300], scores[:300], replicates=0, seed=0
     )
     assert all(np.isnan(m.value) for m in blind)
     assert blind[0].details["labels_defined"] == 0

@@ -19,6 +19,7 @@ from vlp_zoo.evaluation.classification.classifier import (
     Recipe,
 )
 from vlp_zoo.evaluation.classification.finetune import FineTune, _Judge
+from vlp_zoo.evaluation.classification.kinds import Exclusive, MultiLabel
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.fractions import pandas_rows
@@ -78,7 +79,7 @@ def test_a_frozen_encoder_trains_the_head_alone() -> None:
     outcome = measure(block_task(), protocol)
     width = 2 * micro().width + 3 * (micro().width + 1)
     assert outcome.details["trainable_parameters"] == width
-    learner = Classifier(micro(), 3, protocol.recipe()).train()
+    learner = Classifier(micro(), 3, protocol.recipe(MultiLabel())).train()
     assert not learner.encoder.training
     assert learner.head.training
 
@@ -127,7 +128,7 @@ def test_a_loss_that_is_not_finite_stops_with_one_message() -> None:
     task = block_task()
     protocol = FineTune(**QUICK)
     for devices in (1, 2):
-        learner = Classifier(micro(), 3, protocol.recipe())
+        learner = Classifier(micro(), 3, protocol.recipe(MultiLabel()))
         with torch.no_grad():
             learner.head.bias.fill_(float("nan"))
         with pytest.raises((NonFiniteLossError, Exception), match="finite loss"):
@@ -143,7 +144,7 @@ def test_a_loss_that_is_not_finite_stops_with_one_message() -> None:
 
 
 def test_predictions_are_in_order_whatever_the_batch() -> None:
-    learner = Classifier(micro(), 3, FineTune(**QUICK).recipe())
+    learner = Classifier(micro(), 3, FineTune(**QUICK).recipe(MultiLabel()))
     source = BlockSource("test", 11)
     found = [
         np.stack(
@@ -224,7 +225,7 @@ def test_the_last_batch_is_left_out_only_where_asked() -> None:
     labels = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1]]
     predictions = [{"logits": row} for row in 9 * labels - 4]
     predictions[4]["logits"] = -predictions[4]["logits"]
-    shared = (labels, np.ones(3, bool), "loss", True)
+    shared = (labels, np.ones(3, bool), "loss", Exclusive())
     whole, dropped = _Judge(*shared, 0), _Judge(*shared, 2)
     assert dropped(predictions) > -0.01
     assert whole(predictions) < -1

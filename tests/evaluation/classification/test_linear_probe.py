@@ -8,6 +8,7 @@ from torch import nn
 
 from tests.evaluation.stubs import BlockSource, StubEncoder, block_task
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.classification.kinds import MultiLabel
 from vlp_zoo.evaluation.classification.linear_probe import LinearProbe, fit_probe, run
 from vlp_zoo.evaluation.classification.linear_probe import score as outcome_of
 from vlp_zoo.evaluation.features.cache import FeatureCache
@@ -106,6 +107,7 @@ def test_one_c_is_chosen_on_validation() -> None:
         features["val"],
         task.splits["val"].labels,
         LinearProbe(),
+        MultiLabel(),
     )
     best = int(np.argmax(probe.validation))
     assert len(probe.validation) == 9

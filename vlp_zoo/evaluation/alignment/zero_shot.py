@@ -19,16 +19,13 @@ import numpy.typing as npt
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.alignment.prompts import Prompts, plain, read_prompts
 from vlp_zoo.evaluation.alignment.space import image_vectors, joint_of, unit_rows
+from vlp_zoo.evaluation.classification.kinds import MultiLabel, kind_of
 from vlp_zoo.evaluation.classification.operating_points import (
     choose_thresholds,
     point_statistic,
 )
 from vlp_zoo.evaluation.classification.protocol import Classification
-from vlp_zoo.evaluation.classification.scoring import (
-    headline_of,
-    scored,
-    selection_value,
-)
+from vlp_zoo.evaluation.classification.scoring import scored
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome, by_label
 from vlp_zoo.evaluation.results import Cases
@@ -113,9 +110,8 @@ class ZeroShot(Classification):
             ).astype(np.float64)
             for side in (0, 1)
         )
-        if task.single_label:
-            # The class that is named best; what an image lacks is not asked.
-            no = np.zeros_like(no)
+        kind = kind_of(task)
+        yes, no = kind.sides(yes, no)
         images = {
             split: image_vectors(joint, task, extraction, split) for split in ASKED
         }
@@ -124,24 +120,15 @@ class ZeroShot(Classification):
             # Without sentences that deny, `no` is zero and stays so.
             sides = (unit_rows(unit_rows(side[which]).mean(0)) for side in (yes, no))
             each = images[split] @ np.subtract(*sides).T
-            if task.single_label:
-                # Relative to the other classes, so that images can be ranked.
-                each = each - each.mean(1, keepdims=True)
-            return np.asarray(each)
+            return kind.relative(np.asarray(each))
 
         labels = task.splits["test"].labels
-        used = [k for k, n in enumerate(task.label_names) if n not in task.excluded]
-        if task.single_label:
-            used = list(range(len(task.label_names)))
+        used = kind.counted(task.label_names, task.excluded)
         alone = [
-            selection_value(
-                task.single_label,
-                labels[:, used],
-                scores("test", slice(i, i + 1))[:, used],
-            )
+            kind.value(labels[:, used], scores("test", slice(i, i + 1))[:, used])
             for i in range(sets)
         ]
-        head = headline_of(task)
+        head = kind.headline
         outcome = scored(
             scores("test", slice(None)),
             task,
@@ -161,7 +148,7 @@ class ZeroShot(Classification):
             # Cosines are no probabilities: nothing to calibrate.
             probabilities=False,
         )
-        if not self.legacy_threshold or task.single_label:
+        if not self.legacy_threshold or not isinstance(kind, MultiLabel):
             return outcome
         return replace(
             outcome,

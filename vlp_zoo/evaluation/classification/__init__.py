@@ -1,15 +1,6 @@
 """Labels and grades: probes, neighbours, few shots, fine-tuning, and their numbers."""
 
-from vlp_zoo.evaluation.classification.scoring import (
-    METRICS,
-    headline_of,
-    scored,
-    selection_value,
-)
+from vlp_zoo.evaluation.classification.kinds import Exclusive, MultiLabel
+from vlp_zoo.evaluation.classification.scoring import scored
 
-__all__ = [
-    "METRICS",
-    "headline_of",
-    "scored",
-    "selection_value",
-]
+__all__ = ["Exclusive", "MultiLabel", "scored"]

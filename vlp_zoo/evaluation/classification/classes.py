@@ -1,14 +1,9 @@
-"""One class out of several: what a classifier's test scores amount to.
-
-Balanced accuracy is the headline, because accuracy hides that most cases share a class;
-grades get the quadratic kappa beside it. A case is called what has the highest score.
-"""
+"""One class out of several; a case is called what has the highest score."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +18,7 @@ from vlp_zoo.evaluation.statistics.intervals import Statistic, case_means
 __all__ = [
     "HEADLINE",
     "class_errors",
-    "class_metrics",
     "class_statistic",
-    "class_value",
     "decision_statistic",
     "per_class",
     "predicted_of",
@@ -38,16 +31,6 @@ Labels = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.float32]
 
 HEADLINE = "balanced_accuracy"
-
-
-def class_metrics(ordinal: bool, probabilities: bool = True) -> tuple[str, ...]:
-    """What is reported, the headline first."""
-    return (
-        HEADLINE,
-        *(("quadratic_kappa",) if ordinal else ()),
-        *("macro_auroc", "accuracy", "macro_f1"),
-        *(("brier", "ece") if probabilities else ()),
-    )
 
 
 def truth_of(labels: Labels) -> Classes:
@@ -107,13 +90,8 @@ def class_errors(truth: Classes, probabilities: Array) -> Array:
     return np.asarray((distance**2).sum(1))
 
 
-def class_value(metric: str, labels: Labels, scores: Array) -> float:
-    """A metric as one number, such as for choosing a setting on validation cases."""
-    return class_statistic(metric, truth_of(labels), scores).value
-
-
 def per_class(
-    metric: str, values: Array, names: Sequence[str], left_out: Mapping[str, Any]
+    metric: str, values: Array, names: Sequence[str], left_out: Collection[str]
 ) -> dict[str, float | None]:
     """Values (C,) by class name, where the metric has one for each class."""
     result: dict[str, float | None] = dict.fromkeys(names, None)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vlp_zoo.augment import Augment
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.classification.kinds import Kind, MultiLabel
 from vlp_zoo.evaluation.features.encoder_input import EachOnce, encoder_input
 from vlp_zoo.evaluation.training.groups import layer_decay_groups
 from vlp_zoo.evaluation.training.learner import Learner
-from vlp_zoo.losses import rank_mean
 from vlp_zoo.types import Example, Study, Transform
 
 __all__ = ["Classifier", "Recipe"]
@@ -29,7 +28,7 @@ class Recipe:
 
     Attributes:
         frozen: Train the head only; the encoder stays in evaluation mode.
-        single_label: Classes exclude each other: softmax instead of sigmoids.
+        kind: The kind of the labels.
         head: ``"norm-linear"`` (LayerNorm first, weights close to 0) or ``"linear"``.
         weight_decay: Weight decay of matrices and kernels.
         layer_decay: Factor by which the learning rate falls from block to block,
@@ -46,7 +45,7 @@ class Recipe:
     """
 
     frozen: bool = False
-    single_label: bool = False
+    kind: Kind = field(default_factory=MultiLabel)
     head: str = "norm-linear"
     weight_decay: float = 0.05
     layer_decay: float = 0.75
@@ -155,36 +154,11 @@ class Classifier(Learner):
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         """Cross-entropy over the known labels of the batch."""
-        return label_loss(
-            self(batch["image"]).float(), batch["labels"], self.recipe.single_label
-        )
+        return self.recipe.kind.loss(self(batch["image"]).float(), batch["labels"])
 
     def predict(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
         """Logits (B, K)."""
         return {"logits": self(batch["image"])}
-
-
-def label_loss(logits: Tensor, labels: Tensor, single_label: bool) -> Tensor:
-    """Mean cross-entropy over what is known, to all processes where several train.
-
-    Args:
-        logits: (B, K).
-        labels: (B, K) with 1, 0 and NaN = unknown.
-        single_label: Classes exclude each other: of a softmax, else of sigmoids.
-    """
-    known = ~torch.isnan(labels)
-    target = torch.nan_to_num(labels)
-    if single_label:
-        whole = known.all(1)
-        each = functional.cross_entropy(logits, target, reduction="none")
-        return (each * whole).sum() / _shared_count(whole, each)
-    each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (each * known).sum() / _shared_count(known, each)
-
-
-def _shared_count(known: Tensor, like: Tensor) -> Tensor:
-    """How much is known, on average of the processes: perhaps less than one each."""
-    return rank_mean(int(known.sum()), like).clamp(min=1e-3)
 
 
 @dataclass(frozen=True)

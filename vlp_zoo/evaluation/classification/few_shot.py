@@ -21,15 +21,14 @@ from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.classification.classes import (
     HEADLINE,
     class_statistic,
-    class_value,
     decision_statistic,
     per_class,
     predicted_of,
     truth_of,
 )
-from vlp_zoo.evaluation.classification.linear_probe import fit_heads, standardisation
+from vlp_zoo.evaluation.classification.kinds import Exclusive, kind_of
+from vlp_zoo.evaluation.classification.linear_probe import standardisation
 from vlp_zoo.evaluation.classification.protocol import Classification
-from vlp_zoo.evaluation.classification.softmax import softmax
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome, by_label
 from vlp_zoo.evaluation.results import Cases
@@ -89,7 +88,7 @@ class FewShot(Classification):
 
     def refusal(self, candidate: Candidate, task: Task) -> str | None:
         """Shots are counted by class."""
-        if not task.single_label:
+        if not isinstance(kind_of(task), Exclusive):
             return f"{task.name} has labels that may occur together, not classes"
         return super().refusal(candidate, task)
 
@@ -125,10 +124,8 @@ class FewShot(Classification):
         most = max(self.shots)
         named = task.splits["val"].labels
         judged = [
-            class_value(
-                HEADLINE,
-                named,
-                self._scores(train, labels, val, [each[:most] for each in draw]),
+            kind_of(task).value(
+                named, self._scores(train, labels, val, [each[:most] for each in draw])
             )
             for draw in order
         ]
@@ -169,17 +166,10 @@ class FewShot(Classification):
         """Probabilities (N, C) of the test cases, 0 for classes without a case."""
         rows = [index for each in chosen for index in each]
         learnable = np.array([bool(len(each)) for each in chosen])
-        fit = fit_heads(
-            train[rows],
-            labels[rows],
-            learnable,
-            [self.c],
-            single_label=True,
-            balanced=self.class_weight == "balanced",
-        )[0]
-        scores = np.zeros((len(test), len(chosen)))
-        scores[:, learnable] = softmax(fit.logits(test))
-        return scores
+        kind, balanced = Exclusive(), self.class_weight == "balanced"
+        shown = labels[rows][:, learnable]
+        (fit,) = kind.fit(train[rows], shown, [self.c], balanced=balanced)
+        return kind.probabilities(fit.logits(test), learnable)
 
     def _measures(
         self, shots: int, drawn: Sequence[Array], truth: Classes, task: Task, seed: int

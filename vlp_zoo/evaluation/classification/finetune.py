@@ -12,25 +12,17 @@ that tables were made with; what is wrong with it is said by the preset.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.evaluation.classification.classes import HEADLINE, class_value
-from vlp_zoo.evaluation.classification.classifier import Classifier, Recipe, label_loss
-from vlp_zoo.evaluation.classification.linear_probe import unlearnt_labels
+from vlp_zoo.evaluation.classification.classifier import Classifier, Recipe
+from vlp_zoo.evaluation.classification.kinds import Kind, MultiLabel, kind_of
 from vlp_zoo.evaluation.classification.protocol import Classification
-from vlp_zoo.evaluation.classification.scoring import (
-    headline_of,
-    scored,
-    selection_value,
-)
-from vlp_zoo.evaluation.classification.softmax import softmax
+from vlp_zoo.evaluation.classification.scoring import scored
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.fractions import pandas_rows
 from vlp_zoo.evaluation.protocol import (
@@ -49,6 +41,7 @@ Array = npt.NDArray[np.float64]
 Budget = tuple[int, float, int, int]
 """Steps, learning rate, steps of warm-up, batch size."""
 
+THREE = ("macro_f1", "macro_auroc", "quadratic_kappa")
 SELECTIONS = ("headline", "loss", "mean-of-three")
 
 
@@ -133,13 +126,12 @@ class FineTune(Trained, Classification):
             "sampler patients or rows",
             self.sampler,
         )
-        self.recipe()
+        self.recipe(MultiLabel())
 
-    def recipe(self, single_label: bool = False) -> Recipe:
+    def recipe(self, kind: Kind) -> Recipe:
         """What is trained, and what it is shown."""
-        shared = {entry.name for entry in fields(Recipe)} - {"single_label"}
-        values = {name: getattr(self, name) for name in shared}
-        return Recipe(**values, single_label=single_label)
+        shared = {entry.name for entry in fields(Recipe)} - {"kind"}
+        return Recipe(**{name: getattr(self, name) for name in shared}, kind=kind)
 
     def plans(self, task: str, cases: int) -> list[Plan]:
         """Length and speed at the protocol's label fraction, one for each rate.
@@ -201,7 +193,8 @@ class FineTune(Trained, Classification):
             )
         best: tuple[Fitted, Classifier, float] | None = None
         tried: dict[str, float] = {}
-        recipe = self.recipe(task.single_label)
+        kind = kind_of(task)
+        recipe = self.recipe(kind)
         for plan in self.plans(task.name, len(train)):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -210,7 +203,7 @@ class FineTune(Trained, Classification):
                 val.labels,
                 learnable,
                 self.select,
-                task.single_label,
+                kind,
                 plan.batch_size if self.val_drop_last else 0,
             )
             fitted = fit(learner, train, val, plan, score, seed, extraction)
@@ -220,14 +213,13 @@ class FineTune(Trained, Classification):
         assert best is not None
         fitted, learner, rate = best
         probabilities = [
-            _probabilities(
-                predict(learner, task.splits[split], extraction),
+            kind.probabilities(
+                _logits(predict(learner, task.splits[split], extraction))[:, learnable],
                 learnable,
-                task.single_label,
             )
             for split in ("val", "test")
         ]
-        untrained, unlearnt = unlearnt_labels(task, learnable, len(chosen))
+        untrained, unlearnt = kind.unlearnt(task.label_names, learnable, len(chosen))
         return scored(
             probabilities[1],
             task,
@@ -238,7 +230,7 @@ class FineTune(Trained, Classification):
             details={
                 "learning_rate": rate,
                 "validation_by_learning_rate": tried,
-                "selected_by": headline_of(task)
+                "selected_by": kind.headline
                 if self.select == "headline"
                 else self.select,
                 **fitted.details(),
@@ -255,7 +247,7 @@ class _Judge:
     labels: npt.NDArray[np.float32]
     learnable: npt.NDArray[np.bool_]
     select: str
-    single_label: bool
+    kind: Kind
     whole_batches_of: int
 
     def __call__(self, predictions: Predictions) -> float:
@@ -266,38 +258,12 @@ class _Judge:
             kept = len(labels) // size * size
             logits, labels = logits[:kept], labels[:kept]
         if self.select == "loss":
-            loss = label_loss(
-                torch.from_numpy(logits),
-                torch.from_numpy(labels.astype(np.float64)),
-                self.single_label,
-            )
-            return -float(loss)
-        if not self.single_label:
-            used = self.learnable
-            return selection_value(False, labels[:, used], logits[:, used])
-        scores = _of_classes(logits, self.learnable)
-        if self.select == "mean-of-three":
-            three = ("macro_f1", "macro_auroc", "quadratic_kappa")
-            return float(np.mean([class_value(m, labels, scores) for m in three]))
-        return class_value(HEADLINE, labels, scores)
+            truth = torch.from_numpy(labels.astype(np.float64))
+            return -float(self.kind.loss(torch.from_numpy(logits), truth))
+        three = THREE if self.select == "mean-of-three" else ()
+        trained = logits[:, self.learnable]
+        return self.kind.chosen_by(labels, trained, self.learnable, three)
 
 
 def _logits(predictions: Predictions) -> Array:
     return np.stack([p["logits"] for p in predictions]).astype(np.float64)
-
-
-def _of_classes(logits: Array, learnable: npt.NDArray[np.bool_]) -> Array:
-    return softmax(np.where(learnable, logits, -np.inf))
-
-
-def _probabilities(
-    predictions: Sequence[Mapping[str, Any]],
-    learnable: npt.NDArray[np.bool_],
-    single_label: bool,
-) -> Array:
-    logits = _logits(list(predictions))  # type: ignore[arg-type]
-    if single_label:
-        return _of_classes(logits, learnable)
-    scores = np.exp(-np.logaddexp(0.0, -logits))
-    scores[:, ~learnable] = np.nan
-    return np.asarray(scores)

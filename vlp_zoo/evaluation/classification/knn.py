@@ -15,13 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.evaluation.classification.linear_probe import unlearnt_labels
+from vlp_zoo.evaluation.classification.kinds import kind_of
 from vlp_zoo.evaluation.classification.protocol import Classification
-from vlp_zoo.evaluation.classification.scoring import (
-    headline_of,
-    scored,
-    selection_value,
-)
+from vlp_zoo.evaluation.classification.scoring import scored
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.guard import learning
 from vlp_zoo.evaluation.protocol import (
@@ -87,10 +83,10 @@ class NearestNeighbours(Classification):
                 bank - centre, labels, queries, ks, self.temperature
             )
 
-        truth = task.splits["val"].labels
+        kind, truth = kind_of(task), task.splits["val"].labels
         with learning(self.name):
             tried = scores("val", grid)
-            found = [selection_value(task.single_label, truth, each) for each in tried]
+            found = [kind.value(truth, each) for each in tried]
         if np.isnan(found).all():
             raise ConfigError(
                 "a label with both classes in the validation cases",
@@ -104,7 +100,8 @@ class NearestNeighbours(Classification):
             for label, column in zip(task.label_names, labels.T, strict=True)
             if np.isnan(column).all()
         }
-        unlearnt = unlearnt_labels(task, (labels == 1).any(0), len(chosen))[1]
+        shown = (labels == 1).any(0)
+        unlearnt = kind.unlearnt(task.label_names, shown, len(chosen))[1]
         return scored(
             scores("test", [grid[best]])[0],
             task,
@@ -114,7 +111,7 @@ class NearestNeighbours(Classification):
             undefined=untrained,
             details={
                 "k": grid[best],
-                f"validation_{headline_of(task)}": found,
+                f"validation_{kind.headline}": found,
                 "k_grid": grid,
                 **unlearnt,
             },

@@ -9,27 +9,17 @@ Nothing is random but the choice of patients at label fractions below 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.evaluation.classification.classes import truth_of
-from vlp_zoo.evaluation.classification.logistic import LogisticFit, fit_path
+from vlp_zoo.evaluation.classification.kinds import Kind, kind_of
+from vlp_zoo.evaluation.classification.logistic import LogisticFit
 from vlp_zoo.evaluation.classification.protocol import Classification
-from vlp_zoo.evaluation.classification.scoring import (
-    headline_of,
-    scored,
-    selection_value,
-)
-from vlp_zoo.evaluation.classification.softmax import (
-    class_weights,
-    fit_softmax_path,
-    softmax,
-)
+from vlp_zoo.evaluation.classification.scoring import scored
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.guard import learning
 from vlp_zoo.evaluation.protocol import (
@@ -43,12 +33,10 @@ from vlp_zoo.evaluation.tasks import SPLITS, Task
 
 __all__ = [
     "LinearProbe",
-    "fit_heads",
     "fit_probe",
     "run",
     "score",
     "standardisation",
-    "unlearnt_labels",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -111,7 +99,7 @@ class Probe:
         trained: (K,) which labels had both classes to learn from; which classes
             occurred, where they exclude each other.
         validation: Validation headline for each C of the grid.
-        single_label: Whether classes exclude each other.
+        kind: The kind of the labels.
     """
 
     mean: Array
@@ -119,21 +107,12 @@ class Probe:
     fit: LogisticFit
     trained: npt.NDArray[np.bool_]
     validation: tuple[float, ...]
-    single_label: bool = False
+    kind: Kind
 
     def probabilities(self, features: Features) -> Array:
-        """(N, D) to (N, K).
-
-        NaN for labels that could not be trained; 0 for classes that did not occur.
-        """
+        """(N, D) to (N, K); see `Kind.probabilities`."""
         logits = self.fit.logits((features - self.mean) * self.scale)
-        if self.single_label:
-            result = np.zeros((len(features), len(self.trained)))
-            result[:, self.trained] = softmax(logits)
-            return result
-        result = np.full((len(features), len(self.trained)), np.nan)
-        result[:, self.trained] = np.exp(-np.logaddexp(0.0, -logits))
-        return result
+        return self.kind.probabilities(logits, self.trained)
 
 
 def fit_probe(
@@ -142,8 +121,7 @@ def fit_probe(
     validation: Features,
     validation_labels: Labels,
     protocol: LinearProbe,
-    *,
-    single_label: bool = False,
+    kind: Kind,
 ) -> Probe:
     """Fit the probe and choose C; the test split is no argument.
 
@@ -153,7 +131,7 @@ def fit_probe(
         validation: (M, D).
         validation_labels: (M, K).
         protocol: Settings.
-        single_label: Classes exclude each other: a softmax over them all.
+        kind: The kind of the labels.
 
     Raises:
         ConfigError: If no label can be trained and validated.
@@ -168,28 +146,18 @@ def fit_probe(
             f"{len(train)} training and {len(validation)} validation cases without one",
             "raise --fractions, or give more labelled studies",
         )
-    balanced = protocol.class_weight == "balanced"
-    fits = fit_heads(
+    fits = kind.fit(
         (values - mean) * scale,
-        train_labels,
-        trained,
+        train_labels[:, trained],
         protocol.c_grid,
-        single_label=single_label,
-        balanced=balanced,
+        balanced=protocol.class_weight == "balanced",
         max_iterations=protocol.max_iterations,
     )
-    chosen = [Probe(mean, scale, fit, trained, (), single_label) for fit in fits]
-    found = []
-    for probe in chosen:
-        scores = probe.fit.logits((validation - mean) * scale)
-        if single_label:
-            scores = probe.probabilities(validation)
-            found.append(selection_value(True, validation_labels, scores))
-        else:
-            known = validation_labels[:, trained]
-            found.append(selection_value(False, known, scores))
+    logits = [fit.logits((validation - mean) * scale) for fit in fits]
+    found = [kind.chosen_by(validation_labels, each, trained) for each in logits]
     # Of equal values the first counts: the strongest regularisation.
-    return replace(chosen[int(np.nanargmax(found))], validation=tuple(found))
+    best = fits[int(np.nanargmax(found))]
+    return Probe(mean, scale, best, trained, tuple(found), kind)
 
 
 def standardisation(values: Array, wanted: bool = True) -> tuple[Array, Array]:
@@ -200,44 +168,6 @@ def standardisation(values: Array, wanted: bool = True) -> tuple[Array, Array]:
     # Below this a column is rounding of float32, and scaling it up would be noise.
     varies = (deviation > 1e-5 * np.abs(mean)) & (deviation > 1e-6 * deviation.max())
     return mean, np.where(varies, 1 / np.where(varies, deviation, 1.0), 0.0)
-
-
-def fit_heads(
-    features: Array,
-    labels: Labels,
-    trained: npt.NDArray[np.bool_],
-    strengths: Sequence[float],
-    *,
-    single_label: bool,
-    balanced: bool,
-    max_iterations: int = 1000,
-) -> list[LogisticFit]:
-    """Regressions of the trained labels or classes, one for each C.
-
-    Args:
-        features: (N, D).
-        labels: (N, K).
-        trained: (K,) which of them.
-        strengths: Values of C.
-        single_label: A softmax instead of one regression per label.
-        balanced: Let classes weigh alike.
-        max_iterations: Iterations of the solver at most.
-    """
-    if not single_label:
-        return fit_path(
-            features, labels[:, trained], strengths, max_iterations, balanced=balanced
-        )
-    truth = truth_of(labels[:, trained])
-    known = truth >= 0
-    classes = int(trained.sum())
-    return fit_softmax_path(
-        features[known],
-        truth[known],
-        classes,
-        strengths,
-        weights=class_weights(truth[known], classes) if balanced else None,
-        max_iterations=max_iterations,
-    )
 
 
 def score(
@@ -251,7 +181,7 @@ def score(
         protocol: Settings.
         seed: Seed of the label fraction and the bootstrap.
     """
-    train = task.splits["train"]
+    train, kind = task.splits["train"], kind_of(task)
     chosen = training_cases(task, protocol.fraction, seed)
     with learning(protocol.name):
         probe = fit_probe(
@@ -260,10 +190,10 @@ def score(
             features["val"],
             task.splits["val"].labels,
             protocol,
-            single_label=task.single_label,
+            kind,
         )
     fit = probe.fit
-    untrained, unlearnt = unlearnt_labels(task, probe.trained, len(chosen))
+    untrained, unlearnt = kind.unlearnt(task.label_names, probe.trained, len(chosen))
     return scored(
         probe.probabilities(features["test"]),
         task,
@@ -276,33 +206,12 @@ def score(
             "c_at_edge": fit.c in (protocol.c_grid[0], protocol.c_grid[-1]),
             "converged": fit.converged,
             "iterations": fit.iterations,
-            f"validation_{headline_of(task)}": list(probe.validation),
+            f"validation_{kind.headline}": list(probe.validation),
             "width": int(features["train"].shape[1]),
             **unlearnt,
         },
         validation=probe.probabilities(features["val"]),
     )
-
-
-def unlearnt_labels(
-    task: Task, trained: npt.NDArray[np.bool_] | Sequence[bool], n_train: int
-) -> tuple[dict[str, str], dict[str, Any]]:
-    """Labels without both classes in training: left out of means, or failed.
-
-    A label that stands alone is left out and listed. A class of several that was never
-    shown counts: every case of it is called something else.
-
-    Returns:
-        Labels to leave out with reasons, and details to store.
-    """
-    names = [
-        label
-        for label, usable in zip(task.label_names, trained, strict=True)
-        if not usable
-    ]
-    if task.single_label:
-        return {}, {"classes_not_learnt": names} if names else {}
-    return dict.fromkeys(names, f"one class only in {n_train} training cases"), {}
 
 
 def run(

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vlp_zoo.evaluation.classification.classes import HEADLINE, class_statistic
+from vlp_zoo.evaluation.classification.kinds import stored_kind
 from vlp_zoo.evaluation.protocol import ByLabel
 from vlp_zoo.evaluation.results import Cases
-from vlp_zoo.evaluation.statistics.intervals import (
-    Interval,
-    Statistic,
-    label_statistic,
-)
+from vlp_zoo.evaluation.statistics.intervals import Interval, Statistic
 
 __all__ = ["Classification"]
 
@@ -22,15 +18,14 @@ class Classification(ByLabel):
     """A protocol whose cases are labels with scores."""
 
     def statistic(self, cases: Cases, used: Sequence[int]) -> Statistic:
-        """Balanced accuracy where classes exclude each other, else the headline."""
-        if "class" in cases.columns:
-            return class_statistic(HEADLINE, cases.columns["class"], cases.scores)
-        labels, scores = cases.labels[:, used], cases.scores[:, used]
-        return label_statistic(self.headline, labels, scores)
+        """The headline of the kind of labels that the cases have."""
+        return stored_kind(cases).stored(cases, used)
 
     def difference(
         self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int
     ) -> tuple[Interval, dict[str, float | None]]:
-        """Classes that exclude each other all count."""
-        counted = {} if "class" in one.columns else undefined
-        return super().difference(one, two, counted, seed)
+        """Of the labels that their kind counts."""
+        used = stored_kind(one).counted(one.label_names, undefined)
+        names = {one.label_names[k] for k in used}
+        left_out = {name: why for name, why in undefined.items() if name not in names}
+        return super().difference(one, two, left_out, seed)

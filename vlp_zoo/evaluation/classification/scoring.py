@@ -1,72 +1,33 @@
 """What a classifier's test scores amount to, whatever made them.
 
-Labels that may occur together are judged one by one and averaged; classes that exclude
-each other (`vlp_zoo.evaluation.classification.classes`) are one decision. Every setting was chosen on
-validation cases; what is read from the test split here is read once.
+Every setting was chosen on validation cases, which also give temperatures and thresholds;
+what is read from the test split here is read once. Groups come from what the source knows
+of the test cases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.evaluation.classification.beyond_ranking import (
-    point_measures,
-    scaled_scores,
-    slice_measures,
-)
-from vlp_zoo.evaluation.classification.classes import (
-    HEADLINE,
-    class_metrics,
-    class_statistic,
-    class_value,
-    per_class,
-    predicted_of,
-    truth_of,
-)
-from vlp_zoo.evaluation.protocol import Measure, Outcome, Protocol, by_label
+from vlp_zoo.evaluation.classification.kinds import Kind, kind_of
+from vlp_zoo.evaluation.protocol import Measure, Outcome, Protocol
 from vlp_zoo.evaluation.results import Cases
-from vlp_zoo.evaluation.statistics.intervals import (
-    Statistic,
-    interval,
-    label_statistic,
-)
-from vlp_zoo.evaluation.statistics.metrics import calibration_error, label_values, macro
-from vlp_zoo.evaluation.statistics.subgroups import groups_of
+from vlp_zoo.evaluation.statistics.subgroups import groups_of, slice_groups
 from vlp_zoo.evaluation.tasks import Task
 
-__all__ = ["METRICS", "headline_of", "scored", "selection_value"]
+__all__ = ["scored", "slice_measures"]
 
 Array = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.float32]
 
 MINIMUM_GROUP = 50
 """Patients below which a group is listed and not measured."""
-
-METRICS = ("macro_auroc", "macro_auprc", "macro_brier", "macro_ece")
-
-
-def headline_of(task: Task) -> str:
-    """Metric that settings are chosen by and that leads the table."""
-    return HEADLINE if task.single_label else "macro_auroc"
-
-
-def selection_value(single_label: bool, labels: Labels, scores: Array) -> float:
-    """The headline on validation cases; NaN if no label can be judged.
-
-    Args:
-        single_label: Whether classes exclude each other.
-        labels: (N, K).
-        scores: (N, K), larger = more likely.
-    """
-    if single_label:
-        return class_value(HEADLINE, labels, scores)
-    return float(macro(label_values("macro_auroc", labels, scores))[0])
+SLICE_REPLICATES = 200
+"""Most replicates of the interval of a group: there are many groups."""
 
 
 def scored(
@@ -96,119 +57,114 @@ def scored(
             temperatures, and a headline that others may choose by.
         probabilities: Whether scores are probabilities, which can be calibrated.
     """
-    test = task.splits["test"]
+    kind, test = kind_of(task), task.splits["test"]
     missing = {**undefined, **task.excluded}
     cases = Cases(test.uids, test.patient_ids, task.label_names, test.labels, scores)
     for attribute, groups in groups_of(test).items():
         cases.columns[f"group {attribute}"] = np.array(groups, object)
-    if task.single_label:
-        truth = truth_of(test.labels)
-        cases.columns["class"] = truth
-        cases.columns["predicted"] = predicted_of(scores)
-        measures = [
-            _class_measure(metric, cases, protocol, seed, missing)
-            for metric in class_metrics(task.ordinal, probabilities)
-        ]
-    else:
-        metrics = METRICS if probabilities else METRICS[:2]
-        measures = [
-            _label_measure(metric, cases, protocol, seed, missing) for metric in metrics
-        ]
-    shared: dict[str, Any] = {
-        "labels_used": len(task.label_names) - len(missing),
-        **details,
-    }
+    cases.columns.update(kind.columns(test.labels, scores))
+    how = {"replicates": protocol.replicates, "seed": seed}
+    measures = [
+        kind.measure(metric, cases, missing, **how)
+        for metric in kind.metrics(probabilities)
+    ]
     val_labels = task.splits["val"].labels
-    measure = _class_measure if task.single_label else _label_measure
     if probabilities:
-        scaled, temperatures = scaled_scores(
-            scores, val_labels, validation, task.single_label
-        )
+        scaled, temperatures = kind.rescaled(scores, val_labels, validation)
         again = replace(cases, scores=scaled)
-        for metric in ("brier", "ece") if task.single_label else METRICS[2:]:
-            found = measure(metric, again, protocol, seed, missing)
+        for metric in kind.calibrated:
+            found = kind.measure(metric, again, missing, **how)
             extra = {**found.details, "temperatures": temperatures}
             measures.append(replace(found, metric=f"{metric}_scaled", details=extra))
-    if not task.single_label:
-        measures += point_measures(
-            cases,
-            val_labels,
-            validation,
-            missing,
-            replicates=protocol.replicates,
+    measures += kind.points(cases, val_labels, validation, missing, **how)
+    judged = kind.counted(task.label_names, missing)
+    value = kind.value(val_labels[:, judged], validation[:, judged])
+    measures.append(Measure.validation(kind.headline, value))
+    sliced, notes = slice_measures(
+        cases, kind, missing, minimum=MINIMUM_GROUP, least=task.min_positives, **how
+    )
+    used = len(task.label_names) - len(missing)
+    shared = {"labels_used": used, **details, **notes}
+    return Outcome([*measures, *sliced], cases, n_train, missing, shared)
+
+
+def slice_measures(
+    cases: Cases,
+    kind: Kind,
+    left_out: Mapping[str, str],
+    *,
+    minimum: int,
+    least: int,
+    replicates: int,
+    seed: int,
+) -> tuple[list[Measure], dict[str, Any]]:
+    """Gap and worst group of the headline by each ``group NAME`` column of the cases.
+
+    A label counts if it can be judged in every group that is large enough: means over
+    different labels are no gap between groups.
+
+    Args:
+        cases: Labels, scores and groups of the test split.
+        kind: The kind of the labels.
+        left_out: Labels that count for nothing.
+        minimum: Patients below which a group is only listed.
+        least: Positives, and negatives, that a label needs in a group.
+        replicates: Number of bootstrap replicates of the intervals.
+        seed: Seed of the bootstrap replicates.
+
+    Returns:
+        Two measures for each column with two groups or more, and details.
+    """
+    measures: list[Measure] = []
+    not_sliced: dict[str, Any] = {}
+    patients = np.asarray(cases.patient_ids)
+    for column, values in cases.columns.items():
+        if not column.startswith("group "):
+            continue
+        attribute = column.removeprefix("group ")
+        members = {
+            name: np.array([value == name for value in values])
+            for name in sorted({str(v) for v in values if v is not None})
+        }
+        large = [m for m in members.values() if len(set(patients[m])) >= minimum]
+        used = [
+            k
+            for k, name in enumerate(cases.label_names)
+            if name not in left_out
+            and all(kind.judged(cases.labels[m, k], least) for m in large)
+        ]
+        if len(large) < 2 or not used:
+            reason = (
+                "fewer than two large groups"
+                if len(large) < 2
+                else ("no label can be judged in every large group")
+            )
+            sizes = {name: len(set(patients[m])) for name, m in members.items()}
+            not_sliced[attribute] = {"reason": reason, "patients": sizes}
+            continue
+        found = slice_groups(
+            kind.stored(cases, used),
+            [None if value is None else str(value) for value in values],
+            cases.patient_ids,
+            minimum=minimum,
+            replicates=min(replicates, SLICE_REPLICATES),
             seed=seed,
         )
-    judged = [k for k, label in enumerate(task.label_names) if label not in missing]
-    if task.single_label:
-        judged = list(range(len(task.label_names)))
-    measures.append(
-        Measure.validation(
-            headline_of(task),
-            selection_value(
-                task.single_label, val_labels[:, judged], validation[:, judged]
-            ),
-        )
-    )
-    sliced, notes = slice_measures(
-        cases,
-        headline_of(task),
-        partial(_headline_statistic, cases, task.single_label),
-        missing,
-        single_label=task.single_label,
-        minimum=MINIMUM_GROUP,
-        least=task.min_positives,
-        replicates=protocol.replicates,
-        seed=seed,
-    )
-    return Outcome([*measures, *sliced], cases, n_train, missing, {**shared, **notes})
-
-
-def _headline_statistic(
-    cases: Cases, single_label: bool, used: Sequence[int]
-) -> Statistic:
-    """The headline of some columns of labels."""
-    if not single_label:
-        return label_statistic(
-            "macro_auroc", cases.labels[:, used], cases.scores[:, used]
-        )
-    whole = class_statistic(HEADLINE, cases.columns["class"], cases.scores)
-    return Statistic(lambda weights: whole(weights)[list(used)], whole.cases)
-
-
-def _label_measure(
-    metric: str, cases: Cases, protocol: Protocol, seed: int, missing: Mapping[str, str]
-) -> Measure:
-    names = cases.label_names
-    used = [k for k, label in enumerate(names) if label not in missing]
-    statistic = label_statistic(metric, cases.labels[:, used], cases.scores[:, used])
-    values = statistic.values
-    extra: dict[str, Any] = {"labels_defined": int((~np.isnan(values)).sum())}
-    replicates = 0 if metric == "macro_ece" else protocol.replicates
-    found = interval(statistic, cases.patient_ids, replicates=replicates, seed=seed)
-    if replicates:
-        extra["undefined_in_replicates"] = found.undefined
-    return Measure.of(metric, found, by_label(names, used, values), **extra)
-
-
-def _class_measure(
-    metric: str, cases: Cases, protocol: Protocol, seed: int, missing: Mapping[str, str]
-) -> Measure:
-    truth, names = cases.columns["class"], cases.label_names
-    known = truth >= 0
-    if metric == "ece":
-        called = cases.columns["predicted"][known]
-        sure = cases.scores[known].max(1)
-        return Measure(metric, calibration_error(called == truth[known], sure))
-    statistic = class_statistic(metric, truth, cases.scores)
-    values = statistic.values
-    found = interval(
-        statistic, cases.patient_ids, replicates=protocol.replicates, seed=seed
-    )
-    extra: dict[str, Any] = {}
-    if len(values) > 1:
-        extra["labels_defined"] = int((~np.isnan(values)).sum())
-        extra["undefined_in_replicates"] = found.undefined
-    if metric in (HEADLINE, "macro_auroc"):
-        extra["chance"] = 1 / len(names) if metric == HEADLINE else 0.5
-    each = per_class(metric, values, names, missing)
-    return Measure.of(metric, found, each, **extra)
+        if found.worst is None:
+            not_sliced[attribute] = {"reason": "undefined", **found.left_out}
+            continue
+        details: dict[str, Any] = {
+            "groups": {
+                name: [each.value, each.low, each.high]
+                for name, each in found.groups.items()
+            },
+            "groups_left_out": found.left_out,
+            "labels": [cases.label_names[k] for k in used],
+            "worst": found.worst,
+        }
+        worst = found.groups[found.worst]
+        measures += [
+            Measure(f"{kind.headline}_gap_by_{attribute}", found.gap, details=details),
+            Measure.of(f"{kind.headline}_worst_by_{attribute}", worst, **details),
+        ]
+    return measures, {"not_sliced": not_sliced} if not_sliced else {}
