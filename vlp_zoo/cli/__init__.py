@@ -46,25 +46,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def usage() -> str:
     """The text of ``vlpzoo --help``."""
-    lines = [f"  {name:<13}{line}" for name, (_, line) in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: vlpzoo COMMAND [OPTIONS]",
-            "",
-            "Pre-train, compare and benchmark medical vision-language methods.",
-            "",
-            "commands:",
-            *lines,
-            "",
-            "first run:   vlpzoo fit --model ecamp",
-            (
-                "your data:   vlpzoo fit --model ecamp --config demo/ecamp"
-                " --data pairs --data.path my.csv"
-            ),
-            "help:        vlpzoo COMMAND --help      version: vlpzoo --version",
-            "errors:      one message; add --debug for the traceback",
-        ]
-    )
+    lines = "\n".join(f"  {name:<13}{line}" for name, (_, line) in COMMANDS.items())
+    return f"""usage: vlpzoo COMMAND [OPTIONS]
+
+Pre-train, compare and benchmark medical vision-language methods.
+
+commands:
+{lines}
+
+first run:   vlpzoo fit --model ecamp
+your data:   vlpzoo fit --model ecamp --config demo/ecamp --data pairs --data.path my.csv
+help:        vlpzoo COMMAND --help      version: vlpzoo --version
+errors:      one message; add --debug for the traceback"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlp_zoo.cli.parser import Parser
+from vlp_zoo.cli.screen import progress_bar
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError, ReportSourceError
 from vlp_zoo.files import append, require_writable
 
@@ -55,24 +56,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--text-columns",
-        default=None,
         help="columns joined to one text (findings,impression, else report or text)",
     )
     parser.add_argument(
         "--id-column",
-        default=None,
         help="column of unique ids (uid, else image, by which --data.context joins)",
     )
-    parser.add_argument("--model", default=None, help="model name for an endpoint")
+    parser.add_argument("--model", help="model name for an endpoint")
     parser.add_argument("--workers", type=int, default=4, help="requests in flight (4)")
-    parser.add_argument(
-        "--cache", type=Path, default=None, help="folder of answers (OUT.cache)"
-    )
+    parser.add_argument("--cache", type=Path, help="folder of answers (OUT.cache)")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds (120)")
     parser.add_argument("--retries", type=int, default=5, help="per report (5)")
-    parser.add_argument(
-        "--limit", type=int, default=None, help="stop after this many reports"
-    )
+    parser.add_argument("--limit", type=int, help="stop after this many reports")
     return parser
 
 
@@ -151,9 +146,7 @@ def _table(
             "give another --id-column",
         )
     columns = [[_seen(name, text) for text in table[name]] for name in text_columns]
-    texts = [
-        " ".join(part for part in parts if part) for parts in zip(*columns, strict=True)
-    ]
+    texts = [" ".join(filter(None, parts)) for parts in zip(*columns, strict=True)]
     return list(zip(uids, texts, strict=True))
 
 
@@ -216,11 +209,6 @@ def _done(file: FileIO, out: Path) -> set[str]:
 _START = b'{"uid": '
 
 
-def _chunks(items: Sequence[Pair], size: int) -> Iterator[Sequence[Pair]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
 def annotate_reports(
     source: ContextSource, reports: Sequence[Pair], out: Path, quiet: bool = False
 ) -> Counter[str]:
@@ -248,29 +236,17 @@ def annotate_reports(
 def _annotate(
     source: ContextSource, reports: Sequence[Pair], file: FileIO, out: Path, quiet: bool
 ) -> Counter[str]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import TimeRemainingColumn
 
     done = _done(file, out)
     todo = [(uid, text) for uid, text in reports if uid not in done]
     counts = Counter(kept=len(reports) - len(todo), written=0, empty=0, failed=0)
     rejects = rejects_file(out)
     rejects.unlink(missing_ok=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        disable=quiet,
-    )
-    with bar:
+    with progress_bar(TimeRemainingColumn(), disable=quiet) as bar:
         task = bar.add_task(source.name, total=len(todo))
-        for chunk in _chunks(todo, source.batch_size):
+        for start in range(0, len(todo), source.batch_size):
+            chunk = todo[start : start + source.batch_size]
             answers = _answers(source, chunk)
             lines = []
             for (uid, _), answer in zip(chunk, answers, strict=True):
@@ -327,14 +303,7 @@ def _line(row: dict[str, str]) -> bytes:
 
 
 def main(argv: list[str]) -> int:
-    """Run ``vlpzoo annotate``.
-
-    Args:
-        argv: Arguments after the command's name.
-
-    Returns:
-        0, or 1 if a report failed.
-    """
+    """Annotate reports; 1 if one of them failed."""
     arguments = _parser().parse_args(argv)
     from vlp_zoo.reports.contexts.context import context_source
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlp_zoo.bench.tasks import flag
 from vlp_zoo.cli.parser import StrictParser
+from vlp_zoo.cli.screen import output
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.files import require_writable
 
@@ -23,7 +24,7 @@ __all__ = ["build_splits", "main", "run"]
 
 FAIL_ON = ("leak", "twin", "contradiction", "unreadable", "never")
 STUDIES = (400, 100, 200)
-"""Drawn studies per split."""
+"""Synthetic studies per split."""
 
 FOUND = 3
 """Exit code when something was found that --fail-on asks for."""
@@ -82,9 +83,6 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Audit, write ``audit.json`` and ``audit.html``, print a summary.
 
-    Args:
-        argv: Options of the sub-command.
-
     Returns:
         0 or 3; errors are raised.
 
@@ -100,14 +98,12 @@ def main(argv: list[str]) -> int:
     card = _read_card(options.encoder_card) if options.encoder_card else None
     datasets: dict[str, Splits] = {}
     _check_read(options)
-    label_prefix = options.label_prefix or "label_"
-    studies = tuple(options.studies or STUDIES)
     for name in dict.fromkeys(options.data):
         datasets[_free_name(_short_name(name), datasets)] = build_splits(
             name,
             split=options.split,
-            label_prefix=label_prefix,
-            studies=studies,
+            label_prefix=options.label_prefix or "label_",
+            studies=tuple(options.studies or STUDIES),
         )
     report, audit = run(
         datasets, card=card, crops=not options.no_crops, workers=options.workers
@@ -146,7 +142,7 @@ def build_splits(
         name: ``phantom_chest``, ``pairs:TABLE`` or ``NAME:ROOT``.
         split: Rule of a listed data set; None = canonical.
         label_prefix: Prefix of the label columns of a table.
-        studies: Drawn studies per split.
+        studies: Synthetic studies per split.
 
     Raises:
         UnknownNameError: If there is no such data set.
@@ -236,14 +232,7 @@ def run(
     }
     sources = _sources_of(card) if card is not None else []
     report["contamination"] = [
-        {
-            "source": found.source,
-            "dataset": name,
-            "certain": found.certain,
-            "chain": list(found.chain),
-            "mechanism": found.mechanism,
-            "detect": list(found.detect),
-        }
+        {**asdict(found), "dataset": name}
         for name in datasets
         for found in contamination(sources, name.partition(":")[0])
     ]
@@ -291,20 +280,12 @@ def _probe(audit: Audit, name: str) -> list[Shortcut]:
 
 
 def _plain(shortcut: Shortcut) -> dict[str, Any]:
-    def number(value: float) -> float | None:
-        return None if math.isnan(value) else round(float(value), 4)
-
-    return {
-        "label": shortcut.label,
-        "auroc": number(shortcut.auroc),
-        "low": number(shortcut.low),
-        "high": number(shortcut.high),
-        "positives": shortcut.positives,
-        "negatives": shortcut.negatives,
-        "strong": shortcut.strong,
-        "features": list(shortcut.features),
-        "note": shortcut.note,
+    numbers = {
+        name: None if math.isnan(value) else round(float(value), 4)
+        for name in ("auroc", "low", "high")
+        for value in [getattr(shortcut, name)]
     }
+    return {**asdict(shortcut), **numbers, "strong": shortcut.strong}
 
 
 def _read_card(path: Path) -> dict[str, Any]:
@@ -376,11 +357,9 @@ def _findings(findings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _print(report: Mapping[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    # A pipe has no width; a table cut at 80 columns would lose its numbers.
-    console = Console(width=None if sys.stdout.isatty() else 132)
+    console = output()
     table = Table("data set", "split", "images", "patients", "split hash")
     for name, data in report["datasets"].items():
         for split, part in data["splits"].items():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vlp_zoo.bench.encoders import check_encoders
 from vlp_zoo.bench.run import built_task, evaluate
 from vlp_zoo.cli.bench_plan import planned
+from vlp_zoo.cli.screen import output
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.files import require_writable
 
@@ -29,9 +30,6 @@ NOTICE = (
 
 def main(argv: list[str]) -> int:
     """Evaluate and print, or only say what would be done.
-
-    Args:
-        argv: Options of the sub-command.
 
     Returns:
         0, or 1 if some runs failed; other errors are raised.
@@ -104,12 +102,9 @@ def print_table(results: Sequence[Result]) -> None:
     Args:
         results: The results that `evaluate` returned.
     """
-    from rich.console import Console
-
     from vlp_zoo.bench.table import result_tables, verdicts
 
-    # A pipe has no width; a table cut at 80 columns would lose its numbers.
-    console = Console(width=None if sys.stdout.isatty() else 132)
+    console = output()
     for table in result_tables(results):
         console.print(table)
     for line in [*verdicts(results), NOTICE]:

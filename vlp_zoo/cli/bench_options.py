@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from vlp_zoo.bench.tasks import PHANTOM_STUDIES, TASKS
 from vlp_zoo.cli.parser import StrictParser
@@ -99,38 +98,34 @@ def bench_parser() -> argparse.ArgumentParser:
     # Without a default: what is not given is left to the kind of data, and what is given
     # is refused by a kind that does not read it.
     data = parser.add_argument_group(
-        "data", "each kind of data refuses what it does not read"
+        "data",
+        "each kind of data refuses what it does not read",
+        argument_default=argparse.SUPPRESS,
     )
-    unset: Any = argparse.SUPPRESS
     data.add_argument(
         "--label-prefix",
-        default=unset,
         help="pairs: start of the names of label columns (label_)",
     )
     for split in ("val", "test"):
         data.add_argument(
             f"--{split}-fraction",
             type=float,
-            default=unset,
             help=f"pairs without split column: share of {split} patients (0.1); for an "
             "encoder trained on the table, no more than at training",
         )
     data.add_argument(
         "--colour",
         action="store_true",
-        default=unset,
         help="pairs: keep images in colour",
     )
     data.add_argument(
         "--exclusive",
         action="store_true",
-        default=unset,
         help="pairs: each image has exactly one of the labels",
     )
     data.add_argument(
         "--ordinal",
         action="store_true",
-        default=unset,
         help="pairs: as --exclusive, and the labels are grades in the order of columns",
     )
     parser.add_argument(
@@ -141,38 +136,32 @@ def bench_parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--image-size",
         type=int,
-        default=unset,
         help="synthetic worlds: side of the images (224)",
     )
     data.add_argument(
         "--studies",
         type=int,
         nargs=3,
-        default=unset,
         metavar=("TRAIN", "VAL", "TEST"),
         help=f"synthetic worlds: studies per split {tuple(PHANTOM_STUDIES.values())}",
     )
     data.add_argument(
         "--split",
-        default=unset,
         help="NAME:ROOT: rule that splits the data set (canonical; mimic_cxr: official)",
     )
     data.add_argument(
         "--views",
         nargs="+",
-        default=unset,
         help="files: keep these views only, such as PA AP",
     )
     data.add_argument(
         "--blank",
         choices=["nan", "zero"],
-        default=unset,
         help="NAME:ROOT: labels left blank are unknown (nan) or absent (zero)",
     )
     data.add_argument(
         "--on-error",
         choices=["raise", "skip"],
-        default=unset,
         help="files: stop at files that cannot be read, or list them and go on (raise)",
     )
     parser.add_argument("--pooling", choices=["global", "mean"], default="global")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from math import isnan
-from pathlib import Path
 
-from vlp_zoo.cli.parser import StrictParser
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.cli.parser import StrictParser, add_results, at_least, results_of
+from vlp_zoo.cli.screen import output
 
 __all__ = ["main"]
 
@@ -16,9 +15,6 @@ NOTICE = "Intervals and p cover the choice of test patients, not the training of
 
 def main(argv: list[str]) -> int:
     """Print what the first encoder has over the second.
-
-    Args:
-        argv: Options of the sub-command.
 
     Raises:
         ConfigError: If nothing was measured on the same test cases.
@@ -31,22 +27,15 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("first", metavar="A", help="name in the results")
     parser.add_argument("second", metavar="B", help="name of what is subtracted")
+    add_results(parser)
     parser.add_argument(
-        "--results",
-        action="append",
-        type=Path,
-        metavar="DIR",
-        help="folder of vlpzoo bench, again for more (runs/bench)",
-    )
-    parser.add_argument(
-        "--bootstrap", type=int, default=1000, metavar="R", help="replicates (1000)"
+        "--bootstrap",
+        type=at_least(1),
+        default=1000,
+        metavar="R",
+        help="replicates (1000)",
     )
     options = parser.parse_args(argv)
-    if options.bootstrap < 1:
-        raise ConfigError(
-            "1 replicate or more", str(options.bootstrap), "correct --bootstrap"
-        )
-    from rich.console import Console
     from rich.table import Table
 
     from vlp_zoo.evaluation.statistics.metric_names import metric_title
@@ -54,12 +43,12 @@ def main(argv: list[str]) -> int:
     from vlp_zoo.leaderboard.runs import read_runs
 
     found, reasons = compare(
-        read_runs(options.results or [Path("runs/bench")]),
+        read_runs(results_of(options)),
         options.first,
         options.second,
         replicates=options.bootstrap,
     )
-    console = Console(width=None if sys.stdout.isatty() else 132)
+    console = output()
     for each in found:
         row, gap = each.run.head, each.estimate
         table = Table(

@@ -14,14 +14,7 @@ __all__ = ["main"]
 
 
 def main(argv: list[str]) -> int:
-    """Write ``encoder.safetensors`` and its card.
-
-    Args:
-        argv: Options of the sub-command.
-
-    Returns:
-        0.
-    """
+    """Write ``encoder.safetensors`` and its card."""
     parser = Parser(
         prog="vlpzoo convert",
         description="Turn a released checkpoint into an encoder file that a stock timm "

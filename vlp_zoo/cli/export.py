@@ -14,14 +14,7 @@ __all__ = ["main"]
 
 
 def main(argv: list[str]) -> int:
-    """Write the folder.
-
-    Args:
-        argv: Options of the sub-command.
-
-    Returns:
-        0.
-    """
+    """Write the folder."""
     parser = Parser(
         prog="vlpzoo export",
         description="Write an encoder as a folder that timm.create_model('local-dir:"

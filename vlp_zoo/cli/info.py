@@ -30,6 +30,7 @@ WIDE = 160
 NARROW = 24
 """Columns below which a description goes under its name."""
 
+OFFICIAL = "in their official layout (--data NAME --data.root DIR)"
 TOPICS = ("methods", "datasets", "configs", "presets", "suites", "encoders")
 
 
@@ -60,14 +61,7 @@ def _docline(source: Path, module_name: str, class_name: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Print one of the lists.
-
-    Args:
-        argv: Options of the sub-command.
-
-    Returns:
-        0.
-    """
+    """Print one of the lists, or all."""
     parser = Parser(
         prog="vlpzoo info",
         description="List methods, data sets, configs, presets, suites and encoders.",
@@ -158,27 +152,11 @@ def _data_sets(root: Path | None, cards: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from vlp_zoo.data.catalogue import card_of
-
-    columns = ["name", "data set", "gives", "patients", "splits", "access", "licence"]
-    table = Table(
-        *([*columns, "found"] if root else columns),
-        box=box.SIMPLE_HEAD,
-        title="in their official layout (--data NAME --data.root DIR)",
-        title_justify="left",
-    )
-    for name in DATASETS:
-        card = card_of(name)
-        cells = [
-            name,
-            f"{card.title} ({card.domain})",
-            ", ".join(card.gives),
-            card.patients,
-            ", ".join(["canonical", *card.splits]),
-            card.access,
-            card.licence,
-        ]
-        table.add_row(*cells, *([_found(card, root)] if root else []))
+    rows = {name: _card(name, root) for name in DATASETS}
+    columns = ["name", *next(iter(rows.values()))]
+    table = Table(*columns, box=box.SIMPLE_HEAD, title=OFFICIAL, title_justify="left")
+    for name, cells in rows.items():
+        table.add_row(name, *cells.values())
     for column in table.columns:
         column.overflow = "fold"
     table.columns[0].no_wrap = True
@@ -188,16 +166,29 @@ def _data_sets(root: Path | None, cards: bool) -> None:
 
 def _card_lines(root: Path | None) -> None:
     """The cards below each other, for screens that hold no table."""
-    from vlp_zoo.data.catalogue import card_of
-
+    named = {"gives": "gives ", "splits": "splits ", "found": "found: "}
     lines = {}
     for name in DATASETS:
-        card = card_of(name)
-        parts = [f"{card.title} ({card.domain})", f"gives {', '.join(card.gives)}"]
-        parts += [f"splits {', '.join(['canonical', *card.splits])}", card.access]
-        parts += [card.licence, *([f"found: {_found(card, root)}"] if root else [])]
-        lines[name] = "; ".join(parts)
-    _list("in their official layout (--data NAME --data.root DIR)", lines)
+        cells = _card(name, root)
+        del cells["patients"]
+        lines[name] = "; ".join(named.get(key, "") + cells[key] for key in cells)
+    _list(OFFICIAL, lines)
+
+
+def _card(name: str, root: Path | None) -> dict[str, str]:
+    """What is shown of a data set, by the heading of its column."""
+    from vlp_zoo.data.catalogue import card_of
+
+    card = card_of(name)
+    cells = {
+        "data set": f"{card.title} ({card.domain})",
+        "gives": ", ".join(card.gives),
+        "patients": card.patients,
+        "splits": ", ".join(["canonical", *card.splits]),
+        "access": card.access,
+        "licence": card.licence,
+    }
+    return {**cells, "found": _found(card, root)} if root else cells
 
 
 def _found(card: Card, root: Path) -> str:

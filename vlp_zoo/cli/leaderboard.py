@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import vlp_zoo
-from vlp_zoo.cli.parser import StrictParser
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.cli.parser import StrictParser, add_results, at_least, results_of
 from vlp_zoo.files import cache_folder, require_writable, write_whole
 
 __all__ = ["main"]
@@ -28,13 +27,7 @@ def _parser() -> argparse.ArgumentParser:
             "no server; equal results give equal files."
         ),
     )
-    parser.add_argument(
-        "--results",
-        action="append",
-        type=Path,
-        metavar="DIR",
-        help="folder of vlpzoo bench, again for more (runs/bench)",
-    )
+    add_results(parser)
     parser.add_argument(
         "--reported",
         type=Path,
@@ -44,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("runs/leaderboard"))
     parser.add_argument(
         "--bootstrap",
-        type=int,
+        type=at_least(0),
         default=1000,
         metavar="R",
         help="replicates of differences and means, more where many encoders meet; "
@@ -59,12 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Write the three files, or stop with one message."""
     options = _parser().parse_args(argv)
-    if options.bootstrap < 0:
-        raise ConfigError(
-            "0 or more replicates", str(options.bootstrap), "correct --bootstrap"
-        )
     require_writable(options.out)
-    folders = options.results or [Path("runs/bench")]
+    folders = results_of(options)
     needed = [folder / "results.jsonl" for folder in folders]
     needed += [options.reported] if options.reported else []
     if not all(path.is_file() for path in needed):

@@ -34,27 +34,21 @@ __all__ = [
 ]
 
 KINDS: dict[str, tuple[str, Mapping[str, str], str]] = {
-    "model": ("method", METHODS, "vlp_zoo.methods"),
-    "data": ("data set", DATAMODULES, "vlp_zoo.data"),
+    "model": ("method", METHODS, "methods"),
+    "data": ("data set", DATAMODULES, "datasets"),
 }
-"""Option to (what it is called, built-in names, entry-point group of plug-ins)."""
-
+"""Option to (what it is called, built-in names, list of ``vlpzoo info``)."""
 
 TRAINING = ("demo", "methods")
 """Folders of configs that ``fit`` reads; the others hold presets, suites and sweeps."""
-
-INFO = {"model": "methods", "data": "datasets"}
 
 
 def known(option: str) -> dict[str, str]:
     """Names for ``--model`` or ``--data``, plug-ins of other packages included."""
     if option == "model":
         return known_methods()
-    _, built_in, group = KINDS[option]
-    plugins = {
-        entry.name: entry.value.replace(":", ".") for entry in entry_points(group=group)
-    }
-    return {**plugins, **built_in}
+    plugins = entry_points(group="vlp_zoo.data")
+    return {**{e.name: e.value.replace(":", ".") for e in plugins}, **DATAMODULES}
 
 
 def resolve(option: str, value: str) -> str:
@@ -72,9 +66,8 @@ def resolve(option: str, value: str) -> str:
         return names[value]
     if "." in value or value[:1].isupper():
         return value
-    raise unknown_name(
-        KINDS[option][0], value, names, f"vlpzoo info {INFO[option]} lists them"
-    )
+    kind, _, topic = KINDS[option]
+    raise unknown_name(kind, value, names, f"vlpzoo info {topic} lists them")
 
 
 def config_names() -> list[str]:
@@ -99,12 +92,8 @@ def config_path(value: str) -> Path:
     if value in config_names() and not path.is_file():
         path = configs_folder() / f"{value}.yaml"
     elif not os.path.lexists(path):
-        raise unknown_name(
-            "config file or packaged config",
-            value,
-            config_names(),
-            "check the spelling",
-        )
+        kind = "config file or packaged config"
+        raise unknown_name(kind, value, config_names(), "check the spelling")
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(
@@ -278,28 +267,22 @@ def short_help(command: str) -> str:
     """Help of a Trainer command that needs no import of torch."""
     from vlp_zoo.cli import COMMANDS
 
-    return "\n".join(
-        [
-            (
-                f"usage: vlpzoo {command} --model NAME [--config NAME] [--data NAME]"
-                " [--KEY VALUE ...]"
-            ),
-            "",
-            f"{COMMANDS[command][1]}.",
-            "",
-            f"  --model NAME     {', '.join(sorted(known('model')))}",
-            f"  --data NAME      {', '.join(sorted(known('data')))}",
-            f"  --config NAME    {', '.join(config_names())}, or a file",
-            "  --ckpt_path P    a .ckpt file, or last: continue the newest run",
-            "  --out DIR        folder of runs (runs)",
-            "  --print_config   show every value that would be used",
-            "",
-            "With neither --config nor --data the demo config is used; with --data alone",
-            "the paper-scale one. Later flags override earlier ones.",
-            "",
-            f"all options:       vlpzoo {command} --help",
-            f"of what you name:  vlpzoo {command} --model NAME --data NAME --help",
-            "a method's:        vlpzoo fit --model.help ecamp",
-            "a data set's:      vlpzoo fit --data.help pairs",
-        ]
-    )
+    return f"""usage: vlpzoo {command} --model NAME [--config NAME] [--data NAME] \
+[--KEY VALUE ...]
+
+{COMMANDS[command][1]}.
+
+  --model NAME     {", ".join(sorted(known("model")))}
+  --data NAME      {", ".join(sorted(known("data")))}
+  --config NAME    {", ".join(config_names())}, or a file
+  --ckpt_path P    a .ckpt file, or last: continue the newest run
+  --out DIR        folder of runs (runs)
+  --print_config   show every value that would be used
+
+With neither --config nor --data the demo config is used; with --data alone
+the paper-scale one. Later flags override earlier ones.
+
+all options:       vlpzoo {command} --help
+of what you name:  vlpzoo {command} --model NAME --data NAME --help
+a method's:        vlpzoo fit --model.help ecamp
+a data set's:      vlpzoo fit --data.help pairs"""

@@ -21,14 +21,7 @@ __all__ = ["main"]
 
 
 def main(argv: list[str]) -> int:
-    """Replay fixtures and say where they differ.
-
-    Args:
-        argv: Options of the sub-command.
-
-    Returns:
-        0 if every quantity agrees and every input was replayed, 1 otherwise.
-    """
+    """Replay fixtures and say where they differ; 1 if anything does or was left out."""
     parser = Parser(
         prog="vlpzoo parity",
         description="Replay recorded runs of a method's official code: same weights, "

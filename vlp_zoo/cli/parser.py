@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn
 
 from vlp_zoo.errors import ConfigError
 
-__all__ = ["Parser", "StrictParser", "nearest"]
+__all__ = ["Parser", "StrictParser", "add_results", "at_least", "nearest", "results_of"]
 
 
 def nearest(word: str, options: list[str]) -> str | None:
@@ -66,3 +68,31 @@ class StrictParser(Parser):
             message + self.guess(message),
             f"{self.prog} --help",
         )
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A type of options: whole numbers from ``least`` on."""
+
+    def number(text: str) -> int:
+        if (value := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"must be {least} or more, not {value}")
+        return value
+
+    return number
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names folders of results; `runs/bench` by default."""
+    parser.add_argument(
+        "--results",
+        action="append",
+        type=Path,
+        metavar="DIR",
+        help="folder of vlpzoo bench, again for more (runs/bench)",
+    )
+
+
+def results_of(options: argparse.Namespace) -> list[Path]:
+    """The folders that `add_results` asked for."""
+    named: list[Path] | None = options.results
+    return named or [Path("runs/bench")]

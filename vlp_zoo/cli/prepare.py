@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlp_zoo.cli.parser import Parser
+from vlp_zoo.cli.parser import Parser, at_least
+from vlp_zoo.cli.screen import watched
 from vlp_zoo.files import require_writable
 
 if TYPE_CHECKING:
@@ -31,20 +31,6 @@ goes on where it was when the same command is given again.
 """
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
-def _workers(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return value
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The options, without importing anything heavy."""
     parser = Parser(
@@ -60,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder of the store")
     parser.add_argument(
         "--size",
-        type=_count,
+        type=at_least(1),
         default=512,
         help="pixels of the side that is limited; nothing is enlarged (default 512)",
     )
@@ -77,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="jpeg of quality 95, or png without loss (default jpeg)",
     )
     parser.add_argument(
-        "--workers", type=_workers, help="processes (default: one per core)"
+        "--workers", type=at_least(0), help="processes (default: one per core)"
     )
     parser.add_argument(
         "--verify",
@@ -94,14 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: Arguments after ``prepare``.
-
-    Returns:
-        Exit status.
-    """
+    """Prepare a data set, or go on with it, and verify it if that is asked for."""
     options = build_parser().parse_args(argv)
     name = str(options.dataset).replace("-", "_")
     scan = _source(name, options)
@@ -118,7 +97,7 @@ def main(argv: list[str]) -> int:
         workers = len(os.sched_getaffinity(0))
     settings = Settings(options.size, options.side, options.format)
     try:
-        with _bar("preparing") as progress:
+        with watched("preparing") as progress:
             store = prepare(
                 name,
                 scan,
@@ -133,7 +112,7 @@ def main(argv: list[str]) -> int:
             )
         _print(options.out, store)
         if options.verify:
-            with _bar("verifying") as progress:
+            with watched("verifying") as progress:
                 files = verify(options.out, workers=workers, progress=progress)
             print(f"verified: {files} files as they were written")
     except KeyboardInterrupt:
@@ -154,11 +133,11 @@ def _source(name: str, options: argparse.Namespace) -> Callable[[], RawSet]:
     if name not in (*DATASETS, "pairs"):
         known = {**DATASETS, "pairs": ""}
         raise unknown_name("data set", name, known, "vlpzoo info datasets lists them")
-    option = "path" if name == "pairs" else "root"
-    of_tables = ["path", "image_root", "report_column"]
-    others = ["root"] if name == "pairs" else of_tables
+    read, others = ["root"], ["path", "image_root", "report_column"]
+    if name == "pairs":
+        read, others = others, read
+    option = read[0]
     if ignored := [other for other in others if getattr(options, other) is not None]:
-        read = of_tables if name == "pairs" else ["root"]
         raise ConfigError(
             f"options that prepare {name} reads: {', '.join(map(flag, read))}",
             f"{', '.join(map(flag, ignored))}, which would change nothing",
@@ -181,40 +160,6 @@ def _source(name: str, options: argparse.Namespace) -> Callable[[], RawSet]:
         return scan_pairs(given, columns, image_root=options.image_root)
 
     return scan
-
-
-@contextlib.contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("time left"),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-        transient=True,
-    )
-
-    def update(done: int, total: int) -> None:
-        if not bar.tasks:
-            # What an earlier run did says nothing about the speed of this one.
-            bar.add_task(what, total=total, completed=done, rate="")
-        speed = bar.tasks[0].speed
-        rate = f"{speed:.0f} images/s" if speed else ""
-        bar.update(bar.tasks[0].id, completed=done, rate=rate)
-
-    with bar:
-        yield update
 
 
 def _print(out: Path, store: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from vlp_zoo.cli.parser import StrictParser
+from vlp_zoo.cli.screen import progress_bar
 from vlp_zoo.errors import ConfigError, unknown_name
 from vlp_zoo.files import configs_folder, require_writable
 from vlp_zoo.reading.yamls import parse_yaml
@@ -109,9 +110,6 @@ def sweep_path(value: str) -> Path:
 
 def main(argv: list[str]) -> int:
     """Run a sweep, or print its plan.
-
-    Args:
-        argv: Options of the sub-command.
 
     Returns:
         0 if every run finished, 1 if one did not.
@@ -279,13 +277,7 @@ class _Live:
 
     def __init__(self, sweep: Sweep, out: Path) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-        )
+        from rich.progress import TimeElapsedColumn
 
         self.console: Console = Console(stderr=True, soft_wrap=True)
         self.lock = threading.Lock()
@@ -299,16 +291,15 @@ class _Live:
         self.done = sum((folder / "result.json").is_file() for folder in folders)
         if self.done:
             self._say(f"{self.done} of {self.total} runs were finished before")
-        self.bar: Progress = Progress(
-            TextColumn(sweep.name),
-            BarColumn(),
-            MofNCompleteColumn(),
+        self.bar: Progress = progress_bar(
             TimeElapsedColumn(),
-            TextColumn("{task.description}"),
+            "{task.fields[running]}",
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self.task = self.bar.add_task("", total=self.total, completed=self.done)
+        self.task = self.bar.add_task(
+            sweep.name, total=self.total, completed=self.done, running=""
+        )
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -342,4 +333,4 @@ class _Live:
         shown = "; ".join(list(self.running)[:3])
         more = len(self.running) - 3
         shown += f" and {more} more" if more > 0 else ""
-        self.bar.update(self.task, completed=self.done, description=shown)
+        self.bar.update(self.task, completed=self.done, running=shown)

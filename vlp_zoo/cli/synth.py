@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from vlp_zoo.cli.parser import Parser
+from vlp_zoo.cli.parser import Parser, at_least
+from vlp_zoo.cli.screen import watched
 from vlp_zoo.files import require_writable
 
 __all__ = ["build_parser", "main"]
@@ -19,13 +19,6 @@ EXAMPLES = """examples:
   vlpzoo synth chest --contact-sheet sheet.png
   vlpzoo synth fundus --layout pairs --studies 500 --out pairs --eyes both
 """
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,11 +46,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="draw one example of each finding instead",
     )
     parser.add_argument(
-        "--studies", type=_count, default=200, help="examinations (default 200)"
+        "--studies", type=at_least(1), default=200, help="examinations (default 200)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the world (default 0)")
     parser.add_argument(
-        "--image-size", type=_count, default=224, help="side in pixels (default 224)"
+        "--image-size",
+        type=at_least(1),
+        default=224,
+        help="side in pixels (default 224)",
     )
     parser.add_argument(
         "--views",
@@ -79,14 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    """Run the command.
-
-    Args:
-        argv: Arguments after ``synth``.
-
-    Returns:
-        Exit status.
-    """
+    """Write a world's images and reports, or one picture with an example of each."""
     parser = build_parser()
     options = parser.parse_args(argv)
     if options.contact_sheet is None and (options.layout is None or not options.out):
@@ -126,9 +115,6 @@ def _sheet(options: argparse.Namespace) -> int:
 
 
 def _layout(options: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from vlp_zoo.data.phantom.chest.mimic_layout import write_mimic_layout
     from vlp_zoo.data.phantom.chest.source import PhantomChestSource
     from vlp_zoo.data.phantom.fundus.source import PhantomFundusSource
@@ -140,8 +126,7 @@ def _layout(options: argparse.Namespace) -> int:
         ("fundus", "pairs"): partial(write_pairs_layout, PhantomFundusSource),
     }
     write = writers[options.world, options.layout]
-    with Progress(console=Console(file=sys.stderr), transient=True) as progress:
-        task = progress.add_task("drawing", total=None)
+    with watched("drawing") as progress:
         images = write(
             options.out,
             options.studies,
@@ -149,7 +134,7 @@ def _layout(options: argparse.Namespace) -> int:
             options.image_size,
             options.choice,
             options.overwrite,
-            lambda done, total: progress.update(task, completed=done, total=total),
+            progress,
         )
     print(f"{options.out}: {images} images in the {options.layout} layout")
     return 0
