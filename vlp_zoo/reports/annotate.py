@@ -14,17 +14,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any
 
 from vlp_zoo.errors import UnknownNameError
-from vlp_zoo.reports.assertion import Cue, Status, find_cues, status_of
+from vlp_zoo.reports.assertion import Status, find_cues, stated_value, status_of
 from vlp_zoo.reports.location import locate, severity_of
 from vlp_zoo.reports.normality import deny
 from vlp_zoo.reports.sections import sentence_spans
 from vlp_zoo.reports.words import lexicon
-from vlp_zoo.reports.words.notation import compile_table, compile_terms, lowered
+from vlp_zoo.reports.words.notation import Table, compile_terms, lowered
 
 __all__ = ["Entity", "annotate", "canonical_finding", "label_vector"]
 
@@ -69,65 +69,32 @@ class Entity:
         return self.status == "uncertain"
 
 
-class _Found(NamedTuple):
-    """An entity with places relative to its sentence."""
-
-    start: int
-    end: int
-    finding: str
-    status: Status
-    anatomy: tuple[str, ...] = ()
-    side: str = ""
-    severity: str = ""
-    implied: bool = False
-
-
-_SKIP = ""
-_MENTIONS, _NAMES = compile_table({_SKIP: lexicon.NOT_A_FINDING, **lexicon.FINDINGS})
-_ALSO = [(compile_terms([term]), name) for term, name in lexicon.ALSO.items()]
+_FINDINGS = Table(lexicon.FINDINGS, lexicon.NOT_A_FINDING, lexicon.ALSO)
 _NOTHING = compile_terms(lexicon.NO_FINDING_STATEMENTS)
 
 
-def _mentions(sentence: str) -> list[tuple[int, int, str]]:
-    found: list[tuple[int, int, str]] = []
-    for match in _MENTIONS.finditer(sentence):
-        name = _NAMES[(match.lastindex or 1) - 1]
-        if name == _SKIP:
-            continue
-        found.append((match.start(), match.end(), name))
-        found += [
-            (match.start(), match.end(), other)
-            for pattern, other in _ALSO
-            if pattern.search(match.group())
-        ]
-    return found
-
-
 @lru_cache(maxsize=65536)
-def _sentence(text: str) -> tuple[_Found, ...]:
-    # Sentences repeat a lot between reports, hence the cache.
+def _sentence(text: str) -> tuple[Entity, ...]:
+    """Entities of a sentence, with places in it: sentences repeat between reports."""
     sentence = lowered(text)
-    mentions = _mentions(sentence)
-    cues: list[Cue] = find_cues(sentence) if mentions else []
+    mentions = list(_FINDINGS.find(sentence))
+    cues = find_cues(sentence) if mentions else []
+    found: list[Entity] = []
+
+    def add(start: int, end: int, finding: str, status: Status, *more: Any) -> None:
+        found.append(Entity(finding, text[start:end], start, end, 0, status, *more))
+
     places = locate(sentence, mentions)
-    found: list[_Found] = []
     for (start, end, name), (side, regions) in zip(mentions, places, strict=True):
         status = status_of(sentence, start, end, cues)
         if status is not None:
             severity = severity_of(sentence, start, end)
-            found.append(_Found(start, end, name, status, regions, side, severity))
-    taken = [(start, end) for start, end, _ in mentions]
-    for start, end, names in deny(sentence, taken):
-        found += [
-            _Found(start, end, name, "absent", implied=position > 0)
-            for position, name in enumerate(names)
-        ]
+            add(start, end, name, status, regions, side, severity)
+    for start, end, names in deny(sentence, [(a, b) for a, b, _ in mentions]):
+        for position, name in enumerate(names):
+            add(start, end, name, "absent", (), "", "", position > 0)
     for match in _NOTHING.finditer(sentence):
-        found.append(
-            _Found(
-                match.start(), match.end(), lexicon.NO_FINDING, "present", implied=True
-            )
-        )
+        add(*match.span(), lexicon.NO_FINDING, "present", (), "", "", True)
     return tuple(sorted(found, key=lambda entity: entity.start))
 
 
@@ -141,18 +108,7 @@ def annotate(text: str) -> list[Entity]:
         The entities, with spans into ``text``; none for an empty text.
     """
     return [
-        Entity(
-            finding=one.finding,
-            text=text[begin + one.start : begin + one.end],
-            start=begin + one.start,
-            end=begin + one.end,
-            sentence=index,
-            status=one.status,
-            anatomy=one.anatomy,
-            side=one.side,
-            severity=one.severity,
-            implied=one.implied,
-        )
+        replace(one, start=begin + one.start, end=begin + one.end, sentence=index)
         for index, (begin, stop) in enumerate(sentence_spans(text))
         for one in _sentence(text[begin:stop])
     ]
@@ -205,13 +161,7 @@ def label_vector(
     entities = annotate(report) if isinstance(report, str) else list(report)
     value: dict[str, int | None] = {}
     for entity in entities:
-        before = value.get(entity.finding)
-        if entity.present:
-            value[entity.finding] = 1
-        elif entity.uncertain and before != 1:
-            value[entity.finding] = -1
-        elif before is None:
-            value[entity.finding] = 0
+        value[entity.finding] = stated_value(entity.status, value.get(entity.finding))
     wrong = any(
         state in (1, -1)
         for name, state in value.items()

@@ -11,13 +11,13 @@ import re
 from typing import Literal, NamedTuple
 
 from vlp_zoo.reports.words import cues
-from vlp_zoo.reports.words.notation import compile_table, compile_terms
+from vlp_zoo.reports.words.notation import Table, compile_terms
 
-__all__ = ["Cue", "Status", "find_cues", "status_of"]
+__all__ = ["Cue", "Status", "find_cues", "stated_value", "status_of"]
 
 Status = Literal["present", "absent", "uncertain"]
 
-_CUES, _KINDS = compile_table(
+_CUES = Table(
     {
         "pseudo": cues.PSEUDO,
         "after_uncertain": cues.AFTER_UNCERTAIN,
@@ -53,10 +53,7 @@ class Cue(NamedTuple):
 
 def find_cues(sentence: str) -> list[Cue]:
     """Cues and clause breaks of a sentence (see `lowered`), in order."""
-    found = [
-        Cue(match.start(), match.end(), _KINDS[(match.lastindex or 1) - 1])
-        for match in _CUES.finditer(sentence)
-    ]
+    found = [Cue(*cue) for cue in _CUES.find(sentence)]
     for pattern in (_HARD, _NEW_SUBJECT):
         found += [Cue(m.start(), m.end(), "break") for m in pattern.finditer(sentence)]
     return sorted(found)
@@ -128,3 +125,17 @@ def status_of(sentence: str, start: int, end: int, found: list[Cue]) -> Status |
         if cue.kind in ("negated", "pseudo"):
             break
     return "uncertain" if doubt else "present"
+
+
+def stated_value(status: Status, before: int | None) -> int:
+    """What a report says of a thing: 1 present, 0 absent, -1 uncertain.
+
+    A stated presence outranks doubt, doubt outranks denial.
+
+    Args:
+        status: What one more mention says.
+        before: What the mentions before it said; None where there was none.
+    """
+    if status == "present" or before == 1:
+        return 1
+    return -1 if status == "uncertain" or before == -1 else 0

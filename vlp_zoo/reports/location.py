@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from vlp_zoo.reports.words import anatomy
 from vlp_zoo.reports.words.cues import SEVERITIES
-from vlp_zoo.reports.words.notation import compile_table, compile_terms
+from vlp_zoo.reports.words.notation import Mention, Table, compile_terms
 
-__all__ = ["locate", "places", "severity_of"]
+__all__ = ["SIDES", "SITES", "locate", "places", "severity_of"]
 
-_SITES, _SITE_NAMES = compile_table({**anatomy.PAIRED_SITES, **anatomy.SINGLE_SITES})
-_SIDES, _SIDE_NAMES = compile_table(anatomy.SIDES)
+SITES = Table({**anatomy.PAIRED_SITES, **anatomy.SINGLE_SITES})
+SIDES = Table(anatomy.SIDES)
 _SEVERITY = compile_terms(SEVERITIES)
 _ADVERB = re.compile(r"\b(mild|minimal|slight|moderate|severe|marked|gross)ly\b")
 _BREAK = re.compile(r"[;:.]|\bbut\b|\bhowever\b|\bno\b|\bwithout\b")
@@ -46,7 +46,7 @@ def severity_of(sentence: str, start: int, end: int) -> str:
 
 
 def locate(
-    sentence: str, mentions: Sequence[tuple[int, int, str]]
+    sentence: str, mentions: Sequence[Mention]
 ) -> list[tuple[str, tuple[str, ...]]]:
     """Side and regions of each mention, from `places`.
 
@@ -57,16 +57,15 @@ def locate(
     Returns:
         (side, region names) for each mention.
     """
+    found = zip(mentions, places(sentence, mentions), strict=True)
     return [
         (side, anatomy.regions_of(side, sites, finding))
-        for (_, _, finding), (side, sites) in zip(
-            mentions, places(sentence, mentions), strict=True
-        )
+        for (_, _, finding), (side, sites) in found
     ]
 
 
 def places(
-    sentence: str, mentions: Sequence[tuple[int, int, str]]
+    sentence: str, mentions: Sequence[Mention]
 ) -> list[tuple[str, tuple[str, ...]]]:
     """Side and sites of each mention.
 
@@ -88,17 +87,12 @@ def places(
     sites: list[dict[str, None]] = [{} for _ in mentions]
     if not mentions:
         return []
-    for pattern, names, kind in (
-        (_SIDES, _SIDE_NAMES, "side"),
-        (_SITES, _SITE_NAMES, "site"),
-    ):
-        for match in pattern.finditer(sentence):
-            name = names[(match.lastindex or 1) - 1]
-            for owner in _owners(sentence, mentions, match.start(), match.end()):
-                if kind == "side":
-                    sides[owner].add(name)
-                else:
-                    sites[owner][name] = None
+    for start, end, name in SIDES.find(sentence):
+        for owner in _owners(sentence, mentions, start, end):
+            sides[owner].add(name)
+    for start, end, name in SITES.find(sentence):
+        for owner in _owners(sentence, mentions, start, end):
+            sites[owner][name] = None
     for i in range(1, len(mentions)):
         gap = sentence[mentions[i - 1][1] : mentions[i][0]]
         if not sides[i] and not sites[i] and _SAME_PLACE.match(gap):
@@ -111,24 +105,20 @@ def places(
 
 
 def _owners(
-    sentence: str, mentions: Sequence[tuple[int, int, str]], start: int, end: int
+    sentence: str, mentions: Sequence[Mention], start: int, end: int
 ) -> list[int]:
     inside = [i for i, (a, b, _) in enumerate(mentions) if a <= start and end <= b]
     if inside:
         return inside
     before = [i for i, (_, b, _) in enumerate(mentions) if b <= start]
     after = [i for i, (a, _, _) in enumerate(mentions) if a >= end]
-    if before and _BREAK.search(sentence[mentions[before[-1]][1] : start]):
+    gap = sentence[mentions[before[-1]][1] : start] if before else ""
+    if _BREAK.search(gap):
         before = []
-    if after and (
-        _BREAK.search(sentence[end : mentions[after[0]][0]])
-        or mentions[after[0]][0] - end > _NEAR
-    ):
+    following = sentence[end : mentions[after[0]][0]] if after else ""
+    if _BREAK.search(following) or len(following) > _NEAR:
         after = []
-    if before and (
-        not after or _LINK.search(sentence[mentions[before[-1]][1] : start])
-    ):
-        gap = sentence[mentions[before[-1]][1] : start]
+    if before and (not after or _LINK.search(gap)):
         # "effusion, left base opacity": a comma without a link starts anew.
         if after and "," in gap:
             return after[:1]

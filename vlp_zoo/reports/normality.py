@@ -6,16 +6,12 @@ import re
 from collections.abc import Sequence
 
 from vlp_zoo.reports.words.lexicon import NORMAL_STATEMENTS, NORMAL_SUBJECTS
-from vlp_zoo.reports.words.notation import compile_table, compile_terms
+from vlp_zoo.reports.words.notation import Table, compile_terms
 
 __all__ = ["deny"]
 
-_ROWS = {str(row): (term,) for row, term in enumerate(NORMAL_SUBJECTS)}
-_SUBJECTS, _ = compile_table(_ROWS)
-_DENIED = tuple(NORMAL_SUBJECTS.values())
-_STATEMENTS, _STATEMENT_ROWS = compile_table(
-    {term: (term,) for term in NORMAL_STATEMENTS}
-)
+_SUBJECTS = Table({term: (term,) for term in NORMAL_SUBJECTS})
+_STATEMENTS = Table({term: (term,) for term in NORMAL_STATEMENTS})
 _NORMAL = compile_terms(
     [r"normal", r"unremarkable", r"sharp", r"intact", r"clear", r"preserved"]
 )
@@ -42,13 +38,10 @@ def deny(
         (start, end, findings) with the span of the words that deny.
     """
     found: list[tuple[int, int, tuple[str, ...]]] = []
-    for match in _STATEMENTS.finditer(sentence):
-        if _ONE_LUNG.search(sentence[: match.start()]):
-            continue
-        if re.search(r"\bnot\b", match.group()):
-            continue
-        row = _STATEMENT_ROWS[(match.lastindex or 1) - 1]
-        found.append((match.start(), match.end(), NORMAL_STATEMENTS[row]))
+    for start, end, statement in _STATEMENTS.find(sentence):
+        denied = re.search(r"\bnot\b", sentence[start:end])
+        if not denied and not _ONE_LUNG.search(sentence[:start]):
+            found.append((start, end, NORMAL_STATEMENTS[statement]))
     normals = [
         match
         for match in _NORMAL.finditer(sentence)
@@ -56,12 +49,11 @@ def deny(
     ]
     if not normals:
         return found
-    for subject in _SUBJECTS.finditer(sentence):
-        start, end = subject.span()
+    for start, end, subject in _SUBJECTS.find(sentence):
         if any(a < end and start < b for a, b in taken):
             continue
         if any(_says(sentence, start, end, normal, taken) for normal in normals):
-            found.append((start, end, _DENIED[(subject.lastindex or 1) - 1]))
+            found.append((start, end, NORMAL_SUBJECTS[subject]))
     return found
 
 

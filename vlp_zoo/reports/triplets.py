@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from vlp_zoo.reports.assertion import Status, find_cues, status_of
-from vlp_zoo.reports.location import places
+from vlp_zoo.reports.assertion import Status, find_cues, stated_value, status_of
+from vlp_zoo.reports.location import SIDES, SITES, places
 from vlp_zoo.reports.normality import deny
 from vlp_zoo.reports.sections import split_sentences
 from vlp_zoo.reports.words.alignment import ALWAYS_AT, TAG_SITES, regions_at
-from vlp_zoo.reports.words.anatomy import PAIRED_SITES, SIDES, SINGLE_SITES
-from vlp_zoo.reports.words.notation import compile_table, compile_terms, lowered
+from vlp_zoo.reports.words.anatomy import SINGLE_SITES
+from vlp_zoo.reports.words.notation import Mention, Table, lowered
 from vlp_zoo.reports.words.tags import (
     NOT_A_TAG,
     TAG_ALSO,
@@ -82,31 +82,12 @@ class Triplet:
 Reader = Callable[[str], tuple[Statement, ...]]
 """What finds the statements of a sentence: `statements`, or one like it."""
 
-_SKIP = ""
-_MENTIONS, _NAMES = compile_table({_SKIP: NOT_A_TAG, **TAG_TERMS})
-_ALSO = [(compile_terms([term]), name) for term, name in TAG_ALSO.items()]
+_TAGS = Table(TAG_TERMS, NOT_A_TAG, TAG_ALSO)
 _ALWAYS = [(re.compile(term), sites) for term, sites in ALWAYS_AT.items()]
-_SITES, _SITE_NAMES = compile_table({**PAIRED_SITES, **SINGLE_SITES})
-_SIDES, _SIDE_NAMES = compile_table(SIDES)
-
-
-def _mentions(sentence: str) -> list[tuple[int, int, str]]:
-    found: list[tuple[int, int, str]] = []
-    for match in _MENTIONS.finditer(sentence):
-        name = _NAMES[(match.lastindex or 1) - 1]
-        if name == _SKIP:
-            continue
-        found.append((match.start(), match.end(), name))
-        found += [
-            (match.start(), match.end(), other)
-            for pattern, other in _ALSO
-            if other != name and pattern.search(match.group())
-        ]
-    return found
 
 
 def _places(
-    sentence: str, mentions: Sequence[tuple[int, int, str]]
+    sentence: str, mentions: Sequence[Mention]
 ) -> list[tuple[str, tuple[str, ...]]]:
     """Side and sites; neighbours ("consolidative opacity") are in one place."""
     found = places(sentence, mentions)
@@ -138,7 +119,7 @@ def statements(sentence: str) -> tuple[Statement, ...]:
             so results are kept.
     """
     text = lowered(sentence)
-    mentions = _mentions(text)
+    mentions = list(dict.fromkeys(_TAGS.find(text)))
     cues = find_cues(text) if mentions else []
     found = []
     for (start, end, tag), (side, sites) in zip(
@@ -162,13 +143,11 @@ def statements(sentence: str) -> tuple[Statement, ...]:
 
 
 def _named(text: str) -> list[str]:
-    return [_SITE_NAMES[(match.lastindex or 1) - 1] for match in _SITES.finditer(text)]
+    return [name for _, _, name in SITES.find(text)]
 
 
 def _side(sentence: str) -> str:
-    sides = {
-        _SIDE_NAMES[(match.lastindex or 1) - 1] for match in _SIDES.finditer(sentence)
-    }
+    sides = {name for _, _, name in SIDES.find(sentence)}
     return next(iter(sides)) if len(sides) == 1 else ""
 
 
@@ -239,10 +218,5 @@ def tag_vector(
     value: dict[str, int | None] = dict.fromkeys(TAGS)
     for sentence in parts:
         for tag, existence, _, _ in read(sentence):
-            if existence == "present":
-                value[tag] = 1
-            elif existence == "uncertain" and value[tag] != 1:
-                value[tag] = -1
-            elif value[tag] is None:
-                value[tag] = 0
+            value[tag] = stated_value(existence, value[tag])
     return value

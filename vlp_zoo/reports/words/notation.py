@@ -7,9 +7,12 @@ denies, affirms or joins ("heart ~ enlarged"). Terms match whole words only.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["compile_table", "compile_terms", "lowered"]
+__all__ = ["Mention", "Table", "compile_terms", "lowered"]
+
+Mention = tuple[int, int, str]
+"""First character, one past the last, and the name of what is mentioned."""
 
 _FILL = (
     r"(?:(?!(?:normal|unremarkable|clear|with|without|but|no|there)\b)[\w/-]+ ){0,4}?"
@@ -41,20 +44,41 @@ def compile_terms(terms: Iterable[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w)(?:{'|'.join(_expand(term) for term in terms)})(?!\w)")
 
 
-def compile_table(
-    table: Mapping[str, Iterable[str]],
-) -> tuple[re.Pattern[str], tuple[str, ...]]:
-    """One pattern for a whole table; earlier rows win where two fit.
+class Table:
+    """Names and the terms for each, found as whole words; earlier rows win.
 
     Args:
-        table: Row name to its terms.
-
-    Returns:
-        The pattern and the row names: a match belongs to the row
-        ``names[match.lastindex - 1]``.
+        rows: Name to its terms.
+        skipped: Terms of which nothing is made, though they hold one of a row.
+        also: Terms within a mention that name a second thing as well.
     """
-    rows = [
-        "(" + "|".join(_expand(term) for term in terms) + ")"
-        for terms in table.values()
-    ]
-    return re.compile(rf"(?<!\w)(?:{'|'.join(rows)})(?!\w)"), tuple(table)
+
+    def __init__(
+        self,
+        rows: Mapping[str, Iterable[str]],
+        skipped: Iterable[str] = (),
+        also: Mapping[str, str] | None = None,
+    ) -> None:
+        groups = [map(_expand, terms) for terms in (skipped, *rows.values())]
+        # Without a term a row would match everywhere.
+        joined = "|".join(f"({'|'.join(terms) or '(?!)'})" for terms in groups)
+        self._pattern = re.compile(rf"(?<!\w)(?:{joined})(?!\w)")
+        self._names = ("", *rows)
+        self._also = [
+            (compile_terms([term]), name) for term, name in (also or {}).items()
+        ]
+
+    def search(self, text: str, begin: int = 0) -> re.Match[str] | None:
+        """The first match of any row from ``begin`` on."""
+        return self._pattern.search(text, begin)
+
+    def find(self, text: str) -> Iterator[Mention]:
+        """All mentions in a text, in order (see `lowered`)."""
+        for match in self._pattern.finditer(text):
+            name = self._names[(match.lastindex or 1) - 1]
+            if not name:
+                continue
+            yield match.start(), match.end(), name
+            for pattern, other in self._also:
+                if pattern.search(match.group()):
+                    yield match.start(), match.end(), other
