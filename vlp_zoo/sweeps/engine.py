@@ -9,21 +9,15 @@ from pathlib import Path
 from vlp_zoo.errors import DependencyNotFoundError
 from vlp_zoo.files import write_whole
 from vlp_zoo.sweeps.executors import Executor, Reporter
-from vlp_zoo.sweeps.plan import Run, Sweep, Variant
+from vlp_zoo.sweeps.plan import Sweep, Variant
 from vlp_zoo.sweeps.runs import Outcome, prepare, state_of
 from vlp_zoo.sweeps.summary import Line, as_csv, as_markdown, summarise
 
 __all__ = ["Report", "Silent", "carry_out", "write_summary"]
 
 
-class Silent:
+class Silent(Reporter):
     """A reporter that says nothing."""
-
-    def started(self, run: Run) -> None:
-        """Nothing."""
-
-    def ended(self, run: Run, outcome: Outcome) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +26,12 @@ class Report:
 
     Attributes:
         variants: All of the sweep, in order.
-        found: Names of the runs that were finished before.
+        finished: Names of the runs that were finished before.
         outcomes: Outcomes of the other runs, by `Run.name`.
     """
 
     variants: list[Variant]
-    found: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     @property
@@ -69,16 +63,12 @@ def carry_out(
         variants, outcomes = search(sweep, out, executor, reporter)
         return Report(variants, [], outcomes)
     runs = sweep.runs(out)
-    states = [state_of(run) for run in runs]
-    found = [
-        r.name for r, state in zip(runs, states, strict=True) if state == "finished"
-    ]
-    todo = [r for r, state in zip(runs, states, strict=True) if state != "finished"]
+    finished = [run.name for run in runs if state_of(run) == "finished"]
+    todo = [run for run in runs if run.name not in finished]
     for run in todo:
         prepare(run)
-    return Report(
-        sweep.variants(), found, executor.carry_out(todo, sweep.objective, reporter)
-    )
+    outcomes = executor.carry_out(todo, sweep.objective, reporter)
+    return Report(sweep.variants(), finished, outcomes)
 
 
 def write_summary(

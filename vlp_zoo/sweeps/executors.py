@@ -199,11 +199,8 @@ class SlurmExecutor:
             ) from error
         with _known_errors():
             executor = submitit.AutoExecutor(self.folder, cluster=self.cluster)
-            limit = (
-                {"slurm_array_parallelism": self.width}
-                if self.cluster == "slurm"
-                else {}
-            )
+            slurm = self.cluster == "slurm"
+            limit = {"slurm_array_parallelism": self.width} if slurm else {}
             executor.update_parameters(**{**limit, **self.parameters})
         return executor
 
@@ -213,10 +210,8 @@ def _known_errors() -> Iterator[None]:
     """What submitit says about a missing cluster or a wrong option, as one message."""
     import submitit
 
-    failed = (
-        submitit.core.utils.FailedJobError,
-        submitit.core.utils.FailedSubmissionError,
-    )
+    utils = submitit.core.utils
+    failed = (utils.FailedJobError, utils.FailedSubmissionError)
     try:
         yield
     except (RuntimeError, NameError, ValueError, OSError, *failed) as error:
@@ -233,10 +228,9 @@ def _outcome(job: Any) -> Outcome:
     try:
         outcome: Outcome = job.result()
     except submitit.core.utils.UncompletedJobError as error:
-        text = " ".join(str(error).split())
-        return Outcome("failed", None, f"job {job.job_id}: {text[:300]}")
+        reason = " ".join(str(error).split())[:300]
     except Exception as error:  # noqa: BLE001  # submitit raises the job's own error
-        return Outcome(
-            "failed", None, f"job {job.job_id}: {type(error).__name__}: {error}"
-        )
-    return outcome
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        return outcome
+    return Outcome("failed", None, f"job {job.job_id}: {reason}")

@@ -92,18 +92,10 @@ class Objective:
                 f"logged and {', '.join(unread)}",
                 "leave one of them out",
             )
-        if found.split not in SPLITS:
-            raise ConfigError(
-                f"objective: split among {', '.join(SPLITS)}",
-                repr(found.split),
-                "pick one",
-            )
-        if found.take not in TAKES:
-            raise ConfigError(
-                f"objective: take among {', '.join(TAKES)}",
-                repr(found.take),
-                "pick one",
-            )
+        for name, choices in (("split", SPLITS), ("take", TAKES)):
+            if (given := getattr(found, name)) not in choices:
+                wanted = f"objective: {name} among {', '.join(choices)}"
+                raise ConfigError(wanted, repr(given), "pick one")
         if found.logged is None and not benched:
             raise ConfigError(
                 f"results of an evaluation, for the objective {found.metric}",
@@ -149,16 +141,10 @@ class Objective:
         stored = _stored(folder)
         for group, rows in self._grouped(stored).items():
             values = [row.value for row in rows if row.value is not None]
-            one = rows[0] if len(rows) == 1 else None
-            measures.append(
-                Measure(
-                    group,
-                    sum(values) / len(values),
-                    None if one is None else one.low,
-                    None if one is None else one.high,
-                    len(rows),
-                )
-            )
+            single = len(rows) == 1
+            bounds = (rows[0].low, rows[0].high) if single else (None, None)
+            mean = sum(values) / len(values)
+            measures.append(Measure(group, mean, *bounds, len(rows)))
         if not measures:
             raise DatasetNotFoundError(
                 f"defined results of {self.described} in "

@@ -172,7 +172,7 @@ class Sweep:
         """
         found = []
         axes = [
-            [(axis, *each) for each in vs.items()] for axis, vs in self.grid.items()
+            [(axis, *one) for one in row.items()] for axis, row in self.grid.items()
         ]
         for point in itertools.product(*axes):
             flags: dict[str, Any] = {}

@@ -18,6 +18,7 @@ __all__ = ["draw", "numeric_axis"]
 
 COLOURS = ("#2a6f97", "#c1666b", "#6a994e", "#a98467", "#7b5ea7", "#3d3d3d")
 BASELINE = "#9a9a9a"
+SMALL: Any = {"markersize": 4, "capsize": 2}
 
 
 def numeric_axis(sweep: Sweep) -> str | None:
@@ -55,12 +56,8 @@ def draw(
         ) from error
     groups = list(dict.fromkeys(line.group for line in lines))
     axis = None if sweep.search else numeric_axis(sweep)
-    tall = (
-        3.2
-        if axis or sweep.search
-        else 1.2
-        + 0.32 * max(sum(line.group == group for line in lines) for group in groups)
-    )
+    rows = max(sum(line.group == group for line in lines) for group in groups)
+    tall = 3.2 if axis or sweep.search else 1.2 + 0.32 * rows
     figure = Figure(figsize=(7.5, tall * len(groups)), layout="constrained")
     FigureCanvasSVG(figure)
     panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
@@ -78,10 +75,8 @@ def draw(
     # Letters stay text, and identifiers and date do not change from run to run.
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": sweep.name}
     with matplotlib.rc_context(settings):
-        write_whole(
-            path,
-            lambda part: figure.savefig(part, format="svg", metadata={"Date": None}),
-        )
+        undated: Any = {"format": "svg", "metadata": {"Date": None}}
+        write_whole(path, lambda part: figure.savefig(part, **undated))
 
 
 def _reach(line: Line) -> tuple[float, float]:
@@ -106,15 +101,8 @@ def _points(panel: Axes, lines: Sequence[Line], baseline: str | None) -> None:
         if len(line.values) > 1:
             values = list(line.values.values())
             panel.plot(values, [row] * len(values), ".", color=BASELINE, markersize=4)
-    panel.errorbar(
-        [line.mean for line in lines],
-        rows,
-        xerr=_bars(lines),
-        fmt="o",
-        color=COLOURS[0],
-        markersize=4,
-        capsize=2,
-    )
+    means = [line.mean for line in lines]
+    panel.errorbar(means, rows, xerr=_bars(lines), fmt="o", color=COLOURS[0], **SMALL)
     panel.set_yticks(rows, [line.variant for line in lines], fontsize=8)
     panel.set_ylim(-0.6, len(lines) - 0.4)
     panel.tick_params(axis="x", labelsize=8)
@@ -134,9 +122,8 @@ def _curves(panel: Axes, lines: Sequence[Line], axis: str) -> None:
             yerr=_bars(curve),
             fmt="o-",
             color=COLOURS[number % len(COLOURS)],
-            markersize=4,
-            capsize=2,
             label=name,
+            **SMALL,
         )
     if len(curves) > 1:
         panel.legend(fontsize=8, frameon=False)

@@ -68,13 +68,11 @@ class Search:
             log, step = bool(given.get("log", False)), given.get("step")
             try:
                 if given.get("int"):
-                    found[flag] = kinds.IntDistribution(
-                        int(low), int(high), log, int(step or 1)
-                    )
+                    whole = int(low), int(high), log, int(step or 1)
+                    found[flag] = kinds.IntDistribution(*whole)
                 else:
-                    found[flag] = kinds.FloatDistribution(
-                        low, high, log, None if step is None else float(step)
-                    )
+                    part = None if step is None else float(step)
+                    found[flag] = kinds.FloatDistribution(low, high, log, part)
             except ValueError as error:
                 raise ConfigError(
                     f"a range for {flag} under search: parameters",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,8 @@ from vlp_zoo.sweeps.ranges import Search
 
 __all__ = ["read_sweep"]
 
-KEYS = (
-    "name",
-    "command",
-    "program",
-    "options",
-    "grid",
-    "baseline",
-    "seeds",
-    "seed_flag",
-    "evaluate",
-    "objective",
-    "search",
-)
-SEARCH_KEYS = ("parameters", "trials", "direction", "seed", "sampler")
+KEYS = tuple(entry.name for entry in fields(Sweep))
+SEARCH_KEYS = tuple(entry.name for entry in fields(Search))
 
 
 def read_sweep(
@@ -70,14 +59,16 @@ def _place(loaded: dict[str, Any], flag: str) -> tuple[dict[str, Any], str]:
     """The mapping that holds an option, and the option's name in it."""
     if flag in ("seeds", "name", "program", "evaluate"):
         return loaded, flag
+
+    def section_of(name: str) -> dict[str, Any]:
+        inner = loaded.get(name)
+        loaded[name] = dict(inner) if isinstance(inner, dict) else {}
+        return loaded[name]
+
     section, _, rest = flag.partition(".")
     if section in ("evaluate", "objective", "search") and rest:
-        inner = loaded.get(section)
-        loaded[section] = dict(inner) if isinstance(inner, dict) else {}
-        return loaded[section], rest
-    inner = loaded.get("options")
-    loaded["options"] = dict(inner) if isinstance(inner, dict) else {}
-    return loaded["options"], flag
+        return section_of(section), rest
+    return section_of("options"), flag
 
 
 def _checked(loaded: dict[str, Any], path: Path) -> Sweep:
@@ -167,10 +158,9 @@ def _axis(axis: str, choices: Any, refuse: Any) -> dict[str, Axis]:
     short = axis.rpartition(".")[2]
     if isinstance(choices, list) and choices:
         # Values of one flag, which is the axis itself.
-        titles = [f"{short}={text_of(value)}" for value in choices]
         return {
-            title: Axis(title, value, {axis: value})
-            for title, value in zip(titles, choices, strict=True)
+            (title := f"{short}={text_of(value)}"): Axis(title, value, {axis: value})
+            for value in choices
         }
     if isinstance(choices, dict) and choices:
         found = {}
@@ -183,8 +173,5 @@ def _axis(axis: str, choices: Any, refuse: Any) -> dict[str, Axis]:
                 )
             found[str(label)] = Axis(str(label), str(label), dict(flags or {}))
         return found
-    raise refuse(
-        f"values under grid: {axis}",
-        repr(choices),
-        "write a list, or labels with flags",
-    )
+    wanted = f"values under grid: {axis}"
+    raise refuse(wanted, repr(choices), "write a list, or labels with flags")

@@ -16,10 +16,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -40,6 +40,7 @@ __all__ = [
     "state_of",
 ]
 
+T = TypeVar("T")
 PATIENCE = 20.0
 """Seconds that a child gets to end after Ctrl-C; SIGTERM and SIGKILL follow."""
 
@@ -163,10 +164,8 @@ class Launcher:
 
 def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
     try:
-        for number, patience in (
-            (signal.SIGINT, PATIENCE),
-            (signal.SIGTERM, PATIENCE / 4),
-        ):
+        steps = (signal.SIGINT, PATIENCE), (signal.SIGTERM, PATIENCE / 4)
+        for number, patience in steps:
             for child in children:
                 if child.poll() is None:
                     _send(child, number)
@@ -203,12 +202,7 @@ def state_of(run: Run) -> str:
     before = run.folder / "command.json"
     if not before.is_file():
         return "new"
-    try:
-        theirs = Order.from_json(before.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(
-            f"the command of a run in {before}", str(error), f"remove {run.folder}"
-        ) from error
+    theirs = _read(before, Order.from_json, "the command of a run", run.folder)
     if theirs != run.order:
         raise ConfigError(
             f"the same commands as before for {run.name!r}",
@@ -217,6 +211,14 @@ def state_of(run: Run) -> str:
         )
     ended = (run.folder / "result.json").is_file()
     return "finished" if ended and not _fell_short(run.folder, theirs) else "started"
+
+
+def _read(path: Path, parse: Callable[[str], T], what: str, removed: Path) -> T:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        wanted = f"{what} in {path}"
+        raise ConfigError(wanted, str(error), f"remove {removed}") from error
 
 
 def _changes(before: Order, now: Order) -> str:
@@ -239,12 +241,7 @@ def read_record(run: Run, objective: Objective) -> Record | None:
     path = run.folder / "result.json"
     if not path.is_file():
         return None
-    try:
-        record = Record.from_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(
-            f"the result of a run in {path}", str(error), f"remove {path}"
-        ) from error
+    record = _read(path, Record.from_json, "the result of a run", path)
     if record.objective == asdict(objective):
         return record
     return Record(
@@ -325,12 +322,9 @@ def execute(
             _write_line(log, str(error))
             return outcome("failed", None, "its number was not found")
         encoder = _encoder(folder)
-        record = Record(
-            measures,
-            asdict(objective),
-            None if encoder is None else str(encoder.relative_to(folder)),
-            round(before + time.monotonic() - started, 1),
-        )
+        place = None if encoder is None else str(encoder.relative_to(folder))
+        seconds = round(before + time.monotonic() - started, 1)
+        record = Record(measures, asdict(objective), place, seconds)
         write_whole(folder / "result.json", record.to_json())
     return outcome("finished", 0, f"{record.value:.4g}")
 

@@ -38,6 +38,10 @@ class _State:
         variant = variant_of(trial.number, trial.params)
         return self.sweep.runs(self.out, [variant])
 
+    def busy(self) -> set[str]:
+        """Names of the runs that another process is at."""
+        return {name for name, o in self.outcomes.items() if o.status == "busy"}
+
 
 def variant_of(number: int, parameters: Mapping[str, Any]) -> Variant:
     """A trial as a variant."""
@@ -79,8 +83,7 @@ def search(
             )
         study = _study(plan, folder, sweep.name)
         _one_objective(study, sweep.objective, sweep.name)
-        seen = study.get_trials(deepcopy=False)
-        for trial in seen:
+        for trial in study.get_trials(deepcopy=False):
             for run in state.runs_of(trial):
                 state_of(run)
         busy = False
@@ -95,7 +98,7 @@ def search(
             for run in todo:
                 prepare(run)
             state.outcomes |= executor.carry_out(todo, sweep.objective, reporter)
-            busy = any(o.status == "busy" for o in state.outcomes.values())
+            busy = bool(state.busy())
             for number in batch:
                 _tell(study, number, state)
         variants = [
@@ -164,8 +167,10 @@ def _one_objective(study: optuna.Study, objective: Objective, name: str) -> None
 
 def _batch(study: optuna.Study, plan: Search, width: int, seeds: int) -> list[int]:
     """Numbers of the trials to run next: those left over, then new ones."""
+    from optuna.samplers import RandomSampler, TPESampler
     from optuna.trial import TrialState
 
+    samplers = {"tpe": TPESampler, "random": RandomSampler}
     batch = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if set(trial.params) == set(plan.parameters):
@@ -177,19 +182,10 @@ def _batch(study: optuna.Study, plan: Search, width: int, seeds: int) -> list[in
     total = len(study.get_trials(deepcopy=False))
     ranges = plan.distributions()
     while len(batch) < room and total < plan.trials:
-        study.sampler = _sampler(plan, total)
+        study.sampler = samplers[plan.sampler](seed=plan.seed + total)
         batch.append(study.ask(ranges).number)
         total += 1
     return batch
-
-
-def _sampler(plan: Search, number: int) -> optuna.samplers.BaseSampler:
-    from optuna.samplers import RandomSampler, TPESampler
-
-    seed = plan.seed + number
-    if plan.sampler == "random":
-        return RandomSampler(seed=seed)
-    return TPESampler(seed=seed)
 
 
 def _trial(study: optuna.Study, number: int) -> optuna.trial.FrozenTrial:
@@ -205,10 +201,5 @@ def _tell(study: optuna.Study, number: int, state: _State) -> None:
     values = [record.value for record in records if record is not None]
     if len(values) == len(runs):
         study.tell(number, sum(values) / len(values))
-    elif not any(_is_busy(state, run) for run in runs):
+    elif not {run.name for run in runs} & state.busy():
         study.tell(number, state=TrialState.FAIL)
-
-
-def _is_busy(state: _State, run: Run) -> bool:
-    outcome = state.outcomes.get(run.name)
-    return outcome is not None and outcome.status == "busy"
