@@ -9,15 +9,21 @@ from pathlib import Path
 from vlp_zoo.errors import DependencyNotFoundError
 from vlp_zoo.files import write_whole
 from vlp_zoo.sweeps.executors import Executor, Reporter
-from vlp_zoo.sweeps.plan import Sweep, Variant
+from vlp_zoo.sweeps.plan import Run, Sweep, Variant
 from vlp_zoo.sweeps.runs import Outcome, prepare, state_of
 from vlp_zoo.sweeps.summary import Line, as_csv, as_markdown, summarise
 
 __all__ = ["Report", "Silent", "carry_out", "write_summary"]
 
 
-class Silent(Reporter):
+class Silent:
     """A reporter that says nothing."""
+
+    def started(self, run: Run) -> None:
+        """Nothing."""
+
+    def ended(self, run: Run, outcome: Outcome) -> None:
+        """Nothing."""
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,9 @@ def _place(loaded: dict[str, Any], flag: str) -> tuple[dict[str, Any], str]:
 
     def section_of(name: str) -> dict[str, Any]:
         inner = loaded.get(name)
-        loaded[name] = dict(inner) if isinstance(inner, dict) else {}
-        return loaded[name]
+        held: dict[str, Any] = dict(inner) if isinstance(inner, dict) else {}
+        loaded[name] = held
+        return held
 
     section, _, rest = flag.partition(".")
     if section in ("evaluate", "objective", "search") and rest:
