@@ -1,44 +1,136 @@
-"""Make a recording of IMITATE's released code small enough to travel with the tests.
+"""Make recordings of the released code small enough to travel with the tests.
 
-    python benchmarks/distil_recording.py FOLDER tests/golden/imitate
+    python benchmarks/distil_recording.py imitate FOLDER tests/golden/imitate
+    python benchmarks/distil_recording.py asg FOLDER tests/golden/asg
+    python benchmarks/distil_recording.py ecamp IMAGES TEXT tests/golden/ecamp
 
-Inputs, drawn channels, losses, norms of all gradients, sampled gradients and the three
-steps of the optimiser stay as they are; large intermediates, outputs and their gradients
-are left out. Its weights are generated from a seed, so they need no place.
+Recorded numbers are selected, never computed: IMITATE keeps its model, whose weights are
+generated from a seed; ASG and ECAMP keep what their losses are made of. The README.md of
+each folder says what it proves.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 INPUTS = ("in/", "mask/", "eval/channel_mask/")
 MOST = {"eval/": 8192}
-"""Largest tensors of a part, in bytes; elsewhere `OTHERWISE`."""
+"""Largest tensors of a part of IMITATE's, in bytes; elsewhere `OTHERWISE`."""
 OTHERWISE = 4096
 
+IMAGES = (1, 3)
+"""ASG's images that are kept: a wide one, and one with a region in every slot."""
 
-def main() -> None:
-    """Copy ``model.json`` and the small tensors beside it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("out", type=Path)
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+HEAD = "bert_encoder.model.cls."
+CORNER = 32
+"""Side of ECAMP's super-resolved corner in pixels."""
+
+
+def imitate(folder: Path, out: Path) -> None:
+    """The model's facts, inputs and draws, and the small ones of its other tensors."""
     kept = {
         name: tensor
-        for name, tensor in load_file(options.folder / "model.safetensors").items()
+        for name, tensor in load_file(folder / "model.safetensors").items()
         if name.startswith(INPUTS) or tensor.nbytes <= _most(name)
     }
-    save_file(kept, options.out / "model.safetensors")
-    shutil.copyfile(options.folder / "model.json", options.out / "model.json")
+    save_file(kept, out / "model.safetensors")
+    shutil.copyfile(folder / "model.json", out / "model.json")
 
 
 def _most(name: str) -> int:
     return next((m for part, m in MOST.items() if name.startswith(part)), OTHERWISE)
+
+
+def asg(folder: Path, out: Path) -> None:
+    """Losses on embeddings, word merging, the schedule, captions and two images."""
+    for file in ("meta.json", "loss_level.json", "loss_level.safetensors"):
+        shutil.copyfile(folder / file, out / file)
+    shutil.copyfile(folder / "pipeline.json", out / "pipeline.json")
+    _write(
+        out / "expected.json", {"lr_curve": _json(folder / "expected.json")["lr_curve"]}
+    )
+    for name in ("intermediates", "pipeline"):
+        kept = {
+            key: tensor
+            for key, tensor in load_file(folder / f"{name}.safetensors").items()
+            if key.startswith(("agg.", "caption_ids."))
+            or key.endswith(tuple(f".{image}" for image in IMAGES))
+        }
+        save_file(kept, out / f"{name}.safetensors")
+
+
+def ecamp(images: Path, text: Path, out: Path) -> None:
+    """What the losses of image and text are made of, each from one recorded run."""
+    seen, read = (load_file(f / "tensors.safetensors") for f in (images, text))
+    vision, words = _json(images / "meta.json"), _json(text / "meta.json")
+    hidden = seen["mid.mask"].bool()
+    shown = hidden.clone()
+    shown[0] = True
+    side = vision["vision"]["patch_size"]
+    low = seen["mid.image_low"].unfold(2, side, side).unfold(3, side, side)
+    patches = low.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(1, 2)
+    kept: dict[str, Tensor] = {
+        "in.mask_noise": seen["in.mask_noise"],
+        "mid.mask": seen["mid.mask"],
+        "mid.decoder_pred": seen["mid.decoder_pred"][shown],
+        "mid.image_low.patches": patches[hidden],
+        "mid.super_res_out": seen["mid.super_res_out"][0, :, :CORNER, :CORNER],
+        "mid.text_last_hidden": read["mid.text_last_hidden"],
+    }
+    kept |= {
+        f"in.{n}": read[f"in.{n}"] for n in ("labels", "attention_mask", "weights")
+    }
+    for prefix, tensors in (("super_res.", seen), (HEAD, read)):
+        kept |= {k: v for k, v in tensors.items() if k.startswith(f"state.{prefix}")}
+    kept |= {k: v for k, v in read.items() if k.startswith(f"grad.{HEAD}")}
+    save_file(
+        {name: tensor.contiguous() for name, tensor in kept.items()},
+        out / "parts.safetensors",
+    )
+    by_loss = vision["grad_norms_by_loss"]["mim"], words["grad_norms_by_loss"]["mlm"]
+    facts = {
+        "sources": {"image": vision["name"], "text": words["name"]},
+        "vision": vision["vision"],
+        "text": words["text"],
+        "mask_ratio": vision["mask_ratio"],
+        "losses": {"mim": vision["losses"]["mim"], "mlm": words["losses"]["mlm"]},
+        "grad_norms_by_loss": {
+            "mim": {"decoder_pred.bias": by_loss[0]["decoder_pred.bias"]},
+            "mlm": {k: v for k, v in by_loss[1].items() if k.startswith(HEAD)},
+        },
+    }
+    _write(out / "parts.json", facts)
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Distil one recording."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("method", choices=("asg", "ecamp", "imitate"))
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.method == "ecamp":
+        images, text = options.folders
+        ecamp(images, text, options.out)
+    else:
+        (folder,) = options.folders
+        (asg if options.method == "asg" else imitate)(folder, options.out)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_a_wrong_number_fails(
 def test_missing_and_broken_fixtures_say_so(tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFoundError, match="no such folder"):
         replay_fixture(tmp_path / "absent")
-    with pytest.raises(DatasetNotFoundError, match=r"meta\.json"):
+    with pytest.raises(DatasetNotFoundError, match=r"loss_level\.json"):
         replay_fixture(tmp_path)
     folder = tmp_path / "half"
     shutil.copytree(fixture("public_a"), folder)

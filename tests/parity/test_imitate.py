@@ -19,8 +19,6 @@ from vlp_zoo.parity.imitate.recording import (
 )
 from vlp_zoo.parity.imitate.replay import replay_fixture
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "imitate"
-
 
 def fixture(name: str) -> Path:
     return require_shared("golden", "imitate", name)
@@ -116,38 +114,3 @@ def test_official_checkpoints_load_as_encoders(
         ours, theirs = encoder(images), module.image_encoder(images)
     assert torch.allclose(ours.pooled, theirs.pooled, atol=1e-5)
     assert not any(name.startswith("lm_model") for name in imitate_state(state))
-
-
-def test_a_checkout_proves_its_parity_by_itself(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert vlpzoo(["parity", "--json"]) == 0
-    printed = capsys.readouterr()
-    said = json.loads(printed.out)
-    assert (said["method"], said["ok"], said["failed"]) == ("imitate", True, [])
-    assert said["compared"] > 200
-    assert said["inputs"] == ["inputs replayed: 39 of 39"]
-    assert {"total", "img_text_impression"} <= said["losses"].keys()
-    assert "not replayed: asg, ecamp" in printed.err
-
-
-def test_the_small_recording_fails_where_a_number_is_off(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(GOLDEN, tmp_path / "off")
-    path = tmp_path / "off" / "model.json"
-    meta = json.loads(path.read_text())
-    meta["losses_f64"]["total"] *= 1.01
-    path.write_text(json.dumps(meta))
-    words = ["parity", "imitate", "--json", "--fixture", str(tmp_path / "off")]
-    assert vlpzoo(words) == 1
-    assert json.loads(capsys.readouterr().out)["failed"] == ["loss.total"]
-
-
-def test_a_method_without_a_small_recording_is_refused(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert vlpzoo(["parity", "asg"]) == 1
-    assert "--fixture" in capsys.readouterr().err
-    assert vlpzoo(["parity", "--fixture", str(GOLDEN)]) == 1
-    assert "METHOD" in capsys.readouterr().err

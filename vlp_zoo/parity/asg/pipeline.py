@@ -29,6 +29,8 @@ def replay_pipeline(recording: Recording, dtype: torch.dtype) -> Iterator[Compar
     card, tensors = recording.facts("pipeline"), recording.tensors("pipeline")
     side, crop = card["imsize"], card["crop"]
     for index in range(len(card["names"])):
+        if f"raw.{index}" not in tensors:
+            continue  # a small recording holds some of the images
         raw = tensors[f"raw.{index}"].numpy()
         square, fitted = fit_square(raw, side, antialias=False)
         middle = (side - crop) // 2
@@ -46,7 +48,8 @@ def replay_pipeline(recording: Recording, dtype: torch.dtype) -> Iterator[Compar
             scaled = torch.tensor(found).reshape(-1, 4) * card["grid"] / crop
             yield from _regions(title, index, scaled, kept, tensors, card["num_region"])
     yield from _captions(recording.facts("meta"), card, tensors)
-    yield from _real_size(tensors)
+    if "big.raw" in tensors:
+        yield from _real_size(tensors)
     given = ("raw", "region_px", "sent_index", "labels", "big.raw", "big.region_px")
     yield count_inputs(
         {"pipeline.": (tensors, lambda name: name.startswith(given))},

@@ -95,6 +95,8 @@ def replay_fixture(
     """
     parts = {
         "state_dict.safetensors": _replay_model,
+        "expected.json": _replay_schedule,
+        "intermediates.safetensors": _replay_merging,
         "loss_level.json": replay_losses,
         "pipeline.json": replay_pipeline,
     }
@@ -110,11 +112,6 @@ def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
     yield from _others(module, recording, batch, dtype)
     module, _ = official_module(recording, dtype)
     yield from _trajectory(module, recording, batch)
-    curve = recording.facts("expected")["lr_curve"]
-    rates = [_rate(step, curve) for step in range(len(curve["lr_used_at_step"]))]
-    yield tensor(
-        "lr_curve", _wide(rates), _wide(curve["lr_used_at_step"]), 1e-9 * max(rates)
-    )
     yield from _sorted_batch(recording)
     yield from _settings(module, recording)
     meta = recording.facts("meta")
@@ -126,6 +123,22 @@ def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
         },
         NOT_REPLAYED,
     )
+
+
+def _replay_schedule(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
+    curve = recording.facts("expected")["lr_curve"]
+    official = torch.tensor(curve["lr_used_at_step"], dtype=torch.float64)
+    rates = [_rate(step, curve) for step in range(len(official))]
+    ours = torch.tensor(rates, dtype=torch.float64)
+    yield tensor("lr_curve", ours, official, 1e-9 * max(rates))
+
+
+def _replay_merging(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
+    """Word pieces to words, on random vectors."""
+    mid = recording.tensors("intermediates")
+    slots = word_slots(continuations(recording, mid["agg.ids"]), mid["agg.ids"] != 0)
+    merged = merge_words(mid["agg.in"][:, 0].to(dtype), slots)
+    yield tensor("mid.agg.out", merged, mid["agg.out"][:, 0], MID)
 
 
 def _rate(step: int, recipe: Mapping[str, Any]) -> float:
@@ -159,10 +172,6 @@ def _settings(module: ASG, recording: Recording) -> Iterator[Comparison]:
     yield same(
         "setting.lr", recording.facts("expected")["trajectory"]["max_lr"], config["lr"]
     )
-
-
-def _wide(values: list[float]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
 
 
 # Losses, intermediates, gradients -----------------------------------------------
@@ -302,9 +311,6 @@ def _others(
     mid = recording.tensors("intermediates")
     ids, mask = batch["input_ids"], batch["attention_mask"]
     continues = continuations(recording, ids)
-    slots = word_slots(continuations(recording, mid["agg.ids"]), mid["agg.ids"] != 0)
-    merged = merge_words(mid["agg.in"][:, 0].to(dtype), slots)
-    yield tensor("mid.agg.out", merged, mid["agg.out"][:, 0], MID)
     words = module.encode_words(ids, mask, continues)
     yield tensor(
         "mid.train.report_feat_q", words[:, 0], mid["train.report_feat_q"], MID

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.image import check_keys
-from vlp_zoo.encoders.published.official import ecamp_name, ecamp_state
+from vlp_zoo.encoders.published.official import ecamp_name
 from vlp_zoo.methods.base import parameter_groups
 from vlp_zoo.methods.ecamp.ecamp import ECAMP
 from vlp_zoo.methods.ecamp.networks import Pass
@@ -29,11 +28,16 @@ from vlp_zoo.parity.comparison import (
     RELATIVE_TRAJECTORY,
     Comparison,
     gradients_of,
-    magnitude,
     relative,
     same,
     tensor,
     worst_norm,
+)
+from vlp_zoo.parity.ecamp.parts import (
+    by_our_name,
+    full_gradients,
+    official_module,
+    replay_modules,
 )
 from vlp_zoo.parity.ecamp.text import replay_text
 from vlp_zoo.parity.replay import (
@@ -47,7 +51,7 @@ from vlp_zoo.parity.replay import (
     under,
 )
 
-__all__ = ["official_module", "replay_fixture"]
+__all__ = ["replay_fixture"]
 
 LOSSES = ("mim", "res", "mlm")
 DESCRIPTION = {
@@ -66,7 +70,7 @@ def replay_fixture(
 
     Args:
         folder: ``tensors.safetensors`` with ``meta.json`` (pre-training) or with
-            ``cases.json`` (text).
+            ``cases.json`` (text), or a small one of ``parts``.
         tokenizer: For text: the published vocabulary; None = ``mimic_wordpiece.json``
             beside the fixture.
         dtype: Arithmetic of the replay; recordings were made in float32.
@@ -77,48 +81,9 @@ def replay_fixture(
     parts: dict[str, Part] = {
         "cases.json": partial(replay_text, tokenizer=tokenizer),
         "meta.json": _replay_training,
+        "parts.json": replay_modules,
     }
     return replay_parts("ECAMP", folder, parts, dtype)
-
-
-def official_module(
-    meta: Mapping[str, Any], state: Mapping[str, Tensor], dtype: torch.dtype
-) -> ECAMP:
-    """``ECAMP(variant="official")`` with official weights, in eval mode.
-
-    Args:
-        meta: ``vision`` and ``text`` sizes as the fixtures have them.
-        state: Tensors under official names.
-        dtype: Number type of the parameters.
-
-    Raises:
-        EncoderLoadError: If the weights do not fit.
-    """
-    vision, text = meta["vision"], meta["text"]
-    module = ECAMP(
-        variant="official",
-        image_size=vision["img_size"],
-        encoder_sizes={
-            key: vision[key]
-            for key in ("patch_size", "embed_dim", "depth", "num_heads")
-        },
-        mask_ratio=meta["mask_ratio"],
-        window_source="batch",
-        decoder_width=vision["decoder_embed_dim"],
-        decoder_depth=vision["decoder_depth"],
-        decoder_heads=vision["decoder_num_heads"],
-        text_width=text["hidden_size"],
-        text_depth=text["num_hidden_layers"],
-        text_heads=text["num_attention_heads"],
-        text_ffn=text["intermediate_size"],
-        max_tokens=text["max_position_embeddings"],
-        vocab_size=text["vocab_size"],
-    )
-    module.configure_model()
-    ours = ecamp_state(state)
-    check_keys(module.state_dict(), ours, "the fixture")
-    module.load_state_dict(ours)
-    return module.to(dtype).eval()
 
 
 class _Replay(NamedTuple):
@@ -176,16 +141,12 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
     yield from _intermediates(replay, run, seen)
     for name in LOSSES:
         gradients = gradients_of(module, losses[name])
-        norms = _by_our_name(meta["grad_norms_by_loss"][name])
+        norms = by_our_name(meta["grad_norms_by_loss"][name])
         yield worst_norm(f"grad_norm.{name}", gradients, norms, RELATIVE_NORM)
     gradients = gradients_of(module, total)
-    norms = _by_our_name(meta["grad_norms"])
+    norms = by_our_name(meta["grad_norms"])
     yield worst_norm("grad_norm.total", gradients, norms, RELATIVE_NORM)
-    for key, expected in under(tensors, "grad.").items():
-        tolerance = RELATIVE_NORM * magnitude(expected)
-        yield tensor(
-            f"grad.{key}", gradients[ecamp_name(key) or ""], expected, tolerance
-        )
+    yield from full_gradients(gradients, tensors)
     yield _groups(module, meta["optimizer"]["groups"])
     yield from _trajectory(replay)
     yield from _settings(replay, run)
@@ -341,10 +302,6 @@ def _window_pixels(replay: _Replay, run: Pass) -> Tensor:
     first = window[:, :, None]
     rows, columns = ((place >= first) & (place < first + cells)).unbind(1)
     return (rows[:, None, :, None] & columns[:, None, None]).to(replay.dtype)
-
-
-def _by_our_name(official: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {ecamp_name(key) or "": value for key, value in official.items()}
 
 
 def _groups(module: ECAMP, expected: list[dict[str, Any]]) -> Comparison:
