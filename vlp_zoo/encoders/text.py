@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vlp_zoo.encoders.hub import one_line
 from vlp_zoo.encoders.image import EncoderOutput
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from vlp_zoo.encoders.wheels import wheel_path
 from vlp_zoo.errors import ConfigError, EncoderLoadError, TokenizerError
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class TextEncoder(nn.Module):
         max_positions: Longest text in tokens.
         dropout: Rate on hidden states and on attention.
         pad_id: Id of [PAD]; its embedding starts at zero and stays there.
-        name: Folder or hub name of a pretrained BERT, or of another text encoder that
-            transformers knows. Its own sizes and dropout replace the arguments above,
+        name: Folder, hub name or ``wheel:minilm`` of a pretrained BERT, or of another
+            text encoder that transformers knows. Its own sizes and dropout replace the arguments above,
             except ``vocab_size`` and ``pad_id``, which must agree with it.
         pooling: ``"cls"`` pools by the first token, ``"mean"`` by the mean of the
             valid ones.
@@ -301,15 +302,16 @@ def _load(name: str, changes: Mapping[str, Any]) -> PreTrainedModel:
     """A pretrained text encoder, in training mode, without pooler."""
     from transformers import AutoConfig, AutoModel, BertModel
 
+    place = wheel_path(name, text=True)
     try:
-        config = AutoConfig.from_pretrained(name, **changes)
+        config = AutoConfig.from_pretrained(place, **changes)
         bert = config.model_type == "bert"
         factory: Any = BertModel if bert else AutoModel
         extra = (
             {"add_pooling_layer": False, "attn_implementation": "sdpa"} if bert else {}
         )
         loaded: Any = factory.from_pretrained(
-            name,
+            place,
             config=config,
             dtype=torch.float32,
             output_loading_info=True,

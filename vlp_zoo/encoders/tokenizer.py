@@ -26,6 +26,7 @@ from vlp_zoo.encoders.vocabulary import (
     train_word_piece,
     word_piece,
 )
+from vlp_zoo.encoders.wheels import wheel_path
 from vlp_zoo.errors import TokenizerError
 from vlp_zoo.files import cache_folder, write_whole
 
@@ -200,7 +201,7 @@ class ReportTokenizer:
         from transformers import AutoTokenizer
 
         try:
-            loaded = AutoTokenizer.from_pretrained(str(name))
+            loaded = AutoTokenizer.from_pretrained(wheel_path(str(name), text=True))
             spec = json.loads(loaded.backend_tokenizer.to_str())
             found = tuple(getattr(loaded, f"{role}_token") for role in PARTS)
         except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:

@@ -232,6 +232,44 @@ def dinov3(state: Mapping[str, Tensor]) -> Plan:
     }
 
 
+LITE_STAGES = (1, 2, 2, 3, 3, 4, 1)
+"""Blocks of each stage of EfficientNet-Lite0, which its files number through."""
+
+LITE_PARTS = {
+    "_depthwise_conv": "conv_dw",
+    "_expand_conv": "conv_pw",
+    "_project_conv": "conv_pwl",
+    "_bn0": "bn1",
+    "_bn1": "bn2",
+    "_bn2": "bn3",
+}
+LITE_FIRST = {"_depthwise_conv": "conv_dw", "_project_conv": "conv_pw"}
+LITE_FIRST |= {"_bn1": "bn1", "_bn2": "bn2"}
+"""Parts of a block in the files, and in timm; the first block has no expansion."""
+
+LITE_ENDS = {"_conv_stem": "conv_stem", "_bn0": "bn1"}
+LITE_ENDS |= {"_conv_head": "conv_head", "_bn1": "bn2"}
+
+
+def efficientnet_lite(state: Mapping[str, Tensor]) -> Plan:
+    """An EfficientNet-Lite0 as its port from TensorFlow names it."""
+    places = [
+        f"blocks.{stage}.{block}"
+        for stage, blocks in enumerate(LITE_STAGES)
+        for block in range(blocks)
+    ]
+    found: State = {}
+    for key, tensor in state.items():
+        part, _, rest = key.partition(".")
+        if part != "_blocks":
+            found[f"{LITE_ENDS[part]}.{rest}"] = tensor
+            continue
+        number, part, rest = rest.split(".", 2)
+        parts = LITE_PARTS if int(number) else LITE_FIRST
+        found[f"{places[int(number)]}.{parts[part]}.{rest}"] = tensor
+    return found, {"name": "tf_efficientnet_lite0"}
+
+
 FAMILIES: dict[str, tuple[frozenset[str], Callable[[Mapping[str, Tensor]], Plan]]] = {
     "densenet": (
         frozenset({"features.conv0.weight", "features.norm5.weight"}),
@@ -267,6 +305,10 @@ FAMILIES: dict[str, tuple[frozenset[str], Callable[[Mapping[str, Tensor]], Plan]
             }
         ),
         dinov3,
+    ),
+    "efficientnet_lite": (
+        frozenset({"_conv_stem.weight", "_blocks.15._bn2.weight", "_conv_head.weight"}),
+        efficientnet_lite,
     ),
     "eva": (
         frozenset({"patch_embed.proj.weight", "pos_embed", "blocks.0.mlp.w3.weight"}),

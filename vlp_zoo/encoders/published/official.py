@@ -44,6 +44,7 @@ KINDS = {
     "swin_of_transformers": "Swin",
     "eva": "ViT of EVA-02",
     "dinov3": "ViT of DINOv3",
+    "efficientnet_lite": "EfficientNet-Lite0",
 }
 """Families in words."""
 
