@@ -275,3 +275,17 @@ def test_measuring_draws_no_numbers_and_changes_no_state() -> None:
     assert encoder.training
     for name, tensor in stock.state_dict().items():
         assert torch.equal(tensor, encoder.timm.state_dict()[name]), name
+
+
+def test_a_network_is_asked_once_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ImageEncoder("micro", 96)
+
+    def draft(arguments: object) -> torch.nn.Module:
+        raise RuntimeError("asked again")
+
+    monkeypatch.setattr("vlp_zoo.encoders.timm_shapes._draft", draft)
+    again = ImageEncoder("micro", 96)
+    assert (again.spec, again.shapes) == (first.spec, first.shapes)
+    assert again.spec["timm"] is not first.spec["timm"]
+    with pytest.raises(RuntimeError, match="asked again"):
+        ImageEncoder("micro", 160)

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from vlp_zoo.encoders.layouts import GREY_MEAN, GREY_STD
 from vlp_zoo.encoders.timm_names import IMAGE_PRESETS, check_name, refuse_loading
-from vlp_zoo.encoders.timm_shapes import as_map, fitted, measure, tokens_of
+from vlp_zoo.encoders.timm_shapes import as_map, fitted, measure, once, tokens_of
 from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
 
 __all__ = [
@@ -216,7 +216,12 @@ class ImageEncoder(nn.Module):
             # Convolutions are faster so, above all in bf16, and so is drawing channels
             # of feature maps, as IMITATE does.
             self.timm.to(memory_format=torch.channels_last)
-        self.shapes = measure(self.timm, size, "" if self.is_vit else self.pooling)
+        pools = "" if self.is_vit else self.pooling
+        self.shapes = once(
+            arguments,
+            ("shapes", size, pools),
+            lambda: measure(self.timm, size, pools),
+        )
         self.width, self.grid = self.shapes.width, self.shapes.grid
         if isinstance(self.timm, VisionTransformer):
             embed = self.timm.patch_embed

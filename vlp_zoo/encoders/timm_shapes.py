@@ -7,9 +7,9 @@ weights and image on torch's meta device: shapes are exact and nothing is comput
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import timm
 import torch
@@ -21,7 +21,7 @@ from vlp_zoo.encoders.hub import one_line
 from vlp_zoo.encoders.timm_names import check_size, usual_size
 from vlp_zoo.errors import ConfigError
 
-__all__ = ["Shapes", "as_map", "fitted", "measure", "tokens_of"]
+__all__ = ["Shapes", "as_map", "fitted", "measure", "once", "tokens_of"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,27 @@ class Shapes:
     channels: tuple[int, ...]
     sides: tuple[tuple[int, int], ...]
     tokens: Literal["level", "final", "head"]
+
+
+T = TypeVar("T")
+
+_ANSWERS: dict[str, tuple[object, Any]] = {}
+
+
+def once(arguments: Mapping[str, Any], question: object, ask: Callable[[], T]) -> T:
+    """An answer that hangs on a network's arguments alone, asked once in a process.
+
+    Args:
+        arguments: Arguments of ``timm.create_model``.
+        question: What is asked, and of which size.
+        ask: Finds the answer; an error of its own is raised and not kept.
+    """
+    key = repr((sorted(arguments.items()), question))
+    if key not in _ANSWERS:
+        # Functions and classes show by their address: kept, so that none gets it anew.
+        _ANSWERS[key] = dict(arguments), ask()
+    answer: T = _ANSWERS[key][1]
+    return answer
 
 
 class _Asked(nn.Module):
@@ -189,6 +210,17 @@ def fitted(
     Raises:
         ConfigError: If the network cannot read that size, with sizes that it reads.
     """
+    made, size, pooling = once(
+        arguments,
+        ("fitted", image_size, pooling),
+        lambda: _fitted(arguments, image_size, pooling),
+    )
+    return dict(made), size, pooling
+
+
+def _fitted(
+    arguments: Mapping[str, Any], image_size: int | None, pooling: str
+) -> tuple[dict[str, Any], int, str]:
     made = {**arguments, "num_classes": 0}
     name = str(made["model_name"])
     preset = made.pop("img_size", None)
