@@ -75,18 +75,11 @@ def inside(boxes: Iterable[Box], height: int, width: int) -> tuple[Box, ...]:
         near = min(max(value, 0.0), float(most))
         return near if value != near and abs(value - near) <= ROUNDING else value
 
-    return tuple(
-        replace(
-            box,
-            xyxy=(
-                clipped(box.xyxy[0], width),
-                clipped(box.xyxy[1], height),
-                clipped(box.xyxy[2], width),
-                clipped(box.xyxy[3], height),
-            ),
-        )
-        for box in boxes
-    )
+    found = []
+    for box in boxes:
+        x1, y1, x2, y2 = map(clipped, box.xyxy, (width, height, width, height))
+        found.append(replace(box, xyxy=(x1, y1, x2, y2)))
+    return tuple(found)
 
 
 def box_fault(boxes: Iterable[Box], height: int, width: int) -> str | None:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from vlp_zoo.data import DATASETS
 from vlp_zoo.data.records import Card, Record, SplitRule, split_sha256
 from vlp_zoo.data.splits import canonical, check_patients
-from vlp_zoo.data.studies import FileStudies, check_views, matches_view
+from vlp_zoo.data.studies import FileStudies, wanted_rows
 from vlp_zoo.errors import (
     ConfigError,
     DatasetNotFoundError,
@@ -149,19 +149,8 @@ def load(
             f"images of {card.title} in {root}", "none listed", "download it again"
         )
     splits = split_of(card, records, split)
-    check_views(views, (record.view for record in records))
-    kept = [
-        i
-        for i, record in enumerate(records)
-        if splits[i] and (views is None or matches_view(record.view, views))
-    ]
-    if not kept:
-        found = sorted({str(record.view) for record in records})
-        raise DatasetNotFoundError(
-            f"images of {card.title} with a view among {views} and a split",
-            f"views {', '.join(found)}",
-            "correct --data.views, or choose another --data.split",
-        )
+    present = [record.view for record in records]
+    kept = wanted_rows(splits, present, views, f"images of {card.title}")
     return (
         to_studies(card, [records[i] for i in kept], uncertain=uncertain),
         [splits[i] for i in kept],

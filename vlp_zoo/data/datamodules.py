@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,23 +29,13 @@ DRAWN_LICENCE = "Apache-2.0, as the package that draws them; they show no patien
 
 
 class Drawn(PairsDataModule):
-    """A world that is drawn as it is read."""
-
-    @property
-    def licence(self) -> str:
-        """Terms of what the package draws."""
-        return DRAWN_LICENCE
-
-
-class PhantomChest(Drawn):
-    """Drawn chest X-rays with written reports; nothing to download.
+    """A world that is drawn as it is read.
 
     Args:
-        train_studies: Examinations in the training split.
-        val_studies: Examinations in the validation split.
-        test_studies: Examinations in the test split.
+        train_studies: Visits or examinations in the training split.
+        val_studies: Visits or examinations in the validation split.
+        test_studies: Visits or examinations in the test split.
         image_size: Side of the square images in pixels.
-        views: "frontal" for PA and AP only, "all" for lateral images too.
         world_seed: Seed of the drawn patients; another seed is another hospital.
         **kwargs: Further options of `PairsDataModule`.
     """
@@ -56,7 +47,6 @@ class PhantomChest(Drawn):
         val_studies: int = 200,
         test_studies: int = 400,
         image_size: int = 224,
-        views: Literal["frontal", "all"] = "frontal",
         world_seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -64,77 +54,75 @@ class PhantomChest(Drawn):
         self.studies = {"train": train_studies, "val": val_studies}
         self.studies["test"] = test_studies
         self.image_size = image_size
-        self.views = views
         self.world_seed = world_seed
 
-    def _sources(self) -> dict[str, StudySource]:
-        from vlp_zoo.data.phantom.chest.source import PhantomChestSource
+    @property
+    def licence(self) -> str:
+        """Terms of what the package draws."""
+        return DRAWN_LICENCE
 
+    def _drawn(
+        self, source: Callable[..., StudySource], **options: str
+    ) -> dict[str, StudySource]:
         return {
-            split: PhantomChestSource(
+            split: source(
                 split=split,
                 studies=studies,
                 seed=self.world_seed,
                 image_size=self.image_size,
-                views=self.views,
+                **options,
             )
             for split, studies in self.studies.items()
             if studies > 0
         }
+
+
+class PhantomChest(Drawn):
+    """Drawn chest X-rays with written reports; nothing to download.
+
+    Args:
+        views: "frontal" for PA and AP only, "all" for lateral images too.
+        **kwargs: Further options of `Drawn` and `PairsDataModule`.
+    """
+
+    def __init__(
+        self, *, views: Literal["frontal", "all"] = "frontal", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.views = views
+
+    def _sources(self) -> dict[str, StudySource]:
+        from vlp_zoo.data.phantom.chest.source import PhantomChestSource
+
+        return self._drawn(PhantomChestSource, views=self.views)
 
 
 class PhantomFundus(Drawn):
     """Drawn colour fundus photographs with written reports; nothing to download.
 
     Args:
-        train_studies: Visits in the training split.
-        val_studies: Visits in the validation split.
-        test_studies: Visits in the test split.
-        image_size: Side of the square images in pixels.
         eyes: "one" for one photograph per visit, "both" for right and left eye.
         labels: "findings" that may occur together, or "grades" of retinopathy.
-        world_seed: Seed of the drawn patients; another seed is another clinic.
-        **kwargs: Further options of `PairsDataModule`.
+        **kwargs: Further options of `Drawn` and `PairsDataModule`.
     """
 
     def __init__(
         self,
         *,
-        train_studies: int = 2000,
-        val_studies: int = 200,
-        test_studies: int = 400,
-        image_size: int = 224,
         eyes: Literal["one", "both"] = "one",
         labels: Literal["findings", "grades"] = "findings",
-        world_seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.studies = {"train": train_studies, "val": val_studies}
-        self.studies["test"] = test_studies
-        self.image_size = image_size
         self.eyes = eyes
         self.labels = labels
-        self.world_seed = world_seed
 
     def _sources(self) -> dict[str, StudySource]:
         from vlp_zoo.data.phantom.fundus import source as fundus
 
-        of_labels = {
-            "findings": fundus.PhantomFundusSource,
-            "grades": fundus.PhantomFundusGrades,
-        }
-        return {
-            split: of_labels[self.labels](
-                split=split,
-                studies=studies,
-                seed=self.world_seed,
-                image_size=self.image_size,
-                eyes=self.eyes,
-            )
-            for split, studies in self.studies.items()
-            if studies > 0
-        }
+        grades = self.labels == "grades"
+        source = fundus.PhantomFundusGrades if grades else fundus.PhantomFundusSource
+        return self._drawn(source, eyes=self.eyes)
 
 
 class Pairs(OnDisk):

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from vlp_zoo.data.boxes import box_fault
 from vlp_zoo.data.studies import FileStudies
@@ -26,9 +27,18 @@ from vlp_zoo.files import cache_folder, write_whole
 from vlp_zoo.reading import parse_json
 from vlp_zoo.reports.blank import is_blank
 
-__all__ = ["Rejected", "box_fault", "find_rejected", "usable", "write_rejected"]
+__all__ = [
+    "Rejected",
+    "box_fault",
+    "find_rejected",
+    "usable",
+    "with_bar",
+    "write_rejected",
+]
 
 logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 VERSION = 4
 """Part of the cache key; goes up when a check changes."""
@@ -79,7 +89,8 @@ def find_rejected(
     indices = range(len(studies))
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         reasons = pool.map(lambda i: _reason(studies, i, need_report), indices)
-        shown = _with_bar(reasons, len(studies)) if progress else reasons
+        words = f"Checking {len(studies)} images and reports (once)"
+        shown = with_bar(reasons, words, len(studies)) if progress else reasons
         found = [
             reason or ("duplicate" if duplicate[i] else None)
             for i, reason in enumerate(shown)
@@ -91,7 +102,14 @@ def find_rejected(
     ]
 
 
-def _with_bar(items: Iterable[str | None], total: int) -> Iterator[str | None]:
+def with_bar(items: Iterable[Item], words: str, total: int) -> Iterator[Item]:
+    """Items as they come, with a bar on a terminal.
+
+    Args:
+        items: To go through.
+        words: What is done.
+        total: How many there are.
+    """
     from rich.console import Console
     from rich.progress import track
 
@@ -99,7 +117,7 @@ def _with_bar(items: Iterable[str | None], total: int) -> Iterator[str | None]:
     return iter(
         track(
             items,
-            f"Checking {total} images and reports (once)",
+            words,
             total=total,
             console=console,
             transient=True,

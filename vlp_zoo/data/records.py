@@ -50,6 +50,10 @@ class MaskRef:
     levels: tuple[int | None, ...] = field(default=(), repr=False)
 
 
+_UID = "\0"
+"""Stands for the record's own uid; no table has such a cell."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One image as its data set lists it; nothing of it is opened yet.
@@ -57,8 +61,9 @@ class Record:
     Attributes:
         uid: Unique within the data set, stable between machines.
         image: The image file.
-        patient_id: Grouping key; the uid itself where no patients are released.
-        study_id: Images of one examination share it.
+        patient_id: Grouping key; the uid itself where it is left out, as no patients
+            are released.
+        study_id: Images of one examination share it; the uid where it is left out.
         text: Ready sections, raw text, the file that holds it, or "" for none.
         view: ``"PA"``, ``"AP"``, ``"LATERAL"`` or None.
         split: Released split: ``"train"``, ``"val"``, ``"test"``, or "" for none.
@@ -74,8 +79,8 @@ class Record:
 
     uid: str
     image: Path
-    patient_id: str
-    study_id: str
+    patient_id: str = _UID
+    study_id: str = _UID
     text: Report | str | Path = ""
     view: str | None = None
     split: str = ""
@@ -85,6 +90,11 @@ class Record:
     row: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
     original_size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("patient_id", "study_id"):
+            if getattr(self, name) == _UID:
+                object.__setattr__(self, name, self.uid)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ __all__ = [
     "check_views",
     "matches_view",
     "parse_boxes",
+    "wanted_rows",
 ]
 
 VIEWS = {
@@ -64,6 +65,39 @@ def matches_view(view: str | None, wanted: Sequence[str]) -> bool:
     """Whether a view is among the wanted; "FRONTAL" stands for PA and AP too."""
     names = {canonical_view(name) for name in wanted}
     return view in names or ("FRONTAL" in names and view in FRONTAL)
+
+
+def wanted_rows(
+    splits: Sequence[str],
+    present: Sequence[str | None],
+    views: Sequence[str] | None,
+    what: str,
+) -> list[int]:
+    """Rows that have a split and a wanted view.
+
+    Args:
+        splits: Split of each; "" is in none.
+        present: View of each.
+        views: Keep only these; None keeps all.
+        what: The images, for the message.
+
+    Raises:
+        ConfigError: If a view is neither known nor there.
+        DatasetNotFoundError: If no row is left.
+    """
+    check_views(views, present)
+    kept = [
+        i
+        for i, (split, view) in enumerate(zip(splits, present, strict=True))
+        if split and (views is None or matches_view(view, views))
+    ]
+    if not kept:
+        raise DatasetNotFoundError(
+            f"{what} with a view among {views} and a split",
+            f"views {', '.join(sorted({str(view) for view in present}))}",
+            "correct --data.views, or choose another --data.split",
+        )
+    return kept
 
 
 def check_views(wanted: Sequence[str] | None, present: Iterable[str | None]) -> None:

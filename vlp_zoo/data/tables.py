@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,106 @@ from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import listing, plain_id, read_table
 
 __all__ = [
+    "Row",
     "check_join",
     "find_one",
+    "first_of",
     "listing",
     "number",
     "plain_id",
+    "read_rows",
     "read_table",
     "stated",
+    "without",
 ]
 
 logger = logging.getLogger(__name__)
 
 BLANK = frozenset({"", "nan", "none", "null", "<na>", "na", "n/a"})
 """What programs write into a cell that says nothing."""
+
+AGAIN = "download the official table again"
+ROOT = "give the folder that holds the official files: --data.root"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of an official table; its cells come without the blanks around them.
+
+    Attributes:
+        cells: Heading to cell.
+        line: Line in the table, the header being line 1.
+        path: The table.
+    """
+
+    cells: Mapping[Any, Any]
+    line: int
+    path: Path
+
+    def __getitem__(self, name: str) -> str:
+        return str(self.cells[name]).strip()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.cells
+
+    def get(self, name: str) -> str:
+        """The cell of a column that the table may lack; "" then."""
+        return str(self.cells.get(name, "")).strip()
+
+    def numbers(self, *names: str) -> tuple[float, ...]:
+        """The numbers of some columns; NaN where there is none."""
+        return tuple(number(self.get(name)) for name in names)
+
+    def labels(self, names: Iterable[str]) -> tuple[float, ...]:
+        """The labels of some columns, see `stated`; NaN without the column."""
+        return tuple(stated(self.get(n), f"{n}, {self.where}") for n in names)
+
+    @property
+    def where(self) -> str:
+        """Line and table, for messages."""
+        return f"line {self.line} of {self.path}"
+
+    def refused(
+        self, looked_for: str, found: str, do_this: str = AGAIN
+    ) -> DatasetNotFoundError:
+        """The error for a line that says what nobody knows, or nothing."""
+        looked_for = f"{looked_for} in {self.where}"
+        return DatasetNotFoundError(looked_for, repr(found[:80]), do_this)
+
+
+def read_rows(
+    path: Path,
+    columns: Sequence[str] = (),
+    *,
+    ids: Sequence[str] = (),
+    rename: Mapping[str, str] | None = None,
+) -> list[Row]:
+    """The lines of an official table.
+
+    Args:
+        path: A table that `vlp_zoo.reading.read_table` reads, and raises errors for.
+        columns: Headings that must be there.
+        ids: Columns that hold ids.
+        rename: Other spellings of headings to what they are called here.
+    """
+    table = read_table(path, columns, ids=ids, rename=rename)
+    records = table.to_dict("records")
+    return [Row(cells, line, path) for line, cells in enumerate(records, 2)]
+
+
+def without(what: str, root: Path, do_this: str = ROOT) -> DatasetNotFoundError:
+    """The error for what is not in a folder; it says what is."""
+    return DatasetNotFoundError(f"{what} in {root}", listing(root), do_this)
+
+
+def first_of(root: Path, names: Iterable[str]) -> Path | None:
+    """The first of several possible files or folders that is there, or None.
+
+    Args:
+        root: Where to look.
+        names: Relative paths or glob patterns, the best first.
+    """
+    return next((path for name in names for path in sorted(root.glob(name))), None)
 
 
 def find_one(root: Path, names: Sequence[str], what: str) -> Path:
@@ -42,17 +130,10 @@ def find_one(root: Path, names: Sequence[str], what: str) -> Path:
     Raises:
         DatasetNotFoundError: If none is.
     """
-    for name in names:
-        found = sorted(root.glob(name)) if any(c in name for c in "*?[") else []
-        if not found and (root / name).exists():
-            found = [root / name]
-        if found:
-            return found[0]
-    raise DatasetNotFoundError(
-        f"{what} ({' or '.join(names)}) in {root}",
-        listing(root),
-        "give the folder that holds the official files: --data.root",
-    )
+    found = first_of(root, names)
+    if found is not None:
+        return found
+    raise without(f"{what} ({' or '.join(names)})", root)
 
 
 def number(cell: str) -> float:
@@ -85,7 +166,7 @@ def stated(cell: str, where: object) -> float:
         raise DatasetNotFoundError(
             f"1, 0, -1 or blank in {where}",
             repr(cell[:80]),
-            "download the official table again",
+            AGAIN,
         )
     return value
 

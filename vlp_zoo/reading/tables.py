@@ -17,7 +17,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ def read_table(
     *,
     ids: Sequence[str] = (),
     empty: bool = False,
+    rename: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """A table as text cells, with tidy headings.
 
@@ -64,6 +65,7 @@ def read_table(
         ids: Columns that hold ids, which are then as of `plain_id`; those that are
             not there are passed over.
         empty: Headings alone are a table too; else they are what is left of one.
+        rename: Other spellings of headings to what ``columns`` and ``ids`` call them.
 
     Raises:
         DatasetNotFoundError: If the file or a column is missing.
@@ -79,6 +81,7 @@ def read_table(
         table = _parquet(path, content)
     else:
         table = _csv(path, unpacked(content, path))
+    table = table.rename(columns=rename or {})
     missing = [name for name in columns if name not in table]
     if missing:
         found = [str(name) for name in table.columns]

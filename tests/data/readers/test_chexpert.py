@@ -233,7 +233,7 @@ def test_messages_name_what_is_missing(tmp_path: Path) -> None:
     table = tmp_path / "train.csv"
     kept = table.read_text()
     table.write_text(kept.replace("Edema", "Oedema"))
-    with pytest.raises(DatasetNotFoundError, match="label columns Edema"):
+    with pytest.raises(DatasetNotFoundError, match="columns Edema"):
         list(read(tmp_path))
     table.write_text(kept.replace("small/train/patient00002", "small/x/patient00002"))
     with pytest.raises(DatasetNotFoundError, match="in line 3 of"):

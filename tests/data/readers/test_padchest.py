@@ -124,7 +124,7 @@ def test_messages_name_what_is_missing(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("PADCHEST*.csv")
     kept = path.read_text(encoding="utf-8")
     path.write_text(kept.replace("['normal']", "['normal'"))
-    with pytest.raises(DatasetNotFoundError, match="column Labels, line 2"):
+    with pytest.raises(DatasetNotFoundError, match="column Labels in line 2"):
         list(read(tmp_path))
     path.write_text(kept.replace("MethodLabel", "Method"))
     with pytest.raises(DatasetNotFoundError, match="columns MethodLabel"):

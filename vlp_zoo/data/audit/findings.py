@@ -16,12 +16,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from vlp_zoo.data.audit.prints import Prints, grey_pixels, look_at_all
 from vlp_zoo.data.audit.twins import Twin, find_twins
@@ -129,15 +131,12 @@ class Audit:
             "grade": finding.grade,
             "kind": finding.kind,
             "summary": finding.summary,
-            "images": [_image(self.images[i]) for i in finding.images],
+            "images": [_place_of(self.images[i]) for i in finding.images],
             "pairs": [
                 {
+                    **asdict(twin),
                     "first": finding.images.index(twin.first),
                     "second": finding.images.index(twin.second),
-                    "kind": twin.kind,
-                    "distance": twin.distance,
-                    "correlation": twin.correlation,
-                    "scale": twin.scale,
                 }
                 for twin in finding.twins
             ],
@@ -149,16 +148,8 @@ def _known(grade: str) -> Grade:
     return next(g for g in GRADES if g == grade)
 
 
-def _image(image: Image) -> dict[str, Any]:
-    return {
-        "dataset": image.dataset,
-        "split": image.split,
-        "uid": image.uid,
-        "patient_id": image.patient_id,
-        "study_id": image.study_id,
-        "path": image.path,
-        "row": image.row,
-    }
+def _place_of(image: Image) -> dict[str, Any]:
+    return {name: value for name, value in asdict(image).items() if name != "index"}
 
 
 def audit(
@@ -363,26 +354,19 @@ def _groups(
     twins: Sequence[Twin],
 ) -> Iterator[tuple[tuple[int, ...], tuple[Twin, ...]]]:
     """Images that hang together by twins, and those twins."""
-    parent: dict[int, int] = {}
-
-    def root(i: int) -> int:
-        parent.setdefault(i, i)
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
+    if not twins:
+        return
+    ends = np.array([(twin.first, twin.second) for twin in twins]).T
+    size = int(ends.max()) + 1
+    graph = coo_array((np.ones(len(twins)), tuple(ends)), shape=(size, size))
+    _, group_of = connected_components(graph, directed=False)
+    groups: dict[int, list[Twin]] = {}
     for twin in twins:
-        one, other = root(twin.first), root(twin.second)
-        parent[max(one, other)] = min(one, other)
-    members: dict[int, list[int]] = {}
-    for i in sorted(parent):
-        members.setdefault(root(i), []).append(i)
-    pairs: dict[int, list[Twin]] = {}
-    for twin in twins:
-        pairs.setdefault(root(twin.first), []).append(twin)
-    for first, group in sorted(members.items()):
-        yield tuple(group), tuple(pairs[first])
+        groups.setdefault(int(group_of[twin.first]), []).append(twin)
+    # Groups are numbered by their first image.
+    for _, pairs in sorted(groups.items()):
+        members = {i for twin in pairs for i in (twin.first, twin.second)}
+        yield tuple(sorted(members)), tuple(pairs)
 
 
 def _describe(splits: Splits) -> dict[str, Any]:

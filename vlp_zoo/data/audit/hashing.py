@@ -80,7 +80,8 @@ def hash_words(
         bits[:, :BITS] = found[:, :BITS] > np.median(
             found[:, :BITS], axis=1, keepdims=True
         )
-        words[start : start + 4096] = _packed(bits)
+        packed = np.packbits(np.ascontiguousarray(bits), axis=1, bitorder="little")
+        words[start : start + 4096] = packed.view("<u8")
     return words
 
 
@@ -97,14 +98,6 @@ def _cosines(scale: float) -> npt.NDArray[np.float64]:
     frequency = np.arange(FREQUENCIES)[:, None]
     half = np.rint(np.cos(np.pi * frequency * place) * inside * ONE)
     return np.concatenate([half, (-1.0) ** frequency * half[:, ::-1]], axis=1)
-
-
-def _packed(bits: npt.NDArray[np.bool_]) -> Words:
-    values = bits.reshape(len(bits), WORDS, BITS).astype(np.uint64)
-    packed: Words = (values << np.arange(BITS, dtype=np.uint64)).sum(
-        axis=2, dtype=np.uint64
-    )
-    return packed
 
 
 def fine_distance(one: Words, other: Words) -> npt.NDArray[np.int64]:

@@ -146,23 +146,19 @@ def _datasets(datasets: Mapping[str, Any]) -> str:
 
 
 def _overlaps(report: Mapping[str, Any]) -> str:
+    items = [(" and ".join(item["between"]), item) for item in report["related"]]
+    items += [
+        (f"encoder ({item['source']}) and {item['dataset']}", item)
+        for item in report.get("contamination", [])
+    ]
     rows = [
         (
-            " and ".join(item["between"]),
+            between,
             "yes" if item["certain"] else "may be",
             " > ".join(item["chain"]),
             item["mechanism"],
         )
-        for item in report["related"]
-    ]
-    rows += [
-        (
-            f"encoder ({item['source']}) and {item['dataset']}",
-            "yes" if item["certain"] else "may be",
-            " > ".join(item["chain"]),
-            item["mechanism"],
-        )
-        for item in report.get("contamination", [])
+        for between, item in items
     ]
     if not rows:
         return ""
@@ -190,16 +186,11 @@ def _shown(audit: Audit, findings: Sequence[Finding]) -> list[str]:
         )
     files = [f for f in findings if f.kind == "file"]
     if files:
-        rows = [
-            (
-                f.details["reason"],
-                audit.images[f.images[0]].dataset,
-                audit.images[f.images[0]].split,
-                audit.images[f.images[0]].row or "",
-                audit.images[f.images[0]].path or audit.images[f.images[0]].uid,
-            )
-            for f in files[:MOST_ROWS]
-        ]
+        rows = []
+        for f in files[:MOST_ROWS]:
+            image = audit.images[f.images[0]]
+            place = (image.dataset, image.split, image.row or "")
+            rows.append((f.details["reason"], *place, image.path or image.uid))
         parts.append(_table(["reason", "data set", "split", "#row", "file"], rows))
         if len(files) > MOST_ROWS:
             left = len(files) - MOST_ROWS

@@ -12,16 +12,18 @@ import hashlib
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.data.audit.hashing import SIDE
+from vlp_zoo.data.precheck import with_bar
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import DataRejectedError
 from vlp_zoo.files import cache_folder
@@ -194,7 +196,8 @@ def look_at_all(
         if missing:
             with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
                 seen = pool.map(lambda i: _look_at(*jobs[i]), missing)
-                shown = _with_bar(seen, len(missing)) if progress else seen
+                words = f"Looking at {len(missing)} images (once)"
+                shown = with_bar(seen, words, len(missing)) if progress else seen
                 for i, result in zip(missing, shown, strict=True):
                     found[i] = result
                     if keys[i]:
@@ -220,23 +223,6 @@ def _key(source: StudySource, index: int) -> str:
     return f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}"
 
 
-def _with_bar(items: Iterable[Print], total: int) -> Iterator[Print]:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return iter(
-        track(
-            items,
-            f"Looking at {total} images (once)",
-            total=total,
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-    )
-
-
 class _Store:
     """Prints by key in SQLite; without one that can be written, nothing is kept."""
 
@@ -260,17 +246,19 @@ class _Store:
             self._database.close()
         self._database = None
 
-    def get(self, key: str) -> Print | None:
+    def _run(self, words: str, *values: Any) -> sqlite3.Cursor | None:
         if self._database is None:
             return None
         try:
-            row = self._database.execute(
-                "SELECT reason, sha256, full, inner, features FROM prints WHERE key=?",
-                (_hashed(key),),
-            ).fetchone()
+            return self._database.execute(words, values)
         except sqlite3.Error as error:
-            self._give_up("reading", error)
+            self._give_up("the database of the audit", error)
             return None
+
+    def get(self, key: str) -> Print | None:
+        columns = "reason, sha256, full, inner, features"
+        found = self._run(f"SELECT {columns} FROM prints WHERE key=?", _hashed(key))
+        row = found.fetchone() if found is not None else None
         if row is None:
             return None
         reason, sha256, full, inner, features = row
@@ -283,25 +271,18 @@ class _Store:
         return Print(reason, sha256, first, second, np.frombuffer(features, np.float32))
 
     def put(self, key: str, seen: Print) -> None:
-        if self._database is None:
-            return
         pictures: tuple[bytes, bytes, bytes] = (b"", b"", b"")
         if seen.sha256:
             # Most images have no flat border: their second picture is the first.
             same = np.array_equal(seen.full, seen.inner)
             inner = b"" if same else seen.inner.tobytes()
             pictures = (seen.full.tobytes(), inner, seen.features.tobytes())
-        try:
-            self._database.execute(
-                "INSERT OR REPLACE INTO prints VALUES (?, ?, ?, ?, ?, ?)",
-                (_hashed(key), seen.reason, seen.sha256, *pictures),
-            )
-            self._waiting += 1
-            if self._waiting >= 500:
-                self._database.commit()
-                self._waiting = 0
-        except sqlite3.Error as error:
-            self._give_up("writing", error)
+        values = (_hashed(key), seen.reason, seen.sha256, *pictures)
+        self._run("INSERT OR REPLACE INTO prints VALUES (?, ?, ?, ?, ?, ?)", *values)
+        self._waiting += 1
+        if self._waiting >= 500:
+            self._run("COMMIT")
+            self._waiting = 0
 
     def close(self) -> None:
         if self._database is not None:

@@ -26,7 +26,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -133,15 +133,13 @@ def find_twins(
                 pair = (min(twin.first, twin.second), max(twin.first, twin.second))
                 if pair not in known:
                     known.add(pair)
-                    one, other = int(chosen[twin.first]), int(chosen[twin.second])
                     twins.append(
-                        Twin(
-                            one,
-                            other,
-                            twin.kind,
-                            twin.distance,
-                            round(twin.correlation, 4),
-                            round(twin.scale, 3),
+                        replace(
+                            twin,
+                            first=int(chosen[twin.first]),
+                            second=int(chosen[twin.second]),
+                            correlation=round(twin.correlation, 4),
+                            scale=round(twin.scale, 3),
                         )
                     )
 

@@ -37,7 +37,7 @@ from typing import Any
 from vlp_zoo.data.chest.chexpert import LABEL_NAMES, RENAMED, Folders, read_labels
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.splits import as_released
-from vlp_zoo.data.tables import find_one, listing
+from vlp_zoo.data.tables import find_one, without
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.reading import read_json
 
@@ -92,19 +92,16 @@ def read(root: Path) -> Iterator[Record]:
             for record in read_labels(path, folders)
         ]
     if not records or not any(record.image.is_file() for record in records):
-        raise DatasetNotFoundError(
-            f"CheXpert/test_labels.csv and images such as CheXpert/test/patient64741/"
-            f"study1/view1_frontal.jpg in {root}",
-            listing(root),
-            "give the folder that holds CheXpert and CheXlocalize: --data.root",
-        )
+        example = "CheXpert/test/patient64741/study1/view1_frontal.jpg"
+        what = f"CheXpert/test_labels.csv and images such as {example}"
+        way = "give the folder that holds CheXpert and CheXlocalize: --data.root"
+        raise without(what, root, way)
     if not masked:
-        raise DatasetNotFoundError(
-            f"CheXlocalize/gt_segmentations_test.json or gt_annotations_test.json in "
-            f"{root}",
-            listing(root),
-            "put the folder CheXlocalize there; without masks use the data set chexpert",
+        what = "CheXlocalize/gt_segmentations_test.json or gt_annotations_test.json"
+        way = (
+            "put the folder CheXlocalize there; or use the data set chexpert, no masks"
         )
+        raise without(what, root, way)
     yield from records
 
 
@@ -128,14 +125,8 @@ def _empty(name: str, size: tuple[int, int] | None) -> MaskRef:
 def _masks(root: Path, split: str) -> dict[str, tuple[MaskRef, ...]] | None:
     """Masks by ``patient_study_view``; None where their table is not there."""
     for kind, parse in (("segmentations", _run_lengths), ("annotations", _polygons)):
-        path = next(
-            (
-                path
-                for side in SIDES
-                if (path := root / side / f"gt_{kind}_{split}.json").is_file()
-            ),
-            None,
-        )
+        places = (root / side / f"gt_{kind}_{split}.json" for side in SIDES)
+        path = next((place for place in places if place.is_file()), None)
         if path is None:
             continue
         try:

@@ -45,18 +45,17 @@ Comparison", AAAI 2019.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical_split, released_split, validation_as_test
 from vlp_zoo.data.studies import canonical_view
-from vlp_zoo.data.tables import find_one, listing, number, read_table, stated
+from vlp_zoo.data.tables import Row, find_one, read_rows, without
 from vlp_zoo.errors import DatasetNotFoundError
 
 __all__ = ["CARD", "LABEL_NAMES", "Folders", "card", "read", "read_labels"]
@@ -132,12 +131,8 @@ def read(root: Path, *, blank: float = float("nan")) -> Iterator[Record]:
             found, missing = True, []
             yield record
     if not found:
-        raise DatasetNotFoundError(
-            f"images of CheXpert such as train/patient00001/study1/view1_frontal.jpg "
-            f"in {root}",
-            listing(root),
-            "put the folders train and valid beside train.csv",
-        )
+        what = "images of CheXpert such as train/patient00001/study1/view1_frontal.jpg"
+        raise without(what, root, "put the folders train and valid beside train.csv")
 
 
 def card(*, blank: float) -> Card:
@@ -206,24 +201,13 @@ def read_labels(
         DatasetNotFoundError: If the table or a column is missing, or a path in it is
             none of CheXpert.
     """
-    table = read_table(path, ["Path"]).rename(columns=RENAMED)
-    missing = [name for name in LABEL_NAMES if name not in table]
     # No Finding follows from the others, and some tables of the test set leave it out.
-    if missing and missing != ["No Finding"]:
-        raise DatasetNotFoundError(
-            f"the label columns {', '.join(missing)} in {path}",
-            f"columns {', '.join(map(str, table.columns))}",
-            "download the official table again",
-        )
-    for line, row in enumerate(table.to_dict("records"), 2):
-        split, stem = _located(str(row["Path"]), path, line)
+    columns = ["Path", *(name for name in LABEL_NAMES if name != "No Finding")]
+    for row in read_rows(path, columns, rename=RENAMED):
+        split, stem = _located(row)
         patient, study, _ = stem.split("/")
-        values = [
-            stated(str(row.get(name, "")), f"{name}, line {line} of {path}")
-            for name in LABEL_NAMES
-        ]
-        age = number(str(row.get("Age", "")))
-        sex = str(row.get("Sex", "")).strip()
+        (age,) = row.numbers("Age")
+        sex = row.get("Sex")
         yield Record(
             uid=f"{split}/{stem}",
             image=folders.find(split, stem),
@@ -231,37 +215,34 @@ def read_labels(
             study_id=f"{patient}/{study}",
             view=_view(row, stem),
             split=canonical_split(split) or "",
-            labels=tuple(blank if np.isnan(value) else value for value in values),
-            row=line,
+            labels=tuple(
+                blank if np.isnan(value) else value for value in row.labels(LABEL_NAMES)
+            ),
+            row=row.line,
             facts={
                 "sex": "" if sex == "Unknown" else sex,
                 "age": age if age > 0 else float("nan"),
-                "projection": str(row.get("AP/PA", "")).strip(),
+                "projection": row.get("AP/PA"),
             },
         )
 
 
-def _located(cell: str, path: Path, line: int) -> tuple[str, str]:
+def _located(row: Row) -> tuple[str, str]:
     """Split and ``patient/study/view`` of a path in a table."""
-    parts = cell.strip().replace("\\", "/").split("/")
+    parts = row["Path"].replace("\\", "/").split("/")
     if len(parts) >= 4:
         for split, names in NAMES.items():
             if parts[-4] in names:
                 return split, "/".join(parts[-3:]).rsplit(".", 1)[0]
-    raise DatasetNotFoundError(
-        f"a path such as train/patient00001/study1/view1_frontal.jpg in line {line} of "
-        f"{path}",
-        repr(cell),
-        "download the official table again",
-    )
+    example = "a path such as train/patient00001/study1/view1_frontal.jpg"
+    raise row.refused(example, row["Path"])
 
 
-def _view(row: Mapping[Any, Any], stem: str) -> str | None:
-    side = str(row.get("Frontal/Lateral", "")).strip().lower()
+def _view(row: Row, stem: str) -> str | None:
     # The tables of the test set have no such column: the file's name says it.
-    if "lateral" in (side, stem.rpartition("_")[2]):
+    if "lateral" in (row.get("Frontal/Lateral").lower(), stem.rpartition("_")[2]):
         return "LATERAL"
-    view = canonical_view(str(row.get("AP/PA", "")))
+    view = canonical_view(row.get("AP/PA"))
     return view if view in ("AP", "PA") else "FRONTAL"
 
 

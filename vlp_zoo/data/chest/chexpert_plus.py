@@ -43,15 +43,25 @@ Patient Demographics and Additional Image Formats", arXiv 2405.19538, 2024.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from vlp_zoo.data.chest.chexpert import LABEL_NAMES as CHEXPERT_NAMES
+from vlp_zoo.data.chest.radiographs import PROBED, first_layout
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import as_released, canonical_split
 from vlp_zoo.data.studies import canonical_view
-from vlp_zoo.data.tables import check_join, find_one, listing, number, read_table
+from vlp_zoo.data.tables import (
+    Row,
+    check_join,
+    find_one,
+    first_of,
+    listing,
+    number,
+    read_rows,
+)
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.reading import parse_json, read_text
 from vlp_zoo.reports.blank import is_blank
@@ -62,30 +72,13 @@ __all__ = ["CARD", "LABEL_NAMES", "LabelSource", "read"]
 
 logger = logging.getLogger(__name__)
 
-LABEL_NAMES = (
-    "Enlarged Cardiomediastinum",
-    "Cardiomegaly",
-    "Lung Opacity",
-    "Lung Lesion",
-    "Edema",
-    "Consolidation",
-    "Pneumonia",
-    "Atelectasis",
-    "Pneumothorax",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Fracture",
-    "Support Devices",
-    "No Finding",
-)
+LABEL_NAMES = (*CHEXPERT_NAMES[1:], CHEXPERT_NAMES[0])
 """CheXbert's order."""
 
 LabelSource = Literal["impression", "findings", "report"]
 SOURCES = ("impression", "findings", "report")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
 FACTS = ("sex", "race", "ethnicity", "insurance_type", "deceased")
-PROBED = 500
-"""Rows whose files are looked for to find out how the folders are laid out."""
 
 
 def read(root: Path, *, label_source: LabelSource = "impression") -> Iterator[Record]:
@@ -107,15 +100,14 @@ def read(root: Path, *, label_source: LabelSource = "impression") -> Iterator[Re
             "choose one of them",
         )
     path = find_one(root, ["df_chexpert_plus_*.csv*"], "the table of CheXpert Plus")
-    table = read_table(path, ["path_to_image", "report"])
-    rows = table.to_dict("records")
-    stems = [_stem(str(row["path_to_image"])) for row in rows]
+    rows = read_rows(path, ["path_to_image", "report"])
+    stems = [_stem(row["path_to_image"]) for row in rows]
     base, suffix = _images(root, stems)
     labels = _labels(root, label_source)
     if labels:
         check_join(stems, labels, "labels of images", f"{label_source}_fixed.json")
     unknown = (float("nan"),) * len(LABEL_NAMES)
-    for line, (row, stem) in enumerate(zip(rows, stems, strict=True), 2):
+    for row, stem in zip(rows, stems, strict=True):
         # train/patient00001/study1/view1_frontal
         parts = stem.split("/")
         patient = _cell(row, "deid_patient_id") or parts[-3]
@@ -128,7 +120,7 @@ def read(root: Path, *, label_source: LabelSource = "impression") -> Iterator[Re
             view=_view(row, stem),
             split=canonical_split(_cell(row, "split") or parts[0]) or "",
             labels=labels.get(stem, unknown),
-            row=line,
+            row=row.line,
             facts={
                 "age": number(_cell(row, "age")),
                 "bmi": number(_cell(row, "recent_bmi")),
@@ -145,12 +137,12 @@ def _stem(path: str) -> str:
     return "/".join(parts[-4:]).rsplit(".", 1)[0]
 
 
-def _cell(row: Mapping[Any, Any], name: str) -> str:
+def _cell(row: Row, name: str) -> str:
     # Line breaks were written as a backslash and a letter in blank sections.
-    return str(row.get(name, "")).replace("\\n", "\n").strip()
+    return row.get(name).replace("\\n", "\n").strip()
 
 
-def _report(row: Mapping[Any, Any]) -> Report:
+def _report(row: Row) -> Report:
     history = [
         _cell(row, f"section_{name}") for name in ("clinical_history", "history")
     ]
@@ -166,7 +158,7 @@ def _report(row: Mapping[Any, Any]) -> Report:
     return replace(known, text=whole.text) if known.body else whole
 
 
-def _view(row: Mapping[Any, Any], stem: str) -> str | None:
+def _view(row: Row, stem: str) -> str | None:
     side = _cell(row, "frontal_lateral").lower()
     if side == "lateral" or (not side and stem.endswith("_lateral")):
         return "LATERAL"
@@ -176,10 +168,8 @@ def _view(row: Mapping[Any, Any], stem: str) -> str | None:
 def _images(root: Path, stems: Sequence[str]) -> tuple[Path, str]:
     named = [root / name for name in ("PNG", "images", "DICOM")]
     bases = [root, *named, *sorted(root.glob("CheXpert-v1.0*"))]
-    for base in bases:
-        for suffix in SUFFIXES:
-            if any((base / f"{stem}{suffix}").is_file() for stem in stems[:PROBED]):
-                return base, suffix
+    if found := first_layout(bases, SUFFIXES, stems[:PROBED]):
+        return found
     example = f"{stems[0]}.png" if stems else "train/patient00001/..."
     raise DatasetNotFoundError(
         f"images of CheXpert Plus such as PNG/{example} in {root}",
@@ -191,8 +181,7 @@ def _images(root: Path, stems: Sequence[str]) -> tuple[Path, str]:
 
 def _labels(root: Path, source: str) -> dict[str, tuple[float, ...]]:
     name = f"{source}_fixed.json"
-    folders = (root / "chexbert_labels", root / "labels", root)
-    path = next((f / name for f in folders if (f / name).exists()), None)
+    path = first_of(root, (f"chexbert_labels/{name}", f"labels/{name}", name))
     if path is None:
         logger.warning("CheXpert Plus: no %s, so all labels are unknown", name)
         return {}

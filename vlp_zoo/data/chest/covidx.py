@@ -38,9 +38,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from vlp_zoo.data.chest.radiographs import split_once
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import released_split
-from vlp_zoo.data.tables import find_one, listing
+from vlp_zoo.data.tables import find_one, without
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_text
 
@@ -117,11 +118,8 @@ def read_lists(
                 continue
             records.append(_record(text, line, path, base / split, classes, otherwise))
     if not any(record.image.is_file() for record in records):
-        raise DatasetNotFoundError(
-            f"images of {title} in the folders train and test of {root}",
-            listing(root),
-            "put the images there",
-        )
+        what = f"images of {title}, in the folders train and test,"
+        raise without(what, root, "put the images there")
     yield from records
 
 
@@ -156,7 +154,6 @@ def _record(
         uid=uid,
         image=folder / name,
         patient_id=patient,
-        study_id=uid,
         split=folder.name,
         labels=classes[kind],
         row=line,
@@ -166,10 +163,8 @@ def _record(
 
 def _mgca(records: Sequence[Record]) -> list[str]:
     """A fifth of the training list, in its order, by scikit-learn."""
-    from sklearn.model_selection import train_test_split
-
     pool = [i for i, record in enumerate(records) if record.split == "train"]
-    _, held_out = train_test_split(pool, train_size=0.8, random_state=0)
+    _, held_out = split_once(pool, len(pool) - int(0.8 * len(pool)), 0)
     splits = [record.split for record in records]
     for i in held_out:
         splits[i] = "val"

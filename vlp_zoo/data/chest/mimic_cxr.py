@@ -37,10 +37,19 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.data.catalogue import load, policy
+from vlp_zoo.data.chest.radiographs import PROBED, first_layout
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import as_released, canonical_split
 from vlp_zoo.data.studies import FileStudies, canonical_view
-from vlp_zoo.data.tables import check_join, listing, number, read_table, stated
+from vlp_zoo.data.tables import (
+    check_join,
+    first_of,
+    listing,
+    number,
+    read_table,
+    stated,
+    without,
+)
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.reports.words.lexicon import CHEXPERT
 
@@ -66,9 +75,6 @@ TABLES = {
     "radiologist": "mimic-cxr-2.1.0-test-set-labeled.csv",
 }
 SOURCES = ("chexpert", "negbio", "radiologist")
-
-PROBED = 500
-"""Rows whose files are looked for to find out how the folders are laid out."""
 
 
 def read_mimic_cxr(
@@ -250,17 +256,14 @@ def _table(root: Path, kind: str, columns: list[str]) -> pd.DataFrame:
     stem = TABLES[kind]
     path = _found(root, kind)
     if path is None:
-        raise DatasetNotFoundError(
-            f"{stem}.gz or {stem} in --data.root {root}",
-            listing(root),
-            "give the folder of MIMIC-CXR-JPG 2.x.0 that holds the csv files",
-        )
-    return read_table(path, columns, ids=["dicom_id", "subject_id", "study_id"])
+        way = "give the folder of MIMIC-CXR-JPG 2.x.0 that holds the csv files: --data.root"
+        raise without(f"{stem}.gz or {stem}", root, way)
+    ids = ["dicom_id", "subject_id", "study_id"]
+    return read_table(path, columns, ids=ids, rename=RENAMED)
 
 
 def _found(root: Path, kind: str) -> Path | None:
-    stem = TABLES[kind]
-    return next((p for p in (root / f"{stem}.gz", root / stem) if p.exists()), None)
+    return first_of(root, (f"{TABLES[kind]}.gz", TABLES[kind]))
 
 
 def _sizes(metadata: pd.DataFrame) -> list[tuple[int, int] | None]:
@@ -287,10 +290,11 @@ def _views(metadata: pd.DataFrame) -> list[str | None]:
 
 
 def _images(root: Path, stems: list[str]) -> tuple[Path, str]:
-    for base in (root / "files", root):
-        for suffix in (".jpg", ".png", ".jpeg"):
-            if any((base / f"{stem}{suffix}").is_file() for stem in stems[:PROBED]):
-                return base, suffix
+    found = first_layout(
+        (root / "files", root), (".jpg", ".png", ".jpeg"), stems[:PROBED]
+    )
+    if found is not None:
+        return found
     raise DatasetNotFoundError(
         f"images such as files/{stems[0]}.jpg below --data.root {root}",
         f"none of the first {min(PROBED, len(stems))}, with or without the folder "
@@ -301,10 +305,9 @@ def _images(root: Path, stems: list[str]) -> tuple[Path, str]:
 
 def _reports_base(root: Path, folders: list[str]) -> Path | None:
     unpacked = root / "mimic-cxr-reports"
-    for base in (root / "files", root, unpacked / "files", unpacked):
-        if any((base / f"{folder}.txt").is_file() for folder in folders[:PROBED]):
-            return base
-    return None
+    bases = (root / "files", root, unpacked / "files", unpacked)
+    found = first_layout(bases, (".txt",), folders[:PROBED])
+    return None if found is None else found[0]
 
 
 def _no_reports(root: Path, folders: list[str]) -> DatasetNotFoundError:
@@ -325,14 +328,7 @@ def _labels(root: Path, studies: list[str], source: str) -> npt.NDArray[np.float
             "MIMIC-CXR: no %s in %s, all labels are unknown", TABLES[source], root
         )
         return unknown.repeat(len(studies), axis=0)
-    table = _table(root, source, ["study_id"]).rename(columns=RENAMED)
-    missing = [name for name in LABEL_NAMES if name not in table]
-    if missing:
-        raise DatasetNotFoundError(
-            f"the label columns {', '.join(missing)} in {TABLES[source]}",
-            f"columns {', '.join(map(str, table.columns))}",
-            "download the file again",
-        )
+    table = _table(root, source, ["study_id", *LABEL_NAMES])
     columns = []
     for name in LABEL_NAMES:
         where = f"{name} of {TABLES[source]}"

@@ -32,16 +32,15 @@ Semantics to Improve Biomedical Vision-Language Processing", ECCV 2022.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from vlp_zoo.data.chest.radiographs import fitted
+from vlp_zoo.data.chest.radiographs import first_layout, fitted, lesion
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical_split, released_split
-from vlp_zoo.data.tables import find_one, listing, number, read_table
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.data.tables import Row, find_one, read_rows, without
+from vlp_zoo.errors import ConfigError
 from vlp_zoo.reading import read_json
 from vlp_zoo.types import Box, Report
 
@@ -58,7 +57,10 @@ LABEL_NAMES = (
     "Pneumothorax",
 )
 TABLES = ("MS_CXR_Local_Alignment_v1.1*", "MS_CXR_Local_Alignment_v1*")
-COLUMNS = ("dicom_id", "category_name", "label_text", "path", "x", "y", "w", "h")
+COLUMNS = (
+    *("dicom_id", "category_name", "label_text", "path", "x", "y", "w", "h"),
+    *("image_width", "image_height"),
+)
 IN_PATH = re.compile(r"(?:^|/)p\d\d/p(\d+)/s(\d+)/[^/]+$")
 SUFFIXES = (".jpg", ".png", ".jpeg")
 
@@ -88,32 +90,27 @@ def read(root: Path) -> Iterator[Record]:
     names = [f"{base}{table}.csv" for base in ("", "ms-cxr*/**/") for table in TABLES]
     names += [name.replace(".csv", ".json") for name in names]
     table = find_one(root, names, "the table of MS-CXR")
-    rows = _csv_rows(table) if table.suffix == ".csv" else _json_rows(table)
+    rows = read_rows(table, COLUMNS) if table.suffix == ".csv" else _json_rows(table)
     phrases: dict[tuple[str, str], _Phrase] = {}
-    for line, row in rows:
-        dicom, text = str(row["dicom_id"]).strip(), str(row["label_text"]).strip()
-        category = str(row["category_name"]).strip()
-        path = str(row["path"]).strip().replace("\\", "/")
+    for row in rows:
+        text, category = row["label_text"], row["category_name"]
+        path = row["path"].replace("\\", "/")
         if category not in LABEL_NAMES or not IN_PATH.search(path):
-            raise DatasetNotFoundError(
-                f"a category of MS-CXR and a path of MIMIC-CXR in line {line} of {table}",
-                f"{category!r}, {path!r}",
-                "download the table again",
-            )
-        height, width = (number(str(row[f"image_{s}"])) for s in ("height", "width"))
-        split = canonical_split(str(row.get("split", ""))) or ""
+            what = "a category of MS-CXR and a path of MIMIC-CXR"
+            raise row.refused(what, f"{category}, {path}")
+        height, width = row.numbers("image_height", "image_width")
+        split = canonical_split(row.get("split")) or ""
         phrase = phrases.setdefault(
-            (dicom, text), _Phrase(line, path, split, (height, width))
+            (row["dicom_id"], text), _Phrase(row.line, path, split, (height, width))
         )
-        x, y, w, h = (number(str(row[corner])) for corner in "xywh")
-        phrase.boxes.append(Box(category, (x, y, x + w, y + h), "lesion"))
-    base, suffix, stripped = _images(root, [phrase.path for phrase in phrases.values()])
+        phrase.boxes.append(lesion(category, row.numbers(*"xywh")))
+    base, suffix = _images(root, [phrase.path for phrase in phrases.values()])
     count: dict[str, int] = {}
     for (dicom, text), phrase in phrases.items():
         count[dicom] = count.get(dicom, -1) + 1
         found = IN_PATH.search(phrase.path)
         patient, study = found.groups() if found else ("", "")
-        image = _place(base, phrase.path, suffix, stripped)
+        image = base / f"{_stem(phrase.path)}{suffix}"
         said = {box.name for box in phrase.boxes}
         yield Record(
             uid=f"{dicom}/{count[dicom]}",
@@ -129,12 +126,7 @@ def read(root: Path) -> Iterator[Record]:
         )
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[Any, Any]]]:
-    table = read_table(path, [*COLUMNS, "image_width", "image_height"])
-    yield from enumerate(table.to_dict("records"), 2)
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[Any, Any]]]:
+def _json_rows(path: Path) -> list[Row]:
     """The JSON table, entry by entry, under the headings of the CSV table."""
     content = read_json(path)
     try:
@@ -144,54 +136,40 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[Any, Any]]]:
         for entry in content["annotations"]:
             image = images[entry["image_id"]]
             x, y, w, h = entry["bbox"]
-            rows.append(
-                {
-                    "dicom_id": Path(image["file_name"]).stem,
-                    "category_name": categories[entry["category_id"]],
-                    "label_text": entry["label_text"],
-                    "path": image["path"],
-                    "x": x,
-                    "y": y,
-                    "w": w,
-                    "h": h,
-                    "image_width": image["width"],
-                    "image_height": image["height"],
-                    "split": entry.get("split", ""),
-                }
-            )
+            said = (categories[entry["category_id"]], entry["label_text"])
+            cells = (Path(image["file_name"]).stem, *said, image["path"], x, y, w, h)
+            size = (image["width"], image["height"])
+            row = dict(zip(COLUMNS, (*cells, *size), strict=True))
+            rows.append({**row, "split": entry.get("split", "")})
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"images, categories and annotations with label_text in {path}",
             f"{type(error).__name__}: {error}",
             "download the file again",
         ) from error
-    yield from enumerate(rows, 1)
+    return [Row(cells, number, path) for number, cells in enumerate(rows, 1)]
 
 
-def _images(root: Path, paths: Sequence[str]) -> tuple[Path, str, bool]:
-    """Base folder and ending of the images, and whether ``files`` is left out."""
+def _images(root: Path, paths: Sequence[str]) -> tuple[Path, str]:
+    """The folder that holds the images, with or without ``files``, and their ending."""
     bases = [root]
     # PhysioNet's tree: <project>/<version>/files below one folder.
     for near in (root, root.parent, root.parent.parent):
         for pattern in ("mimic-cxr-jpg*", "mimic-cxr-jpg*/2.*"):
             bases += sorted(near.glob(pattern), reverse=True)
-    for base in bases:
-        for suffix in SUFFIXES:
-            for stripped in (False, True):
-                if any(_place(base, p, suffix, stripped).is_file() for p in paths):
-                    return base, suffix, stripped
-    example = paths[0] if paths else "files/p10/..."
-    raise DatasetNotFoundError(
-        f"images of MIMIC-CXR-JPG such as {example} in {root}, or in mimic-cxr-jpg "
-        "beside it",
-        listing(root),
+    folders = [folder for base in bases for folder in (base / "files", base)]
+    if found := first_layout(folders, SUFFIXES, list(map(_stem, paths))):
+        return found
+    raise without(
+        f"images of MIMIC-CXR-JPG such as {paths[0]}, here or in mimic-cxr-jpg beside,",
+        root,
         "put MIMIC-CXR-JPG or a link to it there, named mimic-cxr-jpg",
     )
 
 
-def _place(base: Path, path: str, suffix: str, stripped: bool) -> Path:
-    inner = path.removeprefix("files/") if stripped else path
-    return (base / inner).with_suffix(suffix)
+def _stem(path: str) -> str:
+    """A path without the folder ``files`` and without its ending."""
+    return path.removeprefix("files/").rpartition(".")[0]
 
 
 CARD = Card(

@@ -28,11 +28,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from vlp_zoo.data.chest.radiographs import fitted, frame_of
+from vlp_zoo.data.chest.radiographs import fitted, frame_of, lesion
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import released_split
 from vlp_zoo.data.studies import canonical_view
-from vlp_zoo.data.tables import check_join, find_one, number, read_table
+from vlp_zoo.data.tables import check_join, find_one, number, read_rows, read_table
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_text
 from vlp_zoo.types import Box
@@ -81,45 +81,39 @@ def read(root: Path) -> Iterator[Record]:
         ["Data_Entry_2017_v2020.csv", "Data_Entry_2017*.csv", "Data_Entry*.csv"],
         "the label table of ChestX-ray14",
     )
-    table = read_table(
+    rows = read_rows(
         path, ["Image Index", "Finding Labels", "Patient ID"], ids=["Patient ID"]
     )
     images = _images(root)
     boxes = _boxes(root)
     released = _released(root)
     if released:
-        names = [name.strip() for name in table["Image Index"]]
+        names = [row["Image Index"] for row in rows]
         check_join(names, released, "splits of images", "the released lists")
-    for line, row in enumerate(table.to_dict("records"), 2):
-        name = str(row["Image Index"]).strip()
-        found = {finding.strip() for finding in str(row["Finding Labels"]).split("|")}
-        strange = found - {*LABEL_NAMES, "No Finding", "Pleural Thickening"}
-        if strange:
-            raise DatasetNotFoundError(
-                f"findings of ChestX-ray14 in line {line} of {path}",
-                repr(row["Finding Labels"]),
-                "download the official table again",
-            )
+    for row in rows:
+        name, findings = row["Image Index"], row["Finding Labels"]
         # Some copies of the table write the underscore as a blank.
         found = {
-            finding.replace("Pleural Thickening", "Pleural_Thickening")
-            for finding in found
+            finding.strip().replace("Pleural Thickening", "Pleural_Thickening")
+            for finding in findings.split("|")
         }
-        age = number(str(row.get("Patient Age", "")).strip("Y"))
-        patient = str(row["Patient ID"])
+        if found - {*LABEL_NAMES, "No Finding"}:
+            raise row.refused("findings of ChestX-ray14", findings)
+        age = number(row.get("Patient Age").strip("Y"))
+        follow_up = row.get("Follow-up #") if "Follow-up #" in row else name
         yield Record(
             uid=name,
             # An image that is nowhere is named where it would be, and is rejected there.
             image=images.get(name, root / "images" / name),
-            patient_id=patient,
-            study_id=f"{patient}-{str(row.get('Follow-up #', name)).strip()}",
-            view=canonical_view(str(row.get("View Position", ""))),
+            patient_id=row["Patient ID"],
+            study_id=f"{row['Patient ID']}-{follow_up}",
+            view=canonical_view(row.get("View Position")),
             split=released.get(name, ""),
             labels=tuple(float(label in found) for label in LABEL_NAMES),
             boxes=_in_pixels_of(images.get(name), boxes.get(name, ())),
-            row=line,
+            row=row.line,
             facts={
-                "sex": str(row.get("Patient Gender", "")).strip(),
+                "sex": row.get("Patient Gender"),
                 "age": age if age <= OLDEST else float("nan"),
             },
         )
@@ -159,8 +153,8 @@ def _boxes(root: Path) -> dict[str, tuple[Box, ...]]:
     # The heading "Bbox [x, y, w, h]" holds unquoted commas: four columns by position.
     for cells in table.itertuples(index=False):
         name, finding = str(cells[0]).strip(), str(cells[1]).strip()
-        x, y, w, h = (number(str(cell)) for cell in cells[2:6])
-        box = Box(BOX_NAMES.get(finding, finding), (x, y, x + w, y + h), "lesion")
+        corner = (number(str(cell)) for cell in cells[2:6])
+        box = lesion(BOX_NAMES.get(finding, finding), corner)
         boxes[name] = (*boxes.get(name, ()), box)
     return boxes
 

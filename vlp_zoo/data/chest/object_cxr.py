@@ -33,7 +33,7 @@ import numpy as np
 
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.splits import as_released, validation_as_test
-from vlp_zoo.data.tables import listing, read_table
+from vlp_zoo.data.tables import AGAIN, Row, read_rows, without
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.types import Box
 
@@ -61,56 +61,44 @@ def read(root: Path) -> Iterator[Record]:
         if path.is_file()
     }
     if not tables:
-        raise DatasetNotFoundError(
-            f"train.csv, dev.csv or test.csv of Object-CXR in {root}",
-            listing(root),
-            "give the folder that holds the official files: --data.root",
-        )
+        raise without("train.csv, dev.csv or test.csv of Object-CXR", root)
     if not any((root / folder).is_dir() for folder in SPLITS):
-        raise DatasetNotFoundError(
-            f"images of Object-CXR in {root}/train, dev or test",
-            listing(root),
-            "unpack train.zip and dev.zip there",
-        )
+        what = "images of Object-CXR, the folders train, dev or test,"
+        raise without(what, root, "unpack train.zip and dev.zip there")
     for folder, path in tables.items():
         yield from _read_table(root, folder, path)
 
 
 def _read_table(root: Path, folder: str, path: Path) -> Iterator[Record]:
-    table = read_table(path, ["annotation"])
-    names = next((c for c in ("image_name", "image_path") if c in table), None)
-    if names is None:
+    rows = read_rows(path, ["annotation"])
+    column = next((c for c in ("image_name", "image_path") if c in rows[0]), None)
+    if column is None:
         raise DatasetNotFoundError(
             f"the column image_name or image_path in {path}",
-            f"columns {', '.join(map(str, table.columns))}",
-            "download the official file again",
+            f"columns {', '.join(map(str, rows[0].cells))}",
+            AGAIN,
         )
-    for line, row in enumerate(table.to_dict("records"), 2):
+    for row in rows:
         # Paths lead to where the file was on the machine that wrote the table.
-        name = PureWindowsPath(str(row[names]).strip()).name
-        annotation = str(row["annotation"]).strip()
-        boxes, masks = _objects(annotation, path, line)
+        name = PureWindowsPath(row[column]).name
+        boxes, masks = _objects(row)
         uid = f"{folder}/{name}"
         yield Record(
             uid=uid,
             image=root / folder / name,
-            patient_id=uid,
-            study_id=uid,
             split=SPLITS[folder],
             labels=(float(bool(boxes)),),
             boxes=boxes,
             masks=masks,
-            row=line,
+            row=row.line,
             facts={"objects": len(boxes)},
         )
 
 
-def _objects(
-    annotation: str, path: Path, line: int
-) -> tuple[tuple[Box, ...], tuple[MaskRef, ...]]:
+def _objects(row: Row) -> tuple[tuple[Box, ...], tuple[MaskRef, ...]]:
     boxes, masks = [], []
     (name,) = LABEL_NAMES
-    for entry in filter(str.strip, annotation.split(";")):
+    for entry in filter(str.strip, row["annotation"].split(";")):
         kind, *words = entry.split()
         try:
             numbers = [float(word) for word in words]
@@ -128,11 +116,7 @@ def _objects(
             points = np.array(numbers).reshape(-1, 2)
             shape = MaskRef(name, "polygon", points.tolist())
         else:
-            raise DatasetNotFoundError(
-                f"a rectangle, ellipse or polygon in line {line} of {path}",
-                repr(entry[:80]),
-                "download the official table again",
-            )
+            raise row.refused("a rectangle, ellipse or polygon", entry)
         # Some are drawn from the lower right corner.
         (x1, y1), (x2, y2) = points.min(0).tolist(), points.max(0).tolist()
         boxes.append(Box(name, (x1, y1, x2, y2), "lesion"))

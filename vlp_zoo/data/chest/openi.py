@@ -46,10 +46,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from vlp_zoo.data.chest.radiographs import files_by_stem
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import canonical_split
+from vlp_zoo.data.splits import as_released, canonical_split
 from vlp_zoo.data.studies import canonical_view
-from vlp_zoo.data.tables import find_one, listing, read_table
+from vlp_zoo.data.tables import find_one, read_rows, without
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_bytes, read_json
 from vlp_zoo.reports.sections import report_of
@@ -113,11 +114,7 @@ def read(root: Path) -> Iterator[Record]:
     elif (root / "annotation.json").is_file():
         yield from _r2gen(root)
     else:
-        raise DatasetNotFoundError(
-            f"ecgen-radiology, indiana_reports.csv or annotation.json in {root}",
-            listing(root),
-            "give the folder that holds one of the layouts of Open-i: --data.root",
-        )
+        raise without("ecgen-radiology, indiana_reports.csv or annotation.json", root)
 
 
 def labels_of(terms: Iterable[str]) -> tuple[float, ...]:
@@ -184,32 +181,30 @@ def _collection(root: Path, folder: Path) -> Iterator[Record]:
 
 
 def _kaggle(root: Path, path: Path) -> Iterator[Record]:
-    table = read_table(path, ["uid", "MeSH", *SECTIONS], ids=["uid"])
-    reports = {str(row["uid"]): row for row in table.to_dict("records")}
+    rows = read_rows(path, ["uid", "MeSH", *SECTIONS], ids=["uid"])
+    reports = {row["uid"]: row for row in rows}
     names = ["indiana_projections.csv*", "Indiana_projections.csv*"]
     lists = find_one(root, names, "the images of Open-i's reports")
-    projections = read_table(lists, ["uid", "filename", "projection"], ids=["uid"])
     images = _images(root)
-    for line, row in enumerate(projections.to_dict("records"), 2):
-        study, name = str(row["uid"]), str(row["filename"]).strip()
+    for row in read_rows(lists, ["uid", "filename", "projection"], ids=["uid"]):
+        study, name = row["uid"], row["filename"]
         if study not in reports:
             raise DatasetNotFoundError(
-                f"the report {study} of line {line} of {lists} in {path}",
+                f"the report {study} of {row.where} in {path}",
                 "no such row",
                 "download the two tables again: they belong together",
             )
         report = reports[study]
-        terms = tuple(term.strip() for term in str(report["MeSH"]).split(";"))
-        uid = name.removesuffix(".png").removesuffix(".dcm")
+        terms = tuple(term.strip() for term in report["MeSH"].split(";"))
         yield Record(
-            uid=uid,
+            uid=name.removesuffix(".png").removesuffix(".dcm"),
             image=images.get(name.removesuffix(".png"), root / FOLDERS[2] / name),
             patient_id=f"CXR{study}",
             study_id=f"CXR{study}",
-            text=_report({name: str(report[name]) for name in SECTIONS}),
-            view=canonical_view(str(row["projection"])),
+            text=_report({name: report[name] for name in SECTIONS}),
+            view=canonical_view(row["projection"]),
             labels=labels_of(terms),
-            row=line,
+            row=row.line,
             facts={"mesh": terms},
         )
 
@@ -253,17 +248,10 @@ def _report(sections: Mapping[str, Any]) -> Report:
 
 def _images(root: Path) -> dict[str, Path]:
     """File names without suffix to files."""
-    images: dict[str, Path] = {}
-    for folder in (*(root / name for name in FOLDERS), root):
-        for suffix in ("*.png", "*.jpg"):
-            for path in folder.glob(suffix):
-                images.setdefault(path.stem, path)
+    images = files_by_stem([*(root / name for name in FOLDERS), root])
     if not images:
-        raise DatasetNotFoundError(
-            f"*.png in {', '.join(FOLDERS)} of {root}",
-            listing(root),
-            "unpack NLMCXR_png.tgz there",
-        )
+        what = f"*.png in {', '.join(FOLDERS)}, or directly"
+        raise without(what, root, "unpack NLMCXR_png.tgz there")
     return images
 
 
@@ -274,7 +262,7 @@ def _from_r2gen(records: Sequence[Record]) -> list[str]:
             "another layout of Open-i, which has none",
             "give the folder of R2Gen's pack, or use --data.split canonical",
         )
-    return [record.split for record in records]
+    return as_released(records)
 
 
 CARD = Card(

@@ -35,13 +35,12 @@ import ast
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from vlp_zoo.data.chest.radiographs import PROBED, first_layout
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import canonical_after
 from vlp_zoo.data.studies import canonical_view
-from vlp_zoo.data.tables import find_one, listing, number, read_table
-from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.data.tables import Row, find_one, number, read_rows, without
 from vlp_zoo.types import Report
 
 __all__ = ["CARD", "LABEL_NAMES", "read"]
@@ -102,8 +101,6 @@ VIEWS = {"L": "LATERAL", "AP_horizontal": "AP", "UNK": ""}
 
 PHYSICIAN = "Physician"
 MISSING = re.compile(r"(?<=[\[ ])nan(?=\s*[,\]])")
-PROBED = 500
-"""Rows whose files are looked for to find out how the folders are laid out."""
 
 
 def read(root: Path) -> Iterator[Record]:
@@ -122,30 +119,29 @@ def read(root: Path) -> Iterator[Record]:
         "the label table of PadChest",
     )
     columns = ["ImageID", "ImageDir", "StudyID", "PatientID", "Projection"]
-    table = read_table(
+    rows = read_rows(
         path,
         [*columns, "Report", "MethodLabel", "Labels"],
         ids=["StudyID", "PatientID", "ImageDir"],
     )
-    rows = table.to_dict("records")
     base, numbered = _images(root, rows)
-    for line, row in enumerate(rows, 2):
+    for row in rows:
         name = _cell(row, "ImageID")
-        findings = _list(row, "Labels", path, line)
+        findings = _list(row, "Labels")
         projection = _cell(row, "Projection")
         report = _cell(row, "Report")
         yield Record(
             uid=name,
-            image=base / (_folder(row) if numbered else "") / name,
+            image=base / (_numbered(row) if numbered else name),
             patient_id=_cell(row, "PatientID"),
             study_id=_cell(row, "StudyID"),
             text=Report(report, findings=report),
             view=canonical_view(VIEWS.get(projection, projection)),
             labels=_labels(findings),
-            row=line,
+            row=row.line,
             facts={
                 "findings": findings,
-                "localizations": _list(row, "Localizations", path, line),
+                "localizations": _list(row, "Localizations"),
                 "method_label": _cell(row, "MethodLabel"),
                 "projection": projection,
                 "sex": _cell(row, "PatientSex_DICOM"),
@@ -155,17 +151,17 @@ def read(root: Path) -> Iterator[Record]:
         )
 
 
-def _cell(row: dict[Any, Any], name: str) -> str:
-    cell = str(row.get(name, "")).strip()
+def _cell(row: Row, name: str) -> str:
+    cell = row.get(name)
     # Written by pandas: blanks are "nan" in some copies.
     return "" if cell.lower() in ("nan", "none") else cell
 
 
-def _folder(row: dict[Any, Any]) -> str:
-    return _cell(row, "ImageDir")
+def _numbered(row: Row) -> str:
+    return f"{_cell(row, 'ImageDir')}/{_cell(row, 'ImageID')}".lstrip("/")
 
 
-def _list(row: dict[Any, Any], name: str, path: Path, line: int) -> tuple[str, ...]:
+def _list(row: Row, name: str) -> tuple[str, ...]:
     cell = _cell(row, name)
     if not cell:
         return ()
@@ -174,11 +170,7 @@ def _list(row: dict[Any, Any], name: str, path: Path, line: int) -> tuple[str, .
         entries = ast.literal_eval(MISSING.sub("None", cell))
         words = [str(entry).strip() for entry in entries if entry is not None]
     except (ValueError, SyntaxError, TypeError) as error:
-        raise DatasetNotFoundError(
-            f"a list in column {name}, line {line} of {path}",
-            repr(cell[:80]),
-            "download the official table again",
-        ) from error
+        raise row.refused(f"a list in column {name}", cell) from error
     return tuple(dict.fromkeys(word for word in words if word))
 
 
@@ -189,28 +181,25 @@ def _labels(findings: Sequence[str]) -> tuple[float, ...]:
     return tuple(float(name in found) for name in LABEL_NAMES)
 
 
-def _age(row: dict[Any, Any]) -> float:
+def _age(row: Row) -> float:
     """Years between birth and examination; NaN where a date is missing."""
     return number(_cell(row, "StudyDate_DICOM")[:4]) - number(
         _cell(row, "PatientBirth")
     )
 
 
-def _images(root: Path, rows: Sequence[dict[Any, Any]]) -> tuple[Path, bool]:
+def _images(root: Path, rows: Sequence[Row]) -> tuple[Path, bool]:
     """Where images lie, and whether in numbered folders."""
     folders = [root, root / "images", *sorted(root.glob("images[-_]*"))]
+    probed = rows[:PROBED]
     for numbered in (True, False):
-        for base in folders:
-            for row in rows[:PROBED]:
-                folder = _folder(row) if numbered else ""
-                if (base / folder / _cell(row, "ImageID")).is_file():
-                    return base, numbered
-    raise DatasetNotFoundError(
-        f"images of PadChest such as 0/{_cell(rows[0], 'ImageID')} in {root}"
-        if rows
-        else f"images of PadChest in {root}",
-        f"none of the first {min(PROBED, len(rows))}, with or without numbered "
-        f"folders, in the root or in images; there {listing(root)}",
+        names = [_numbered(r) if numbered else _cell(r, "ImageID") for r in probed]
+        if found := first_layout(folders, ("",), names):
+            return found[0], numbered
+    raise without(
+        f"images of PadChest such as 0/{_cell(rows[0], 'ImageID')} (none of the first "
+        f"{len(probed)}, with or without numbered folders, here or in images)",
+        root,
         "unpack the archives so that the folders 0 to 54 lie there",
     )
 

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from operator import mul
 from pathlib import Path
 
 from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.pixels import read_size
 from vlp_zoo.types import Box
 
-__all__ = ["files_by_stem", "fitted", "frame_of", "two_step_split"]
+__all__ = [
+    "PROBED",
+    "files_by_stem",
+    "first_layout",
+    "fitted",
+    "frame_of",
+    "lesion",
+    "split_once",
+    "two_step_split",
+]
 
 SUFFIXES = (".dcm", ".dicom", ".png", ".jpg", ".jpeg")
 """Endings of radiographs; the native ones first."""
+
+PROBED = 500
+"""Files that are looked for to find out how folders are laid out."""
 
 
 def files_by_stem(folders: Iterable[Path], *, deep: bool = False) -> dict[str, Path]:
@@ -36,6 +50,26 @@ def files_by_stem(folders: Iterable[Path], *, deep: bool = False) -> dict[str, P
                     found[path.stem] = path
         files = found | files
     return files
+
+
+def first_layout(
+    folders: Iterable[Path], suffixes: Sequence[str], stems: Sequence[str]
+) -> tuple[Path, str] | None:
+    """How the files of a table are laid out.
+
+    Args:
+        folders: What their paths may be relative to, the best first.
+        suffixes: Endings that they may have, the best first.
+        stems: Paths without the ending that are looked for; a few hundred will do.
+
+    Returns:
+        Folder and ending that a file is found with, None if there is no such file.
+    """
+    for folder in folders:
+        for suffix in suffixes:
+            if any((folder / f"{stem}{suffix}").is_file() for stem in stems):
+                return folder, suffix
+    return None
 
 
 def _rank(path: Path) -> int:
@@ -63,6 +97,12 @@ def frame_of(path: Path) -> tuple[int, int] | None:
         return None
 
 
+def lesion(name: str, corner: Iterable[float]) -> Box:
+    """A box from its upper left corner, width and height."""
+    x, y, width, height = corner
+    return Box(name, (x, y, x + width, y + height), "lesion")
+
+
 def fitted(
     boxes: Iterable[Box], size: tuple[float, float], image: Path
 ) -> tuple[Box, ...]:
@@ -78,19 +118,41 @@ def fitted(
     if frame is None or frame == size:
         return boxes
     down, across = frame[0] / size[0], frame[1] / size[1]
-    return tuple(
-        Box(
-            box.name,
-            (
-                box.xyxy[0] * across,
-                box.xyxy[1] * down,
-                box.xyxy[2] * across,
-                box.xyxy[3] * down,
-            ),
-            box.kind,
+    scale = (across, down, across, down)
+    return tuple(replace(box, xyxy=tuple(map(mul, box.xyxy, scale))) for box in boxes)
+
+
+def split_once(
+    rows: Sequence[int],
+    size: float,
+    seed: int,
+    strata: Sequence[float] | None = None,
+) -> tuple[list[int], list[int]]:
+    """Rows to train on and rows that are held out, drawn by scikit-learn.
+
+    Args:
+        rows: Numbers of rows, in the order of the original.
+        size: Share (float) or number (int) of rows that are held out.
+        seed: ``random_state``.
+        strata: A class for each number of a row, to keep the shares of.
+
+    Raises:
+        ConfigError: If there are too few rows, in all or of a class.
+    """
+    from sklearn.model_selection import train_test_split
+
+    classes = None if strata is None else [strata[row] for row in rows]
+    try:
+        kept, left = train_test_split(
+            rows, test_size=size, random_state=seed, stratify=classes
         )
-        for box in boxes
-    )
+    except ValueError as error:
+        raise ConfigError(
+            f"enough images for a published split ({len(rows)} rows)",
+            str(error),
+            "use --data.split canonical, or the complete data set",
+        ) from error
+    return list(kept), list(left)
 
 
 def two_step_split(
@@ -99,7 +161,7 @@ def two_step_split(
     held_out: float,
     seed: int,
     test_first: bool,
-    strata: Sequence[int] | None = None,
+    strata: Sequence[float] | None = None,
 ) -> list[str]:
     """Training rows against held-out rows, then these into halves, by scikit-learn.
 
@@ -120,24 +182,8 @@ def two_step_split(
     Raises:
         ConfigError: If there are too few rows, in all or of a class.
     """
-    from sklearn.model_selection import train_test_split
-
-    def step(rows: list[int], size: float) -> tuple[list[int], list[int]]:
-        classes = None if strata is None else [strata[row] for row in rows]
-        try:
-            first, second = train_test_split(
-                rows, test_size=size, random_state=seed, stratify=classes
-            )
-        except ValueError as error:
-            raise ConfigError(
-                f"enough images for a published split ({count} rows)",
-                str(error),
-                "use --data.split canonical, or the complete data set",
-            ) from error
-        return list(first), list(second)
-
-    _, rest = step(list(range(count)), held_out)
-    first, second = step(rest, 0.5)
+    _, rest = split_once(range(count), held_out, seed, strata)
+    first, second = split_once(rest, 0.5, seed, strata)
     names = ("test", "val") if test_first else ("val", "test")
     splits = ["train"] * count
     for rows, name in zip((first, second), names, strict=True):

@@ -41,18 +41,19 @@ Radiology: Artificial Intelligence 1(1), 2019.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from vlp_zoo.data.chest.radiographs import (
     files_by_stem,
     fitted,
+    lesion,
     two_step_split,
 )
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.studies import canonical_view
-from vlp_zoo.data.tables import find_one, listing, number, read_table
+from vlp_zoo.data.tables import Row, find_one, first_of, number, read_rows, without
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.reading import read_json
 from vlp_zoo.types import Box
@@ -92,41 +93,35 @@ def read(root: Path) -> Iterator[Record]:
         ["stage_2_train_labels.csv", "stage_2_train_labels.csv.*"],
         "the label table of RSNA Pneumonia",
     )
-    table = read_table(path, ["patientId", *CORNERS, "Target"], ids=["patientId"])
+    rows = read_rows(path, ["patientId", *CORNERS, "Target"], ids=["patientId"])
     images = files_by_stem(root / folder for folder in FOLDERS)
     if not images:
-        raise DatasetNotFoundError(
-            f"stage_2_train_images/*.dcm, or PNG or JPEG copies, in {root}",
-            listing(root),
-            "unpack the images there",
-        )
-    classes = _classes(root)
+        what = "stage_2_train_images/*.dcm, or PNG or JPEG copies,"
+        raise without(what, root, "unpack the images there")
+    # A row per box, like the label table: the same class each time.
+    table = "stage_2_detailed_class_info.csv*"
+    classes = _by_patient(root, table, ["patientId", "class"])
     sources = _sources(root)
-    headers = _headers(root)
+    headers = _by_patient(root, "*dicom_headers*.csv*", ["PatientID"])
     first: dict[str, int] = {}
     targets: dict[str, float] = {}
     boxes: dict[str, list[Box]] = {}
-    for line, row in enumerate(table.to_dict("records"), 2):
-        uid, target = str(row["patientId"]).strip(), number(str(row["Target"]))
+    for row in rows:
+        uid, target = row["patientId"], number(row["Target"])
         if target not in (0, 1):
-            raise DatasetNotFoundError(
-                f"0 or 1 as Target in line {line} of {path}",
-                repr(row["Target"]),
-                "download the table again",
-            )
-        first.setdefault(uid, line)
+            raise row.refused("0 or 1 as Target", row["Target"])
+        first.setdefault(uid, row.line)
         targets[uid] = max(target, targets.get(uid, 0.0))
         found = boxes.setdefault(uid, [])
         if target == 1:
-            x, y, w, h = (number(str(row[corner])) for corner in CORNERS)
-            found.append(Box(LABEL, (x, y, x + w, y + h), "lesion"))
+            found.append(lesion(LABEL, row.numbers(*CORNERS)))
     for uid, line in first.items():
         # An image that is nowhere is named where it would be, and is rejected there.
         image = images.get(uid, root / FOLDERS[0] / f"{uid}.dcm")
-        header = headers.get(uid, {})
+        header = headers.get(uid)
         patient, facts = uid, _person(header)
         if uid in classes:
-            facts["class"] = classes[uid]
+            facts["class"] = classes[uid]["class"]
         if uid in sources:
             facts["nih14"] = sources[uid]
             # 00000013_005.png is the sixth image of patient 13.
@@ -135,8 +130,7 @@ def read(root: Path) -> Iterator[Record]:
             uid=uid,
             image=image,
             patient_id=patient,
-            study_id=uid,
-            view=canonical_view(str(header.get("ViewPosition", ""))),
+            view=canonical_view(header.get("ViewPosition")) if header else None,
             labels=(targets[uid],),
             boxes=fitted(boxes[uid], SIZE, image),
             masks=_masks(boxes[uid]),
@@ -151,39 +145,26 @@ def _masks(boxes: Sequence[Box]) -> tuple[MaskRef, ...]:
     return tuple(MaskRef(LABEL, "rectangle", box.xyxy, size=SIZE) for box in boxes)
 
 
-def _person(header: Mapping[str, Any]) -> dict[str, Any]:
-    if not header:
+def _person(header: Row | None) -> dict[str, Any]:
+    if header is None:
         return {}
-    age = number(str(header.get("PatientAge", "")).strip().rstrip("Y"))
+    age = number(header.get("PatientAge").rstrip("Y"))
     return {
-        "sex": str(header.get("PatientSex", "")).strip(),
+        "sex": header.get("PatientSex"),
         "age": age if age <= OLDEST else float("nan"),
     }
 
 
-def _classes(root: Path) -> dict[str, str]:
-    path = next(iter(sorted(root.glob("stage_2_detailed_class_info.csv*"))), None)
-    if path is None:
-        return {}
-    # A row per box, like the label table: the same class each time.
-    rows = read_table(path, ["patientId", "class"]).to_dict("records")
-    return {str(row["patientId"]).strip(): str(row["class"]).strip() for row in rows}
-
-
-def _headers(root: Path) -> dict[str, Mapping[str, Any]]:
-    path = next(iter(sorted(root.glob("*dicom_headers*.csv*"))), None)
-    if path is None:
-        return {}
-    rows = read_table(path, ["PatientID"]).to_dict("records")
-    return {
-        str(row["PatientID"]).strip(): {str(k): v for k, v in row.items()}
-        for row in rows
-    }
+def _by_patient(root: Path, pattern: str, columns: Sequence[str]) -> dict[str, Row]:
+    """Lines of an optional table by their first column, the patient."""
+    path = first_of(root, (pattern,))
+    rows = read_rows(path, columns) if path is not None else []
+    return {row[columns[0]]: row for row in rows}
 
 
 def _sources(root: Path) -> dict[str, str]:
     """Ids to file names of ChestX-ray14."""
-    path = next(iter(sorted(root.glob("*dataset-mappings*.json"))), None)
+    path = first_of(root, ("*dataset-mappings*.json",))
     if path is None:
         return {}
     try:

@@ -41,10 +41,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vlp_zoo.data.chest.radiographs import files_by_stem, two_step_split
+from vlp_zoo.data.chest.radiographs import files_by_stem, split_once, two_step_split
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.splits import released_split
-from vlp_zoo.data.tables import find_one, listing, read_table, stated
+from vlp_zoo.data.tables import find_one, read_rows, without
 from vlp_zoo.errors import DatasetNotFoundError
 
 __all__ = ["CARD", "read"]
@@ -82,22 +82,16 @@ def read(root: Path) -> Iterator[Record]:
 def _dicom(root: Path) -> Iterator[Record]:
     path = find_one(root, RLE_TABLES, "train-rle.csv of SIIM-ACR Pneumothorax")
     # The heading's blank is gone after reading.
-    table = read_table(path, ["ImageId", "EncodedPixels"])
+    table = read_rows(path, ["ImageId", "EncodedPixels"])
     folders = [*sorted(root.glob("dicom-images-*")), *(root / f for f in FLAT_FOLDERS)]
     images = files_by_stem(folders, deep=True)
     if not images:
-        raise DatasetNotFoundError(
-            f"dicom-images-train/*/*/*.dcm in {root}",
-            listing(root),
-            "unpack the images there",
-        )
+        raise without("dicom-images-train/*/*/*.dcm", root, "unpack the images there")
     regions: dict[str, list[str]] = {}
     rows: dict[str, list[int]] = {}
-    for line, row in enumerate(table.to_dict("records"), 2):
-        uid = str(row["ImageId"]).strip()
-        rows.setdefault(uid, []).append(line)
-        rle = str(row["EncodedPixels"]).strip()
-        regions.setdefault(uid, []).append("-1" if rle in ("", "-1") else rle)
+    for row in table:
+        rows.setdefault(row["ImageId"], []).append(row.line)
+        regions.setdefault(row["ImageId"], []).append(row["EncodedPixels"] or "-1")
     for uid, rles in regions.items():
         image = images.get(uid)
         inner = "" if image is None else image.relative_to(root).parts[0]
@@ -105,8 +99,6 @@ def _dicom(root: Path) -> Iterator[Record]:
             uid=uid,
             # Its folders are named by ids that the table does not have.
             image=image or root / "dicom-images-train" / f"{uid}.dcm",
-            patient_id=uid,
-            study_id=uid,
             split="test" if inner in ("dicom-images-test", "test") else "train",
             labels=(float(any(rle != "-1" for rle in rles)),),
             masks=tuple(MaskRef(LABEL, "rle_relative", rle, size=SIZE) for rle in rles),
@@ -119,25 +111,20 @@ def _repack(root: Path) -> Iterator[Record]:
     images = files_by_stem([root / "png_images", root / "images"])
     masks = files_by_stem([root / "png_masks", root / "masks"])
     if not images:
-        raise DatasetNotFoundError(
-            f"png_images/*.png in {root}", listing(root), "unpack the images there"
-        )
+        raise without("png_images/*.png", root, "unpack the images there")
     for split in ("train", "test"):
         path = root / f"stage_1_{split}_images.csv"
-        table = read_table(path, ["new_filename", "ImageId", "has_pneumo"])
-        for line, row in enumerate(table.to_dict("records"), 2):
-            name = str(row["new_filename"]).strip()
-            uid, stem = str(row["ImageId"]).strip(), Path(name).stem
+        for row in read_rows(path, ["new_filename", "ImageId", "has_pneumo"]):
+            name, uid = row["new_filename"], row["ImageId"]
+            stem = Path(name).stem
             mask = masks.get(stem, root / "png_masks" / name)
             yield Record(
                 uid=uid,
                 image=images.get(stem, root / "png_images" / name),
-                patient_id=uid,
-                study_id=uid,
                 split=split,
-                labels=(stated(str(row["has_pneumo"]), f"line {line} of {path}"),),
+                labels=row.labels(["has_pneumo"]),
                 masks=(MaskRef(LABEL, "file", mask, IN_MASK, two_valued=True),),
-                row=line,
+                row=row.line,
                 facts={"file": name},
             )
 
@@ -162,8 +149,6 @@ def _mgca(records: Sequence[Record]) -> list[str]:
 
 
 def _benchx(records: Sequence[Record]) -> list[str]:
-    from sklearn.model_selection import train_test_split
-
     if not all("file" in record.facts for record in records):
         raise DatasetNotFoundError(
             "stage_1_train_images.csv of the PNG re-pack for the split benchx",
@@ -175,12 +160,8 @@ def _benchx(records: Sequence[Record]) -> list[str]:
         (i for i, record in enumerate(records) if record.split != "test"),
         key=lambda i: (-records[i].labels[0], records[i].facts["file"]),
     )
-    _, held_out = train_test_split(
-        pool,
-        test_size=test,
-        stratify=[records[i].labels[0] for i in pool],
-        random_state=42,
-    )
+    strata = [record.labels[0] for record in records]
+    _, held_out = split_once(pool, test, 42, strata)
     val = set(held_out)
     return [
         "test" if record.split == "test" else "val" if i in val else "train"

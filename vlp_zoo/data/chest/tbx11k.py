@@ -35,15 +35,15 @@ Computer-Aided Tuberculosis Diagnosis", CVPR 2020.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlp_zoo.data.chest.radiographs import fitted
+from vlp_zoo.data.chest.radiographs import fitted, lesion
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import as_released, canonical_split, validation_as_test
-from vlp_zoo.data.tables import check_join, listing, read_table
+from vlp_zoo.data.tables import Row, check_join, read_rows, without
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_json
 from vlp_zoo.types import Box
@@ -63,8 +63,8 @@ SIZE = (512, 512)
 """Height and width of every released image: the frame of the boxes."""
 
 PACK_KINDS = {kind: name for name, kind in KINDS.items()}
-PACK_CLASSES = {"healthy": "Healthy", "sick": "Sick", "tb": "Tuberculosis"}
 NONE = ("", "none", "nan")
+CORNER = ("xmin", "ymin", "width", "height")
 
 
 @dataclass
@@ -94,12 +94,10 @@ def read(root: Path, *, unlabelled: bool = False) -> Iterator[Record]:
         yield from _simplified(root)
         return
     if not (root / "imgs").is_dir():
-        raise DatasetNotFoundError(
-            f"imgs and annotations/json of TBX11K, or data.csv of the simplified pack, "
-            f"in {root}",
-            listing(root),
-            "give the folder that holds them: --data.root",
+        what = (
+            "imgs and annotations/json of TBX11K, or data.csv of the simplified pack,"
         )
+        raise without(what, root)
     for split in ("train", "val"):
         yield from _release(root, split)
     if unlabelled:
@@ -121,8 +119,7 @@ def _release(root: Path, split: str) -> Iterator[Record]:
         )
     boxes: dict[Any, list[Box]] = {}
     for entry in content["annotations"]:
-        x, y, w, h = (float(value) for value in entry["bbox"])
-        box = Box(categories[entry["category_id"]], (x, y, x + w, y + h), "lesion")
+        box = lesion(categories[entry["category_id"]], map(float, entry["bbox"]))
         boxes.setdefault(entry["image_id"], []).append(box)
     check_join(boxes, {image["id"] for image in content["images"]}, "images", path)
     for row, image in enumerate(content["images"], 1):
@@ -143,37 +140,26 @@ def _release(root: Path, split: str) -> Iterator[Record]:
 
 
 def _simplified(root: Path) -> Iterator[Record]:
-    path = root / "data.csv"
-    table = read_table(path, ["fname", "bbox", "target"])
     images: dict[str, _Image] = {}
-    for line, row in enumerate(table.to_dict("records"), 2):
-        name = str(row["fname"]).strip()
+    for row in read_rows(root / "data.csv", ["fname", "bbox", "target"]):
+        name = row["fname"]
         if name not in images:
-            split = canonical_split(str(row.get("source", ""))) or ""
+            split = canonical_split(row.get("source")) or ""
             size = _size(row.get("image_height"), row.get("image_width"))
-            label = _label(row, name, path, line)
-            images[name] = _Image(line, split, label, size)
-        kind = str(row.get("tb_type", "")).strip().lower()
+            images[name] = _Image(row.line, split, _label(row), size)
+        kind = row.get("tb_type").lower()
         kinds = {known for known in PACK_KINDS if known in kind}
         images[name].kinds |= kinds
-        cell = str(row["bbox"]).strip()
-        if cell.lower() not in NONE:
+        if row["bbox"].lower() not in NONE:
             # Where a row names both kinds it does not say which one the box shows.
             named = PACK_KINDS[min(kinds)] if len(kinds) == 1 else "Tuberculosis"
-            images[name].boxes.append(_box(cell, named, path, line))
+            images[name].boxes.append(_box(row, named))
     for name, image in images.items():
         labels = tuple(float(label == image.label) for label in LABEL_NAMES)
         kinds_found = ", ".join(sorted(image.kinds))
         file = root / "images" / name
-        yield _record(
-            name,
-            file,
-            image.split,
-            labels,
-            fitted(image.boxes, image.size, file),
-            kinds_found,
-            image.row,
-        )
+        boxes = fitted(image.boxes, image.size, file)
+        yield _record(name, file, image.split, labels, boxes, kinds_found, image.row)
 
 
 def _size(height: Any, width: Any) -> tuple[int, int]:
@@ -184,35 +170,28 @@ def _size(height: Any, width: Any) -> tuple[int, int]:
     return SIZE
 
 
-def _label(row: Mapping[Any, Any], name: str, path: Path, line: int) -> str:
-    target = str(row["target"]).strip().lower()
-    stated = str(row.get("image_type", "")).strip().lower()
+def _label(row: Row) -> str:
+    name, target = row["fname"], row["target"].lower()
+    kind = row.get("image_type").lower()
     if target == "tb":
         return "Tuberculosis"
     for start in ("healthy", "sick"):
-        if target == "no_tb" and stated.startswith(start):
-            return PACK_CLASSES[start]
+        if target == "no_tb" and kind.startswith(start):
+            return start.capitalize()
     # Copies without the column still have h0001.png and s0001.png.
-    if target == "no_tb" and stated in NONE and name[:1] in ("h", "s"):
+    if target == "no_tb" and kind in NONE and name[:1] in ("h", "s"):
         return "Healthy" if name.startswith("h") else "Sick"
-    raise DatasetNotFoundError(
-        f"tb, or no_tb and healthy or sick, in line {line} of {path}",
-        f"target {target!r}, image_type {stated!r}",
-        "download data.csv again",
-    )
+    found = f"target {target}, image_type {kind}"
+    raise row.refused("tb, or no_tb and healthy or sick,", found)
 
 
-def _box(cell: str, name: str, path: Path, line: int) -> Box:
+def _box(row: Row, name: str) -> Box:
     try:
-        corner = ast.literal_eval(cell)
-        x, y, w, h = (float(corner[k]) for k in ("xmin", "ymin", "width", "height"))
+        corner = ast.literal_eval(row["bbox"])
+        return lesion(name, (float(corner[k]) for k in CORNER))
     except (ValueError, SyntaxError, TypeError, KeyError) as error:
-        raise DatasetNotFoundError(
-            f"a box with xmin, ymin, width and height in line {line} of {path}",
-            repr(cell[:80]),
-            "download data.csv again",
-        ) from error
-    return Box(name, (x, y, x + w, y + h), "lesion")
+        what = "a box with xmin, ymin, width and height"
+        raise row.refused(what, row["bbox"]) from error
 
 
 def _record(
@@ -227,8 +206,6 @@ def _record(
     return Record(
         uid=uid,
         image=image,
-        patient_id=uid,
-        study_id=uid,
         split=split,
         labels=labels,
         boxes=tuple(boxes),

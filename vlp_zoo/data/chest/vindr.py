@@ -47,10 +47,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from vlp_zoo.data.chest.radiographs import fitted
+from vlp_zoo.data.chest.radiographs import files_by_stem, fitted, split_once
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import released_split
-from vlp_zoo.data.tables import find_one, number, read_table, stated
+from vlp_zoo.data.tables import Row, find_one, read_rows, without
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.types import Box
 
@@ -115,7 +115,6 @@ KAGGLE_NAMES = (
 
 Votes = Literal["union", "majority", "consensus"] | int
 CORNERS = ("x_min", "y_min", "x_max", "y_max")
-SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
 
 
 @dataclass
@@ -167,8 +166,6 @@ def read(root: Path, *, votes: Votes = "union") -> Iterator[Record]:
         yield Record(
             uid=uid,
             image=file,
-            patient_id=uid,
-            study_id=uid,
             split=image.split,
             labels=tuple(
                 float(name in positive) if name in names else float("nan")
@@ -223,21 +220,13 @@ def _physionet(base: Path) -> dict[str, _Image]:
             # Either half is of use without the other.
             logger.warning("VinDr-CXR: no image_labels_%s.csv in %s", split, base)
             continue
-        table = read_table(path, ["image_id"], ids=["image_id"]).rename(columns=RENAMED)
-        missing = [name for name in LABEL_NAMES if name not in table]
-        if missing:
-            raise DatasetNotFoundError(
-                f"the label columns {', '.join(missing)} in {path}",
-                f"columns {', '.join(map(str, table.columns))}",
-                "download the official table again",
-            )
-        for line, row in enumerate(table.to_dict("records"), 2):
-            uid = str(row["image_id"]).strip()
-            image = images.setdefault(uid, _Image(line, split))
-            reader = str(row.get("rad_id", "consensus")).strip()
+        columns = ["image_id", *LABEL_NAMES]
+        for row in read_rows(path, columns, ids=["image_id"], rename=RENAMED):
+            image = images.setdefault(row["image_id"], _Image(row.line, split))
+            reader = row.get("rad_id") if "rad_id" in row else "consensus"
             image.readers.add(reader)
-            for name in LABEL_NAMES:
-                if stated(str(row[name]), f"{name}, line {line} of {path}") == 1:
+            for name, said in zip(LABEL_NAMES, row.labels(LABEL_NAMES), strict=True):
+                if said == 1:
                     image.says(reader, name)
         boxes = find_one(base, [f"annotations_{split}.csv*"], "boxes of VinDr-CXR")
         for uid, found in _boxes(boxes, LABEL_NAMES).items():
@@ -258,16 +247,12 @@ def _kaggle(root: Path) -> dict[str, _Image]:
         "annotations/image_labels_train.csv of PhysioNet's VinDr-CXR or the train.csv "
         "of Kaggle's",
     )
-    table = read_table(
-        path, ["image_id", "class_name", "rad_id", *CORNERS], ids=["image_id"]
-    )
     images: dict[str, _Image] = {}
-    for line, row in enumerate(table.to_dict("records"), 2):
-        uid = str(row["image_id"]).strip()
+    columns = ["image_id", "class_name", "rad_id", *CORNERS]
+    for row in read_rows(path, columns, ids=["image_id"]):
         # The challenge released no labelled test set.
-        image = images.setdefault(uid, _Image(line, ""))
-        name = _finding(str(row["class_name"]), KAGGLE_NAMES, path, line)
-        image.says(str(row["rad_id"]).strip(), name)
+        image = images.setdefault(row["image_id"], _Image(row.line, ""))
+        image.says(row["rad_id"], _finding(row, KAGGLE_NAMES))
     for uid, found in _boxes(path, KAGGLE_NAMES).items():
         images[uid].boxes += found
     return images
@@ -275,25 +260,20 @@ def _kaggle(root: Path) -> dict[str, _Image]:
 
 def _boxes(path: Path, names: Sequence[str]) -> dict[str, list[Box]]:
     boxes: dict[str, list[Box]] = {}
-    table = read_table(path, ["image_id", "class_name", *CORNERS], ids=["image_id"])
-    for line, row in enumerate(table.to_dict("records"), 2):
-        name = _finding(str(row["class_name"]), names, path, line)
-        found = boxes.setdefault(str(row["image_id"]).strip(), [])
+    for row in read_rows(path, ["image_id", "class_name", *CORNERS], ids=["image_id"]):
+        name = _finding(row, names)
+        found = boxes.setdefault(row["image_id"], [])
         # Readers who found nothing have a row without corners.
-        if name != NORMAL and any(str(row[corner]).strip() for corner in CORNERS):
-            x1, y1, x2, y2 = (number(str(row[corner])) for corner in CORNERS)
+        if name != NORMAL and any(row[corner] for corner in CORNERS):
+            x1, y1, x2, y2 = row.numbers(*CORNERS)
             found.append(Box(name, (x1, y1, x2, y2), "lesion"))
     return boxes
 
 
-def _finding(cell: str, names: Sequence[str], path: Path, line: int) -> str:
-    name = RENAMED.get(cell.strip(), cell.strip())
+def _finding(row: Row, names: Sequence[str]) -> str:
+    name = RENAMED.get(row["class_name"], row["class_name"])
     if name not in names:
-        raise DatasetNotFoundError(
-            f"a finding of VinDr-CXR in line {line} of {path}",
-            repr(name),
-            "download the official table again",
-        )
+        raise row.refused("a finding of VinDr-CXR", name)
     return name
 
 
@@ -302,42 +282,35 @@ def _sizes(root: Path) -> dict[str, tuple[float, float]]:
     path = root / "train_meta.csv"
     if not path.is_file():
         return {}
-    table = read_table(path, ["image_id", "dim0", "dim1"])
-    return {
-        str(row["image_id"]).strip(): (
-            number(str(row["dim0"])),
-            number(str(row["dim1"])),
-        )
-        for row in table.to_dict("records")
-    }
+    sizes = {}
+    for row in read_rows(path, ["image_id", "dim0", "dim1"]):
+        height, width = row.numbers("dim0", "dim1")
+        sizes[row["image_id"]] = height, width
+    return sizes
 
 
 def _files(root: Path) -> Mapping[tuple[str, str], Path]:
     """(train or test, image id) to files, however they were re-encoded."""
-    files: dict[tuple[str, str], Path] = {}
-    for folder in ("train", "test"):
-        for path in (root / folder).glob("*"):
-            if path.suffix.lower() in SUFFIXES:
-                files.setdefault((folder, path.stem), path)
+    files = {
+        (folder, stem): path
+        for folder in ("train", "test")
+        for stem, path in files_by_stem([root / folder]).items()
+    }
     if not files:
-        raise DatasetNotFoundError(
-            f"images such as train/*.dicom in {root}",
-            "none as .dicom, .dcm, .png or .jpg",
-            "put the folders train and test there",
-        )
+        what = "images such as train/*.dicom (or .dcm, .png, .jpg)"
+        raise without(what, root, "put the folders train and test there")
     return files
 
 
 def _cxr_clip(records: Sequence[Record]) -> list[str]:
     """A fifth of the training images, in the order of their ids, by scikit-learn."""
-    from sklearn.model_selection import train_test_split
-
-    pool = sorted(record.uid for record in records if record.split != "test")
-    _, held_out = train_test_split(pool, test_size=0.2, random_state=0)
+    pool = [i for i, record in enumerate(records) if record.split != "test"]
+    pool.sort(key=lambda i: records[i].uid)
+    _, held_out = split_once(pool, 0.2, 0)
     val = set(held_out)
     return [
-        "test" if r.split == "test" else "val" if r.uid in val else "train"
-        for r in records
+        "test" if r.split == "test" else "val" if i in val else "train"
+        for i, r in enumerate(records)
     ]
 
 

@@ -27,15 +27,15 @@ from pathlib import Path
 
 from vlp_zoo.data.fundus.photographs import GRADES, Photographs, bare, one_hot
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.tables import find_one, number, read_table
+from vlp_zoo.data.tables import find_one, number, read_rows
 
 __all__ = ["CARD", "read"]
 
 TABLES = {
-    "train.csv": ("train_images",),
-    "train_1.csv": ("train_images",),
-    "valid.csv": ("val_images",),
-    "test.csv": ("test_images",),
+    "train.csv": "train_images",
+    "train_1.csv": "train_images",
+    "valid.csv": "val_images",
+    "test.csv": "test_images",
 }
 """Labelled tables and where their images are; the first alone, or the other three."""
 
@@ -55,18 +55,14 @@ def read(root: Path) -> Iterator[Record]:
     names = ["train_1.csv", "valid.csv", "test.csv"]
     tables = [first] if first.name == "train.csv" else [root / name for name in names]
     for path in tables:
-        table = read_table(path, ["id_code", "diagnosis"], ids=["id_code"])
-        folders = [root / folder for folder in TABLES[path.name]]
-        images = Photographs([*folders, *(folder / folder.name for folder in folders)])
-        for line, row in enumerate(table.to_dict("records"), 2):
-            uid, grade = bare(str(row["id_code"])), str(row["diagnosis"])
+        images = Photographs.in_copies(root, TABLES[path.name])
+        for row in read_rows(path, ["id_code", "diagnosis"], ids=["id_code"]):
+            uid, grade = bare(row["id_code"]), row["diagnosis"]
             yield Record(
                 uid=uid,
-                image=images.find(uid) or folders[0] / f"{uid}.png",
-                patient_id=uid,
-                study_id=uid,
-                labels=one_hot(grade, len(GRADES), f"line {line} of {path}"),
-                row=line,
+                image=images.find(uid) or root / TABLES[path.name] / f"{uid}.png",
+                labels=one_hot(grade, len(GRADES), row.where),
+                row=row.line,
                 facts={"grade": number(grade), "table": path.name},
             )
 

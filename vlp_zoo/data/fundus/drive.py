@@ -75,8 +75,6 @@ def read(root: Path) -> Iterator[Record]:
             yield Record(
                 uid=uid,
                 image=images.get(image_number, folder / "images" / f"{uid}.tif"),
-                patient_id=uid,
-                study_id=uid,
                 split=split,
                 masks=tuple(
                     MaskRef(name, "file", masks[inner][image_number], two_valued=True)

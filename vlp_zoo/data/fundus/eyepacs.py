@@ -29,7 +29,7 @@ from pathlib import Path
 from vlp_zoo.data.fundus.photographs import GRADES, Photographs, bare, one_hot
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import released_split
-from vlp_zoo.data.tables import find_one, number, read_table
+from vlp_zoo.data.tables import find_one, number, read_rows
 
 __all__ = ["CARD", "read"]
 
@@ -53,22 +53,21 @@ def read(root: Path) -> Iterator[Record]:
 
 
 def _part(root: Path, path: Path, part: str) -> Iterator[Record]:
-    table = read_table(path, ["image", "level"], ids=["image"])
-    names = (part, f"resized_{part}", f"resized_{part}_cropped")
-    folders = [root / name for name in names]
-    images = Photographs([*folders, *(folder / folder.name for folder in folders)])
-    for line, row in enumerate(table.to_dict("records"), 2):
-        uid, level = bare(str(row["image"])), str(row["level"])
+    images = Photographs.in_copies(
+        root, part, f"resized_{part}", f"resized_{part}_cropped"
+    )
+    for row in read_rows(path, ["image", "level"], ids=["image"]):
+        uid, level = bare(row["image"]), row["level"]
         patient, _, eye = uid.rpartition("_")
-        usage = str(row.get("Usage", "")).strip().lower()
+        usage = USAGE.get(row.get("Usage").lower(), "")
         yield Record(
             uid=uid,
             image=images.find(uid) or root / part / f"{uid}.jpeg",
             patient_id=patient or uid,
             study_id=patient or uid,
-            split="train" if part == "train" else USAGE.get(usage, ""),
-            labels=one_hot(level, len(GRADES), f"line {line} of {path}"),
-            row=line,
+            split="train" if part == "train" else usage,
+            labels=one_hot(level, len(GRADES), row.where),
+            row=row.line,
             facts={"grade": number(level), "eye": eye},
         )
 

@@ -30,8 +30,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlp_zoo.data.records import Card, Record
-from vlp_zoo.data.tables import listing, read_table
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.data.tables import Row, read_rows, without
+from vlp_zoo.errors import ConfigError
 
 __all__ = ["CARD", "caption", "read"]
 
@@ -55,27 +55,19 @@ def read(root: Path) -> Iterator[Record]:
         (found for name in TABLES if (found := sorted((root / name).glob("*.csv")))), []
     )
     if not tables:
-        raise DatasetNotFoundError(
-            f"dataframes/pretraining/*.csv of FLAIR in {root}",
-            listing(root),
-            "make them with FLAIR's prepare_partitions.py",
-        )
+        make = "make them with FLAIR's prepare_partitions.py"
+        raise without("dataframes/pretraining/*.csv of FLAIR", root, make)
     images = root / "datasets" if (root / "datasets").is_dir() else root
     for path in tables:
-        table = read_table(path, ["image", "categories"])
-        column = MISSPELT if MISSPELT in table else "attributes"
-        for line, row in enumerate(table.to_dict("records"), 2):
-            image = str(row["image"]).strip()
-            categories = _words(str(row["categories"]), path, line)
-            attributes = _words(str(row.get(column, "")), path, line)
-            uid = f"{path.stem}/{image}"
+        for row in read_rows(path, ["image", "categories"]):
+            categories = _words(row, "categories")
+            attributes = _words(row, MISSPELT if MISSPELT in row else "attributes")
+            uid = f"{path.stem}/{row['image']}"
             yield Record(
                 uid=uid,
-                image=images / image,
-                patient_id=uid,
-                study_id=uid,
+                image=images / row["image"],
                 text=caption(categories, attributes),
-                row=line,
+                row=row.line,
                 facts={
                     "categories": categories,
                     "attributes": attributes,
@@ -97,8 +89,8 @@ def caption(categories: tuple[str, ...], attributes: tuple[str, ...]) -> str:
     return f"A fundus photograph of {words}." if words else "A fundus photograph."
 
 
-def _words(cell: str, path: Path, line: int) -> tuple[str, ...]:
-    cell = cell.strip()
+def _words(row: Row, column: str) -> tuple[str, ...]:
+    cell = row.get(column)
     if not cell:
         return ()
     try:
@@ -107,7 +99,7 @@ def _words(cell: str, path: Path, line: int) -> tuple[str, ...]:
         words = None
     if not isinstance(words, list | tuple):
         raise ConfigError(
-            f"a list such as ['no diabetic retinopathy'] in line {line} of {path}",
+            f"a list such as ['no diabetic retinopathy'] in {row.where}",
             repr(cell[:80]),
             "make the table again with FLAIR's prepare_partitions.py",
         )

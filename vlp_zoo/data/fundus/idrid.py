@@ -45,8 +45,7 @@ from typing import Any
 from vlp_zoo.data.fundus.photographs import GRADES, Photographs, bare, one_hot
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.splits import released_split
-from vlp_zoo.data.tables import listing, number, read_table
-from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.data.tables import number, read_rows, read_table, without
 
 __all__ = ["CARD", "LESIONS", "read"]
 
@@ -80,11 +79,7 @@ def read(root: Path) -> Iterator[Record]:
     }
     grading, segmentation = parts["b. disease grading"], parts["a. segmentation"]
     if grading is None and segmentation is None:
-        raise DatasetNotFoundError(
-            f"'A. Segmentation' or 'B. Disease Grading' of IDRiD in {root}",
-            listing(root),
-            "give the folder that holds the official ones: --data.root",
-        )
+        raise without("'A. Segmentation' or 'B. Disease Grading' of IDRiD", root)
     if grading is not None:
         yield from _grading(grading, _centres(parts["c. localization"]))
     if segmentation is not None:
@@ -112,11 +107,8 @@ def _below(folder: Path | None, *names: str) -> Path | None:
 def _photographs(part: Path, split: str) -> tuple[Photographs, Path]:
     folder = _below(part, "1. original images", SETS[split])
     if folder is None:
-        raise DatasetNotFoundError(
-            f"'1. Original Images/{SETS[split]}' in {part}",
-            listing(part),
-            "unpack the official archive there",
-        )
+        what = f"'1. Original Images/{SETS[split]}'"
+        raise without(what, part, "unpack the official archive there")
     return Photographs([folder]), folder
 
 
@@ -125,10 +117,10 @@ def _grading(part: Path, centres: dict[str, dict[str, Any]]) -> Iterator[Record]
         name = f"{letter}. IDRiD_Disease Grading_{word.title()} Labels.csv"
         path = _below(part, "2. groundtruths", name) or part / "2. Groundtruths" / name
         # "Risk of macular edema " has a blank behind it, and empty columns may follow.
-        table = read_table(path, ["Image name", "Retinopathy grade"])
+        rows = read_rows(path, ["Image name", "Retinopathy grade"])
         images, folder = _photographs(part, split)
-        for line, row in enumerate(table.to_dict("records"), 2):
-            stem, grade = bare(str(row["Image name"])), str(row["Retinopathy grade"])
+        for row in rows:
+            stem, grade = bare(row["Image name"]), row["Retinopathy grade"]
             if not stem:
                 continue
             uid = f"grading/{split}/{stem}"
@@ -136,14 +128,13 @@ def _grading(part: Path, centres: dict[str, dict[str, Any]]) -> Iterator[Record]
                 uid=uid,
                 image=images.find(stem) or folder / f"{stem}.jpg",
                 patient_id=TWINS.get(uid, uid),
-                study_id=uid,
                 split=split,
-                labels=one_hot(grade, len(GRADES), f"line {line} of {path}"),
-                row=line,
+                labels=one_hot(grade, len(GRADES), row.where),
+                row=row.line,
                 facts={
                     "part": "grading",
                     "grade": number(grade),
-                    "macular_edema": number(str(row.get("Risk of macular edema", ""))),
+                    "macular_edema": number(row.get("Risk of macular edema")),
                     **centres.get(uid, {}),
                 },
             )
@@ -185,8 +176,6 @@ def _segmentation(part: Path) -> Iterator[Record]:
             yield Record(
                 uid=uid,
                 image=images.find(stem) or folder / f"{stem}.jpg",
-                patient_id=uid,
-                study_id=uid,
                 split=split,
                 labels=(float("nan"),) * len(GRADES),
                 masks=tuple(

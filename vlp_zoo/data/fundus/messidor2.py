@@ -33,7 +33,7 @@ from pathlib import Path
 
 from vlp_zoo.data.fundus.photographs import GRADES, Photographs, bare, one_hot
 from vlp_zoo.data.records import Card, Record
-from vlp_zoo.data.tables import check_join, find_one, number, read_table
+from vlp_zoo.data.tables import AGAIN, check_join, find_one, first_of, number, read_rows
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_text
 
@@ -61,39 +61,38 @@ def read(root: Path) -> Iterator[Record]:
         ["messidor_data.csv", "messidor-2/messidor_data.csv"],
         "the grades of MESSIDOR-2 by Krause et al.",
     )
-    table = read_table(path)
-    names = list(map(str, table.columns))
-    image_column = next((name for name in IMAGE_COLUMNS if name in names), "")
-    grade_column = next((name for name in GRADE_COLUMNS if name in names), "")
+    rows = read_rows(path)
+    headings = list(map(str, rows[0].cells))
+    image_column = next((name for name in IMAGE_COLUMNS if name in headings), "")
+    grade_column = next((name for name in GRADE_COLUMNS if name in headings), "")
     if not image_column or not grade_column:
         raise DatasetNotFoundError(
             f"a column {' or '.join(IMAGE_COLUMNS)} and a column "
             f"{' or '.join(GRADE_COLUMNS)} in {path}",
-            f"columns {', '.join(names)}",
-            "download the official file again",
+            f"columns {', '.join(headings)}",
+            AGAIN,
         )
     images = Photographs(root / folder for folder in FOLDERS)
     pairs = _pairs(root)
     if pairs:
-        eyes = [bare(str(name)).lower() for name in table[image_column]]
+        eyes = [bare(row[image_column]).lower() for row in rows]
         check_join(eyes, pairs, "the examinations of images", "messidor-2.csv")
-    for line, row in enumerate(table.to_dict("records"), 2):
-        name, grade = str(row[image_column]).strip(), str(row[grade_column])
+    for row in rows:
+        name = row[image_column]
         uid = bare(name)
         examination = pairs.get(uid.lower(), uid)
-        gradable = number(str(row.get("adjudicated_gradable", "1"))) != 0
+        gradable = number(row.get("adjudicated_gradable") or "1") != 0
+        grade = row[grade_column] if gradable else ""
         yield Record(
             uid=uid,
             image=images.find(uid) or root / FOLDERS[0] / name,
             patient_id=examination,
             study_id=examination,
-            labels=one_hot(
-                grade if gradable else "", len(GRADES), f"line {line} of {path}"
-            ),
-            row=line,
+            labels=one_hot(grade, len(GRADES), row.where),
+            row=row.line,
             facts={
-                "grade": number(grade) if gradable else float("nan"),
-                "macular_edema": number(str(row.get("adjudicated_dme", ""))),
+                "grade": number(grade),
+                "macular_edema": number(row.get("adjudicated_dme")),
                 "gradable": gradable,
             },
         )
@@ -101,14 +100,7 @@ def read(root: Path) -> Iterator[Record]:
 
 def _pairs(root: Path) -> dict[str, str]:
     """Image name in small letters to the name of the examination."""
-    path = next(
-        (
-            p
-            for p in (root / "messidor-2.csv", root / "messidor-2/messidor-2.csv")
-            if p.exists()
-        ),
-        None,
-    )
+    path = first_of(root, ("messidor-2.csv", "messidor-2/messidor-2.csv"))
     if path is None:
         logger.warning(
             "no messidor-2.csv in %s: every image counts as its own patient, and the two "

@@ -28,8 +28,7 @@ from pathlib import Path
 
 from vlp_zoo.data.fundus.photographs import Photographs, bare
 from vlp_zoo.data.records import Card, Record
-from vlp_zoo.data.tables import listing, read_table
-from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.data.tables import read_rows, without
 
 __all__ = ["CARD", "read"]
 
@@ -51,29 +50,19 @@ def read(root: Path) -> Iterator[Record]:
         if (path := next(iter(sorted(root.glob(f"{kind}_translated*.csv"))), None))
     }
     if not tables:
-        raise DatasetNotFoundError(
-            f"CFP_translated_v1.csv, or that of FFA or OCT, in {root}",
-            listing(root),
-            "give the folder that holds the official files: --data.root",
-        )
+        raise without("CFP_translated_v1.csv, or that of FFA or OCT,", root)
     for kind, path in tables.items():
-        table = read_table(path, ["Image_ID", "en_caption"], ids=["Image_ID"])
         images = Photographs([root / kind], deep=True)
-        for line, row in enumerate(table.to_dict("records"), 2):
-            name = bare(str(row["Image_ID"]))
+        for row in read_rows(path, ["Image_ID", "en_caption"], ids=["Image_ID"]):
+            name = bare(row["Image_ID"])
             uid = f"{kind}/{name}"
             yield Record(
                 uid=uid,
                 image=images.find(name) or root / kind / f"{name}.png",
-                patient_id=uid,
-                study_id=uid,
-                text=str(row["en_caption"]).strip(),
+                text=row["en_caption"],
                 view=kind,
-                row=line,
-                facts={
-                    "modality": kind,
-                    "panels": str(row.get("is_multipic", "")).strip(),
-                },
+                row=row.line,
+                facts={"modality": kind, "panels": row.get("is_multipic")},
             )
 
 

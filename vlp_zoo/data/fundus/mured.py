@@ -28,7 +28,7 @@ from pathlib import Path
 from vlp_zoo.data.fundus.photographs import Photographs, bare
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import released_split
-from vlp_zoo.data.tables import read_table, stated
+from vlp_zoo.data.tables import read_rows
 
 __all__ = ["CARD", "LABEL_NAMES", "read"]
 
@@ -68,20 +68,15 @@ def read(root: Path) -> Iterator[Record]:
     folders = [root / "images" / "images", root / "images", root]
     images = Photographs(folders)
     for file, split in (("train_data.csv", "train"), ("val_data.csv", "test")):
-        table = read_table(root / file, ["ID", *LABEL_NAMES], ids=["ID"])
-        for line, row in enumerate(table.to_dict("records"), 2):
-            uid = bare(str(row["ID"]))
+        path = root / file
+        for row in read_rows(path, ["ID", *LABEL_NAMES], ids=["ID"]):
+            uid = bare(row["ID"])
             yield Record(
                 uid=uid,
                 image=images.find(uid) or folders[0] / f"{uid}.png",
-                patient_id=uid,
-                study_id=uid,
                 split=split,
-                labels=tuple(
-                    stated(str(row[name]), f"{name}, line {line} of {root / file}")
-                    for name in LABEL_NAMES
-                ),
-                row=line,
+                labels=row.labels(LABEL_NAMES),
+                row=row.line,
                 facts={"source": _source(uid)},
             )
 

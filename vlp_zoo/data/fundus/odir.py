@@ -33,14 +33,13 @@ Benchmark of Ocular Disease Intelligent Recognition", Bench 2020.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vlp_zoo.data.fundus.photographs import Photographs, bare
 from vlp_zoo.data.records import Card, Record
-from vlp_zoo.data.tables import find_one, number, read_table
-from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.data.tables import Row, find_one, number, read_rows
 
 __all__ = ["CARD", "LABEL_NAMES", "eye_labels", "read"]
 
@@ -112,52 +111,45 @@ def read(root: Path) -> Iterator[Record]:
         columns += [f"{side}-Fundus", f"{side}-Diagnostic Keywords"]
     per_eye = path.suffix == ".csv"
     columns += ["filename"] if per_eye else []
-    table = read_table(path, columns, ids=["ID"])
     images = Photographs(root / folder for folder in FOLDERS)
-    for line, row in enumerate(table.to_dict("records"), 2):
-        eyes = {bare(str(row[f"{side}-Fundus"])): side for side in ("Left", "Right")}
+    for row in read_rows(path, columns, ids=["ID"]):
+        eyes = {bare(row[f"{side}-Fundus"]): side for side in ("Left", "Right")}
         if per_eye:
-            name = bare(str(row["filename"]))
+            name = bare(row["filename"])
             if name not in eyes:
-                raise DatasetNotFoundError(
-                    f"a left or right eye in line {line} of {path}",
-                    f"{name}, where the eyes are {', '.join(eyes)}",
-                    "download the table again",
-                )
+                way = f"its eyes are {', '.join(eyes)}; download the table again"
+                raise row.refused("a left or right eye", name, way)
             eyes = {name: eyes[name]}
         for name, side in eyes.items():
             image = images.find(name) or root / FOLDERS[0] / f"{name}.jpg"
-            yield _record(row, line, name, side, image)
+            yield _record(row, name, side, image)
 
 
-def _record(
-    row: Mapping[Any, Any], line: int, name: str, side: str, image: Path
-) -> Record:
-    keywords = _keywords(str(row[f"{side}-Diagnostic Keywords"]))
-    patient = str(row["ID"]).strip()
+def _record(row: Row, name: str, side: str, image: Path) -> Record:
+    keywords = _keywords(row[f"{side}-Diagnostic Keywords"])
     facts: dict[str, Any] = {
         "eye": side.lower(),
-        "age": number(str(row.get("Patient Age", ""))),
-        "sex": str(row.get("Patient Sex", "")).strip(),
+        "age": number(row.get("Patient Age")),
+        "sex": row.get("Patient Sex"),
         "keywords": tuple(keywords),
         "fundus": not NO_FUNDUS & set(keywords),
         "patient_labels": tuple(
             label
-            for letter, label in zip(LETTERS, LABEL_NAMES, strict=True)
-            if number(str(row.get(letter, ""))) == 1
+            for label, stated in zip(LABEL_NAMES, row.numbers(*LETTERS), strict=True)
+            if stated == 1
         ),
     }
     if "labels" in row:
-        facts["kaggle_label"] = str(row["labels"]).strip("[]' ")
+        facts["kaggle_label"] = row["labels"].strip("[]' ")
     sentence = ", ".join(keywords)
     return Record(
         uid=name,
         image=image,
-        patient_id=patient,
-        study_id=patient,
+        patient_id=row["ID"],
+        study_id=row["ID"],
         text=f"{sentence[:1].upper()}{sentence[1:]}." if sentence else "",
         labels=eye_labels(keywords),
-        row=line,
+        row=row.line,
         facts=facts,
     )
 

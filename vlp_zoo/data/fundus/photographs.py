@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from vlp_zoo.data.tables import AGAIN, number
 from vlp_zoo.errors import DatasetNotFoundError
 
 __all__ = ["GRADES", "Photographs", "bare", "one_hot"]
@@ -52,11 +53,11 @@ class Photographs:
                     self._exact.setdefault(path.stem, path)
                     self._folded.setdefault(path.stem.lower(), path)
 
-    def __len__(self) -> int:
-        return len(self._exact)
-
-    def __contains__(self, name: str) -> bool:
-        return self.find(name) is not None
+    @classmethod
+    def in_copies(cls, root: Path, *names: str) -> Photographs:
+        """Pictures in folders of a root, or in folders of the same name in these."""
+        folders = [root / name for name in names]
+        return cls([*folders, *(folder / folder.name for folder in folders)])
 
     def names(self) -> list[str]:
         """All names, sorted."""
@@ -86,14 +87,9 @@ def one_hot(cell: str, classes: int, where: str) -> tuple[float, ...]:
     cell = cell.strip()
     if cell.lower() in ("", "nan"):
         return (float("nan"),) * classes
-    try:
-        grade = float(cell)
-    except ValueError:
-        grade = -1.0
+    grade = number(cell)
     if grade not in range(classes):
         raise DatasetNotFoundError(
-            f"a grade from 0 to {classes - 1} in {where}",
-            repr(cell),
-            "download the official table again",
+            f"a grade from 0 to {classes - 1} in {where}", repr(cell), AGAIN
         )
     return tuple(float(k == grade) for k in range(classes))

@@ -39,8 +39,7 @@ from pathlib import Path
 from vlp_zoo.data.fundus.photographs import bare
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.splits import released_split
-from vlp_zoo.data.tables import listing, number, read_table
-from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.data.tables import number, read_rows, without
 
 __all__ = ["CARD", "read"]
 
@@ -55,6 +54,7 @@ FOLDERS = {
 }
 """Where an image that is gone should be."""
 
+NAME = re.compile(r"[gnVT]\d{4}")
 LABEL_COLUMNS = ("Label(Glaucoma=1)", "Glaucoma Label")
 CUP, DISC = (0, 0), (0, 254)
 LEVELS = (0, 128, 255)
@@ -72,11 +72,8 @@ def read(root: Path) -> Iterator[Record]:
     """
     images, masks = _named(root, ".jpg"), _named(root, ".bmp")
     if not images:
-        raise DatasetNotFoundError(
-            f"g####.jpg, n####.jpg, V####.jpg or T####.jpg of REFUGE below {root}",
-            listing(root),
-            "unpack the official archives there",
-        )
+        what = "g####.jpg, n####.jpg, V####.jpg or T####.jpg of REFUGE"
+        raise without(what, root, "unpack the official archives there")
     glaucoma, fovea = _sheets(root)
     ordered = sorted(
         {*images, *masks, *glaucoma}, key=lambda uid: ("gnVT".index(uid[0]), uid)
@@ -96,8 +93,6 @@ def read(root: Path) -> Iterator[Record]:
         yield Record(
             uid=uid,
             image=images.get(uid, root / FOLDERS[kind] / f"{uid}.jpg"),
-            patient_id=uid,
-            study_id=uid,
             split=SPLITS[kind],
             labels=(label,),
             masks=()
@@ -118,7 +113,7 @@ def _named(root: Path, suffix: str) -> dict[str, Path]:
     return {
         path.stem: path
         for path in sorted(root.rglob("*"), reverse=True)
-        if path.suffix.lower() == suffix and re.fullmatch(r"[gnVT]\d{4}", path.stem)
+        if path.suffix.lower() == suffix and NAME.fullmatch(path.stem)
     }
 
 
@@ -127,15 +122,13 @@ def _sheets(root: Path) -> tuple[dict[str, float], dict[str, tuple[float, float]
     glaucoma: dict[str, float] = {}
     fovea: dict[str, tuple[float, float]] = {}
     for path in sorted(root.rglob("*[Ff]ovea_location*.xlsx")):
-        table = read_table(path, ["ImgName", "Fovea_X", "Fovea_Y"])
-        column = next((name for name in LABEL_COLUMNS if name in table), None)
-        for row in table.to_dict("records"):
-            uid = bare(str(row["ImgName"]))
-            if not re.fullmatch(r"[gnVT]\d{4}", uid):
-                continue
-            fovea[uid] = (number(str(row["Fovea_X"])), number(str(row["Fovea_Y"])))
-            if column is not None:
-                glaucoma[uid] = number(str(row[column]))
+        for row in read_rows(path, ["ImgName", "Fovea_X", "Fovea_Y"]):
+            uid = bare(row["ImgName"])
+            if NAME.fullmatch(uid):
+                x, y = row.numbers("Fovea_X", "Fovea_Y")
+                fovea[uid] = (x, y)
+                if column := next((name for name in LABEL_COLUMNS if name in row), ""):
+                    glaucoma[uid] = number(row[column])
     return glaucoma, fovea
 
 

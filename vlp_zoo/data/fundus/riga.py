@@ -37,7 +37,7 @@ from pathlib import Path
 
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.splits import canonical_after, released_split
-from vlp_zoo.data.tables import listing, read_table
+from vlp_zoo.data.tables import read_rows, without
 from vlp_zoo.errors import DatasetNotFoundError
 
 __all__ = ["CARD", "read"]
@@ -65,11 +65,7 @@ def read(root: Path) -> Iterator[Record]:
         if (base / "RIGA-mask").is_dir():
             yield from _riga_plus(base)
             return
-    raise DatasetNotFoundError(
-        f"DiscRegion/FinalLabel or RIGA-mask in {root}",
-        listing(root),
-        "give the folder that holds one of the two re-packs: --data.root",
-    )
+    raise without("DiscRegion/FinalLabel or RIGA-mask", root)
 
 
 def _record(
@@ -78,8 +74,6 @@ def _record(
     return Record(
         uid=uid,
         image=image,
-        patient_id=uid,
-        study_id=uid,
         split=split,
         masks=(
             MaskRef("optic disc", "file", mask, DISC, levels=LEVELS),
@@ -112,22 +106,16 @@ def _riga_plus(base: Path) -> Iterator[Record]:
         for path in sorted(base.glob(f"*_{split}.csv"))
     ]
     if not tables:
-        raise DatasetNotFoundError(
-            f"*_train.csv and *_test.csv of RIGA+ in {base}",
-            listing(base),
-            "unpack the whole archive",
-        )
+        what = "*_train.csv and *_test.csv of RIGA+"
+        raise without(what, base, "unpack the whole archive")
     for path, split in tables:
-        table = read_table(path, ["image", "mask"])
-        for line, row in enumerate(table.to_dict("records"), 2):
-            image, mask = (
-                Path(str(row["image"]).strip()),
-                Path(str(row["mask"]).strip()),
-            )
+        for row in read_rows(path, ["image", "mask"]):
+            image, mask = Path(row["image"]), Path(row["mask"])
             if not (base / mask).is_file():
                 mask = mask.with_name(f"{mask.stem}-1{mask.suffix}")
             uid = image.with_suffix("").as_posix().removeprefix("RIGA/")
-            yield _record(base / image, base / mask, uid, CUP_OF_RIGA_PLUS, line, split)
+            place = base / image, base / mask, uid
+            yield _record(*place, CUP_OF_RIGA_PLUS, row.line, split)
 
 
 def _cross_site(records: Sequence[Record]) -> list[str]:

@@ -18,14 +18,14 @@ import shutil
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, astuple
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 
@@ -42,11 +42,11 @@ from vlp_zoo.data.store.index import (
 )
 from vlp_zoo.data.store.raw_sets import RawSet
 from vlp_zoo.data.store.reading import BACKEND, DESCRIPTION, FORMAT, describe
-from vlp_zoo.data.store.slices import Converted, Settings, Slice, convert
+from vlp_zoo.data.store.slices import Settings, Slice, convert
 from vlp_zoo.errors import ConfigError, DataRejectedError, StoreError, VLPZooError
 from vlp_zoo.files import write_whole
 
-__all__ = ["file_sha256", "prepare", "worker_pool"]
+__all__ = ["file_sha256", "in_order", "prepare", "worker_pool"]
 
 UNFINISHED = "unfinished.json"
 SLICE = 16
@@ -57,6 +57,8 @@ ASIDE = (f".{DESCRIPTION}.", ".rejects.csv.", f".{INDEX}.")
 """Starts of what a killed run leaves of files that were not yet renamed."""
 
 Progress = Callable[[int, int], object]
+Work = TypeVar("Work")
+Result = TypeVar("Result")
 
 
 def prepare(
@@ -186,18 +188,24 @@ def _write_parts(
     schema = row_schema(list(raw.splits))
     with worker_pool(workers) as submit:
         tasks = _tasks(raw, name, out, settings, finished)
-        for part, converted in _in_order(tasks, submit, ahead=4 * max(workers, 1)):
-            rows: list[dict[str, Any]] = []
-            rejected: list[Rejected] = []
-            for start, piece, size in converted:
-                for place, row in piece.rows:
-                    at = start + place
-                    row["split"] = raw.released[at]
-                    row |= {f"split_{n}": s[at] for n, s in raw.splits.items()}
-                    rows.append(row)
-                rejected += piece.rejected
-                done += size
-                report(done, total)
+        # Workers go on with the next part while one is written.
+        converted = in_order(
+            lambda task: submit(convert, task[2]), tasks, ahead=4 * max(workers, 1)
+        )
+        rows: list[dict[str, Any]] = []
+        rejected: list[Rejected] = []
+        for (start, part, slice_), piece in converted:
+            for place, row in piece.rows:
+                at = start + place
+                row["split"] = raw.released[at]
+                row |= {f"split_{n}": s[at] for n, s in raw.splits.items()}
+                rows.append(row)
+            rejected += piece.rejected
+            end = start + len(slice_.studies)
+            done += len(slice_.studies)
+            report(done, total)
+            if end < min((part + 1) * settings.rows, total):
+                continue
             for kind in ("images", "masks"):
                 _aside(out, kind, part).rename(out / kind / f"{part:05d}")
             notes = {
@@ -205,6 +213,7 @@ def _write_parts(
                 "notes": Counter(note for row in rows for note in row["notes"]),
             }
             write_part(part_path(out, part), rows, schema, notes)
+            rows, rejected = [], []
 
 
 def _clear_unfinished(out: Path, settings: Settings, total: int) -> set[int]:
@@ -233,40 +242,6 @@ def _aside(out: Path, kind: str, part: int) -> Path:
 
 Task = tuple[int, int, Slice]
 """The number of the first record, the part, and the slice."""
-
-Piece = tuple[int, Converted, int]
-"""The number of the first record, what became of the slice, and its records."""
-
-
-def _in_order(
-    tasks: Iterator[Task], submit: Callable[..., Future[Converted]], ahead: int
-) -> Iterator[tuple[int, Iterator[Piece]]]:
-    """Parts in order, each with its converted slices in order.
-
-    Args:
-        tasks: In order.
-        submit: Submits a function and its arguments, from `worker_pool`.
-        ahead: Tasks that are handed out and not yet taken back; workers go on with the
-            next part while one is written.
-    """
-    waiting: deque[tuple[int, int, int, Future[Converted]]] = deque()
-
-    def top_up() -> None:
-        for start, part, slice_ in islice(tasks, ahead - len(waiting)):
-            future = submit(convert, slice_)
-            waiting.append((part, start, len(slice_.studies), future))
-
-    def pieces(part: int) -> Iterator[Piece]:
-        while waiting and waiting[0][0] == part:
-            _, start, size, future = waiting.popleft()
-            result = future.result()
-            top_up()
-            yield start, result, size
-
-    top_up()
-    while waiting:
-        part = waiting[0][0]
-        yield part, pieces(part)
 
 
 def _tasks(
@@ -377,6 +352,27 @@ def file_sha256(path: Path) -> str:
 
 
 # Processes -----------------------------------------------------------------------
+
+
+def in_order(
+    submit: Callable[[Work], Future[Result]], tasks: Iterable[Work], *, ahead: int
+) -> Iterator[tuple[Work, Result]]:
+    """Tasks and what became of them, in order.
+
+    Args:
+        submit: Hands a task out.
+        tasks: In order.
+        ahead: Tasks that are handed out and not yet taken back.
+    """
+    left = iter(tasks)
+    waiting: deque[tuple[Work, Future[Result]]] = deque()
+    while True:
+        for task in islice(left, ahead - len(waiting)):
+            waiting.append((task, submit(task)))
+        if not waiting:
+            return
+        task, future = waiting.popleft()
+        yield task, future.result()
 
 
 @contextlib.contextmanager

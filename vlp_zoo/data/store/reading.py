@@ -37,7 +37,7 @@ from vlp_zoo.data.catalogue import decide_labels
 from vlp_zoo.data.masks import decode_mask
 from vlp_zoo.data.records import MaskRef
 from vlp_zoo.data.store.index import INDEX, Index
-from vlp_zoo.data.studies import check_views, matches_view
+from vlp_zoo.data.studies import wanted_rows
 from vlp_zoo.errors import (
     ConfigError,
     DataRejectedError,
@@ -423,19 +423,7 @@ def open_store(
     for issue in rules[split].get("issues", []):
         logger.warning("%s, split %s: %s", everything.name, split, issue)
     splits = everything.column(f"split_{split}")
-    found = everything.views
-    check_views(views, found)
-    kept = [
-        i
-        for i, name in enumerate(splits)
-        if name and (views is None or matches_view(found[i], views))
-    ]
-    if not kept:
-        raise DatasetNotFoundError(
-            f"images in {store} with a view among {views} and a split",
-            f"views {', '.join(sorted({str(view) for view in found}))}",
-            "correct --data.views, or choose another --data.split",
-        )
+    kept = wanted_rows(splits, everything.views, views, f"images in {store}")
     studies = everything.subset(kept, everything.name)
     return studies, [splits[i] for i in kept]
 

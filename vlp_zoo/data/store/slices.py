@@ -6,10 +6,11 @@ original size is kept in its row, so that boxes can go back.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,7 @@ from vlp_zoo.pixels import read_spacing
 from vlp_zoo.reading import read_bytes
 from vlp_zoo.reports.blank import is_blank
 from vlp_zoo.reports.contexts.context import distil
-from vlp_zoo.types import Box, Report
+from vlp_zoo.types import Report
 
 __all__ = ["Converted", "Settings", "Slice", "convert", "scaled", "shrink"]
 
@@ -121,21 +122,33 @@ class _Unusable(Exception):
         self.reason = reason
 
 
+@contextlib.contextmanager
+def _refusing(reason: str = "") -> Iterator[None]:
+    """What readers refuse, under a reason or their own."""
+    try:
+        yield
+    except DataRejectedError as error:
+        raise _Unusable(reason or error.found.split(":")[0]) from error
+
+
 def _row(task: Slice, place: int) -> dict[str, Any]:
     studies, path = task.studies, task.studies.images[place]
-    try:
-        content = read_bytes(path, "the image")
+    with _refusing():
+        try:
+            content = read_bytes(path, "the image")
+        except (DatasetNotFoundError, ConfigError) as error:
+            raise _Unusable("missing") from error
         image = studies.pixels(place, content)
         spacing = _spacing(path, content)
-    except DataRejectedError as error:
-        raise _Unusable(error.found.split(":")[0]) from error
-    except (DatasetNotFoundError, ConfigError) as error:
-        raise _Unusable("missing") from error
     height, width = image.shape[:2]
     original = studies.original_sizes[place] or (height, width)
     notes = [] if _is_inside(path, task.root) else ["outside_root"]
-    masks = _masks(studies, place, height, width)
-    boxes = _boxes(studies, place, height, width)
+    with _refusing("bad_mask"):
+        masks = studies.masks_of(place, height, width)
+    with _refusing("bad_boxes"):
+        boxes = studies.boxes_of(place)
+    if fault := box_fault(boxes, height, width):
+        raise _Unusable(fault)
     report = _report(studies, place, notes)
 
     stored = shrink(image, task.settings)
@@ -179,7 +192,7 @@ def _row(task: Slice, place: int) -> dict[str, Any]:
                     "kind": box.kind,
                     "xyxy": scaled(box.xyxy, (height, width), (rows, columns)),
                 }
-                for box in boxes
+                for box in inside(boxes, height, width)
             ]
         ),
         "masks": json.dumps(kept_masks),
@@ -273,28 +286,6 @@ def _spacing(path: Path, content: bytes) -> tuple[float, float] | None:
 def _is_inside(path: Path, root: Path) -> bool:
     # Archives are often linked from another disk: followed, and counted.
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
-
-
-def _masks(
-    studies: FileStudies, place: int, height: int, width: int
-) -> dict[str, npt.NDArray[np.bool_]]:
-    try:
-        return studies.masks_of(place, height, width)
-    except DataRejectedError as error:
-        raise _Unusable("bad_mask") from error
-
-
-def _boxes(
-    studies: FileStudies, place: int, height: int, width: int
-) -> tuple[Box, ...]:
-    try:
-        boxes = studies.boxes_of(place)
-    except DataRejectedError as error:
-        raise _Unusable("bad_boxes") from error
-    fault = box_fault(boxes, height, width)
-    if fault is not None:
-        raise _Unusable(fault)
-    return inside(boxes, height, width)
 
 
 def _report(studies: FileStudies, place: int, notes: list[str]) -> Report:

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy.typing as npt
 
 from vlp_zoo.data.store.index import INDEX, Index, part_path
-from vlp_zoo.data.store.prepare import file_sha256, worker_pool
+from vlp_zoo.data.store.prepare import file_sha256, in_order, worker_pool
 from vlp_zoo.data.store.reading import describe
 from vlp_zoo.errors import DataRejectedError, StoreError
 from vlp_zoo.pixels import read_grey, read_levels, read_rgb
@@ -75,10 +74,14 @@ def verify(
     expected: Counter[str] = Counter()
     done = 0
     with worker_pool(workers) as submit:
-        for count, folders, found in _checked(store, index, colour, submit, workers):
+        for block, (folders, found) in in_order(
+            lambda block: submit(check_rows, store, block, colour),
+            _blocks(index),
+            ahead=2 * workers + 1,
+        ):
             expected.update(folders)
             faults += found
-            done += count
+            done += len(block)
             if progress is not None:
                 progress(done, total)
     faults += _left_over(store, expected)
@@ -87,22 +90,10 @@ def verify(
     return len(files) + sum(expected.values())
 
 
-def _checked(
-    store: Path,
-    index: Index,
-    colour: bool,
-    submit: Callable[..., Future[tuple[Counter[str], list[Fault]]]],
-    workers: int,
-) -> Iterator[tuple[int, Counter[str], list[Fault]]]:
+def _blocks(index: Index) -> Iterator[list[dict[str, Any]]]:
     rows = index.rows(COLUMNS)
-    waiting: list[tuple[int, Future[tuple[Counter[str], list[Fault]]]]] = []
-    while True:
-        while len(waiting) <= 2 * workers and (block := list(islice(rows, BLOCK))):
-            waiting.append((len(block), submit(check_rows, store, block, colour)))
-        if not waiting:
-            return
-        count, future = waiting.pop(0)
-        yield count, *future.result()
+    while block := list(islice(rows, BLOCK)):
+        yield block
 
 
 def check_rows(
