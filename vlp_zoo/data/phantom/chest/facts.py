@@ -63,6 +63,13 @@ class Finding:
         return "moderate" if self.amount < 0.72 else "severe"
 
     @property
+    def radius(self) -> float:
+        """Of a nodule or a mass, in body units."""
+        if self.kind == "mass":
+            return 0.042 + 0.05 * (self.amount - 0.5)
+        return 0.021 + 0.024 * self.amount
+
+    @property
     def sides(self) -> tuple[str, ...]:
         """The sides on which it is drawn."""
         if self.side == "bilateral":

@@ -253,10 +253,7 @@ def edema(scene: Scene, finding: Finding, side: str, rng: np.random.Generator) -
 
 def lesion(scene: Scene, finding: Finding, side: str, rng: np.random.Generator) -> Mask:
     """A round nodule, or a mass from 3 cm on."""
-    if finding.kind == "mass":
-        radius = 0.042 + 0.05 * (finding.amount - 0.5)
-    else:
-        radius = 0.021 + 0.024 * finding.amount
+    radius = finding.radius
     centre = spot(scene, finding, side, rng, radius + 0.012)
     shape = (radius, radius * float(rng.uniform(0.88, 1.12)))
     ragged = 0.05 if finding.kind == "mass" else 0.0

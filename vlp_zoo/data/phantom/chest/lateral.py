@@ -203,7 +203,7 @@ def _paint(profile: _Profile, finding: Finding) -> npt.NDArray[np.bool_]:
             profile.air = profile.air * (1 - np.clip(cloud, 0, 0.9))
             return np.asarray(blob > 0.5)
         case "Lung Lesion":
-            radius = 0.021 + 0.024 * amount if finding.kind == "nodule" else 0.055
+            radius = finding.radius if finding.kind == "nodule" else 0.055
             ball = _round(profile, _depth(profile, finding), radius)
             profile.extra += 0.30 * strength * ball
             return np.asarray(ball > 0.5)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-
 import numpy as np
 
-from vlp_zoo.data.phantom.chest.phrases import Noun, pick, pick_noun
+from vlp_zoo.data.phantom import wording
 from vlp_zoo.data.phantom.fundus.facts import QUADRANTS, Lesion
+from vlp_zoo.data.phantom.wording import Noun, listed, pick, pick_noun, wordings
 
-__all__ = ["LEXICON", "listed", "mentions", "noun", "statement", "where"]
+__all__ = ["LEXICON", "STATEMENTS", "mentions", "noun", "where"]
 
 LEXICON = {
     "normal": r"normal fundus|normal (colou?r )?(fundus|retin)|no abnormality"
@@ -41,204 +39,136 @@ COUNTS = {
 }
 SIZES = {"mild": "small", "moderate": "moderate", "severe": "large"}
 
+COUNTED = wordings("""
+microaneurysms
+    microaneurysms | retinal microaneurysms
+blot hemorrhages
+    dot and blot hemorrhages
+    blot hemorrhages
+    intraretinal hemorrhages
+    dot-blot hemorrhages
+flame hemorrhages
+    flame-shaped hemorrhages | flame hemorrhages
+hard exudates
+    hard exudates | hard exudates | clustered lipid exudates
+cotton wool spots
+    cotton wool spots | cotton-wool spots | soft exudates
+drusen
+    {size} drusen | drusen
+""")
+"""Names of lesions that come in numbers."""
+
+SINGLE = wordings("""
+subretinal hemorrhage
+    subretinal hemorrhage
+preretinal hemorrhage
+    preretinal hemorrhage
+    boat-shaped preretinal hemorrhage
+    subhyaloid hemorrhage
+""")
+"""Names of lesions that have a size."""
+
+NOUNS = wordings("""
+macular exudates
+    some {count} hard exudates within one disc diameter of {near}
+    some {count} hard exudates in the macula near {near}
+    a circinate ring of {count} hard exudates in the macula
+geographic atrophy
+    a {size} area of geographic atrophy {place}
+    a {size} patch of geographic atrophy {place}
+    a {size} area of atrophy of the retinal pigment epithelium {place}
+laser scars
+    some laser scars {place}
+    some panretinal photocoagulation scars {place}
+    some laser photocoagulation scars {place}
+disc hemorrhage
+    a splinter hemorrhage at the disc margin
+    an optic disc hemorrhage
+    a flame-shaped hemorrhage at the margin of the optic disc
+disc neovascularization
+    neovascularization of the disc
+    neovascularization of the optic disc (NVD)
+    some new vessels on the disc
+peripheral neovascularization
+    neovascularization elsewhere (NVE) {place}
+    retinal neovascularization {place}
+    a frond of new vessels {place}
+""")
+"""Noun phrases of the other kinds, with their place."""
+
+STATEMENTS = wordings("""
+doubtful
+    There may be {it.full}.
+    Possible {it.text}.
+    {it.head} cannot be excluded.
+    Questionable {it.text}.
+    {it.head} {it.be} suspected but not certain.
+new
+    New {it.text}.
+    {it.head} {it.be} new since the last visit.
+    Interval appearance of {it.full}.
+unchanged
+    Unchanged {it.text}.
+    {it.head}, stable.
+    {it.head} {it.be} unchanged from the prior photograph.
+    Again seen {it.be} {it.full}.
+increased
+    {it.head}, increased since the prior photograph.
+    {it.head} {it.have} increased.
+    Interval worsening of {it.full}.
+decreased
+    {it.head}, decreased since the prior photograph.
+    {it.head} {it.have} decreased.
+    Interval improvement of {it.full}.
+seen
+    There {it.be} {it.full}.
+    {it.head} {it.be} seen.
+    {it.head} {it.be} present.
+    {it.head} {it.be} noted.
+    {it.alone}.
+""")
+"""Statements about a kind of lesion, see `wording.statement`."""
+
 
 def mentions(label: str, text: str) -> bool:
     """Whether a text names a label at all, affirmed or denied."""
-    flat = re.sub(r"\s+", " ", text.lower())
-    return re.search(LEXICON[label], flat) is not None
-
-
-def listed(parts: Sequence[str]) -> str:
-    """``"a, b and c"``."""
-    if len(parts) < 2:
-        return "".join(parts)
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return wording.mentions(LEXICON[label], text)
 
 
 def where(rng: np.random.Generator, places: tuple[str, ...]) -> str:
     """``"in the superotemporal and inferonasal quadrants"``."""
     quarters = [place for place in QUADRANTS if place in places]
     macula = "macula" in places
-    if len(quarters) == len(QUADRANTS):
-        text = pick(rng, "in all four quadrants", "in all quadrants")
-        return f"{text} and in the macula" if macula else text
     if not quarters:
         return pick(rng, "in the macula", "at the macula", "in the macular region")
-    if len(quarters) == 1 and not macula and rng.random() < 0.3:
+    if len(quarters) == len(QUADRANTS):
+        text = pick(rng, "in all four quadrants", "in all quadrants")
+    elif len(quarters) == 1 and not macula and rng.random() < 0.3:
         return f"{quarters[0]}ly"
-    plural = "quadrants" if len(quarters) > 1 else "quadrant"
-    text = f"in the {listed(quarters)} {plural}"
+    else:
+        text = f"in the {listed(quarters)} quadrant{'s' if len(quarters) > 1 else ''}"
     return f"{text} and in the macula" if macula else text
-
-
-def _many(rng: np.random.Generator, lesion: Lesion, *names: str) -> Noun:
-    """Lesions that are counted: amount, name, place."""
-    count = pick(rng, *COUNTS[lesion.severity])
-    article = "a" if count.startswith("a ") else ""
-    text = f"{count.removeprefix('a ')} {pick(rng, *names)}"
-    return Noun(f"{text} {where(rng, lesion.places)}", article, True)
-
-
-def _one(rng: np.random.Generator, lesion: Lesion, *names: str) -> Noun:
-    """A single lesion: size, name, place."""
-    text = f"{SIZES[lesion.severity]} {pick(rng, *names)} {where(rng, lesion.places)}"
-    return Noun(text, "a")
-
-
-def _exudates(rng: np.random.Generator, lesion: Lesion) -> Noun:
-    if "macula" not in lesion.places:
-        return _many(
-            rng, lesion, "hard exudates", "hard exudates", "clustered lipid exudates"
-        )
-    count = pick(rng, *COUNTS[lesion.severity]).removeprefix("a ")
-    near = pick(rng, "the fovea", "the foveal center", "the center of the macula")
-    return pick_noun(
-        rng,
-        Noun(f"{count} hard exudates within one disc diameter of {near}", "", True),
-        Noun(f"{count} hard exudates in the macula near {near}", "", True),
-        Noun(f"circinate ring of {count} hard exudates in the macula", "a"),
-    )
 
 
 def noun(rng: np.random.Generator, lesion: Lesion) -> Noun:
     """The noun phrase of a kind of lesion, with place and amount."""
-    place = where(rng, lesion.places)
-    match lesion.kind:
-        case "microaneurysms":
-            return _many(rng, lesion, "microaneurysms", "retinal microaneurysms")
-        case "blot hemorrhages":
-            return _many(
-                rng,
-                lesion,
-                "dot and blot hemorrhages",
-                "blot hemorrhages",
-                "intraretinal hemorrhages",
-                "dot-blot hemorrhages",
-            )
-        case "flame hemorrhages":
-            return _many(rng, lesion, "flame-shaped hemorrhages", "flame hemorrhages")
-        case "hard exudates":
-            return _exudates(rng, lesion)
-        case "cotton wool spots":
-            return _many(
-                rng, lesion, "cotton wool spots", "cotton-wool spots", "soft exudates"
-            )
-        case "drusen":
-            size = "hard" if "macula" not in lesion.places else SIZES[lesion.severity]
-            size = {"moderate": "medium-sized"}.get(size, size)
-            return _many(rng, lesion, f"{size} drusen", "drusen")
-        case "geographic atrophy":
-            size = SIZES[lesion.severity]
-            return pick_noun(
-                rng,
-                Noun(f"{size} area of geographic atrophy {place}", "a"),
-                Noun(f"{size} patch of geographic atrophy {place}", "a"),
-                Noun(
-                    f"{size} area of atrophy of the retinal pigment epithelium {place}",
-                    "a",
-                ),
-            )
-        case "laser scars":
-            return pick_noun(
-                rng,
-                Noun(f"laser scars {place}", "", True),
-                Noun(f"panretinal photocoagulation scars {place}", "", True),
-                Noun(f"laser photocoagulation scars {place}", "", True),
-            )
-        case "disc hemorrhage":
-            return pick_noun(
-                rng,
-                Noun("splinter hemorrhage at the disc margin", "a"),
-                Noun("optic disc hemorrhage", "an"),
-                Noun("flame-shaped hemorrhage at the margin of the optic disc", "a"),
-            )
-        case "subretinal hemorrhage":
-            return _one(rng, lesion, "subretinal hemorrhage")
-        case "preretinal hemorrhage":
-            return _one(
-                rng,
-                lesion,
-                "preretinal hemorrhage",
-                "boat-shaped preretinal hemorrhage",
-                "subhyaloid hemorrhage",
-            )
-        case "disc neovascularization":
-            return pick_noun(
-                rng,
-                Noun("neovascularization of the disc"),
-                Noun("neovascularization of the optic disc (NVD)"),
-                Noun("new vessels on the disc", "", True),
-            )
-        case _:
-            return pick_noun(
-                rng,
-                Noun(f"neovascularization elsewhere (NVE) {place}"),
-                Noun(f"retinal neovascularization {place}"),
-                Noun(f"frond of new vessels {place}", "a"),
-            )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def statement(rng: np.random.Generator, it: Noun, certain: bool, change: str) -> str:
-    """One sentence about something that is there.
-
-    Args:
-        rng: Generator of the wording.
-        it: What is there.
-        certain: False to hedge.
-        change: Against the prior visit, "" without one.
-    """
-    head = _capital(it.full)
-    if not certain:
-        sentence = pick(
-            rng,
-            f"There may be {it.full}.",
-            f"Possible {it.text}.",
-            f"{head} cannot be excluded.",
-            f"Questionable {it.text}.",
-            f"{head} {it.be} suspected but not certain.",
-        )
-        if change == "unchanged" and rng.random() < 0.4:
-            sentence += " This is unchanged."
-        return sentence
-    match change:
-        case "new":
-            return pick(
-                rng,
-                f"New {it.text}.",
-                f"{head} {it.be} new since the last visit.",
-                f"Interval appearance of {it.full}.",
-            )
-        case "unchanged":
-            return pick(
-                rng,
-                f"Unchanged {it.text}.",
-                f"{head}, stable.",
-                f"{head} {it.be} unchanged from the prior photograph.",
-                f"Again seen {it.be} {it.full}.",
-            )
-        case "increased":
-            return pick(
-                rng,
-                f"{head}, increased since the prior photograph.",
-                f"{head} {it.have} increased.",
-                f"Interval worsening of {it.full}.",
-            )
-        case "decreased":
-            return pick(
-                rng,
-                f"{head}, decreased since the prior photograph.",
-                f"{head} {it.have} decreased.",
-                f"Interval improvement of {it.full}.",
-            )
-    return pick(
-        rng,
-        f"There {it.be} {it.full}.",
-        f"{head} {it.be} seen.",
-        f"{head} {it.be} present.",
-        f"{head} {it.be} noted.",
-        f"{_capital(it.text)}.",
-    )
+    kind, size, places = lesion.kind, SIZES[lesion.severity], lesion.places
+    words = {"size": size, "place": where(rng, places)}
+    if kind == "hard exudates" and "macula" in places:
+        kind = "macular exudates"
+        words["count"] = pick(rng, *COUNTS[lesion.severity]).removeprefix("a ")
+        near = ("the fovea", "the foveal center", "the center of the macula")
+        words["near"] = pick(rng, *near)
+    elif kind == "drusen":
+        words["size"] = size.replace("moderate", "medium-sized")
+        if "macula" not in places:
+            words["size"] = "hard"
+    if kind in COUNTED:
+        count = pick(rng, *COUNTS[lesion.severity])
+        name = pick(rng, *COUNTED[kind]).format_map(words)
+        article = "a" if count.startswith("a ") else ""
+        text = f"{count.removeprefix('a ')} {name} {where(rng, places)}"
+        return Noun(text, article, True)
+    if kind in SINGLE:
+        return Noun(f"{size} {pick(rng, *SINGLE[kind])} {where(rng, places)}", "a")
+    return pick_noun(rng, NOUNS[kind], words)

@@ -12,18 +12,26 @@ import re
 
 import numpy as np
 
-from vlp_zoo.data.phantom.chest.phrases import pick
 from vlp_zoo.data.phantom.fundus.diagnoses import (
-    BOILERPLATE,
     NEGATIONS,
+    PHRASES,
     RETINOPATHY,
     diagnoses,
     disc_sentence,
     reason,
 )
 from vlp_zoo.data.phantom.fundus.facts import KINDS, EyeFacts, Lesion, label_states
-from vlp_zoo.data.phantom.fundus.phrases import listed, noun, statement
+from vlp_zoo.data.phantom.fundus.phrases import STATEMENTS, noun
 from vlp_zoo.data.phantom.typos import slip
+from vlp_zoo.data.phantom.wording import (
+    capital,
+    denials,
+    findings_and_impression,
+    listed,
+    mentioned,
+    pick,
+    statement,
+)
 from vlp_zoo.data.phantom.world import Said, WrittenReport
 from vlp_zoo.types import Report
 
@@ -45,10 +53,6 @@ BRITISH = {
 }
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _group(lesion: Lesion) -> int:
     """Order of speech: quality (0), disc (1), macula (2), elsewhere (3)."""
     if lesion.places == ("optic disc",):
@@ -56,35 +60,23 @@ def _group(lesion: Lesion) -> int:
     return 2 if lesion.places == ("macula",) else 3
 
 
+QUALITY = {
+    "good": (0.3, ("Image quality is good.", "Good quality photograph.")),
+    "fair": (0.6, ("Image quality is fair, with mild {cause}.",)),
+    "poor": (
+        0.9,
+        ("Image quality is poor owing to {cause}.", "The view is limited by {cause}."),
+    ),
+}
+"""How often the quality of a picture is spoken of, and in which words."""
+
+
 def _quality(rng: np.random.Generator, quality: str, hazy: bool) -> list[Said]:
+    chance, choices = QUALITY[quality]
+    if rng.random() >= chance:
+        return []
     cause = "media opacity" if hazy else "defocus"
-    words = {
-        "good": (0.3, ("Image quality is good.", "Good quality photograph.")),
-        "fair": (0.6, (f"Image quality is fair, with mild {cause}.",)),
-        "poor": (
-            0.9,
-            (
-                f"Image quality is poor owing to {cause}.",
-                f"The view is limited by {cause}.",
-            ),
-        ),
-    }
-    chance, choices = words[quality]
-    return [(pick(rng, *choices), ())] if rng.random() < chance else []
-
-
-def _denials(rng: np.random.Generator, states: dict[str, float]) -> list[Said]:
-    said: set[str] = set()
-    found = []
-    rates = {"laser scars": 0.04, "drusen": 0.3, "glaucoma": 0.3}
-    for labels, wordings in NEGATIONS:
-        free = all(states[label] == 0 for label in labels)
-        if not free or said.intersection(labels):
-            continue
-        if rng.random() < rates.get(labels[0], 0.5):
-            said.update(labels)
-            found.append((pick(rng, *wordings), labels))
-    return found
+    return [(pick(rng, *choices).format(cause=cause), ())]
 
 
 def _resolved(rng: np.random.Generator, kind: str) -> str:
@@ -94,7 +86,7 @@ def _resolved(rng: np.random.Generator, kind: str) -> str:
         rng,
         f"Previously seen {name} {have} resolved.",
         f"Interval resolution of {name}.",
-        f"{_capital(name)} of the prior visit {have} cleared.",
+        f"{capital(name)} of the prior visit {have} cleared.",
     )
 
 
@@ -110,7 +102,7 @@ def _closing(
         place = pick(rng, "", f", {eye}", f" of the {eye}")
         if "," in text or labels == ("normal",):
             place = pick(rng, "", f" ({eye})")
-        closing.append((f"{_capital(text)}{place}.", labels))
+        closing.append((f"{capital(text)}{place}.", labels))
     sugar = facts.scenario == "diabetes"
     if sugar and states["diabetic retinopathy"] == 0 and rng.random() < 0.8:
         text = pick(
@@ -131,7 +123,8 @@ def _spoken(
     if facts.glaucoma or rng.random() < 0.8:
         parts.append((1, disc_sentence(rng, facts)))
     for lesion in facts.lesions:
-        text = statement(rng, noun(rng, lesion), lesion.certain, lesion.change)
+        it = noun(rng, lesion)
+        text = statement(rng, STATEMENTS, it, lesion.certain, lesion.change, 0.4)
         parts.append((_group(lesion), (text, (lesion.label,))))
     if facts.beading:
         text = pick(rng, "Venous beading is present.", "There is venous beading.")
@@ -141,9 +134,9 @@ def _spoken(
         for kind in facts.resolved
         if states[KINDS[kind]] == 0 and rng.random() < 0.6
     ]
-    parts += [(3, said) for said in _denials(rng, states)]
+    parts += [(3, said) for said in denials(rng, NEGATIONS, states)]
     if rng.random() < 0.4:
-        parts.append((3, (pick(rng, *BOILERPLATE), ())))
+        parts.append((3, (pick(rng, *PHRASES["boilerplate"]), ())))
     return [said for _, said in sorted(parts, key=lambda part: part[0])]
 
 
@@ -185,7 +178,7 @@ def _caption(
         link = pick(rng, "consistent with", "in keeping with")
         return [(f"{opening} showing {listed(seen)}, {link} {named}.", both)]
     first = f"{opening} showing {listed(seen)}."
-    second = pick(rng, f"Diagnosis: {named}.", f"{_capital(named)}.")
+    second = pick(rng, f"Diagnosis: {named}.", f"{capital(named)}.")
     return [(first, of_lesions), (second, labels)]
 
 
@@ -193,10 +186,6 @@ def _anglicised(text: str) -> str:
     for word, other in BRITISH.items():
         text = re.sub(rf"(?<![A-Za-z]){word}", other, text)
     return text
-
-
-def _mentioned(said: tuple[Said, ...], states: dict[str, float]) -> dict[str, float]:
-    return {label: states[label] for _, labels in said for label in labels}
 
 
 def write_report(
@@ -222,7 +211,7 @@ def write_report(
         if rng.random() < 0.02:
             text = slip(text, rng)
         report = Report(text=text, findings=text)
-        return WrittenReport(report, _mentioned(said, states), said, "caption")
+        return WrittenReport(report, mentioned(said, states), said, "caption")
 
     spoken = _spoken(rng, facts, states, _quality(rng, quality, hazy))
     closing = _closing(rng, facts, states, eye)
@@ -235,15 +224,8 @@ def write_report(
         spoken, closing = spoken + closing, []
     spoken = [(spell(text), labels) for text, labels in spoken]
     closing = [(spell(text), labels) for text, labels in closing]
-    findings = " ".join(text for text, _ in spoken)
-    impression = " ".join(text for text, _ in closing)
-    if len(closing) > 1 and rng.random() < 0.4:
-        items = enumerate((text for text, _ in closing), 1)
-        impression = " ".join(f"{number}. {text}" for number, text in items)
-    if rng.random() < 0.02:
-        findings = slip(findings, rng)
-    if rng.random() < 0.01:
-        impression = slip(impression, rng)
+    findings, impression = findings_and_impression(rng, spoken, closing, 0.4)
+    impression = impression.replace("\n", " ")
 
     sides = {"right": "OD", "left": "OS"}
     examination = pick(
@@ -274,4 +256,4 @@ def write_report(
         impression=impression,
     )
     said = (*spoken, *closing)
-    return WrittenReport(report, _mentioned(said, states), said)
+    return WrittenReport(report, mentioned(said, states), said)
