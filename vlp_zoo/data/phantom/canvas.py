@@ -16,13 +16,32 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Canvas", "Field", "Grid", "noise_tile", "sigmoid", "smooth", "spline"]
+__all__ = [
+    "Canvas",
+    "Field",
+    "Grid",
+    "Mask",
+    "Picture",
+    "Rng",
+    "noise_tile",
+    "sigmoid",
+    "smooth",
+    "spline",
+]
 
 Field = npt.NDArray[np.float32]
 """(H, W) of a physical quantity, or (N, 2) of body coordinates."""
 
 Grid = npt.NDArray[np.floating[Any]]
 """The same before it is rounded to single precision."""
+
+Mask = npt.NDArray[np.bool_]
+"""(H, W), True where something is."""
+
+Picture = npt.NDArray[np.uint8]
+"""(H, W) in grey, or (H, W, 3) with red first."""
+
+Rng = np.random.Generator
 
 TILE = 512
 """Side of the noise tiles in pixels."""
@@ -126,7 +145,7 @@ def noise_tile(kind: str, side: int = TILE) -> Field:
     return np.asarray(tile / tile.std(), np.float32)
 
 
-def _unit(page: npt.NDArray[np.uint8]) -> Field:
+def _unit(page: Picture) -> Field:
     """A page of 0 to 255 as a field from 0 to 1."""
     return np.multiply(page, np.float32(1 / 255), dtype=np.float32)
 
@@ -207,9 +226,9 @@ class Canvas:
         self,
         lines: Sequence[npt.ArrayLike],
         width: float,
-        page: npt.NDArray[np.uint8] | None = None,
+        page: Picture | None = None,
         value: float = 1.0,
-    ) -> npt.NDArray[np.uint8]:
+    ) -> Picture:
         """Lines of one width on a uint8 page (255 = full).
 
         A line thinner than a pixel is drawn one pixel wide and fainter, so that a
@@ -249,7 +268,7 @@ class Canvas:
 
     def stamp(
         self,
-        page: npt.NDArray[np.uint8],
+        page: Picture,
         anchor: npt.ArrayLike,
         matrix: npt.ArrayLike,
     ) -> Field:
@@ -279,7 +298,7 @@ class Canvas:
             cv2.circle(page, (int(x), int(y)), reach, 255, -1, cv2.LINE_AA, SHIFT)
         return page.astype(np.float32) * (1 / 255)
 
-    def noise(self, kind: str, rng: np.random.Generator, period: float = 1.0) -> Field:
+    def noise(self, kind: str, rng: Rng, period: float = 1.0) -> Field:
         """A random window of a noise tile.
 
         Args:

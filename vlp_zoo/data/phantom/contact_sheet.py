@@ -9,9 +9,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from vlp_zoo.data.phantom.canvas import Mask, Picture
 from vlp_zoo.data.phantom.folder import write_atomically
 from vlp_zoo.types import Study, StudySource
 
@@ -22,10 +22,8 @@ CAPTION = 62
 OUTLINE = (255, 190, 60)
 FRAME = (90, 165, 255)
 
-Picture = npt.NDArray[np.uint8]
 
-
-def outline(tile: Picture, mask: npt.NDArray[np.bool_]) -> None:
+def outline(tile: Picture, mask: Mask) -> None:
     """Draw the border of a mask of any size on a square picture."""
     large = cv2.resize(mask.astype(np.uint8), tile.shape[:2])
     contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import cv2
-import numpy as np
-import numpy.typing as npt
 
+from vlp_zoo.data.phantom.canvas import Picture
 from vlp_zoo.data.phantom.world import SPLITS, World
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.types import Study
@@ -93,7 +92,7 @@ class Layout(Generic[Source]):
                 if advance:
                     advance(done, self.total)
 
-    def write_image(self, name: str, image: npt.NDArray[np.uint8]) -> None:
+    def write_image(self, name: str, image: Picture) -> None:
         """Write a grey or a red-green-blue picture, as PNG or JPEG by its name."""
         pixels = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         lossy = name.endswith(".jpg")

@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from vlp_zoo.data.phantom.canvas import Rng
 from vlp_zoo.data.phantom.typos import slip
 from vlp_zoo.data.phantom.world import Said
 
@@ -101,14 +100,12 @@ def denial_table(text: str) -> tuple[Denial, ...]:
     return tuple(table)
 
 
-def pick(rng: np.random.Generator, *choices: str) -> str:
+def pick(rng: Rng, *choices: str) -> str:
     """One of several wordings."""
     return choices[int(rng.integers(len(choices)))]
 
 
-def pick_noun(
-    rng: np.random.Generator, choices: Iterable[str], words: Mapping[str, str]
-) -> Noun:
+def pick_noun(rng: Rng, choices: Iterable[str], words: Mapping[str, str]) -> Noun:
     """One of several noun phrases.
 
     Args:
@@ -138,7 +135,7 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def statement(
-    rng: np.random.Generator,
+    rng: Rng,
     table: Mapping[str, tuple[str, ...]],
     it: Noun,
     certain: bool,
@@ -165,7 +162,7 @@ def statement(
 
 
 def denials(
-    rng: np.random.Generator, table: Iterable[Denial], states: Mapping[str, float]
+    rng: Rng, table: Iterable[Denial], states: Mapping[str, float]
 ) -> list[Said]:
     """Sentences that deny some of what is absent, each label once."""
     said: set[str] = set()
@@ -179,10 +176,7 @@ def denials(
 
 
 def findings_and_impression(
-    rng: np.random.Generator,
-    spoken: Sequence[Said],
-    closing: Sequence[Said],
-    numbered: float,
+    rng: Rng, spoken: Sequence[Said], closing: Sequence[Said], numbered: float
 ) -> tuple[str, str]:
     """The two main sections; a few have a typing error.
 

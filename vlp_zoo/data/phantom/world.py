@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.data.phantom.canvas import Mask, Picture, Rng
 from vlp_zoo.errors import ConfigError, UnknownNameError
 from vlp_zoo.types import Box, Report, Study
 
@@ -46,9 +47,9 @@ class Drawing:
         lesions: For each lesion box its ``finding``, ``kind``, ``box``, and where it is.
     """
 
-    image: npt.NDArray[np.uint8]
+    image: Picture
     boxes: tuple[Box, ...]
-    masks: dict[str, npt.NDArray[np.bool_]]
+    masks: dict[str, Mask]
     lesions: tuple[dict[str, Any], ...]
 
 
@@ -191,7 +192,7 @@ class World(ABC, Generic[Facts]):
         )
 
     @abstractmethod
-    def _parts(self, rng: np.random.Generator) -> Iterable[tuple[str, ...]]:
+    def _parts(self, rng: Rng) -> Iterable[tuple[str, ...]]:
         """What is imaged in each examination: its views, or its eyes."""
 
     @abstractmethod

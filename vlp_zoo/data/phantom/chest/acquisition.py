@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.data.phantom.canvas import Canvas, Field, smooth
+from vlp_zoo.data.phantom.canvas import Canvas, Field, Picture, Rng, smooth
 
 __all__ = ["Exposure", "expose", "measured_exposure"]
 
@@ -37,7 +37,7 @@ class Exposure:
     seed: int
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, view: str) -> Exposure:
+    def draw(cls, rng: Rng, view: str) -> Exposure:
         """Random settings for a view."""
         return cls(
             view=view,
@@ -65,9 +65,7 @@ class Exposure:
         return np.column_stack([turn, middle - turn @ middle + np.array(self.shift)])
 
 
-def expose(
-    attenuation: Field, canvas: Canvas, exposure: Exposure
-) -> npt.NDArray[np.uint8]:
+def expose(attenuation: Field, canvas: Canvas, exposure: Exposure) -> Picture:
     """Attenuation to a picture.
 
     Args:
@@ -103,7 +101,7 @@ def expose(
     return picture
 
 
-def _mark(picture: npt.NDArray[np.uint8], exposure: Exposure) -> None:
+def _mark(picture: Picture, exposure: Exposure) -> None:
     """A lead letter in an upper corner, on the side that it names."""
     size = len(picture)
     x = 0.90 if exposure.marker == "L" else 0.045
@@ -120,7 +118,7 @@ def _mark(picture: npt.NDArray[np.uint8], exposure: Exposure) -> None:
     )
 
 
-def measured_exposure(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def measured_exposure(picture: Picture) -> npt.NDArray[np.float32]:
     """Mean grey, contrast and a noise estimate of a picture, (3,).
 
     What a shortcut would look at: tests and `benchmarks/phantom_difficulty.py` check

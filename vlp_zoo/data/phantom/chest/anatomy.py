@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlp_zoo.data.phantom.canvas import Field, Grid, spline
+from vlp_zoo.data.phantom.canvas import Field, Grid, Rng, spline
 
 __all__ = ["REGIONS", "SIDES", "Build", "Chest", "Shape", "region_outlines"]
 
@@ -69,7 +69,7 @@ class Build:
     seed: int
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, sex: str, age: int) -> Build:
+    def draw(cls, rng: Rng, sex: str, age: int) -> Build:
         """A random body that fits sex and age."""
         female = sex == "F"
         return cls(

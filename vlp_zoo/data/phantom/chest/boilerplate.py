@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from vlp_zoo.data.phantom.canvas import Rng
 from vlp_zoo.data.phantom.chest.facts import StudyFacts
 from vlp_zoo.data.phantom.wording import denial_table, pick, wordings
 
@@ -148,7 +147,7 @@ NEGATIONS = denial_table("""
 """What is denied where none of it is present, how often, and in which words."""
 
 
-def indication(rng: np.random.Generator, facts: StudyFacts) -> str:
+def indication(rng: Rng, facts: StudyFacts) -> str:
     """Age, sex and complaint; complaints overlap between causes."""
     woman = facts.sex == "F"
     who = pick(rng, "woman", "female", "F") if woman else pick(rng, "man", "male", "M")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-from vlp_zoo.data.phantom.canvas import Field, spline
+from vlp_zoo.data.phantom.canvas import Field, Mask, Rng, spline
 from vlp_zoo.data.phantom.chest.anatomy import Chest
 from vlp_zoo.data.phantom.chest.facts import Finding, catheter_route, tube_height
 from vlp_zoo.data.phantom.chest.radiograph import Scene
@@ -15,21 +14,17 @@ from vlp_zoo.data.phantom.chest.radiograph import Scene
 __all__ = ["DEVICE_PATHS", "paint_device"]
 
 Paths = list[Field]
-Router = Callable[[Chest, Finding, np.random.Generator], tuple[Paths, Paths]]
+Router = Callable[[Chest, Finding, Rng], tuple[Paths, Paths]]
 """(thin lines, filled outlines) of a device."""
 
 
-def _endotracheal(
-    chest: Chest, finding: Finding, rng: np.random.Generator
-) -> tuple[Paths, Paths]:
+def _endotracheal(chest: Chest, finding: Finding, rng: Rng) -> tuple[Paths, Paths]:
     x, y = chest.carina
     end = float(y) - tube_height(finding)
     return [spline([(0.503, -0.03), (0.502, 0.1), (float(x) + 0.003, end)])], []
 
 
-def _enteric(
-    chest: Chest, finding: Finding, rng: np.random.Generator
-) -> tuple[Paths, Paths]:
+def _enteric(chest: Chest, finding: Finding, rng: Rng) -> tuple[Paths, Paths]:
     dome = chest.domes["left"]
     knots = [
         (0.512, -0.03),
@@ -43,9 +38,7 @@ def _enteric(
     return [spline(knots)], []
 
 
-def _central(
-    chest: Chest, finding: Finding, rng: np.random.Generator
-) -> tuple[Paths, Paths]:
+def _central(chest: Chest, finding: Finding, rng: Rng) -> tuple[Paths, Paths]:
     tip = (0.452, float(rng.uniform(0.36, 0.43)))
     if catheter_route(finding) == "internal jugular":
         start = [(0.062, -0.03), (0.06, 0.06), (0.05, 0.13)]
@@ -57,9 +50,7 @@ def _central(
     return [spline([*outside, (0.455, 0.29), tip])], []
 
 
-def _pacemaker(
-    chest: Chest, finding: Finding, rng: np.random.Generator
-) -> tuple[Paths, Paths]:
+def _pacemaker(chest: Chest, finding: Finding, rng: Rng) -> tuple[Paths, Paths]:
     u, y = 0.255 + float(rng.uniform(-0.02, 0.02)), chest.build.apex + 0.105
     case = [
         (u - 0.045, y - 0.02),
@@ -89,9 +80,7 @@ def _pacemaker(
     return [spline(ventricle), spline(atrium)], [outline]
 
 
-def _port(
-    chest: Chest, finding: Finding, rng: np.random.Generator
-) -> tuple[Paths, Paths]:
+def _port(chest: Chest, finding: Finding, rng: Rng) -> tuple[Paths, Paths]:
     u, y = 0.235 + float(rng.uniform(-0.02, 0.02)), chest.build.apex + 0.135
     turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     ring = np.stack([u + 0.021 * np.cos(turn), y + 0.021 * np.sin(turn)], 1)
@@ -103,9 +92,7 @@ def _port(
     return [spline([*entry, (0.455, 0.31), tip])], [chest.place(finding.side, ring)]
 
 
-def _drain(
-    chest: Chest, finding: Finding, rng: np.random.Generator
-) -> tuple[Paths, Paths]:
+def _drain(chest: Chest, finding: Finding, rng: Rng) -> tuple[Paths, Paths]:
     y = float(rng.uniform(0.58, 0.64))
     way = [
         (chest.build.width + 0.12, y + 0.03),
@@ -118,9 +105,7 @@ def _drain(
     return [line, line + np.array([0.0, 0.012], np.float32)], []
 
 
-def _wires(
-    chest: Chest, finding: Finding, rng: np.random.Generator
-) -> tuple[Paths, Paths]:
+def _wires(chest: Chest, finding: Finding, rng: Rng) -> tuple[Paths, Paths]:
     turn = np.linspace(0, 2 * np.pi, 13)
     rings = []
     for number in range(6):
@@ -148,7 +133,7 @@ DEVICE_PATHS: dict[str, Router] = {
 WIDTHS = {"endotracheal tube": 0.0095, "chest tube": 0.006, "enteric tube": 0.0065}
 
 
-def paint_device(scene: Scene, finding: Finding) -> npt.NDArray[np.bool_]:
+def paint_device(scene: Scene, finding: Finding) -> Mask:
     """Draw a device and return the mask of its course, a little wider than itself."""
     canvas = scene.canvas
     rng = np.random.default_rng((finding.seed, 3))

@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-from vlp_zoo.data.phantom.canvas import Field, Grid, sigmoid, smooth, spline
+from vlp_zoo.data.phantom.canvas import Field, Grid, Mask, Rng, sigmoid, smooth, spline
 from vlp_zoo.data.phantom.chest.anatomy import SIDES
 from vlp_zoo.data.phantom.chest.facts import Finding
 from vlp_zoo.data.phantom.chest.radiograph import Scene
 
 __all__ = ["PAINTERS", "lift_of", "paint", "rib_sites", "spot"]
 
-Mask = npt.NDArray[np.bool_]
-Painter = Callable[[Scene, Finding, str, np.random.Generator], Mask]
+Painter = Callable[[Scene, Finding, str, Rng], Mask]
 
 FAINT = 0.55
 """Density of a finding about which the report hedges, against a certain one."""
@@ -37,7 +35,7 @@ def lift_of(findings: tuple[Finding, ...]) -> tuple[tuple[str, float], ...]:
 
 
 def spot(
-    scene: Scene, finding: Finding, side: str, rng: np.random.Generator, margin: float
+    scene: Scene, finding: Finding, side: str, rng: Rng, margin: float
 ) -> tuple[float, float]:
     """A point of the lung inside the finding's zone and clear of the heart.
 
@@ -69,7 +67,7 @@ def _blob(
     scene: Scene,
     centre: tuple[float, float],
     radius: tuple[float, float],
-    rng: np.random.Generator,
+    rng: Rng,
     ragged: float,
     edge: float,
 ) -> Field:
@@ -94,9 +92,7 @@ def _replace_air(scene: Scene, density: Grid) -> None:
     scene.air = np.asarray(scene.air * (1 - density), np.float32)
 
 
-def effusion(
-    scene: Scene, finding: Finding, side: str, rng: np.random.Generator
-) -> Mask:
+def effusion(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
     """Fluid with a meniscus that climbs the lateral wall."""
     chest, canvas = scene.chest, scene.canvas
     height = 0.045 + 0.36 * finding.amount**1.2
@@ -110,9 +106,7 @@ def effusion(
     return np.asarray(fluid > 0.5)
 
 
-def pneumothorax(
-    scene: Scene, finding: Finding, side: str, rng: np.random.Generator
-) -> Mask:
+def pneumothorax(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
     """Black rim without vessels between the wall and the edge of the fallen lung."""
     chest, canvas = scene.chest, scene.canvas
     amount = finding.amount
@@ -140,9 +134,7 @@ def pneumothorax(
     return np.asarray((gap > 0.5) & (scene.lungs[side] > 0.5))
 
 
-def consolidation(
-    scene: Scene, finding: Finding, side: str, rng: np.random.Generator
-) -> Mask:
+def consolidation(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
     """Dense, even, with air bronchograms."""
     radius = 0.075 + 0.055 * finding.amount
     centre = spot(scene, finding, side, rng, 0.06)
@@ -156,9 +148,7 @@ def consolidation(
     return np.asarray((blob > 0.5) & (scene.heart < 0.5))
 
 
-def pneumonia(
-    scene: Scene, finding: Finding, side: str, rng: np.random.Generator
-) -> Mask:
+def pneumonia(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
     """Several patches with blurred borders and uneven density."""
     canvas = scene.canvas
     patchy = 0.5 + 0.5 * np.tanh(1.4 * canvas.noise("patch", rng, 0.9))
@@ -175,9 +165,7 @@ def pneumonia(
     return np.asarray((total > 0.45) & (scene.heart < 0.5))
 
 
-def opacity(
-    scene: Scene, finding: Finding, side: str, rng: np.random.Generator
-) -> Mask:
+def opacity(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
     """Ground glass: even haze through which vessels still show."""
     centre = spot(scene, finding, side, rng, 0.06)
     radius = 0.095 + 0.05 * finding.amount
@@ -188,9 +176,7 @@ def opacity(
     return np.asarray((blob > 0.5) & (scene.heart < 0.5))
 
 
-def atelectasis(
-    scene: Scene, finding: Finding, side: str, rng: np.random.Generator
-) -> Mask:
+def atelectasis(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
     """Plates: dense oblique bands near the diaphragm, with loss of volume."""
     chest, canvas = scene.chest, scene.canvas
     base = chest.domes[side] - 0.02
@@ -222,7 +208,7 @@ def atelectasis(
     return np.asarray(grown & (scene.lungs[side] > 0.3))
 
 
-def edema(scene: Scene, finding: Finding, side: str, rng: np.random.Generator) -> Mask:
+def edema(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
     """Haze around the hilum, thick vessels, lines at the periphery."""
     chest, canvas = scene.chest, scene.canvas
     x, y = (float(v) for v in chest.hila[side])
@@ -251,7 +237,7 @@ def edema(scene: Scene, finding: Finding, side: str, rng: np.random.Generator) -
     return np.asarray(wing > 0.35)
 
 
-def lesion(scene: Scene, finding: Finding, side: str, rng: np.random.Generator) -> Mask:
+def lesion(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
     """A round nodule, or a mass from 3 cm on."""
     radius = finding.radius
     centre = spot(scene, finding, side, rng, radius + 0.012)
@@ -263,9 +249,7 @@ def lesion(scene: Scene, finding: Finding, side: str, rng: np.random.Generator) 
     return np.asarray(ball > 0.5)
 
 
-def thickening(
-    scene: Scene, finding: Finding, side: str, rng: np.random.Generator
-) -> Mask:
+def thickening(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
     """A rind along the wall or a cap over the apex; plaques are calcified."""
     chest, canvas = scene.chest, scene.canvas
     u = np.abs(canvas.x - 0.5)
@@ -289,7 +273,7 @@ def thickening(
 
 
 def rib_sites(
-    scene: Scene, finding: Finding, side: str, rng: np.random.Generator
+    scene: Scene, finding: Finding, side: str, rng: Rng
 ) -> list[tuple[Field, Field]]:
     """Where bone breaks: (point, unit vector along the bone)."""
     chest = scene.chest
@@ -311,9 +295,7 @@ def rib_sites(
     return sites
 
 
-def fracture(
-    scene: Scene, finding: Finding, side: str, rng: np.random.Generator
-) -> Mask:
+def fracture(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
     """A gap, two fragments out of line, callus around them."""
     canvas = scene.canvas
     sites = rib_sites(scene, finding, side, rng)
@@ -334,14 +316,12 @@ def fracture(
     return np.asarray(canvas.discs(points, 0.032) > 0.5)
 
 
-def heart(scene: Scene, finding: Finding, side: str, rng: np.random.Generator) -> Mask:
+def heart(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
     """The silhouette is drawn large already; its outline is the mask."""
     return np.asarray(scene.heart > 0.5)
 
 
-def widening(
-    scene: Scene, finding: Finding, side: str, rng: np.random.Generator
-) -> Mask:
+def widening(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
     """The mediastinum is drawn wide already; its part above the heart is the mask."""
     canvas = scene.canvas
     middle = canvas.polygon(scene.chest.mediastinum)

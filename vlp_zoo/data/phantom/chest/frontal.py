@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from vlp_zoo.data.phantom.canvas import Canvas
+from vlp_zoo.data.phantom.canvas import Canvas, Mask
 from vlp_zoo.data.phantom.chest.acquisition import Exposure, expose
 from vlp_zoo.data.phantom.chest.anatomy import Build, Chest, Shape, region_outlines
 from vlp_zoo.data.phantom.chest.devices import paint_device
@@ -82,7 +81,7 @@ def regions_of(finding: Finding, side: str) -> tuple[str, ...]:
     return (f"{side} {zone}", f"{side} lung")
 
 
-def lesion_box(mask: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
+def lesion_box(mask: Mask) -> tuple[float, float, float, float]:
     """Bounds of a mask that is not empty, pixel edges at integers."""
     rows = np.flatnonzero(mask.any(1))
     columns = np.flatnonzero(mask.any(0))
@@ -122,7 +121,7 @@ def draw_frontal(
     texture = np.random.default_rng((exposure.seed, 1))
     scene = normal_scene(canvas, chest, exposure.scapulae, texture)
     boxes = _region_boxes(canvas, chest)
-    masks: dict[str, npt.NDArray[np.bool_]] = {}
+    masks: dict[str, Mask] = {}
     lesions: list[dict[str, Any]] = []
     ordered = sorted(facts.findings, key=lambda f: DRAW_ORDER.index(f.label))
     for finding in ordered:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vlp_zoo.data.phantom.canvas import Rng
 from vlp_zoo.data.phantom.chest.facts import LABELS, Finding, StudyFacts
 
 __all__ = ["BACKGROUND", "DEVICES", "SCENARIOS", "draw_history"]
@@ -107,11 +108,11 @@ DEVICES = (
 )
 
 
-def _zone(rng: np.random.Generator, weights: tuple[float, float, float]) -> str:
+def _zone(rng: Rng, weights: tuple[float, float, float]) -> str:
     return str(rng.choice(("upper", "mid", "lower"), p=weights))
 
 
-def _side(rng: np.random.Generator, label: str) -> str:
+def _side(rng: Rng, label: str) -> str:
     if label in ("Cardiomegaly", "Enlarged Cardiomediastinum"):
         return ""
     if label == "Edema":
@@ -122,7 +123,7 @@ def _side(rng: np.random.Generator, label: str) -> str:
     return "right" if rng.random() < 0.52 else "left"
 
 
-def _devices(rng: np.random.Generator, others: list[Finding]) -> list[Finding]:
+def _devices(rng: Rng, others: list[Finding]) -> list[Finding]:
     kinds = [kind for kind, share in DEVICES if rng.random() < share]
     if not kinds:
         kinds = [str(rng.choice([kind for kind, _ in DEVICES]))]
@@ -147,7 +148,7 @@ def _devices(rng: np.random.Generator, others: list[Finding]) -> list[Finding]:
 
 
 def _finding(
-    rng: np.random.Generator,
+    rng: Rng,
     label: str,
     kind: str,
     side: str,
@@ -159,7 +160,7 @@ def _finding(
     return Finding(label, kind, side, zone, amount, certain, "", seed)
 
 
-def _new(rng: np.random.Generator, label: str) -> Finding:
+def _new(rng: Rng, label: str) -> Finding:
     """A fresh finding of a label other than Support Devices."""
     side = _side(rng, label)
     amount = float(rng.beta(1.6, 1.6))
@@ -196,7 +197,7 @@ def _new(rng: np.random.Generator, label: str) -> Finding:
     return _finding(rng, label, kind, side, zone, amount, certain)
 
 
-def _first(rng: np.random.Generator, scenario: str, keep: float) -> list[Finding]:
+def _first(rng: Rng, scenario: str, keep: float) -> list[Finding]:
     chances = dict(SCENARIOS[scenario][1])
     if scenario != "well":
         for label, chance in BACKGROUND.items():
@@ -211,9 +212,7 @@ def _first(rng: np.random.Generator, scenario: str, keep: float) -> list[Finding
     return found
 
 
-def _follow(
-    rng: np.random.Generator, before: Finding
-) -> tuple[Finding | None, Finding | None]:
+def _follow(rng: Rng, before: Finding) -> tuple[Finding | None, Finding | None]:
     """A finding in the next study: (still there, resolved), one of them None."""
     lasting = before.label in (
         "Cardiomegaly",

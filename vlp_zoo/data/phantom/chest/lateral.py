@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from vlp_zoo.data.phantom.canvas import Canvas, Field, sigmoid, smooth, spline
+from vlp_zoo.data.phantom.canvas import Canvas, Field, Mask, sigmoid, smooth, spline
 from vlp_zoo.data.phantom.chest.acquisition import Exposure, expose
 from vlp_zoo.data.phantom.chest.anatomy import Build
 from vlp_zoo.data.phantom.chest.facts import Finding, StudyFacts
@@ -179,7 +178,7 @@ def _round(profile: _Profile, centre: tuple[float, float], radius: float) -> Fie
     return sigmoid((1 - np.sqrt(x**2 + y**2) / radius) / 0.15) * profile.lung
 
 
-def _paint(profile: _Profile, finding: Finding) -> npt.NDArray[np.bool_]:
+def _paint(profile: _Profile, finding: Finding) -> Mask:
     canvas, amount = profile.canvas, finding.amount
     strength = 1.0 if finding.certain else 0.55
     nothing = np.zeros(profile.lung.shape, np.bool_)
@@ -251,7 +250,7 @@ def draw_lateral(
     texture = np.random.default_rng((exposure.seed, 1))
     profile.tissue = profile.tissue * (1 + 0.022 * canvas.noise("cloud", texture, 1.3))
     boxes: list[Box] = []
-    masks: dict[str, npt.NDArray[np.bool_]] = {}
+    masks: dict[str, Mask] = {}
     lesions: list[dict[str, Any]] = []
     for finding in facts.findings:
         mask = _paint(profile, finding)

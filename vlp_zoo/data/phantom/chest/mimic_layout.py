@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vlp_zoo.data.phantom.canvas import Rng
 from vlp_zoo.data.phantom.chest.facts import LABELS
 from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 from vlp_zoo.data.phantom.folder import Layout, write_atomically
@@ -65,9 +66,7 @@ def _codes(mentioned: dict[str, float]) -> list[str]:
     return row
 
 
-def _second_reading(
-    mentioned: dict[str, float], rng: np.random.Generator
-) -> dict[str, float]:
+def _second_reading(mentioned: dict[str, float], rng: Rng) -> dict[str, float]:
     """Another labeller's view: now and then it misses a doubt or a denial."""
     other = dict(mentioned)
     for label, state in mentioned.items():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from vlp_zoo.data.phantom import wording
+from vlp_zoo.data.phantom.canvas import Rng
 from vlp_zoo.data.phantom.chest.facts import Finding, catheter_route, tube_height
 from vlp_zoo.data.phantom.wording import Noun, pick, pick_noun, wordings
 
@@ -162,7 +161,7 @@ def mentions(label: str, text: str) -> bool:
 class _Words(dict[str, str]):
     """What fills the templates: severity is drawn once, places each time."""
 
-    def __init__(self, rng: np.random.Generator, finding: Finding) -> None:
+    def __init__(self, rng: Rng, finding: Finding) -> None:
         super().__init__(side=finding.side, kind=finding.kind)
         self._rng = rng
         self._finding = finding
@@ -205,7 +204,7 @@ class _Words(dict[str, str]):
         return f"at the {side} base" if place.endswith("basilar") else f"in the {place}"
 
 
-def noun(rng: np.random.Generator, finding: Finding) -> Noun:
+def noun(rng: Rng, finding: Finding) -> Noun:
     """The noun phrase of a finding other than a device, with place and severity."""
     words = _Words(rng, finding)
     if finding.label == "Lung Lesion":
@@ -221,6 +220,6 @@ def noun(rng: np.random.Generator, finding: Finding) -> Noun:
     return pick_noun(rng, NOUNS[next(key for key in keys if key in NOUNS)], words)
 
 
-def device_sentence(rng: np.random.Generator, finding: Finding) -> str:
+def device_sentence(rng: Rng, finding: Finding) -> str:
     """Where a device lies."""
     return pick(rng, *DEVICES[finding.kind]).format_map(_Words(rng, finding))

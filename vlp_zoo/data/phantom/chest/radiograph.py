@@ -12,9 +12,17 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from vlp_zoo.data.phantom.canvas import Canvas, Field, sigmoid, smooth, spline
+from vlp_zoo.data.phantom.canvas import (
+    Canvas,
+    Field,
+    Mask,
+    Picture,
+    Rng,
+    sigmoid,
+    smooth,
+    spline,
+)
 from vlp_zoo.data.phantom.chest.anatomy import SIDES, Chest
 
 __all__ = ["Scene", "attenuation", "normal_scene", "vessel_tree"]
@@ -52,10 +60,10 @@ class Scene:
     vessels: Field
     ribs: Field
     extra: Field
-    masks: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+    masks: list[Mask] = field(default_factory=list)
 
 
-def vessel_tree(rng: np.random.Generator) -> list[tuple[float, Field]]:
+def vessel_tree(rng: Rng) -> list[tuple[float, Field]]:
     """Branches that leave a hilum at the origin, fan out along +x and divide.
 
     Returns:
@@ -88,7 +96,7 @@ def vessel_tree(rng: np.random.Generator) -> list[tuple[float, Field]]:
 
 
 @lru_cache(maxsize=2 * TREES)
-def _tree_page(number: int, size: int) -> npt.NDArray[np.uint8]:
+def _tree_page(number: int, size: int) -> Picture:
     """One tree of the bank, drawn once per process for each image size."""
     rng = np.random.default_rng((9, number))
     canvas = Canvas(size, [[1, 0, 0.5], [0, 1, 0.5]])
@@ -261,9 +269,7 @@ def _body(canvas: Canvas, chest: Chest) -> Field:
     return np.asarray(thick, np.float32)
 
 
-def normal_scene(
-    canvas: Canvas, chest: Chest, scapulae_out: float, rng: np.random.Generator
-) -> Scene:
+def normal_scene(canvas: Canvas, chest: Chest, scapulae_out: float, rng: Rng) -> Scene:
     """Draw everything that a healthy chest has.
 
     Args:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import textwrap
 
-import numpy as np
-
+from vlp_zoo.data.phantom.canvas import Rng
 from vlp_zoo.data.phantom.chest.boilerplate import (
     NEGATIONS,
     PHRASES,
@@ -39,7 +38,7 @@ from vlp_zoo.types import Report
 __all__ = ["write_report"]
 
 
-def _sentence(rng: np.random.Generator, finding: Finding) -> str:
+def _sentence(rng: Rng, finding: Finding) -> str:
     """One statement about a finding that is there."""
     if finding.label == "Support Devices":
         sentence = device_sentence(rng, finding)
@@ -50,7 +49,7 @@ def _sentence(rng: np.random.Generator, finding: Finding) -> str:
     return statement(rng, STATEMENTS, it, finding.certain, finding.change, 0.5)
 
 
-def _resolved(rng: np.random.Generator, finding: Finding) -> str:
+def _resolved(rng: Rng, finding: Finding) -> str:
     if finding.label == "Support Devices":
         return f"The {finding.kind} has been removed."
     name = {
@@ -79,9 +78,7 @@ def _labels_of(finding: Finding) -> tuple[str, ...]:
     return tuple(dict.fromkeys((finding.label, *more)))
 
 
-def _impression(
-    rng: np.random.Generator, facts: StudyFacts, states: dict[str, float]
-) -> list[Said]:
+def _impression(rng: Rng, facts: StudyFacts, states: dict[str, float]) -> list[Said]:
     diseases = [f for f in facts.findings if f.label != "Support Devices"]
     if not diseases:
         return [(pick(rng, *PHRASES["healthy"]), ("No Finding",))]
@@ -109,9 +106,7 @@ def _page(sections: dict[str, str]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def write_report(
-    facts: StudyFacts, views: tuple[str, ...], rng: np.random.Generator
-) -> WrittenReport:
+def write_report(facts: StudyFacts, views: tuple[str, ...], rng: Rng) -> WrittenReport:
     """Report on a study.
 
     Args:
@@ -168,7 +163,7 @@ def write_report(
     return WrittenReport(report, mentioned(sentences, states), sentences)
 
 
-def _examination(views: tuple[str, ...], rng: np.random.Generator) -> str:
+def _examination(views: tuple[str, ...], rng: Rng) -> str:
     if "LATERAL" in views:
         return "CHEST (PA AND LAT)" if "PA" in views else "CHEST (AP AND LAT)"
     if views[0] == "AP":
@@ -176,7 +171,7 @@ def _examination(views: tuple[str, ...], rng: np.random.Generator) -> str:
     return pick(rng, "CHEST (PA)", "")
 
 
-def _technique(views: tuple[str, ...], rng: np.random.Generator) -> str:
+def _technique(views: tuple[str, ...], rng: Rng) -> str:
     names = {"PA": "PA", "AP": "AP", "LATERAL": "lateral"}
     shown = " and ".join(names[view] for view in views)
     plural = "views" if len(views) > 1 else "view"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from vlp_zoo.data.phantom.canvas import Picture
 from vlp_zoo.data.phantom.chest.facts import LABELS, label_states
 from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 from vlp_zoo.data.phantom.contact_sheet import (
@@ -65,7 +65,7 @@ def pick_examples(source: PhantomChestSource) -> list[tuple[str, int]]:
     return examples
 
 
-def _mark(tile: npt.NDArray[np.uint8], study: Study, label: str) -> None:
+def _mark(tile: Picture, study: Study, label: str) -> None:
     """Outline the masks of the label and frame its lesions."""
     mask = study.masks.get(label.lower())
     if mask is not None:

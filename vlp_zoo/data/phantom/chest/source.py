@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from vlp_zoo.data.phantom.canvas import Rng
 from vlp_zoo.data.phantom.chest.acquisition import Exposure
 from vlp_zoo.data.phantom.chest.anatomy import Build
 from vlp_zoo.data.phantom.chest.facts import LABELS, StudyFacts, label_states
@@ -106,7 +107,7 @@ class PhantomChestSource(World[StudyFacts]):
             return f"CHEST ({shown[0]} AND LAT)"
         return "CHEST (PORTABLE AP)" if shown[0] == "AP" else "CHEST (PA)"
 
-    def _parts(self, rng: np.random.Generator) -> Iterable[tuple[str, ...]]:
+    def _parts(self, rng: Rng) -> Iterable[tuple[str, ...]]:
         bounds = [bound for bound, _ in VIEW_SETS]
         kinds = np.searchsorted(bounds, rng.random(self.studies), side="right")
         self._study_views = [VIEW_SETS[kind][1] for kind in kinds]

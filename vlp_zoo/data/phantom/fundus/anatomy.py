@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.data.phantom.canvas import Field, spline
+from vlp_zoo.data.phantom.canvas import Field, Rng, spline
 from vlp_zoo.data.phantom.fundus.facts import QUADRANTS, EyeFacts
 
 __all__ = [
@@ -69,7 +69,7 @@ class EyeBuild:
     seed: int
 
     @classmethod
-    def draw(cls, both: np.random.Generator, own: np.random.Generator) -> EyeBuild:
+    def draw(cls, both: Rng, own: Rng) -> EyeBuild:
         """A random eye.
 
         Args:
@@ -136,7 +136,7 @@ def cup_outline(build: EyeBuild, facts: EyeFacts) -> Field:
     return turned(outline, build.disc_tilt) + np.array(build.disc, np.float32)
 
 
-def _trunks(build: EyeBuild, rng: np.random.Generator, shift: float) -> Field:
+def _trunks(build: EyeBuild, rng: Rng, shift: float) -> Field:
     """The four vessels that leave the disc, (4, 49, 2): temporal ones first.
 
     Args:
@@ -180,7 +180,7 @@ def _trunks(build: EyeBuild, rng: np.random.Generator, shift: float) -> Field:
 
 
 def _children(
-    parents: Branch, count: int, length: float, rng: np.random.Generator, wind: float
+    parents: Branch, count: int, length: float, rng: Rng, wind: float
 ) -> Branch:
     """Side branches that leave at an angle and bend into their parent's direction."""
     lines = parents.lines

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.data.phantom.canvas import Canvas, Field, smooth
+from vlp_zoo.data.phantom.canvas import Canvas, Field, Picture, Rng, smooth
 from vlp_zoo.data.phantom.fundus.anatomy import FIELD_MIDDLE
 
 __all__ = ["CAMERAS", "Camera", "measured_camera", "photograph"]
@@ -76,7 +76,7 @@ class Camera:
     seed: int
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Camera:
+    def draw(cls, rng: Rng) -> Camera:
         """Random settings."""
         model = str(rng.choice(list(CAMERAS)))
         mean, spread = CAMERAS[model]
@@ -159,7 +159,7 @@ def _window(size: int, camera: Camera) -> tuple[Field, Field, Field]:
     )
 
 
-def photograph(light: Field, canvas: Canvas, camera: Camera) -> npt.NDArray[np.uint8]:
+def photograph(light: Field, canvas: Canvas, camera: Camera) -> Picture:
     """Light to a picture.
 
     Args:
@@ -208,7 +208,7 @@ def photograph(light: Field, canvas: Canvas, camera: Camera) -> npt.NDArray[np.u
     return picture
 
 
-def measured_camera(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def measured_camera(picture: Picture) -> npt.NDArray[np.float32]:
     """Mean and spread of each colour, noise, and size of the field, (8,).
 
     What a shortcut would look at: tests and `benchmarks/phantom_fundus_difficulty.py`

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from vlp_zoo.data.phantom.canvas import Rng
 from vlp_zoo.data.phantom.fundus.facts import EyeFacts
 from vlp_zoo.data.phantom.wording import denial_table, pick, wordings
 from vlp_zoo.data.phantom.world import Said
@@ -131,18 +130,18 @@ NEGATIONS = denial_table("""
 """What is denied where none of it is present, how often, and in which words."""
 
 
-def reason(rng: np.random.Generator, facts: EyeFacts) -> str:
+def reason(rng: Rng, facts: EyeFacts) -> str:
     """Why the patient comes: the INDICATION section."""
     who = f"{facts.age}-year-old {'woman' if facts.sex == 'F' else 'man'}"
     matter = _say(rng, facts.scenario, years=5 + facts.patient % 20)
     return pick(rng, f"{who}, {matter}.", f"{who} with {matter}.")
 
 
-def _say(rng: np.random.Generator, key: str, **words: object) -> str:
+def _say(rng: Rng, key: str, **words: object) -> str:
     return pick(rng, *PHRASES[key]).format_map(words)
 
 
-def disc_sentence(rng: np.random.Generator, facts: EyeFacts) -> Said:
+def disc_sentence(rng: Rng, facts: EyeFacts) -> Said:
     """What the nerve head looks like; the ratio is always stated."""
     ratio = f"{facts.cup:.1f}" if rng.random() < 0.6 else f"{facts.cup:.2f}"
     named = _say(rng, "ratio")
@@ -169,7 +168,7 @@ SHORT_WORDS = ("", "mild NPDR", "moderate NPDR", "severe NPDR", "PDR")
 
 
 def _retinopathy(
-    rng: np.random.Generator, facts: EyeFacts, states: dict[str, float]
+    rng: Rng, facts: EyeFacts, states: dict[str, float]
 ) -> tuple[str, bool]:
     """A noun phrase without its capital, and whether it must be hedged."""
     known, referable, fresh = (states[name] for name in RETINOPATHY)
@@ -190,7 +189,7 @@ def _retinopathy(
     return name, False
 
 
-def _degeneration(rng: np.random.Generator, facts: EyeFacts, doubt: bool) -> str:
+def _degeneration(rng: Rng, facts: EyeFacts, doubt: bool) -> str:
     kinds = {lesion.kind for lesion in facts.lesions}
     name = _say(rng, "degeneration")
     form = "atrophic" if "geographic atrophy" in kinds else "exudative"
@@ -199,9 +198,7 @@ def _degeneration(rng: np.random.Generator, facts: EyeFacts, doubt: bool) -> str
     return _say(rng, "hedged", name=text) if doubt else text
 
 
-def diagnoses(
-    rng: np.random.Generator, facts: EyeFacts, states: dict[str, float]
-) -> list[Said]:
+def diagnoses(rng: Rng, facts: EyeFacts, states: dict[str, float]) -> list[Said]:
     """Noun phrases without capital or full stop, the gravest first."""
     if states["normal"] == 1:
         return [(_say(rng, "normal"), ("normal",))]

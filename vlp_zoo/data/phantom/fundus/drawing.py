@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlp_zoo.data.phantom.canvas import Canvas
+from vlp_zoo.data.phantom.canvas import Canvas, Mask
 from vlp_zoo.data.phantom.fundus.anatomy import EyeBuild, region_outlines
 from vlp_zoo.data.phantom.fundus.camera import Camera, photograph
 from vlp_zoo.data.phantom.fundus.facts import EyeFacts
 from vlp_zoo.data.phantom.fundus.lesions import paint
-from vlp_zoo.data.phantom.fundus.retina import Mask, finish, retina_scene
+from vlp_zoo.data.phantom.fundus.retina import finish, retina_scene
 from vlp_zoo.data.phantom.world import Drawing
 from vlp_zoo.types import Box
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vlp_zoo.data.phantom.canvas import Rng
 from vlp_zoo.data.phantom.fundus.facts import EYES, KINDS, QUADRANTS, EyeFacts, Lesion
 
 __all__ = ["SCENARIOS", "draw_history"]
@@ -89,11 +90,11 @@ def _plans(seed: int, patient: int, eye: int) -> dict[str, _Plan]:
     return plans
 
 
-def _chosen(rng: np.random.Generator, shares: Sequence[float]) -> int:
+def _chosen(rng: Rng, shares: Sequence[float]) -> int:
     return int(np.searchsorted(np.cumsum(shares), rng.random() * sum(shares)))
 
 
-def _begin(rng: np.random.Generator, disease: dict[str, int], cup: float) -> _Course:
+def _begin(rng: Rng, disease: dict[str, int], cup: float) -> _Course:
     """An eye at the first visit, near to what the patient has in both."""
     grade = disease["diabetes"]
     if grade and rng.random() < 0.3:
@@ -128,7 +129,7 @@ def _begin(rng: np.random.Generator, disease: dict[str, int], cup: float) -> _Co
     )
 
 
-def _progress(rng: np.random.Generator, course: _Course) -> _Course:
+def _progress(rng: Rng, course: _Course) -> _Course:
     """The same eye about a year later."""
     grade, roll = course.grade, rng.random()
     if course.grade:

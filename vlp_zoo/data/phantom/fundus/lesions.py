@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vlp_zoo.data.phantom.canvas import Field, smooth, spline
+from vlp_zoo.data.phantom.canvas import Field, Mask, Rng, smooth, spline
 from vlp_zoo.data.phantom.fundus.anatomy import FIELD_MIDDLE, FIELD_REACH
 from vlp_zoo.data.phantom.fundus.facts import QUADRANTS, Lesion
-from vlp_zoo.data.phantom.fundus.retina import Mask, Scene, blobs, cover
+from vlp_zoo.data.phantom.fundus.retina import Scene, blobs, cover
 
 __all__ = ["PAINTERS", "paint"]
 
-Painter = Callable[[Scene, Lesion, str, np.random.Generator], Mask]
+Painter = Callable[[Scene, Lesion, str, Rng], Mask]
 
 FAINT = 0.42
 """Strength of lesions about which the report hedges."""
@@ -27,7 +27,7 @@ def _strength(lesion: Lesion) -> float:
 
 def _positions(
     scene: Scene,
-    rng: np.random.Generator,
+    rng: Rng,
     place: str,
     count: int,
     fovea: float,
@@ -57,7 +57,7 @@ def _positions(
     return np.asarray(points[inside][:count], np.float32)
 
 
-def _central(rng: np.random.Generator, count: int, low: float, high: float) -> Field:
+def _central(rng: Rng, count: int, low: float, high: float) -> Field:
     """Points about the fovea between two distances, (count, 2)."""
     draws = rng.uniform(0, 1, (CANDIDATES, 2))[:count]
     radius = np.sqrt(low**2 + (high**2 - low**2) * draws[:, 0])
@@ -67,7 +67,7 @@ def _central(rng: np.random.Generator, count: int, low: float, high: float) -> F
     )
 
 
-def _sizes(rng: np.random.Generator, count: int, low: float, high: float) -> Field:
+def _sizes(rng: Rng, count: int, low: float, high: float) -> Field:
     return rng.uniform(low, high, CANDIDATES)[:count].astype(np.float32)
 
 
@@ -75,9 +75,7 @@ def _bleed(scene: Scene, field: Field, depth: float) -> None:
     np.maximum(scene.blood, field * np.float32(depth), out=scene.blood)
 
 
-def microaneurysms(
-    scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator
-) -> Mask:
+def microaneurysms(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     """Red dots of a pixel or two."""
     count = 2 + int(7 * lesion.amount)
     if place == "macula":
@@ -89,7 +87,7 @@ def microaneurysms(
     return mask
 
 
-def blots(scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator) -> Mask:
+def blots(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     """Dot and blot hemorrhages: round, ragged, within the retina."""
     count = 2 + int(18 * lesion.amount**2)
     points = _positions(scene, rng, place, count, 0.5)
@@ -100,7 +98,7 @@ def blots(scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator) ->
     return mask
 
 
-def flames(scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator) -> Mask:
+def flames(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     """Hemorrhages among nerve fibres, drawn out along them."""
     count = 1 + int(3 * lesion.amount)
     points = _positions(scene, rng, place, count, 0.7, 0.75)
@@ -113,9 +111,7 @@ def flames(scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator) -
     return mask
 
 
-def disc_bleed(
-    scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator
-) -> Mask:
+def disc_bleed(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     """A splinter across the margin of the disc."""
     build = scene.build
     below = -1.0 if scene.facts.notch == "superior" else 1.0
@@ -130,9 +126,7 @@ def disc_bleed(
     return mask
 
 
-def subretinal(
-    scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator
-) -> Mask:
+def subretinal(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     """Dark blood under the macula beside a grey membrane, as of wet degeneration."""
     canvas = scene.canvas
     middle = rng.normal(0, 0.15, 2)
@@ -147,9 +141,7 @@ def subretinal(
     return mask
 
 
-def exudates(
-    scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator
-) -> Mask:
+def exudates(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     """Yellow, sharp and bright, in rings and clumps; in the macula they mean edema."""
     canvas = scene.canvas
     if place == "macula":
@@ -176,9 +168,7 @@ def exudates(
     return mask
 
 
-def cotton_wool(
-    scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator
-) -> Mask:
+def cotton_wool(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     """White, soft, in the nerve fibre layer, over the vessels."""
     canvas = scene.canvas
     count = 1 + int(2.5 * lesion.amount)
@@ -193,9 +183,7 @@ def cotton_wool(
     return mask
 
 
-def _tangle(
-    rng: np.random.Generator, origin: Field, lines: int, length: float
-) -> list[Field]:
+def _tangle(rng: Rng, origin: Field, lines: int, length: float) -> list[Field]:
     """Fine loops that wander from a place, each (M, 2)."""
     heading = rng.uniform(0, 2 * np.pi, lines)
     turns = rng.normal(0, 0.8, (lines, 6)).cumsum(1) + heading[:, None]
@@ -213,9 +201,7 @@ def _new_vessels(scene: Scene, lines: list[Field], depth: float) -> Mask:
     return np.asarray(canvas.strokes(lines, 0.075) > 40)
 
 
-def disc_vessels(
-    scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator
-) -> Mask:
+def disc_vessels(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     """A lace of new vessels on the disc and its margin."""
     count = 9 + int(12 * lesion.amount)
     angle = rng.uniform(0, 2 * np.pi, count)
@@ -225,7 +211,7 @@ def disc_vessels(
     return _new_vessels(scene, lines, 0.5 * _strength(lesion))
 
 
-def frond(scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator) -> Mask:
+def frond(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     """A fan of new vessels away from the disc."""
     centre = _positions(scene, rng, place, 1, 1.2, 1.1, FIELD_REACH - 0.45)
     count = 11 + int(12 * lesion.amount)
@@ -234,9 +220,7 @@ def frond(scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator) ->
     return _new_vessels(scene, lines, 0.5 * _strength(lesion))
 
 
-def preretinal(
-    scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator
-) -> Mask:
+def preretinal(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     """Blood before the retina with a level on top, shaped like a boat."""
     canvas = scene.canvas
     x = -0.65 if place.endswith("temporal") else 1.25
@@ -251,7 +235,7 @@ def preretinal(
     return np.asarray(field > 0.5)
 
 
-def drusen(scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator) -> Mask:
+def drusen(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     """Pale yellow dots under the retina; large ones have soft margins."""
     canvas = scene.canvas
     if place == "macula":
@@ -267,7 +251,7 @@ def drusen(scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator) -
     return mask
 
 
-def atrophy(scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator) -> Mask:
+def atrophy(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     """A sharp pale patch in which choroidal vessels show, with a dark margin."""
     canvas = scene.canvas
     centres = rng.normal(0, 0.2, (3, 2))
@@ -285,7 +269,7 @@ def atrophy(scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator) 
     return mask
 
 
-def scars(scene: Scene, lesion: Lesion, place: str, rng: np.random.Generator) -> Mask:
+def scars(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     """Burns of a laser: pale, with pigment, in a loose grid away from the macula."""
     canvas = scene.canvas
     candidates = _positions(scene, rng, place, CANDIDATES, 1.45, 1.0)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from vlp_zoo.data.phantom import wording
+from vlp_zoo.data.phantom.canvas import Rng
 from vlp_zoo.data.phantom.fundus.facts import QUADRANTS, Lesion
 from vlp_zoo.data.phantom.wording import Noun, listed, pick, pick_noun, wordings
 
@@ -135,7 +134,7 @@ def mentions(label: str, text: str) -> bool:
     return wording.mentions(LEXICON[label], text)
 
 
-def where(rng: np.random.Generator, places: tuple[str, ...]) -> str:
+def where(rng: Rng, places: tuple[str, ...]) -> str:
     """``"in the superotemporal and inferonasal quadrants"``."""
     quarters = [place for place in QUADRANTS if place in places]
     macula = "macula" in places
@@ -150,7 +149,7 @@ def where(rng: np.random.Generator, places: tuple[str, ...]) -> str:
     return f"{text} and in the macula" if macula else text
 
 
-def noun(rng: np.random.Generator, lesion: Lesion) -> Noun:
+def noun(rng: Rng, lesion: Lesion) -> Noun:
     """The noun phrase of a kind of lesion, with place and amount."""
     kind, size, places = lesion.kind, SIZES[lesion.severity], lesion.places
     words = {"size": size, "place": where(rng, places)}

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
-
+from vlp_zoo.data.phantom.canvas import Rng
 from vlp_zoo.data.phantom.fundus.diagnoses import (
     NEGATIONS,
     PHRASES,
@@ -71,7 +70,7 @@ QUALITY = {
 """How often the quality of a picture is spoken of, and in which words."""
 
 
-def _quality(rng: np.random.Generator, quality: str, hazy: bool) -> list[Said]:
+def _quality(rng: Rng, quality: str, hazy: bool) -> list[Said]:
     chance, choices = QUALITY[quality]
     if rng.random() >= chance:
         return []
@@ -79,7 +78,7 @@ def _quality(rng: np.random.Generator, quality: str, hazy: bool) -> list[Said]:
     return [(pick(rng, *choices).format(cause=cause), ())]
 
 
-def _resolved(rng: np.random.Generator, kind: str) -> str:
+def _resolved(rng: Rng, kind: str) -> str:
     name = kind.removeprefix("blot ").removeprefix("peripheral ")
     have = "have" if name.endswith(("s", "drusen")) else "has"
     return pick(
@@ -91,10 +90,7 @@ def _resolved(rng: np.random.Generator, kind: str) -> str:
 
 
 def _closing(
-    rng: np.random.Generator,
-    facts: EyeFacts,
-    states: dict[str, float],
-    eye: str,
+    rng: Rng, facts: EyeFacts, states: dict[str, float], eye: str
 ) -> list[Said]:
     """The impression: a sentence for each diagnosis."""
     closing = []
@@ -113,10 +109,7 @@ def _closing(
 
 
 def _spoken(
-    rng: np.random.Generator,
-    facts: EyeFacts,
-    states: dict[str, float],
-    quality: list[Said],
+    rng: Rng, facts: EyeFacts, states: dict[str, float], quality: list[Said]
 ) -> list[Said]:
     """The findings, in order of speech."""
     parts: list[tuple[int, Said]] = [(0, said) for said in quality]
@@ -141,7 +134,7 @@ def _spoken(
 
 
 def _caption(
-    rng: np.random.Generator, facts: EyeFacts, states: dict[str, float], eye: str
+    rng: Rng, facts: EyeFacts, states: dict[str, float], eye: str
 ) -> list[Said]:
     """One or two sentences that name the eye, the lesions and the diagnoses."""
     opening = pick(
@@ -188,9 +181,7 @@ def _anglicised(text: str) -> str:
     return text
 
 
-def write_report(
-    facts: EyeFacts, quality: str, hazy: bool, rng: np.random.Generator
-) -> WrittenReport:
+def write_report(facts: EyeFacts, quality: str, hazy: bool, rng: Rng) -> WrittenReport:
     """Report on one eye at one visit.
 
     Args:

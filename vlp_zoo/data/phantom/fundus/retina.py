@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.data.phantom.canvas import Canvas, Field, smooth
+from vlp_zoo.data.phantom.canvas import Canvas, Field, Mask, Rng, smooth
 from vlp_zoo.data.phantom.fundus.anatomy import (
     Branch,
     EyeBuild,
@@ -26,7 +26,6 @@ from vlp_zoo.data.phantom.fundus.facts import EyeFacts
 
 __all__ = ["Mask", "Scene", "blobs", "cover", "finish", "retina_scene"]
 
-Mask = npt.NDArray[np.bool_]
 
 ARTERY = (0.05, 0.46, 0.36)
 VEIN = (0.12, 0.68, 0.52)
@@ -78,7 +77,7 @@ def blobs(
     radii: npt.ArrayLike,
     angles: npt.ArrayLike | None = None,
     rough: float = 0.0,
-    rng: np.random.Generator | None = None,
+    rng: Rng | None = None,
 ) -> tuple[Field, Mask]:
     """Filled spots as a field from 0 to 1; what is below a pixel is drawn fainter.
 

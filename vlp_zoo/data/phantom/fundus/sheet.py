@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from vlp_zoo.data.phantom.canvas import Picture
 from vlp_zoo.data.phantom.contact_sheet import frame, outline, save_sheet
 from vlp_zoo.data.phantom.fundus.facts import LABELS, label_states
 from vlp_zoo.data.phantom.fundus.source import PhantomFundusSource
@@ -52,7 +51,7 @@ def pick_examples(source: PhantomFundusSource) -> list[tuple[str, int]]:
     return [(label, best[label][1]) for label in LABELS if label in best]
 
 
-def _mark(tile: npt.NDArray[np.uint8], study: Study, label: str) -> None:
+def _mark(tile: Picture, study: Study, label: str) -> None:
     """Frame the lesions; outline disc and cup in glaucoma."""
     frame(tile, study, label, 2)
     if label == "glaucoma":

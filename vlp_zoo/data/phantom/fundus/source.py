@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.data.fundus.photographs import GRADES
+from vlp_zoo.data.phantom.canvas import Rng
 from vlp_zoo.data.phantom.fundus.anatomy import EyeBuild
 from vlp_zoo.data.phantom.fundus.camera import Camera
 from vlp_zoo.data.phantom.fundus.drawing import draw_photograph
@@ -85,7 +86,7 @@ class PhantomFundusSource(World[EyeFacts]):
         key = (int(self._patient[study]), int(self._number[study]), EYES.index(eye))
         return Camera.draw(np.random.default_rng((self.seed, 206, *key)))
 
-    def _parts(self, rng: np.random.Generator) -> Iterable[tuple[str, ...]]:
+    def _parts(self, rng: Rng) -> Iterable[tuple[str, ...]]:
         chosen = rng.integers(0, 2, self.studies)
         return (EYES if self.choice == "both" else (EYES[one],) for one in chosen)
 
