@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from vlp_zoo.cli.parser import Parser, at_least
 from vlp_zoo.cli.screen import watched
@@ -117,17 +117,18 @@ def _sheet(options: argparse.Namespace) -> int:
 def _layout(options: argparse.Namespace) -> int:
     from vlp_zoo.data.phantom.chest.mimic_layout import write_mimic_layout
     from vlp_zoo.data.phantom.chest.source import PhantomChestSource
+    from vlp_zoo.data.phantom.folder import Layout
     from vlp_zoo.data.phantom.fundus.source import PhantomFundusSource
     from vlp_zoo.data.phantom.table import write_pairs_layout
 
-    writers: dict[tuple[str, str], Callable[..., int]] = {
-        ("chest", "mimic-cxr"): write_mimic_layout,
-        ("chest", "pairs"): partial(write_pairs_layout, PhantomChestSource),
-        ("fundus", "pairs"): partial(write_pairs_layout, PhantomFundusSource),
-    }
-    write = writers[options.world, options.layout]
+    mimic = options.layout == "mimic-cxr"
+    write: Callable[[Layout[Any]], int] = (
+        write_mimic_layout if mimic else write_pairs_layout
+    )
+    worlds = {"chest": PhantomChestSource, "fundus": PhantomFundusSource}
     with watched("drawing") as progress:
-        images = write(
+        layout = Layout[Any](
+            worlds[options.world],
             options.out,
             options.studies,
             options.seed,
@@ -136,5 +137,6 @@ def _layout(options: argparse.Namespace) -> int:
             options.overwrite,
             progress,
         )
+        images = write(layout)
     print(f"{options.out}: {images} images in the {options.layout} layout")
     return 0

@@ -266,6 +266,10 @@ class Canvas:
         )
         return page
 
+    def lines(self, lines: Sequence[npt.ArrayLike], width: float) -> Field:
+        """`strokes` on a new page, as a field from 0 to 1."""
+        return _unit(self.strokes(lines, width))
+
     def stamp(
         self,
         page: Picture,
@@ -282,13 +286,10 @@ class Canvas:
         linear = self.affine[:, :2] @ np.asarray(matrix, np.float32)
         middle = 0.5 * (np.array(page.shape[::-1], np.float32) - 1)
         shift = self.pixels(np.asarray(anchor)[None])[0] - 0.5 - linear @ middle
-        return np.asarray(
-            cv2.warpAffine(
-                page, np.column_stack([linear, shift]), (self.size, self.size)
-            ).astype(np.float32)
-            * (1 / 255),
-            np.float32,
+        moved = cv2.warpAffine(
+            page, np.column_stack([linear, shift]), (self.size, self.size)
         )
+        return _unit(np.asarray(moved, np.uint8))
 
     def discs(self, centres: npt.ArrayLike, radius: float) -> Field:
         """Filled discs as a field from 0 to 1; centres (N, 2) in body units."""
@@ -296,7 +297,7 @@ class Canvas:
         reach = max(1, round(radius * self.scale * (1 << SHIFT)))
         for x, y in self._fixed(centres):
             cv2.circle(page, (int(x), int(y)), reach, 255, -1, cv2.LINE_AA, SHIFT)
-        return page.astype(np.float32) * (1 / 255)
+        return _unit(page)
 
     def noise(self, kind: str, rng: Rng, period: float = 1.0) -> Field:
         """A random window of a noise tile.

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -27,70 +29,66 @@ JPEG_QUALITY = 95
 Source = TypeVar("Source", bound=World[Any])
 
 
+@dataclass(frozen=True)
 class Layout(Generic[Source]):
     """A phantom world on its way to disk: a tenth of it each for val and test.
 
-    Args:
+    Attributes:
         world: The world that is drawn.
-        name: Name of the layout.
-        contents: Files and folders that the layout consists of.
         out: Folder; empty, or an earlier phantom together with ``overwrite``.
         studies: Examinations over all splits.
         seed: Seed of the phantom world.
         image_size: Side in pixels.
         choice: Which images of an examination are taken, among ``world.choices``.
-        overwrite: Replace an earlier phantom.
-
-    Attributes:
-        total: Number of images.
-
-    Raises:
-        ConfigError: If the folder may not be written.
+        overwrite: Whether an earlier phantom is replaced.
+        advance: Called with (images done, images in all) after each image.
     """
 
-    def __init__(
-        self,
-        world: type[Source],
-        name: str,
-        contents: tuple[str, ...],
-        out: Path,
-        studies: int,
-        seed: int,
-        image_size: int,
-        choice: str,
-        overwrite: bool,
-    ) -> None:
-        sizes = split_sizes(studies)
-        self.out = out
-        self._sources = [
-            world(split, sizes[split], seed, image_size, choice) for split in SPLITS
-        ]
-        self.total = sum(len(source) for source in self._sources)
-        card = {
-            "layout": name,
-            "world": f"{world.name.replace('_', ' ')} {world.version}",
-            "studies": sum(sizes.values()),
-            "seed": seed,
-            "image_size": image_size,
-            world.chooses: choice,
-        }
-        prepare_folder(out, card, contents, overwrite)
+    world: type[Source]
+    out: Path
+    studies: int
+    seed: int
+    image_size: int
+    choice: str
+    overwrite: bool = False
+    advance: Callable[[int, int], None] | None = None
 
-    def images(
-        self, advance: Callable[[int, int], None] | None = None
-    ) -> Iterator[tuple[Source, int, Study]]:
-        """Source, index and drawing of each image.
+    @cached_property
+    def sources(self) -> list[Source]:
+        """The three splits."""
+        sizes = split_sizes(self.studies)
+        more = (self.seed, self.image_size, self.choice)
+        return [self.world(split, sizes[split], *more) for split in SPLITS]
+
+    def begin(self, name: str, contents: tuple[str, ...]) -> None:
+        """Make the folder ready to be written.
 
         Args:
-            advance: Called with (images done, images in all) after each.
+            name: Name of the layout.
+            contents: Files and folders that the layout consists of.
+
+        Raises:
+            ConfigError: If the folder may not be written.
         """
-        done = 0
-        for source in self._sources:
+        card = {
+            "layout": name,
+            "world": f"{self.world.name.replace('_', ' ')} {self.world.version}",
+            "studies": sum(source.studies for source in self.sources),
+            "seed": self.seed,
+            "image_size": self.image_size,
+            self.world.chooses: self.choice,
+        }
+        prepare_folder(self.out, card, contents, self.overwrite)
+
+    def images(self) -> Iterator[tuple[Source, int, Study]]:
+        """Source, index and drawing of each image."""
+        total, done = sum(map(len, self.sources)), 0
+        for source in self.sources:
             for index in range(len(source)):
                 yield source, index, source[index]
                 done += 1
-                if advance:
-                    advance(done, self.total)
+                if self.advance:
+                    self.advance(done, total)
 
     def write_image(self, name: str, image: Picture) -> None:
         """Write a grey or a red-green-blue picture, as PNG or JPEG by its name."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,30 +31,14 @@ def _write_masks(layout: Layout[Any], study: Study) -> dict[str, str]:
     return paths
 
 
-def write_pairs_layout(
-    world: type[World[Any]],
-    out: Path,
-    studies: int,
-    seed: int = 0,
-    image_size: int = 224,
-    choice: str | None = None,
-    overwrite: bool = False,
-    advance: Callable[[int, int], None] | None = None,
-) -> int:
+def write_pairs_layout(layout: Layout[Any]) -> int:
     """Write ``images/*.jpg``, ``pairs.csv`` and, where a world has them, masks.
 
     Boxes and paths of ``masks/NAME/*.png`` are JSON in their columns; blank labels are
     uncertain.
 
     Args:
-        world: `PhantomChestSource` or `PhantomFundusSource`.
-        out: Folder; empty, or an earlier phantom together with ``overwrite``.
-        studies: Examinations over all splits.
-        seed: Seed of the phantom world.
-        image_size: Side in pixels.
-        choice: Which images of an examination are taken; None for the least.
-        overwrite: Replace an earlier phantom.
-        advance: Called with (images done, images in all).
+        layout: What is written, and where to.
 
     Returns:
         The number of images.
@@ -64,16 +46,13 @@ def write_pairs_layout(
     Raises:
         ConfigError: If the folder may not be written.
     """
+    world = layout.world
     masked = "masks" in world.columns
-    contents = ("images", *(["masks"] if masked else []), "pairs.csv")
-    choice = choice or world.choices[0]
-    layout = Layout(
-        world, "pairs", contents, out, studies, seed, image_size, choice, overwrite
-    )
+    layout.begin("pairs", ("images", *(["masks"] if masked else []), "pairs.csv"))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(pair_columns(world))
-    for source, _, study in layout.images(advance):
+    for source, _, study in layout.images():
         name = f"images/{study.uid}.jpg"
         layout.write_image(name, study.image)
         boxes = [
@@ -96,5 +75,5 @@ def write_pairs_layout(
         known = study.facts | cells
         labels = ["" if np.isnan(value) else f"{value:.0f}" for value in study.labels]
         table.writerow([*(known[column] for column in world.columns), *labels])
-    write_atomically(out / "pairs.csv", text.getvalue().encode())
-    return layout.total
+    write_atomically(layout.out / "pairs.csv", text.getvalue().encode())
+    return sum(map(len, layout.sources))

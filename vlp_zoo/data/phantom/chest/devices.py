@@ -139,7 +139,7 @@ def paint_device(scene: Scene, finding: Finding) -> Mask:
     rng = np.random.default_rng((finding.seed, 3))
     lines, outlines = DEVICE_PATHS[finding.kind](scene.chest, finding, rng)
     width = WIDTHS.get(finding.kind, 0.0055)
-    course = canvas.strokes(lines, width).astype(np.float32) * (1 / 255)
+    course = canvas.lines(lines, width)
     scene.extra += 0.34 * course
     mask = canvas.strokes(lines, width + 0.008) > 40
     for outline in outlines:

@@ -128,8 +128,8 @@ def pneumothorax(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
     scene.air = scene.air * (1 + 0.20 * gap * strength)
     # The fallen lung holds less air.
     scene.air = scene.air * (1 - 0.22 * amount * strength * kept * scene.lungs[side])
-    line = canvas.strokes([np.concatenate([inner, inner[:1]])], 0.005)
-    rim = smooth(line.astype(np.float32) * (1 / 255), 0.0015 * canvas.scale)
+    line = canvas.lines([np.concatenate([inner, inner[:1]])], 0.005)
+    rim = smooth(line, 0.0015 * canvas.scale)
     scene.extra += 0.11 * rim * scene.lungs[side] * lateral * strength
     return np.asarray((gap > 0.5) & (scene.lungs[side] > 0.5))
 
@@ -199,7 +199,7 @@ def atelectasis(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
         ]
         lines.append(spline(knots, steps=5))
     width = 0.011 + 0.006 * finding.amount
-    band = canvas.strokes(lines, width).astype(np.float32) * (1 / 255)
+    band = canvas.lines(lines, width)
     soft = smooth(band, 0.0035 * canvas.scale) * scene.lungs[side]
     haze = smooth(band, 0.014 * canvas.scale) * scene.lungs[side]
     strength = _strength(finding)
@@ -232,7 +232,7 @@ def edema(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
                 side, [(wall, at), (wall - float(rng.uniform(0.025, 0.05)), at)]
             )
         )
-    kerley = canvas.strokes(lines, 0.0045).astype(np.float32) * (1 / 255)
+    kerley = canvas.lines(lines, 0.0045)
     scene.extra += (0.05 + 0.06 * amount) * strength * kerley * scene.lungs[side]
     return np.asarray(wing > 0.35)
 
@@ -308,7 +308,7 @@ def fracture(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
         across = np.array([-along[1], along[0]]) * 0.010
         stumps.append([point - 0.026 * along + across, point + 0.006 * along + across])
         stumps.append([point - 0.006 * along - across, point + 0.026 * along - across])
-    bone = canvas.strokes(stumps, 0.013).astype(np.float32) * (1 / 255)
+    bone = canvas.lines(stumps, 0.013)
     callus = smooth(canvas.discs(points, 0.013), 0.006 * canvas.scale)
     scene.extra += strength * (
         0.20 * smooth(bone, 0.002 * canvas.scale) + 0.20 * callus

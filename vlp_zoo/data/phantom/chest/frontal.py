@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from vlp_zoo.data.phantom.canvas import Canvas, Mask
@@ -13,10 +11,10 @@ from vlp_zoo.data.phantom.chest.devices import paint_device
 from vlp_zoo.data.phantom.chest.facts import Finding, StudyFacts
 from vlp_zoo.data.phantom.chest.findings import lift_of, paint
 from vlp_zoo.data.phantom.chest.radiograph import attenuation, normal_scene
+from vlp_zoo.data.phantom.plate import Plate
 from vlp_zoo.data.phantom.world import Drawing
-from vlp_zoo.types import Box
 
-__all__ = ["draw_frontal", "lesion_box", "regions_of", "shape_of"]
+__all__ = ["draw_frontal", "note", "regions_of", "shape_of"]
 
 DRAW_ORDER = (
     "Cardiomegaly",
@@ -52,57 +50,46 @@ def shape_of(build: Build, findings: tuple[Finding, ...]) -> Shape:
     return Shape(heart, mediastinum, lift_of(findings))
 
 
+REGIONS_OF = {
+    "Cardiomegaly": ("cardiac silhouette",),
+    "Enlarged Cardiomediastinum": ("upper mediastinum", "mediastinum"),
+    "Edema": ("{side} hilar structures", "{side} lung"),
+    "Pleural Effusion": ("{side} costophrenic angle", "{side} lung"),
+    "Fracture": ("{side} lung",),
+    "clavicle fracture": ("{side} clavicle",),
+    "endotracheal tube": ("trachea",),
+    "enteric tube": ("mediastinum", "abdomen"),
+    "central venous catheter": ("svc",),
+    "pacemaker": ("cardiac silhouette", "{side} upper lung zone"),
+    "port": ("svc", "{side} upper lung zone"),
+    "chest tube": ("{side} lung",),
+    "sternotomy wires": ("mediastinum",),
+    "": ("{side} {zone}", "{side} lung"),
+}
+"""Where a reader would place a kind, or else a label, or else any finding."""
+
+
 def regions_of(finding: Finding, side: str) -> tuple[str, ...]:
     """The anatomical locations in which a reader would place a finding."""
     zone = "apical zone" if finding.zone == "apical" else f"{finding.zone} lung zone"
-    match finding.label:
-        case "Cardiomegaly":
-            return ("cardiac silhouette",)
-        case "Enlarged Cardiomediastinum":
-            return ("upper mediastinum", "mediastinum")
-        case "Edema":
-            return (f"{side} hilar structures", f"{side} lung")
-        case "Pleural Effusion":
-            return (f"{side} costophrenic angle", f"{side} lung")
-        case "Fracture":
-            if finding.kind == "clavicle fracture":
-                return (f"{side} clavicle",)
-            return (f"{side} lung",)
-        case "Support Devices":
-            return {
-                "endotracheal tube": ("trachea",),
-                "enteric tube": ("mediastinum", "abdomen"),
-                "central venous catheter": ("svc",),
-                "pacemaker": ("cardiac silhouette", f"{side} upper lung zone"),
-                "port": ("svc", f"{side} upper lung zone"),
-                "chest tube": (f"{side} lung",),
-                "sternotomy wires": ("mediastinum",),
-            }[finding.kind]
-    return (f"{side} {zone}", f"{side} lung")
+    keys = (finding.kind, finding.label, "")
+    found = REGIONS_OF[next(key for key in keys if key in REGIONS_OF)]
+    return tuple(name.format(side=side, zone=zone) for name in found)
 
 
-def lesion_box(mask: Mask) -> tuple[float, float, float, float]:
-    """Bounds of a mask that is not empty, pixel edges at integers."""
-    rows = np.flatnonzero(mask.any(1))
-    columns = np.flatnonzero(mask.any(0))
-    return (
-        float(columns[0]),
-        float(rows[0]),
-        float(columns[-1] + 1),
-        float(rows[-1] + 1),
+def note(plate: Plate, finding: Finding, mask: Mask, side: str, frontal: bool) -> None:
+    """Note a finding that was drawn on a side, in a frontal view with its regions."""
+    plate.add(
+        finding.label.lower(),
+        mask,
+        finding=finding.label,
+        kind=finding.kind,
+        side=side,
+        zone=finding.zone,
+        severity=finding.severity,
+        certain=finding.certain,
+        regions=regions_of(finding, side) if frontal else (),
     )
-
-
-def _region_boxes(canvas: Canvas, chest: Chest) -> list[Box]:
-    places = region_outlines(chest)
-    outlines = list(places.values())
-    points = np.clip(canvas.pixels(np.concatenate(outlines)), 0, canvas.size)
-    starts = np.cumsum([0] + [len(outline) for outline in outlines[:-1]])
-    low, high = (f.reduceat(points, starts).tolist() for f in (np.minimum, np.maximum))
-    return [
-        Box(name, (x1, y1, x2, y2))
-        for name, (x1, y1), (x2, y2) in zip(places, low, high, strict=True)
-    ]
 
 
 def draw_frontal(
@@ -120,34 +107,11 @@ def draw_frontal(
     chest = Chest(build, shape_of(build, facts.findings))
     texture = np.random.default_rng((exposure.seed, 1))
     scene = normal_scene(canvas, chest, exposure.scapulae, texture)
-    boxes = _region_boxes(canvas, chest)
-    masks: dict[str, Mask] = {}
-    lesions: list[dict[str, Any]] = []
-    ordered = sorted(facts.findings, key=lambda f: DRAW_ORDER.index(f.label))
-    for finding in ordered:
-        device = finding.label == "Support Devices"
-        for side in ("",) if device else finding.sides or ("",):
-            if device:
-                mask = paint_device(scene, finding)
-            else:
-                mask = paint(scene, finding, side)
-            if not mask.any():
-                continue
-            name = finding.label.lower()
-            box = lesion_box(mask)
-            masks[name] = masks[name] | mask if name in masks else mask
-            boxes.append(Box(name, box, "lesion"))
-            lesions.append(
-                {
-                    "finding": finding.label,
-                    "kind": finding.kind,
-                    "side": side or finding.side,
-                    "zone": finding.zone,
-                    "severity": finding.severity,
-                    "certain": finding.certain,
-                    "box": box,
-                    "regions": regions_of(finding, side or finding.side),
-                }
-            )
-    image = expose(attenuation(scene), canvas, exposure)
-    return Drawing(image, tuple(boxes), masks, tuple(lesions))
+    plate = Plate(canvas, region_outlines(chest), {})
+    for finding in sorted(facts.findings, key=lambda f: DRAW_ORDER.index(f.label)):
+        if finding.label == "Support Devices":
+            note(plate, finding, paint_device(scene, finding), finding.side, True)
+            continue
+        for side in finding.sides or ("",):
+            note(plate, finding, paint(scene, finding, side), side, True)
+    return plate.drawing(expose(attenuation(scene), canvas, exposure))

@@ -6,7 +6,6 @@ The patient faces left. Body coordinates: x from the sternum (small) to the back
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,9 +13,9 @@ from vlp_zoo.data.phantom.canvas import Canvas, Field, Mask, sigmoid, smooth, sp
 from vlp_zoo.data.phantom.chest.acquisition import Exposure, expose
 from vlp_zoo.data.phantom.chest.anatomy import Build
 from vlp_zoo.data.phantom.chest.facts import Finding, StudyFacts
-from vlp_zoo.data.phantom.chest.frontal import lesion_box, shape_of
+from vlp_zoo.data.phantom.chest.frontal import note, shape_of
+from vlp_zoo.data.phantom.plate import Plate
 from vlp_zoo.data.phantom.world import Drawing
-from vlp_zoo.types import Box
 
 __all__ = ["draw_lateral"]
 
@@ -124,17 +123,15 @@ def _normal(canvas: Canvas, build: Build, heart_ratio: float) -> _Profile:
         )
         for n in range(9)
     ]
-    bone = canvas.strokes(ribs, 0.02).astype(np.float32) * np.float32(1 / 255)
+    bone = canvas.lines(ribs, 0.02)
     sternum = spline([(0.315, 0.22), (0.245, 0.36), (0.215, 0.52)])
-    bone = bone * 0.5 + canvas.strokes([sternum], 0.02).astype(np.float32) * np.float32(
-        1 / 255
-    )
+    bone = bone * 0.5 + canvas.lines([sternum], 0.02)
     tissue = tissue + 0.10 * smooth(bone, 0.003 * canvas.scale)
     trachea = spline([(0.52, -0.02), (0.53, 0.2), (0.545, 0.37)])
-    tube = canvas.strokes([trachea], 0.03).astype(np.float32) * np.float32(1 / 255)
+    tube = canvas.lines([trachea], 0.03)
     tissue = tissue - 0.16 * smooth(tube, 0.004 * canvas.scale)
     arch = spline([(0.44, 0.36), (0.48, 0.27), (0.56, 0.25), (0.63, 0.33), (0.66, 0.6)])
-    aorta = canvas.strokes([arch], 0.055).astype(np.float32) * np.float32(1 / 255)
+    aorta = canvas.lines([arch], 0.055)
     tissue = tissue + 0.06 * smooth(aorta, 0.008 * canvas.scale)
     rng = np.random.default_rng((build.seed, 17))
     page = np.zeros((canvas.size, canvas.size), np.uint8)
@@ -218,9 +215,7 @@ def _paint(profile: _Profile, finding: Finding) -> Mask:
         case "Atelectasis":
             y = profile.dome - 0.03
             line = spline([(0.5, y), (0.6, y + 0.01), (0.72, y + 0.04)])
-            band = canvas.strokes([line], 0.014).astype(np.float32) * np.float32(
-                1 / 255
-            )
+            band = canvas.lines([line], 0.014)
             band = smooth(band, 0.003 * canvas.scale) * profile.lung
             profile.air = profile.air * (1 - 0.75 * band * strength)
             return np.asarray(band > 0.4)
@@ -231,9 +226,7 @@ def _paint(profile: _Profile, finding: Finding) -> Mask:
                 "pacemaker": [(0.33, 0.2), (0.42, 0.3), (0.45, 0.5), (0.33, 0.66)],
                 "chest tube": [(0.6, 0.7), (0.62, 0.5), (0.52, 0.3)],
             }.get(finding.kind, [(0.36, 0.2), (0.43, 0.25), (0.45, 0.42)])
-            course = canvas.strokes([spline(paths)], 0.006).astype(
-                np.float32
-            ) * np.float32(1 / 255)
+            course = canvas.lines([spline(paths)], 0.006)
             profile.extra += 0.3 * course
             return np.asarray(course > 0.3)
     # A rib fracture, a rind or a thin rim of air is not seen from the side.
@@ -249,28 +242,9 @@ def draw_lateral(
     profile = _normal(canvas, build, shape.heart)
     texture = np.random.default_rng((exposure.seed, 1))
     profile.tissue = profile.tissue * (1 + 0.022 * canvas.noise("cloud", texture, 1.3))
-    boxes: list[Box] = []
-    masks: dict[str, Mask] = {}
-    lesions: list[dict[str, Any]] = []
+    plate = Plate(canvas, {}, {})
     for finding in facts.findings:
-        mask = _paint(profile, finding)
-        if not mask.any():
-            continue
-        name, box = finding.label.lower(), lesion_box(mask)
-        masks[name] = masks[name] | mask if name in masks else mask
-        boxes.append(Box(name, box, "lesion"))
-        lesions.append(
-            {
-                "finding": finding.label,
-                "kind": finding.kind,
-                "side": finding.side,
-                "zone": finding.zone,
-                "severity": finding.severity,
-                "certain": finding.certain,
-                "box": box,
-                "regions": (),
-            }
-        )
+        note(plate, finding, _paint(profile, finding), finding.side, False)
     total = profile.tissue - 0.62 * profile.air + 0.14 * profile.vessels * profile.air
     total = np.maximum(total + profile.extra, 0.0).astype(np.float32)
-    return Drawing(expose(total, canvas, exposure), tuple(boxes), masks, tuple(lesions))
+    return plate.drawing(expose(total, canvas, exposure))

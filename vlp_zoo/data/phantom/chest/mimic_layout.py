@@ -10,9 +10,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import date, timedelta
-from pathlib import Path
 
 import numpy as np
 
@@ -115,26 +114,11 @@ def _metadata(study: Study, source: PhantomChestSource, index: int) -> list[obje
     ]
 
 
-def write_mimic_layout(
-    out: Path,
-    studies: int,
-    seed: int = 0,
-    image_size: int = 224,
-    views: str = "frontal",
-    overwrite: bool = False,
-    advance: Callable[[int, int], None] | None = None,
-) -> int:
+def write_mimic_layout(layout: Layout[PhantomChestSource]) -> int:
     """Write images, reports and the four tables.
 
     Args:
-        out: Folder; empty, or an earlier phantom together with `overwrite`.
-        studies: Examinations over all splits.
-        seed: Seed of the phantom world.
-        image_size: Side in pixels.
-        views: ``"frontal"`` for one PA or AP image per study, ``"all"`` to add the
-            lateral images that some studies have.
-        overwrite: Replace an earlier phantom.
-        advance: Called with (images done, images in all).
+        layout: What is written, and where to.
 
     Returns:
         The number of images.
@@ -143,20 +127,10 @@ def write_mimic_layout(
         ConfigError: If the folder may not be written.
     """
     names = tuple(f"mimic-cxr-2.0.0-{table}.csv.gz" for table in TABLES)
-    layout = Layout(
-        PhantomChestSource,
-        "mimic-cxr",
-        ("files", *names),
-        out,
-        studies,
-        seed,
-        image_size,
-        views,
-        overwrite,
-    )
+    layout.begin("mimic-cxr", ("files", *names))
     rows: dict[str, list[list[object]]] = {table: [] for table in TABLES}
     seen: set[tuple[str, str]] = set()
-    for source, index, study in layout.images(advance):
+    for source, index, study in layout.images():
         subject, number = study.patient_id, study.study_id
         person = f"files/p{subject[:2]}/p{subject}"
         layout.write_image(f"{person}/s{number}/{study.uid}.jpg", study.image)
@@ -166,7 +140,9 @@ def write_mimic_layout(
         if (source.split, number) in seen:
             continue
         seen.add((source.split, number))
-        write_atomically(out / person / f"s{number}.txt", study.report.text.encode())
+        write_atomically(
+            layout.out / person / f"s{number}.txt", study.report.text.encode()
+        )
         mentioned = study.facts["mentioned"]
         rng = np.random.default_rng((int(number), 74))
         rows["chexpert"].append([subject, number, *_codes(mentioned)])
@@ -179,5 +155,5 @@ def write_mimic_layout(
         "negbio": ("subject_id", "study_id", *LABELS),
     }
     for name, table in zip(names, TABLES, strict=True):
-        write_atomically(out / name, _table(rows[table], headers[table]))
-    return layout.total
+        write_atomically(layout.out / name, _table(rows[table], headers[table]))
+    return sum(map(len, layout.sources))

@@ -8,7 +8,7 @@ around them, which gives the silhouette sign for free.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +16,6 @@ import numpy as np
 from vlp_zoo.data.phantom.canvas import (
     Canvas,
     Field,
-    Mask,
     Picture,
     Rng,
     sigmoid,
@@ -48,7 +47,6 @@ class Scene:
         vessels: (H, W), vessels and bronchial walls.
         ribs: (H, W), bone of the rib cage.
         extra: (H, W), whatever disease and devices add.
-        masks: Lesion masks in the order of the findings.
     """
 
     canvas: Canvas
@@ -60,7 +58,6 @@ class Scene:
     vessels: Field
     ribs: Field
     extra: Field
-    masks: list[Mask] = field(default_factory=list)
 
 
 def vessel_tree(rng: Rng) -> list[tuple[float, Field]]:

@@ -12,6 +12,7 @@ photograph can show of it: hard exudates within a disc diameter of the fovea.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 __all__ = [
@@ -73,25 +74,12 @@ KINDS: dict[str, str] = {
 }
 """Kind of lesion to its label, in the order in which they are drawn, deepest first."""
 
-DIABETIC = frozenset(
-    {
-        "microaneurysms",
-        "blot hemorrhages",
-        "flame hemorrhages",
-        "hard exudates",
-        "cotton wool spots",
-        "disc neovascularization",
-        "peripheral neovascularization",
-        "preretinal hemorrhage",
-    }
-)
-PROLIFERATIVE = frozenset(
-    {
-        "disc neovascularization",
-        "peripheral neovascularization",
-        "preretinal hemorrhage",
-    }
-)
+AGED = frozenset({"drusen", "geographic atrophy", "subretinal hemorrhage"})
+NEW_VESSELS = frozenset({"disc neovascularization", "peripheral neovascularization"})
+PROLIFERATIVE = NEW_VESSELS | {"preretinal hemorrhage"}
+BACKGROUND = frozenset({"blot hemorrhages", "flame hemorrhages", "hard exudates"})
+BEYOND = PROLIFERATIVE | BACKGROUND | {"cotton wool spots"}
+"""What diabetes brings beyond microaneurysms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +156,10 @@ class EyeFacts:
     change: str
 
 
-def _state(lesions: list[Lesion]) -> float:
+def _state(lesions: Iterable[Lesion]) -> float:
     """1 if any is certain, -1 if all are doubtful, 0 without any."""
-    return max((1.0 if lesion.certain else 0.5 for lesion in lesions), default=0.0)
+    certain = [lesion.certain for lesion in lesions]
+    return (1.0 if any(certain) else -1.0) if certain else 0.0
 
 
 def label_states(facts: EyeFacts) -> dict[str, float]:
@@ -178,29 +167,23 @@ def label_states(facts: EyeFacts) -> dict[str, float]:
 
     Referable means grade 2 or more, as in the studies of automated screening.
     """
-    diabetic = [lesion for lesion in facts.lesions if lesion.kind in DIABETIC]
-    beyond = [lesion for lesion in diabetic if lesion.kind != "microaneurysms"]
-    fresh = [lesion for lesion in diabetic if lesion.kind in PROLIFERATIVE]
-    edema = [
-        lesion
-        for lesion in diabetic
-        if lesion.kind == "hard exudates" and "macula" in lesion.places
-    ]
-    aged = [
-        lesion
-        for lesion in facts.lesions
-        if lesion.kind in ("drusen", "geographic atrophy", "subretinal hemorrhage")
-    ]
+
+    def state(kinds: Collection[str], place: str = "") -> float:
+        return _state(
+            lesion
+            for lesion in facts.lesions
+            if lesion.kind in kinds and (not place or place in lesion.places)
+        )
+
     states = {
-        "diabetic retinopathy": _state(diabetic),
-        "referable diabetic retinopathy": _state(beyond),
-        "proliferative diabetic retinopathy": _state(fresh),
-        "macular edema": _state(edema),
+        "diabetic retinopathy": state({"microaneurysms", *BEYOND}),
+        "referable diabetic retinopathy": state(BEYOND),
+        "proliferative diabetic retinopathy": state(PROLIFERATIVE),
+        "macular edema": state({"hard exudates"}, "macula"),
         "glaucoma": float(facts.glaucoma),
-        "age-related macular degeneration": _state(aged) if facts.amd else 0.0,
+        "age-related macular degeneration": state(AGED) if facts.amd else 0.0,
     }
     for label in LESION_LABELS:
-        states[label] = _state([item for item in facts.lesions if item.label == label])
-    states = {name: -1.0 if state == 0.5 else state for name, state in states.items()}
+        states[label] = _state(item for item in facts.lesions if item.label == label)
     states["normal"] = float(not any(states.values()))
     return {name: states[name] for name in LABELS}

@@ -196,7 +196,7 @@ def _tangle(rng: Rng, origin: Field, lines: int, length: float) -> list[Field]:
 
 def _new_vessels(scene: Scene, lines: list[Field], depth: float) -> Mask:
     canvas = scene.canvas
-    page = canvas.strokes(lines, 0.024).astype(np.float32) * (1 / 255)
+    page = canvas.lines(lines, 0.024)
     _bleed(scene, page, depth)
     return np.asarray(canvas.strokes(lines, 0.075) > 40)
 
@@ -263,8 +263,8 @@ def atrophy(scene: Scene, lesion: Lesion, place: str, rng: Rng) -> Mask:
     cover(scene.light, 0.6 * strength * field, (0.88, 0.60, 0.38))
     y = rng.uniform(-0.9, 0.9, (7, 1)) + rng.normal(0, 0.12, (7, 5))
     x = np.tile(np.linspace(-1.1, 1.1, 5), (7, 1))
-    vessels = canvas.strokes(list(spline(np.stack([x, y], -1))), 0.06)
-    seen = smooth(vessels.astype(np.float32) * (1 / 255), 0.02 * canvas.scale)
+    vessels = canvas.lines(list(spline(np.stack([x, y], -1))), 0.06)
+    seen = smooth(vessels, 0.02 * canvas.scale)
     cover(scene.light, 0.5 * strength * seen * field, (0.80, 0.36, 0.20))
     return mask
 
