@@ -34,8 +34,9 @@ smoke: setup  ## the same in seconds: a few steps, no evaluation
 bench: setup  ## train all methods on synthetic chests and write the leaderboard
 	$(BIN)/python benchmarks/leaderboard/run.py
 
+# A file's tests stay in one process, so that what they share is made once.
 test: setup  ## fast test suite and doctests
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-real: setup  ## train and evaluate on the small real sets, minutes
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m real tests

@@ -10,8 +10,6 @@ import pytest
 import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# One thread here and in child processes: sums come out bit for bit alike.
-os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

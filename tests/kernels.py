@@ -80,6 +80,8 @@ def main(combinations: list[str]) -> int:
             "-q",
             "-n",
             "2",
+            "--dist",
+            "loadfile",
             "-k",
             SAME,
             *COMPARING,
