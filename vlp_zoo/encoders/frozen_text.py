@@ -33,6 +33,7 @@ __all__ = [
     "FrozenText",
     "frozen_text_from_state",
     "load_frozen_text",
+    "text_for",
 ]
 
 MAX_TERMS = 5000
@@ -362,6 +363,13 @@ def load_frozen_text(
     if fingerprint is None:
         return CorpusText.learn(corpus(), width)
     return CorpusText.for_corpus(corpus, fingerprint, width)
+
+
+def text_for(data: Any, spec: str, width: int, max_tokens: int = 256) -> FrozenText:
+    """`load_frozen_text` with the training reports of a data module, if it has some."""
+    reports = getattr(data, "corpus", None)
+    fingerprint = None if reports is None else data.corpus_fingerprint
+    return load_frozen_text(spec, reports, fingerprint, width, max_tokens)
 
 
 def frozen_text_from_state(state: Mapping[str, Any]) -> FrozenText:

@@ -28,7 +28,10 @@ __all__ = [
     "IMAGE_PRESETS",
     "EncoderOutput",
     "ImageEncoder",
+    "ReadsPixels",
     "check_keys",
+    "from_pixels",
+    "misfits",
     "patchify",
     "sincos_table",
 ]
@@ -113,6 +116,15 @@ def patchify(images: Tensor, patch: int) -> Tensor:
     return split.permute(0, 2, 4, 1, 3, 5)
 
 
+def misfits(kinds: Mapping[str, Sequence[str]]) -> list[str]:
+    """For each kind of misfit that there is, how many and the first five names."""
+    return [
+        f"{len(names)} {kind} ({', '.join(names[:5])}{', ...' if names[5:] else ''})"
+        for kind, names in kinds.items()
+        if names
+    ]
+
+
 def check_keys(
     expected: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str
 ) -> None:
@@ -126,22 +138,17 @@ def check_keys(
     Raises:
         EncoderLoadError: With counts and the first five names of each kind.
     """
-    missing = [name for name in expected if name not in state]
-    unexpected = [name for name in state if name not in expected]
-    misshapen = [
-        f"{name} {tuple(state[name].shape)} for {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    parts = [
-        f"{len(names)} {kind} ({', '.join(names[:5])}{', ...' if names[5:] else ''})"
-        for kind, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", misshapen),
-        )
-        if names
-    ]
+    parts = misfits(
+        {
+            "missing": [name for name in expected if name not in state],
+            "unexpected": [name for name in state if name not in expected],
+            "of another shape": [
+                f"{name} {tuple(state[name].shape)} for {tuple(tensor.shape)}"
+                for name, tensor in expected.items()
+                if name in state and state[name].shape != tensor.shape
+            ],
+        }
+    )
     if parts:
         raise EncoderLoadError(
             f"{len(expected)} tensors in {origin}",
@@ -151,7 +158,55 @@ def check_keys(
         )
 
 
-class ImageEncoder(nn.Module):
+def from_pixels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Pixels (B, 1 or 3, H, W), uint8 or float in 0..1, normalised; channels stay.
+
+    One channel is normalised by the first mean and deviation: the caller expands it,
+    without a copy.
+
+    Example:
+        >>> white = torch.full((1, 1, 1, 1), 255, dtype=torch.uint8)
+        >>> from_pixels(white, [0.5] * 3, [0.25] * 3).item()
+        2.0
+    """
+    pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+    means, stds = (
+        pixels.new_tensor(list(values)[: images.shape[1]]).view(-1, 1, 1)
+        for values in (mean, std)
+    )
+    return (pixels - means) / stds
+
+
+class ReadsPixels:
+    """What encoders do with the images of a batch before their network sees them."""
+
+    image_size: int
+    mean: list[float]
+    std: list[float]
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images (B, 1 or 3, H, W) by the encoder's own statistics: `from_pixels`."""
+        return from_pixels(images, self.mean, self.std)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Images as they travel in batches to input of ``forward``.
+
+        Args:
+            images: (B, 1 or 3, H, W), uint8, or float in 0..1.
+
+        Returns:
+            (B, 3, S, S) float, resized with antialiasing where sides differ.
+        """
+        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+        size = (self.image_size, self.image_size)
+        if pixels.shape[-2:] != size:
+            pixels = functional.interpolate(
+                pixels, size, mode="bicubic", align_corners=False, antialias=True
+            ).clamp(0, 1)
+        return self.normalise(pixels.expand(-1, 3, -1, -1))
+
+
+class ImageEncoder(ReadsPixels, nn.Module):
     """A timm network with its preprocessing.
 
     Args:
@@ -293,35 +348,6 @@ class ImageEncoder(nn.Module):
         """
         check_keys(self.timm.state_dict(), state, origin)
         self.timm.load_state_dict(dict(state))
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """uint8 (B, 1 or 3, H, W) to float; floats count as 0..1. Channels stay.
-
-        One channel stays one channel (normalised by the first mean and deviation):
-        the caller expands it, without a copy.
-        """
-        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
-        channels = images.shape[1]
-        mean = pixels.new_tensor(self.mean[:channels]).view(-1, 1, 1)
-        std = pixels.new_tensor(self.std[:channels]).view(-1, 1, 1)
-        return (pixels - mean) / std
-
-    def prepare(self, images: Tensor) -> Tensor:
-        """Images as they travel in batches to input of `forward`.
-
-        Args:
-            images: (B, 1 or 3, H, W), uint8, or float in 0..1.
-
-        Returns:
-            (B, 3, S, S) float, resized with antialiasing where sides differ.
-        """
-        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
-        size = (self.image_size, self.image_size)
-        if pixels.shape[-2:] != size:
-            pixels = functional.interpolate(
-                pixels, size, mode="bicubic", align_corners=False, antialias=True
-            ).clamp(0, 1)
-        return self.normalise(pixels.expand(-1, 3, -1, -1))
 
     def forward(self, images: Tensor) -> EncoderOutput:
         """Encode normalised images (B, 3, S, S)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,14 @@ from torch import Tensor
 from vlp_zoo.encoders.hub import one_line
 from vlp_zoo.errors import EncoderLoadError
 
-__all__ = ["bare", "carriers_allowed", "read_checkpoint", "unwrapped"]
+__all__ = [
+    "bare",
+    "carriers_allowed",
+    "read_checkpoint",
+    "renamed",
+    "renamed_state",
+    "unwrapped",
+]
 
 NESTS = ("model", "state_dict", "model_state_dict", "network", "net", "module")
 """Names under which files keep a state dict, possibly one inside another."""
@@ -73,6 +80,35 @@ def unwrapped(state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
             )
         found[name] = tensor
     return found
+
+
+def renamed(key: str, table: Sequence[tuple[str, str]]) -> str | None:
+    """Our name for a key of another code base, by the first prefix that matches.
+
+    Args:
+        key: With or without what wrappers put before it.
+        table: Their prefix to ours; "" on the right leaves the key out.
+
+    Returns:
+        None for what is left out; the bare key where no prefix matches.
+
+    Example:
+        >>> renamed("module.head.0.bias", [("head.", "image_head."), ("fc.", "")])
+        'image_head.0.bias'
+    """
+    name = bare(key)
+    for theirs, ours in table:
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs) if ours else None
+    return name
+
+
+def renamed_state(
+    state: Mapping[str, Tensor], table: Sequence[tuple[str, str]]
+) -> dict[str, Tensor]:
+    """A state dict under our names, see `renamed`, without what is left out."""
+    found = {renamed(key, table): tensor for key, tensor in state.items()}
+    return {name: tensor for name, tensor in found.items() if name is not None}
 
 
 class _Kept:

@@ -21,10 +21,10 @@ from torch.nn import functional
 
 from vlp_zoo.encoders.hub import one_line
 from vlp_zoo.encoders.identity import state_sha256
-from vlp_zoo.encoders.image import EncoderOutput
+from vlp_zoo.encoders.image import EncoderOutput, ReadsPixels, from_pixels
 from vlp_zoo.errors import EncoderLoadError
 
-__all__ = ["AdaptedEncoder", "AdaptedJoint", "Look", "from_pixels", "square"]
+__all__ = ["AdaptedEncoder", "AdaptedJoint", "Look", "square"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Look:
     depths: tuple[Tensor, ...] = ()
 
 
-class AdaptedEncoder(nn.Module):
+class AdaptedEncoder(ReadsPixels, nn.Module):
     """Base of encoders around networks of other libraries.
 
     Args:
@@ -145,20 +145,6 @@ class AdaptedEncoder(nn.Module):
         """Channels of each level of `pyramid`, at most four."""
         return self._channels[-count:]
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """uint8 (B, 1 or 3, H, W) to float; floats count as 0..1. Channels stay."""
-        return from_pixels(images, self.preprocessing)
-
-    def prepare(self, images: Tensor) -> Tensor:
-        """Images as they travel in batches to input of `forward`, resized if need be."""
-        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
-        size = (self.image_size, self.image_size)
-        if pixels.shape[-2:] != size:
-            pixels = functional.interpolate(
-                pixels, size, mode="bicubic", align_corners=False, antialias=True
-            ).clamp(0, 1)
-        return self.normalise(pixels.expand(-1, 3, -1, -1))
-
 
 class AdaptedJoint(nn.Module):
     """Base of spaces that images and texts share, as evaluation sees them.
@@ -192,7 +178,10 @@ class AdaptedJoint(nn.Module):
     def embed_images(self, images: Tensor) -> Tensor:
         """uint8 (B, 1 or 3, S, S) to (B, E) of unit length."""
         # First three channels, then their means, which differ.
-        pixels = from_pixels(images.expand(-1, 3, -1, -1), self.preprocessing)
+        recipe = self.preprocessing
+        pixels = from_pixels(
+            images.expand(-1, 3, -1, -1), recipe["mean"], recipe["std"]
+        )
         return functional.normalize(self.project_images(pixels).float(), dim=-1)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -214,21 +203,6 @@ class AdaptedJoint(nn.Module):
     @abstractmethod
     def project_texts(self, texts: list[str]) -> Tensor:
         """B texts to (B, E)."""
-
-
-def from_pixels(images: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:
-    """uint8, or float in 0..1, normalised by the preprocessing's mean and deviation.
-
-    Example:
-        >>> grey = {"mean": [0.5] * 3, "std": [0.25] * 3}
-        >>> from_pixels(torch.full((1, 1, 1, 1), 255, dtype=torch.uint8), grey).item()
-        2.0
-    """
-    pixels = images.float() / 255 if images.dtype == torch.uint8 else images
-    channels = images.shape[1]
-    mean = pixels.new_tensor(list(preprocessing["mean"])[:channels]).view(-1, 1, 1)
-    std = pixels.new_tensor(list(preprocessing["std"])[:channels]).view(-1, 1, 1)
-    return (pixels - mean) / std
 
 
 def square(tokens: Tensor) -> tuple[Tensor, tuple[int, int]]:

@@ -22,7 +22,12 @@ from vlp_zoo.encoders.published.networks import (
     dinov2_names,
     refuse_family,
 )
-from vlp_zoo.encoders.weight_files import bare, read_checkpoint
+from vlp_zoo.encoders.weight_files import (
+    bare,
+    read_checkpoint,
+    renamed,
+    renamed_state,
+)
 from vlp_zoo.errors import EncoderLoadError, UnknownNameError
 
 __all__ = [
@@ -221,6 +226,18 @@ def _vit(layout: str, state: Mapping[str, Tensor], origin: str) -> ImageEncoder:
     )
 
 
+FUSION = (
+    ("attention.self.", "self_attention."),
+    ("attention.output.LayerNorm.", "self_output.norm."),
+    ("attention.output.", "self_output."),
+    ("cross_self_attention.", "cross_attention."),
+    ("gap_mlp.", "coarse."),
+    ("out_layer.LayerNorm.", "cross_output.norm."),
+    ("out_layer.", "cross_output."),
+    ("intermediate.dense.", "ffn."),
+    ("output.LayerNorm.", "ffn_output.norm."),
+    ("output.", "ffn_output."),
+)
 ECAMP_NAMES: tuple[tuple[str, str], ...] = (
     ("decoder_pos_embed", "decoder.positions"),
     ("decoder_embed.", "decoder.embed."),
@@ -236,26 +253,16 @@ ECAMP_NAMES: tuple[tuple[str, str], ...] = (
     ("bert_encoder.model.cls.predictions.bias", "mlm_head.output.bias"),
     ("bert_encoder.model.bert.pooler.", ""),
     ("bert_encoder.model.bert.embeddings.position_ids", ""),
-    ("fusion:attention.self.", "fusion.self_attention."),
-    ("fusion:attention.output.LayerNorm.", "fusion.self_output.norm."),
-    ("fusion:attention.output.", "fusion.self_output."),
-    ("fusion:cross_self_attention.", "fusion.cross_attention."),
-    ("fusion:gap_mlp.", "fusion.coarse."),
-    ("fusion:out_layer.LayerNorm.", "fusion.cross_output.norm."),
-    ("fusion:out_layer.", "fusion.cross_output."),
-    ("fusion:intermediate.dense.", "fusion.ffn."),
-    ("fusion:output.LayerNorm.", "fusion.ffn_output.norm."),
-    ("fusion:output.", "fusion.ffn_output."),
+    *(
+        (f"bert_encoder.model.bert.{layer}.{theirs}", f"fusion.{ours}")
+        # Both names that the fusion layer has had.
+        for layer in ("context_fusion_layer", "cross_attn_layer")
+        for theirs, ours in FUSION
+    ),
     ("bert_encoder.model.bert.", "text_encoder.bert."),
     ("", "image_encoder.timm."),
 )
 """Official prefix to ours, first match wins; "" on the right leaves the key out."""
-
-FUSION = tuple(
-    f"bert_encoder.model.bert.{name}."
-    for name in ("context_fusion_layer", "cross_attn_layer")
-)
-"""Both names that the fusion layer has had."""
 
 
 def ecamp_name(key: str) -> str | None:
@@ -265,14 +272,7 @@ def ecamp_name(key: str) -> str | None:
         >>> ecamp_name("bert_encoder.model.bert.cross_attn_layer.gap_mlp.bias")
         'fusion.coarse.bias'
     """
-    name = bare(key)
-    for prefix in FUSION:
-        if name.startswith(prefix):
-            name = "fusion:" + name.removeprefix(prefix)
-    for theirs, ours in ECAMP_NAMES:
-        if name.startswith(theirs):
-            return ours + name.removeprefix(theirs) if ours or not theirs else None
-    return None
+    return renamed(key, ECAMP_NAMES)
 
 
 def ecamp_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -287,8 +287,7 @@ def ecamp_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         State for ``ECAMP.load_state_dict``.
     """
-    renamed = {ecamp_name(key): tensor for key, tensor in state.items()}
-    return {name: tensor for name, tensor in renamed.items() if name is not None}
+    return renamed_state(state, ECAMP_NAMES)
 
 
 ASG_NAMES: tuple[tuple[str, str], ...] = (
@@ -315,11 +314,7 @@ def asg_name(key: str) -> str | None:
         >>> asg_name("irl.mlp_head.0.bias")
         'tag_decoder.score.bias'
     """
-    name = bare(key)
-    for theirs, ours in ASG_NAMES:
-        if name.startswith(theirs):
-            return ours + name.removeprefix(theirs) if ours else None
-    return name
+    return renamed(key, ASG_NAMES)
 
 
 def asg_state(state: Mapping[str, Tensor], tag_features: Tensor) -> dict[str, Tensor]:
@@ -336,14 +331,12 @@ def asg_state(state: Mapping[str, Tensor], tag_features: Tensor) -> dict[str, Te
     Returns:
         State for ``ASG.load_state_dict``.
     """
-    renamed = {"tag_features": tag_features}
-    for key, tensor in state.items():
-        name = asg_name(key)
-        if name is not None:
-            local = name.startswith(("patch_head.", "word_head."))
-            renamed[name] = tensor.squeeze(-1) if local and tensor.ndim == 3 else tensor
+    found = {"tag_features": tag_features, **renamed_state(state, ASG_NAMES)}
+    for name, tensor in found.items():
+        if name.startswith(("patch_head.", "word_head.")) and tensor.ndim == 3:
+            found[name] = tensor.squeeze(-1)
     words = "text_encoder.bert.embeddings.word_embeddings.weight"
-    if words in renamed:
+    if words in found:
         segments = "text_encoder.bert.embeddings.token_type_embeddings.weight"
-        renamed[segments] = renamed[words].new_zeros(2, renamed[words].shape[1])
-    return renamed
+        found[segments] = found[words].new_zeros(2, found[words].shape[1])
+    return found

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vlp_zoo.encoders.hub import one_line, require_hub
-from vlp_zoo.encoders.image import ImageEncoder, patchify
+from vlp_zoo.encoders.image import ImageEncoder, misfits, patchify
 from vlp_zoo.encoders.published.adapted import (
     AdaptedEncoder,
     AdaptedJoint,
@@ -337,16 +337,9 @@ def _load(place: str) -> PreTrainedModel:
         loaded.pooler = None
     odd = sorted(key for key in seen["unexpected_keys"] if not HEADS.search(key))
     wrong = sorted(str(entry) for entry in seen["mismatched_keys"])
-    if missing or odd or wrong:
-        parts = [
-            f"{len(keys)} {word} ({', '.join(keys[:5])}{', ...' if keys[5:] else ''})"
-            for word, keys in (
-                ("missing", missing),
-                ("unexpected", odd),
-                ("of another shape", wrong),
-            )
-            if keys
-        ]
+    if parts := misfits(
+        {"missing": missing, "unexpected": odd, "of another shape": wrong}
+    ):
         total = len(loaded.state_dict())
         raise EncoderLoadError(
             f"all {total} weights of a {kind} in {place}",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from vlp_zoo.encoders.frozen_text import CorpusText, load_frozen_text
+from vlp_zoo.encoders.frozen_text import CorpusText, text_for
 from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.options import PretrainOptions
@@ -247,16 +247,14 @@ def tag_queries(spec: str, data: Any, width: int) -> Tensor:
     each tag gets a fixed direction of its own as well, and the scale of a BERT's.
 
     Args:
-        spec: ``"corpus"``, or a folder or hub name of a BERT, see `load_frozen_text`.
+        spec: ``"corpus"``, or a folder or hub name of a BERT, see `text_for`.
         data: Data module with a corpus, or None.
         width: F.
 
     Returns:
         (40, F).
     """
-    corpus = getattr(data, "corpus", None)
-    fingerprint = None if corpus is None else data.corpus_fingerprint
-    text = load_frozen_text(spec, corpus, fingerprint, width)
+    text = text_for(data, spec, width)
     features = text.encode(TAGS)
     if not isinstance(text, CorpusText):
         return check_queries(features, width)

@@ -12,6 +12,7 @@ from vlp_zoo.encoders.frozen_text import (
     FrozenText,
     frozen_text_from_state,
     load_frozen_text,
+    text_for,
 )
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.base import BatchT, VLPModule
@@ -35,13 +36,9 @@ class FrozenTextMethod(VLPModule[BatchT]):
         if self.frozen_text is None:
             self.frozen_text = self._stored_text()
         if self.frozen_text is None:
-            data: Any = getattr(self.trainer, "datamodule", None)
-            self.frozen_text = load_frozen_text(
-                self.options.text_model,
-                getattr(data, "corpus", None),
-                getattr(data, "corpus_fingerprint", None),
-                self.options.text_width,
-                self.options.max_tokens,
+            options, data = self.options, getattr(self.trainer, "datamodule", None)
+            self.frozen_text = text_for(
+                data, options.text_model, options.text_width, options.max_tokens
             )
 
     def _stored_text(self) -> FrozenText | None:

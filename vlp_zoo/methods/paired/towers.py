@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.frozen_text import FrozenText, load_frozen_text
+from vlp_zoo.encoders.frozen_text import FrozenText, text_for
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import ConfigError
@@ -149,13 +149,8 @@ class PairedTowers(VLPModule[BatchT]):
         """Fix the tokenizer, and the text features where they are wanted."""
         super().setup(stage)
         if self.options.text_model == CORPUS and self.frozen_text is None:
-            data: Any = getattr(self.trainer, "datamodule", None)
-            self.frozen_text = load_frozen_text(
-                CORPUS,
-                getattr(data, "corpus", None),
-                getattr(data, "corpus_fingerprint", None),
-                self.options.text_width,
-            )
+            data = getattr(self.trainer, "datamodule", None)
+            self.frozen_text = text_for(data, CORPUS, self.options.text_width)
 
     @property
     def trained_text(self) -> TextEncoder | None:

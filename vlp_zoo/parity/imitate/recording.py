@@ -19,7 +19,7 @@ from torch import Tensor
 from vlp_zoo.encoders.frozen_text import CorpusText
 from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.text import TextEncoder
-from vlp_zoo.encoders.weight_files import bare
+from vlp_zoo.encoders.weight_files import renamed, renamed_state
 from vlp_zoo.methods.imitate.imitate import IMITATE, Pass
 from vlp_zoo.parity.imitate.losses import GROUPS
 from vlp_zoo.parity.replay import Read, Recording
@@ -60,11 +60,7 @@ def imitate_name(key: str) -> str | None:
         >>> imitate_name("diag_proj.0.weight")
         'impression_head.0.weight'
     """
-    name = bare(key)
-    for theirs, ours in NAMES:
-        if name.startswith(theirs):
-            return ours + name.removeprefix(theirs) if ours else None
-    return name
+    return renamed(key, NAMES)
 
 
 def imitate_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -78,8 +74,7 @@ def imitate_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         State for ``IMITATE.load_state_dict``.
     """
-    renamed = {imitate_name(key): tensor for key, tensor in state.items()}
-    return {name: tensor for name, tensor in renamed.items() if name is not None}
+    return renamed_state(state, NAMES)
 
 
 def generated_state(
