@@ -70,6 +70,7 @@ _RENAMED = {
     "evaluation.comparison": "evaluation.statistics.significance",
     "evaluation.detector": "evaluation.detection.detector",
     "evaluation.feature_cache": "evaluation.features.cache",
+    "evaluation.floors": "evaluation.baselines",
     "evaluation.grounding_metrics": "evaluation.grounding.metrics",
     "evaluation.overlap_metrics": "evaluation.segmentation.metrics",
     "evaluation.prompts": "evaluation.alignment.prompts",

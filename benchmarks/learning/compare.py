@@ -161,7 +161,7 @@ def probe(jobs: Sequence[Job], task: str, out: Path) -> list[Any]:
     from vlp_zoo.bench import evaluate
     from vlp_zoo.encoders.checkpoint import load_encoder, save_encoder
     from vlp_zoo.encoders.image import ImageEncoder
-    from vlp_zoo.evaluation.floors import random_copy
+    from vlp_zoo.evaluation.baselines import random_copy
 
     for job in jobs:
         if not job.untrained.is_file():

@@ -121,3 +121,20 @@ def preset_keys() -> dict[str, str]:
 def test_results_that_were_stored_are_found_by_the_presets_of_today() -> None:
     """A key that changes measures everything again: see the README beside the file."""
     assert preset_keys() == json.loads(KEYS.read_text(encoding="utf-8"))
+
+
+def test_a_setting_that_was_renamed_is_read_and_stored_as_before(
+    tmp_path: Path,
+) -> None:
+    made = []
+    for words in (
+        "{score_threshold: 0.2, nms_iou: 0.4, max_detections: 7}",
+        "{confidence: 0.2, overlap: 0.4, most: 7}",
+    ):
+        path = tmp_path / "mine.yaml"
+        path.write_text(f"summary: s\nprotocol: detection\nsettings: {words}\n")
+        made.append(read_preset(str(path)).protocol)
+    assert made[0] == made[1]
+    stored = made[0].settings(Subject("x", "f" * 64), block_task(8))
+    assert (stored["confidence"], stored["overlap"], stored["most"]) == (0.2, 0.4, 7)
+    assert not {"score_threshold", "nms_iou", "max_detections"} & stored.keys()

@@ -13,16 +13,16 @@ from vlp_zoo.bench.suite import candidates_of, evaluate_task
 from vlp_zoo.bench.table import result_tables, verdicts
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, EncoderLoadError
-from vlp_zoo.evaluation.classification.finetune import FineTune
-from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
-from vlp_zoo.evaluation.features.cache import FeatureCache
-from vlp_zoo.evaluation.features.extraction import Extraction
-from vlp_zoo.evaluation.floors import (
+from vlp_zoo.evaluation.baselines import (
     Acquisition,
     PixelEncoder,
     Prevalence,
     random_copy,
 )
+from vlp_zoo.evaluation.classification.finetune import FineTune
+from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
+from vlp_zoo.evaluation.features.cache import FeatureCache
+from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.protocol import Candidate
 from vlp_zoo.evaluation.results import Result, ResultStore
 from vlp_zoo.evaluation.subject import subject_of
@@ -203,7 +203,7 @@ def test_the_pixel_floor_is_the_image_whatever_the_pooling() -> None:
         # Column 1 of the blocks becomes columns 4 to 7.
         expected = source.images[:, :, 1].mean(1) / 255
         np.testing.assert_allclose(rows[:, :, 5].mean(1), expected, atol=0.15)
-        assert not Prevalence().constant_features(2).any()
+        assert not extraction.get(Prevalence(), source).any()
 
 
 def _row(results: list[Result], **changes: object) -> list[Result]:

@@ -31,7 +31,7 @@ def coco_average_precision(
     Returns:
         (C, T); NaN where there is no true box.
     """
-    if not any(len(image.found) for image in images):
+    if not any(len(image.detected) for image in images):
         # The library cannot load an empty list; AP is 0 where there was anything.
         some = sum((np.bincount(i.truth_classes, minlength=classes) for i in images), 0)
         value = np.where(np.asarray(some) > 0, 0.0, np.nan)
@@ -84,9 +84,9 @@ def _coco_found(images: Sequence[ImageBoxes]) -> list[dict[str, Any]]:
         }
         for i, image in enumerate(images, 1)
         for (x1, y1, x2, y2), score, k in zip(
-            image.found.tolist(),
+            image.detected.tolist(),
             image.scores.tolist(),
-            image.found_classes,
+            image.detected_classes,
             strict=True,
         )
     ]

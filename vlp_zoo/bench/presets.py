@@ -208,6 +208,8 @@ def _protocol(
     module, _, attribute = PROTOCOLS[str(kind)].rpartition(".")
     made: type[Protocol] = getattr(importlib.import_module(module), attribute)
     known = {entry.name for entry in fields(made)} - {"name", "known_issues"}
+    old = {before: now for now, before in made.stored_as.items()}
+    settings = {old.get(name, name): value for name, value in settings.items()}
     strange = sorted(set(settings) - known)
     if strange:
         raise ConfigError(

@@ -16,15 +16,15 @@ from vlp_zoo.errors import (
     EncoderLoadError,
     VLPZooError,
 )
-from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
-from vlp_zoo.evaluation.features.extraction import Extraction
-from vlp_zoo.evaluation.features.joint import JointEncoder
-from vlp_zoo.evaluation.floors import (
+from vlp_zoo.evaluation.baselines import (
     Acquisition,
     PixelEncoder,
     Prevalence,
     random_copy,
 )
+from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
+from vlp_zoo.evaluation.features.extraction import Extraction
+from vlp_zoo.evaluation.features.joint import JointEncoder
 from vlp_zoo.evaluation.protocol import Candidate, Protocol
 from vlp_zoo.evaluation.results import Result, ResultStore
 from vlp_zoo.evaluation.statistics.metric_names import metric_title

@@ -26,6 +26,7 @@ from torch import nn
 
 from vlp_zoo.encoders.identity import provenance
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.baselines import Described
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.features.joint import JointEncoder
 from vlp_zoo.evaluation.results import Cases, Result, result_key
@@ -92,7 +93,7 @@ class Measure:
     def of(
         cls,
         metric: str,
-        found: Interval,
+        interval: Interval,
         per_label: Mapping[str, float | None] | None = None,
         **details: Any,
     ) -> Measure:
@@ -100,12 +101,12 @@ class Measure:
 
         Args:
             metric: Name of the metric.
-            found: The value and its bounds.
+            interval: The value and its bounds.
             per_label: Value per label.
             **details: What belongs to this number alone.
         """
-        low, high = (None if np.isnan(v) else v for v in (found.low, found.high))
-        return cls(metric, found.value, low, high, per_label or {}, details)
+        low, high = (None if np.isnan(v) else v for v in (interval.low, interval.high))
+        return cls(metric, interval.value, low, high, per_label or {}, details)
 
     @classmethod
     def validation(cls, metric: str, value: float, **details: Any) -> Measure:
@@ -168,6 +169,8 @@ class Protocol(ABC):
     draws_weights: ClassVar[bool] = False
     """Whether new weights are drawn, so that seeds matter with all labels too."""
     headline: ClassVar[str] = "macro_auroc"
+    stored_as: ClassVar[Mapping[str, str]] = {}
+    """Settings that were renamed, to the name that presets and results may hold."""
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1 or self.replicates < 0:
@@ -218,22 +221,24 @@ class Protocol(ABC):
 
     def refusal(self, candidate: Candidate, task: Task) -> str | None:
         """Why this candidate cannot take this protocol on this task; None if it can."""
-        missing = sorted(self.needs - task.gives)
-        if missing:
-            return f"{task.name} has no {' and no '.join(missing)}"
+        if reason := self.missing(task):
+            return reason
         if self.needs_text and candidate.joint is None:
             return f"{candidate.subject.name} has no space shared by images and texts"
-        if self.reads_pixels and any(
-            hasattr(candidate.module, name)
-            for name in ("constant_features", "describe")
-        ):
+        if self.reads_pixels and isinstance(candidate.module, Described):
             return f"{candidate.subject.name} is no network that reads pixels"
         return None
 
+    def missing(self, task: Task) -> str | None:
+        """What the task lacks; None if nothing."""
+        lacks = sorted(self.needs - task.gives)
+        return f"{task.name} has no {' and no '.join(lacks)}" if lacks else None
+
     def settings(self, subject: Subject, task: Task) -> dict[str, Any]:
         """Everything that decides the numbers, for the key and the record."""
+        own = {self.stored_as.get(k, k): value for k, value in asdict(self).items()}
         return {
-            **asdict(self),
+            **own,
             "min_positives": task.min_positives,
             "single_label": task.single_label,
             "ordinal": task.ordinal,

@@ -309,5 +309,5 @@ def _repeated(values: Sequence[str]) -> list[str]:
     return [str(name) for name in names[counts > 1]]
 
 
-def _shown(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+def _shown(names: Sequence[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")

@@ -204,12 +204,12 @@ def forest_figure(rows: Sequence[ForestRow], label: str) -> str:
 
 
 def reliability_figure(
-    found: Reliability, classes: str, label: str, limit: float
+    reliability: Reliability, classes: str, label: str, limit: float
 ) -> str:
     """Share of positives over mean probability; on the diagonal one may believe it.
 
     Args:
-        found: Points.
+        reliability: Points.
         classes: CSS classes of the line.
         label: What is drawn.
         limit: End of both axes.
@@ -220,7 +220,9 @@ def reliability_figure(
         span = size - edge - 8
         return f"{edge + p / limit * span:.1f},{size - edge - r / limit * span:.1f}"
 
-    points = [at(p, r) for p, r in zip(found.probability, found.rate, strict=True)]
+    points = [
+        at(p, r) for p, r in zip(reliability.probability, reliability.rate, strict=True)
+    ]
     corner, end = at(0, 0), at(limit, limit)
     (cx, cy), (ex, ey) = corner.split(","), end.split(",")
     across, up = float(ex) - float(cx), float(cy) - float(ey)
@@ -230,7 +232,11 @@ def reliability_figure(
         f'<g class="{classes}"><polyline points="{" ".join(points)}"/>',
     ]
     for point, p, r, n in zip(
-        points, found.probability, found.rate, found.cases, strict=True
+        points,
+        reliability.probability,
+        reliability.rate,
+        reliability.cases,
+        strict=True,
     ):
         px, py = point.split(",")
         parts.append(

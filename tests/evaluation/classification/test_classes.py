@@ -18,6 +18,7 @@ from vlp_zoo.bench.table import result_tables, verdicts
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, DataRejectedError
 from vlp_zoo.evaluation.alignment.zero_shot import ZeroShot
+from vlp_zoo.evaluation.baselines import Prevalence
 from vlp_zoo.evaluation.classification.few_shot import FewShot, draw_shots
 from vlp_zoo.evaluation.classification.finetune import FineTune
 from vlp_zoo.evaluation.classification.knn import NearestNeighbours
@@ -25,7 +26,6 @@ from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
 from vlp_zoo.evaluation.classification.softmax import class_weights, fit_softmax_path
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
-from vlp_zoo.evaluation.floors import Prevalence
 from vlp_zoo.evaluation.protocol import Candidate, Outcome, Protocol
 from vlp_zoo.evaluation.results import ResultStore
 from vlp_zoo.evaluation.statistics.metrics import macro

@@ -21,13 +21,13 @@ from vlp_zoo.bench.presets import read_preset
 from vlp_zoo.encoders.checkpoint import open_encoder
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.baselines import PixelEncoder, Prevalence
 from vlp_zoo.evaluation.detection.cases import AVERAGED, stored_boxes
 from vlp_zoo.evaluation.detection.detection import Detect
 from vlp_zoo.evaluation.detection.detector import Detector, lesions_of
 from vlp_zoo.evaluation.detection.metrics import box_iou
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
-from vlp_zoo.evaluation.floors import PixelEncoder, Prevalence
 from vlp_zoo.evaluation.protocol import Candidate, Outcome
 from vlp_zoo.evaluation.results import Cases, ResultStore
 from vlp_zoo.evaluation.subject import subject_of

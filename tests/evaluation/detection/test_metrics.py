@@ -63,7 +63,7 @@ def _literal_precision(images: Sequence[ImageBoxes], iou: float, k: int) -> floa
             (float(score), i, d)
             for i, image in enumerate(images)
             for d, score in enumerate(image.scores)
-            if image.found_classes[d] == k
+            if image.detected_classes[d] == k
         ),
         key=lambda entry: -entry[0],
     )
@@ -71,7 +71,7 @@ def _literal_precision(images: Sequence[ImageBoxes], iou: float, k: int) -> floa
     total = sum(int((image.truth_classes == k).sum()) for image in images)
     curve, hits = [], 0
     for place, (_, i, d) in enumerate(ranked, 1):
-        overlaps = box_iou(images[i].found[d : d + 1], images[i].truth)[0]
+        overlaps = box_iou(images[i].detected[d : d + 1], images[i].truth)[0]
         best, chosen = iou, None
         for g, overlap in enumerate(overlaps):
             if images[i].truth_classes[g] != k or (i, g) in taken or overlap < best:
@@ -105,7 +105,7 @@ def test_weights_are_repeated_images() -> None:
     # Without ties, whose order no weight could know.
     rng = np.random.default_rng(1)
     images = [
-        ImageBoxes(image.truth, image.found, rng.random(len(image.found)))
+        ImageBoxes(image.truth, image.detected, rng.random(len(image.detected)))
         for image in images
     ]
     counts = np.random.default_rng(0).integers(0, 3, 12)
@@ -150,7 +150,7 @@ def test_at_most_a_hundred_detections_count() -> None:
     image = _image([[0, 0, 10, 10]], [*wrong, [0, 0, 10, 10]], [0.9] * 100 + [0.1])
     assert coco_average_precision([image], [0.5])[0, 0] == 0
     assert match_boxes([image], [0.5]).hits.sum() == 0
-    assert match_boxes([image], [0.5], most=101).hits.sum() == 1
+    assert match_boxes([image], [0.5], max_detections=101).hits.sum() == 1
 
 
 def test_froc_by_hand() -> None:

@@ -21,9 +21,9 @@ from vlp_zoo.bench.table import result_tables, verdicts
 from vlp_zoo.data.pairs import read_pairs
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, DependencyNotFoundError, TokenizerError
+from vlp_zoo.evaluation.baselines import PixelEncoder, Prevalence
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
-from vlp_zoo.evaluation.floors import PixelEncoder, Prevalence
 from vlp_zoo.evaluation.protocol import Candidate, Outcome
 from vlp_zoo.evaluation.reports.decoder import ReportDecoder
 from vlp_zoo.evaluation.reports.generation import WriteReport

@@ -14,9 +14,9 @@ from tests.conftest import require_shared
 from vlp_zoo.data.records import MaskRef
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.evaluation.baselines import Prevalence
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
-from vlp_zoo.evaluation.floors import Prevalence
 from vlp_zoo.evaluation.protocol import Candidate
 from vlp_zoo.evaluation.segmentation.segmentation import Segment
 from vlp_zoo.evaluation.subject import subject_of

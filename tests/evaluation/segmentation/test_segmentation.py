@@ -18,9 +18,9 @@ from vlp_zoo.data.records import MaskRef
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.baselines import PixelEncoder, Prevalence
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
-from vlp_zoo.evaluation.floors import PixelEncoder, Prevalence
 from vlp_zoo.evaluation.protocol import Candidate
 from vlp_zoo.evaluation.results import ResultStore
 from vlp_zoo.evaluation.segmentation.mask_truth import (

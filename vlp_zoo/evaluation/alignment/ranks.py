@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.evaluation.features.joint import unit_rows
 from vlp_zoo.evaluation.statistics.intervals import Interval, resample_patients
 
 __all__ = [
@@ -285,8 +286,8 @@ def cosines(queries: Array, candidates: Array) -> Shares:
     Returns:
         (N, M); a row of zeros has cosine 0 with everything.
     """
-    mine, one = np.unique(_unit(queries), axis=0, return_inverse=True)
-    others, two = np.unique(_unit(candidates), axis=0, return_inverse=True)
+    mine, one = np.unique(unit_rows(queries), axis=0, return_inverse=True)
+    others, two = np.unique(unit_rows(candidates), axis=0, return_inverse=True)
     product: Shares = (mine @ others.T)[one.reshape(-1)[:, None], two.reshape(-1)]
     return product
 
@@ -294,13 +295,6 @@ def cosines(queries: Array, candidates: Array) -> Shares:
 def _refuse_unordered(scores: Array) -> None:
     if np.isnan(scores).any():
         raise ValueError("scores that are NaN cannot be ranked")
-
-
-def _unit(rows: Array) -> npt.NDArray[np.float64]:
-    wide = rows.astype(np.float64)
-    length = np.linalg.norm(wide, axis=1, keepdims=True)
-    unit: npt.NDArray[np.float64] = wide / np.maximum(length, 1e-12)
-    return unit
 
 
 def legacy_batch_hits(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from torch import nn
 
 from vlp_zoo.evaluation.features.extraction import Extraction
-from vlp_zoo.evaluation.features.joint import JointEncoder
+from vlp_zoo.evaluation.features.joint import JointEncoder, unit_rows
 from vlp_zoo.evaluation.protocol import Candidate
 from vlp_zoo.evaluation.tasks import Task
 
@@ -30,11 +30,4 @@ def image_vectors(
 ) -> Array:
     """The images of a split in the joint space: (N, E), unit length."""
     found = extraction.get(cast(nn.Module, joint), task.splits[split])
-    return unit_rows(found.astype(np.float64))
-
-
-def unit_rows(rows: Array) -> Array:
-    """Rows divided by their length; a row of zeros stays."""
-    length = np.linalg.norm(rows, axis=-1, keepdims=True)
-    unit: Array = rows / np.maximum(length, 1e-12)
-    return unit
+    return unit_rows(found)

@@ -6,10 +6,13 @@ AUROC does not move.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from vlp_zoo.evaluation.classification.softmax import softmax
 
 __all__ = [
     "Reliability",
@@ -87,12 +90,9 @@ def fit_temperature(positive: Flags, probabilities: Array) -> float:
     if positive.all() or not positive.any():
         return float("nan")
     logits = _logits(probabilities)
-    low, high = SHARPEST
-    for _ in range(60):
-        middle = (low + high) / 2
-        slope = float(logits @ (_sigmoid(np.exp(middle) * logits) - positive))
-        low, high = (low, middle) if slope > 0 else (middle, high)
-    return float(np.exp(-(low + high) / 2))
+    return _bisected(
+        lambda sharpness: float(logits @ (_sigmoid(sharpness * logits) - positive))
+    )
 
 
 def fit_class_temperature(truth: npt.NDArray[np.int64], probabilities: Array) -> float:
@@ -110,12 +110,19 @@ def fit_class_temperature(truth: npt.NDArray[np.int64], probabilities: Array) ->
         return float("nan")
     logits = np.log(np.clip(probabilities[known], EDGE, 1))
     right = np.take_along_axis(logits, truth[known][:, None], 1)[:, 0]
+    return _bisected(
+        lambda sharpness: float(
+            ((softmax(sharpness * logits) * logits).sum(1) - right).sum()
+        )
+    )
+
+
+def _bisected(slope: Callable[[float], float]) -> float:
+    """The temperature at which the slope of a loss over 1 / temperature is 0."""
     low, high = SHARPEST
     for _ in range(60):
         middle = (low + high) / 2
-        expected = (_softmax(np.exp(middle) * logits) * logits).sum(1)
-        slope = float((expected - right).sum())
-        low, high = (low, middle) if slope > 0 else (middle, high)
+        low, high = (low, middle) if slope(np.exp(middle)) > 0 else (middle, high)
     return float(np.exp(-(low + high) / 2))
 
 
@@ -128,7 +135,7 @@ def rescale_classes(probabilities: Array, temperature: float) -> Array:
     """
     if np.isnan(temperature):
         return probabilities
-    return _softmax(np.log(np.clip(probabilities, EDGE, 1)) / temperature)
+    return softmax(np.log(np.clip(probabilities, EDGE, 1)) / temperature)
 
 
 def rescale(probabilities: Array, temperature: float) -> Array:
@@ -151,8 +158,3 @@ def _sigmoid(logits: Array) -> Array:
     # Two branches: exp of a large logit would overflow.
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
-
-
-def _softmax(logits: Array) -> Array:
-    grown = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(grown / grown.sum(1, keepdims=True))

@@ -17,6 +17,7 @@ from vlp_zoo.evaluation.classification.kinds import Kind, MultiLabel
 from vlp_zoo.evaluation.features.encoder_input import EachOnce, encoder_input
 from vlp_zoo.evaluation.training.groups import layer_decay_groups
 from vlp_zoo.evaluation.training.learner import Learner
+from vlp_zoo.transforms import planes
 from vlp_zoo.types import Example, Study, Transform
 
 __all__ = ["Classifier", "Recipe"]
@@ -167,8 +168,7 @@ class _Views:
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         image = self.augment(replace(study, masks={}, boxes=()), rng).image
-        planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
         return {
-            "image": torch.from_numpy(np.ascontiguousarray(planes)),
+            "image": torch.from_numpy(planes(image)),
             "labels": torch.from_numpy(np.array(study.labels, np.float32)),
         }

@@ -31,8 +31,8 @@ from vlp_zoo.evaluation.protocol import (
     training_cases,
 )
 from vlp_zoo.evaluation.tasks import Selected, Task
-from vlp_zoo.evaluation.training.learner import Fitted, Plan, Predictions, predict
-from vlp_zoo.evaluation.training.loop import fit
+from vlp_zoo.evaluation.training.learner import Plan, Predictions, predict
+from vlp_zoo.evaluation.training.loop import fit_best
 from vlp_zoo.evaluation.training.settings import Trained, require
 
 __all__ = ["FineTune"]
@@ -191,27 +191,15 @@ class FineTune(Trained, Classification):
                 f"{len(chosen)} training cases without one",
                 "raise --fractions, or give more labelled studies",
             )
-        best: tuple[Fitted, Classifier, float] | None = None
-        tried: dict[str, float] = {}
         kind = kind_of(task)
         recipe = self.recipe(kind)
-        for plan in self.plans(task.name, len(train)):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                learner = Classifier(candidate.module, labels.shape[1], recipe)
-            score = _Judge(
-                val.labels,
-                learnable,
-                self.select,
-                kind,
-                plan.batch_size if self.val_drop_last else 0,
-            )
-            fitted = fit(learner, train, val, plan, score, seed, extraction)
-            tried[f"{plan.learning_rate:g}"] = fitted.best_score
-            if best is None or fitted.best_score > best[0].best_score:
-                best = fitted, learner, plan.learning_rate
-        assert best is not None
-        fitted, learner, rate = best
+        plans = self.plans(task.name, len(train))
+        whole = plans[0].batch_size if self.val_drop_last else 0
+        score = _Judge(val.labels, learnable, self.select, kind, whole)
+        learner, fitted, rates = fit_best(
+            lambda: Classifier(candidate.module, labels.shape[1], recipe),
+            *(train, val, plans, score, seed, extraction),
+        )
         probabilities = [
             kind.probabilities(
                 _logits(predict(learner, task.splits[split], extraction))[:, learnable],
@@ -228,8 +216,7 @@ class FineTune(Trained, Classification):
             n_train=len(chosen),
             undefined=untrained,
             details={
-                "learning_rate": rate,
-                "validation_by_learning_rate": tried,
+                **rates,
                 "selected_by": kind.headline
                 if self.select == "headline"
                 else self.select,

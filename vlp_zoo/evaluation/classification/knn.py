@@ -19,6 +19,7 @@ from vlp_zoo.evaluation.classification.kinds import kind_of
 from vlp_zoo.evaluation.classification.protocol import Classification
 from vlp_zoo.evaluation.classification.scoring import scored
 from vlp_zoo.evaluation.features.extraction import Extraction
+from vlp_zoo.evaluation.features.joint import unit_rows
 from vlp_zoo.evaluation.guard import learning
 from vlp_zoo.evaluation.protocol import (
     Candidate,
@@ -146,10 +147,10 @@ def neighbour_scores(
     np.divide(positive.sum(0), counts, out=prevalence, where=counts > 0)
     most = min(max(ks), len(bank))
     results = [np.empty((len(queries), labels.shape[1])) for _ in ks]
-    unit = _unit(bank)
+    unit = unit_rows(bank)
     for first in range(0, len(queries), BLOCK):
         part = slice(first, first + BLOCK)
-        cosines = _unit(queries[part]) @ unit.T
+        cosines = unit_rows(queries[part]) @ unit.T
         # A stable order, so that ties do not hang on the size of the block.
         order = np.argsort(-cosines, axis=1, kind="stable")[:, :most]
         weights = np.exp((np.take_along_axis(cosines, order, 1) - 1) / temperature)
@@ -161,9 +162,3 @@ def neighbour_scores(
             np.divide(votes[:, :k].sum(1), total, out=share, where=total > 0)
             result[part] = share
     return results
-
-
-def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: npt.NDArray[np.float64] = rows / np.maximum(length, 1e-12)
-    return unit

@@ -33,7 +33,8 @@ from vlp_zoo.types import Box, StudySource
 
 __all__ = [
     "AVERAGED",
-    "best_limit",
+    "above_score",
+    "best_threshold",
     "boxes_of",
     "cases_of",
     "images_of",
@@ -41,7 +42,6 @@ __all__ = [
     "matched_boxes",
     "precision",
     "stored_boxes",
-    "surer",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -106,19 +106,21 @@ def images_of(predictions: Predictions, names: Sequence[str]) -> list[ImageBoxes
     return images
 
 
-def cases_of(found: Predictions, source: StudySource, classes: Sequence[str]) -> Cases:
+def cases_of(
+    predictions: Predictions, source: StudySource, classes: Sequence[str]
+) -> Cases:
     """Predictions as they are stored.
 
     Args:
-        found: Predictions for every case of ``source``, in its order.
+        predictions: For every case of ``source``, in its order.
         source: The test cases.
         classes: What was learnt; scores of other names are NaN.
     """
-    true = {str(box[0]) for case in found for box in case["truth"]}
+    true = {str(box[0]) for case in predictions for box in case["truth"]}
     names = tuple(sorted({*classes, *true}))
-    labels = np.zeros((len(found), len(names)), np.float32)
-    scores = np.zeros((len(found), len(names)))
-    for i, case in enumerate(found):
+    labels = np.zeros((len(predictions), len(names)), np.float32)
+    scores = np.zeros((len(predictions), len(names)))
+    for i, case in enumerate(predictions):
         for name, *_ in case["truth"]:
             labels[i, names.index(name)] = 1
         for name, score, *_ in case["found"]:
@@ -126,7 +128,7 @@ def cases_of(found: Predictions, source: StudySource, classes: Sequence[str]) ->
             scores[i, k] = max(scores[i, k], score)
     scores[:, [k for k, name in enumerate(names) if name not in classes]] = np.nan
     columns = {
-        kind: np.array([json.dumps(case[kind]) for case in found], object)
+        kind: np.array([json.dumps(case[kind]) for case in predictions], object)
         for kind in ("truth", "found")
     }
     uids, patients = list(source.uids), list(source.patient_ids)
@@ -141,11 +143,11 @@ def matched_boxes(images: Sequence[ImageBoxes], names: Sequence[str]) -> Matches
 def precision(matches: Matches, ious: Sequence[float]) -> Statistic:
     """AP of each class as a statistic, the mean over some of the overlaps."""
     chosen = [IOUS.index(iou) for iou in ious]
-    few = replace(matches, hits=matches.hits[:, chosen])
+    chosen_ious = replace(matches, hits=matches.hits[:, chosen])
     return in_parts(
-        lambda weights: box_average_precision(few, weights).mean(1),
-        len(few.scores),
-        len(few.truths),
+        lambda weights: box_average_precision(chosen_ious, weights).mean(1),
+        len(chosen_ious.scores),
+        len(chosen_ious.truths),
     )
 
 
@@ -160,22 +162,22 @@ def in_parts(of: Callable[[Weights], Array], rows: int, images: int) -> Statisti
     return Statistic(whole, images)
 
 
-def best_limit(images: Sequence[ImageBoxes]) -> float:
+def best_threshold(images: Sequence[ImageBoxes]) -> float:
     """Threshold with the best RSNA score; the lowest of equals."""
     values = []
     for limit in THRESHOLDS:
-        scores = rsna_scores([surer(image, limit) for image in images])
+        scores = rsna_scores([above_score(image, limit) for image in images])
         defined = scores[~np.isnan(scores)]
         values.append(float(defined.mean()) if len(defined) else 0.0)
     return THRESHOLDS[int(np.argmax(values))]
 
 
-def surer(image: ImageBoxes, limit: float) -> ImageBoxes:
+def above_score(image: ImageBoxes, limit: float) -> ImageBoxes:
     """The detections that score ``limit`` or more."""
     kept = image.scores >= limit
     return replace(
         image,
-        found=image.found[kept],
+        detected=image.detected[kept],
         scores=image.scores[kept],
-        found_classes=image.found_classes[kept],
+        detected_classes=image.detected_classes[kept],
     )

@@ -19,12 +19,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.detection.cases import (
     AVERAGED,
-    best_limit,
+    above_score,
+    best_threshold,
     boxes_of,
     cases_of,
     images_of,
@@ -32,7 +32,6 @@ from vlp_zoo.evaluation.detection.cases import (
     matched_boxes,
     precision,
     stored_boxes,
-    surer,
 )
 from vlp_zoo.evaluation.detection.metrics import (
     COCO_IOUS,
@@ -59,8 +58,8 @@ from vlp_zoo.evaluation.statistics.intervals import (
     interval,
 )
 from vlp_zoo.evaluation.tasks import Selected, Task
-from vlp_zoo.evaluation.training.learner import Fitted, Predictions, predict
-from vlp_zoo.evaluation.training.loop import fit
+from vlp_zoo.evaluation.training.learner import Predictions, predict
+from vlp_zoo.evaluation.training.loop import fit_best
 from vlp_zoo.types import StudySource
 
 if TYPE_CHECKING:
@@ -111,24 +110,15 @@ class Detect(DetectionSettings):
                 "raise --fractions, or give studies with boxes of kind lesion",
             )
         classes = ["lesion"] if self.merge_classes else sorted(set(lesions))
-        best: tuple[Fitted, Detector, float] | None = None
-        tried: dict[str, float] = {}
-        for rate in self.learning_rates:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                learner = Detector(candidate.module, classes, self)
-            plan = self.plan(len(train), rate)
-            score = partial(_validation_ap, tuple(classes))
-            fitted = fit(learner, train, val, plan, score, seed, extraction)
-            tried[f"{rate:g}"] = fitted.best_score
-            if best is None or fitted.best_score > best[0].best_score:
-                best = fitted, learner, rate
-        assert best is not None
-        fitted, learner, rate = best
-        limit = best_limit(images_of(predict(learner, val, extraction), classes))
+        plans = [self.plan(len(train), rate) for rate in self.learning_rates]
+        score = partial(_validation_ap, tuple(classes))
+        learner, fitted, rates = fit_best(
+            lambda: Detector(candidate.module, classes, self),
+            *(train, val, plans, score, seed, extraction),
+        )
+        limit = best_threshold(images_of(predict(learner, val, extraction), classes))
         details = {
-            "learning_rate": rate,
-            "validation_by_learning_rate": tried,
+            **rates,
             "input_size": learner.size,
             "input_size_note": learner.dense.note,
             "training_cases": len(train),
@@ -190,7 +180,9 @@ class Detect(DetectionSettings):
             ),
             (
                 "rsna_score",
-                case_means(rsna_scores([surer(image, limit) for image in images])),
+                case_means(
+                    rsna_scores([above_score(image, limit) for image in images])
+                ),
                 {"threshold": limit},
             ),
         ]
@@ -204,9 +196,11 @@ class Detect(DetectionSettings):
             )
             measures.append(Measure.of(metric, found, per_label, **more))
         if self.legacy_map:
-            sure = [surer(image, self.legacy_confidence) for image in images]
-            merged = [ImageBoxes(i.truth, i.found, i.scores) for i in sure]
-            counted = sum(bool(len(i.truth) and len(i.found)) for i in merged)
+            kept_boxes = [
+                above_score(image, self.legacy_confidence) for image in images
+            ]
+            merged = [ImageBoxes(i.truth, i.detected, i.scores) for i in kept_boxes]
+            counted = sum(bool(len(i.truth) and len(i.detected)) for i in merged)
             measures.append(
                 Measure(
                     "legacy_mgca_map",

@@ -33,6 +33,7 @@ from vlp_zoo.evaluation.training.groups import layer_decay_groups
 from vlp_zoo.evaluation.training.learner import Learner
 from vlp_zoo.gather import exchanging
 from vlp_zoo.loading import collate_examples
+from vlp_zoo.transforms import planes
 from vlp_zoo.types import Box, Example, Study, Transform
 
 if TYPE_CHECKING:
@@ -83,9 +84,9 @@ class Detector(Learner):
             len(self.classes),
             anchor_generator=AnchorGenerator(strides, ((1.0,),) * len(sides)),
             head=_Head(width, 1, len(self.classes), protocol.convolutions),
-            score_thresh=protocol.confidence,
-            nms_thresh=protocol.overlap,
-            detections_per_img=protocol.most,
+            score_thresh=protocol.score_threshold,
+            nms_thresh=protocol.nms_iou,
+            detections_per_img=protocol.max_detections,
         )
 
     def make_transform(self, train: bool) -> Transform:
@@ -215,7 +216,7 @@ class _Taught:
         labels = torch.tensor([self.classes.index(b.name) for b in made.boxes])
         kept = (corners[:, 2:] - corners[:, :2] >= SMALLEST).all(1)
         return {
-            "image": _planes(made.image),
+            "image": torch.from_numpy(planes(made.image)),
             "boxes": corners[kept],
             "labels": labels.long()[kept],
         }
@@ -232,7 +233,7 @@ class _Judged:
         outline = (Box("image", (0, 0, width, height)),)
         made = self.augment(replace(study, masks={}, boxes=outline), rng)
         return {
-            "image": _planes(made.image),
+            "image": torch.from_numpy(planes(made.image)),
             "frame": made.boxes[0].xyxy,
             "original": (width, height),
             "truth": [
@@ -240,11 +241,6 @@ class _Judged:
                 for box in lesions_of(study, self.merged)
             ],
         }
-
-
-def _planes(image: Any) -> Tensor:
-    planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-    return torch.from_numpy(np.ascontiguousarray(planes))
 
 
 class _Placeholder(nn.Module):

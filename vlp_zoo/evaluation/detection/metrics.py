@@ -52,23 +52,23 @@ class ImageBoxes:
 
     Attributes:
         truth: (G, 4) as x1, y1, x2, y2 in pixels.
-        found: (M, 4).
+        detected: (M, 4).
         scores: (M,), higher = surer.
         truth_classes: (G,) from 0; all 0 if empty.
-        found_classes: (M,) from 0; all 0 if empty.
+        detected_classes: (M,) from 0; all 0 if empty.
 
     Raises:
         ValueError: If lengths disagree or a number is not finite.
     """
 
     truth: Array
-    found: Array
+    detected: Array
     scores: Array
     truth_classes: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
-    found_classes: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    detected_classes: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
-        for name in ("truth", "found"):
+        for name in ("truth", "detected"):
             boxes = np.asarray(getattr(self, name), np.float64).reshape(-1, 4)
             classes = np.asarray(getattr(self, f"{name}_classes"), np.int64)
             classes = classes if len(classes) else np.zeros(len(boxes), np.int64)
@@ -77,8 +77,8 @@ class ImageBoxes:
             object.__setattr__(self, name, boxes)
             object.__setattr__(self, f"{name}_classes", classes)
         scores = np.asarray(self.scores, np.float64)
-        if scores.shape != (len(self.found),) or not np.isfinite(scores).all():
-            raise ValueError(f"{scores.shape} scores for {len(self.found)} boxes")
+        if scores.shape != (len(self.detected),) or not np.isfinite(scores).all():
+            raise ValueError(f"{scores.shape} scores for {len(self.detected)} boxes")
         object.__setattr__(self, "scores", scores)
 
 
@@ -132,7 +132,7 @@ def match_boxes(
     ious: Sequence[float] = COCO_IOUS,
     *,
     classes: int = 1,
-    most: int = 100,
+    max_detections: int = 100,
 ) -> Matches:
     """Give each detection the free true box it overlaps most, surest first.
 
@@ -140,7 +140,7 @@ def match_boxes(
         images: All of them.
         ious: Least overlap of a hit, each matched on its own.
         classes: C.
-        most: Detections of an image and class beyond these are dropped, as COCO does.
+        max_detections: Detections of an image and class beyond these are dropped, as COCO does.
 
     Raises:
         ValueError: If a class is not below ``classes``.
@@ -148,16 +148,16 @@ def match_boxes(
     truths = np.zeros((len(images), classes), np.int64)
     parts: list[tuple[int, int, Array, Flags]] = []
     for i, image in enumerate(images):
-        for name in (image.truth_classes, image.found_classes):
+        for name in (image.truth_classes, image.detected_classes):
             if len(name) and not 0 <= name.min() <= name.max() < classes:
                 raise ValueError(f"classes {name.tolist()} of image {i}, not {classes}")
         for k in range(classes):
             truth = image.truth[image.truth_classes == k]
-            mine = np.nonzero(image.found_classes == k)[0]
-            mine = mine[np.argsort(-image.scores[mine], kind="stable")][:most]
+            mine = np.nonzero(image.detected_classes == k)[0]
+            mine = mine[np.argsort(-image.scores[mine], kind="stable")][:max_detections]
             truths[i, k] = len(truth)
             if len(mine):
-                hits = _greedy(box_iou(image.found[mine], truth), ious)
+                hits = _greedy(box_iou(image.detected[mine], truth), ious)
                 parts.append((i, k, image.scores[mine], hits))
     lengths = [len(scores) for _, _, scores, _ in parts]
     return Matches(
@@ -238,9 +238,9 @@ def froc(
     truth_score, false_score = [np.empty(0)], [np.empty(0)]
     for image in images:
         if rule == "iou":
-            hits: Flags = box_iou(image.found, image.truth) >= iou
+            hits: Flags = box_iou(image.detected, image.truth) >= iou
         else:
-            centre = (image.found[:, None, :2] + image.found[:, None, 2:]) / 2
+            centre = (image.detected[:, None, :2] + image.detected[:, None, 2:]) / 2
             inside = (centre >= image.truth[:, :2]) & (centre <= image.truth[:, 2:])
             hits = np.asarray(inside.all(2))
         scores = np.where(hits, image.scores[:, None], -np.inf)
@@ -308,10 +308,10 @@ def rsna_scores(
     """
     values = np.full(len(images), np.nan)
     for i, image in enumerate(images):
-        truths, found = len(image.truth), len(image.found)
+        truths, found = len(image.truth), len(image.detected)
         if truths or found:
             order = np.argsort(-image.scores, kind="stable")
-            overlap = box_iou(image.found[order], image.truth)
+            overlap = box_iou(image.detected[order], image.truth)
             above = [float(np.nextafter(iou, 1)) for iou in ious]
             hits = _greedy(overlap, above).sum(0)
             values[i] = float((hits / (truths + found - hits)).mean())
@@ -334,11 +334,11 @@ def _greedy(overlap: Array, ious: Sequence[float]) -> Flags:
     return hits
 
 
-def _interpolated(found: Array, every: Array, total: float) -> float:
-    precision = np.zeros(len(found))
-    np.divide(found, every, out=precision, where=every > 0)
+def _interpolated(hits: Array, every: Array, total: float) -> float:
+    precision = np.zeros(len(hits))
+    np.divide(hits, every, out=precision, where=every > 0)
     envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    place = np.searchsorted(found / total, RECALLS, side="left")
+    place = np.searchsorted(hits / total, RECALLS, side="left")
     return float(envelope[place].mean())
 
 
@@ -358,7 +358,7 @@ def legacy_detection_map(
     Returns:
         NaN if no image has both.
     """
-    kept = [image for image in images if len(image.truth) and len(image.found)]
+    kept = [image for image in images if len(image.truth) and len(image.detected)]
     if not kept:
         return float("nan")
     once = np.ones((len(kept), 1), np.float32)

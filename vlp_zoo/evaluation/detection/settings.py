@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vlp_zoo.evaluation.protocol import Candidate
-from vlp_zoo.evaluation.tasks import Task
-from vlp_zoo.evaluation.training.decoders import has_maps
 from vlp_zoo.evaluation.training.learner import Plan
 from vlp_zoo.evaluation.training.settings import Trained, require
 
@@ -36,10 +34,10 @@ class DetectionSettings(Trained):
             one above it.
         flip: Chance of mirroring; it swaps left and right.
         min_visible: Share of a box that must be left in a crop for it to be learnt.
-        confidence: Detections that score less are dropped.
-        overlap: IoU threshold of the non-maximum suppression: of two detections of a
+        score_threshold: Detections that score less are dropped.
+        nms_iou: IoU threshold of the non-maximum suppression: of two detections of a
             class that overlap more, the one with the higher score stays.
-        most: Detections kept per image.
+        max_detections: Detections kept per image.
         legacy_map: Also give MGCA's and ECAMP's mAP, which skips images, of what
             scores ``legacy_confidence`` or more.
         legacy_confidence: Lowest score of the detections that ``legacy_map`` counts.
@@ -58,15 +56,21 @@ class DetectionSettings(Trained):
     augment: str = "dense"
     flip: float = 0.0
     min_visible: float = 0.3
-    confidence: float = 0.01
-    overlap: float = 0.5
-    most: int = 100
+    score_threshold: float = 0.01
+    nms_iou: float = 0.5
+    max_detections: int = 100
     legacy_map: bool = False
     legacy_confidence: float = 0.5
     name: str = "vlp-det"
 
     needs: ClassVar[frozenset[str]] = frozenset({"boxes"})
     headline: ClassVar[str] = "box_ap"
+    reads_maps: ClassVar[bool] = True
+    stored_as: ClassVar[Mapping[str, str]] = {
+        "score_threshold": "confidence",
+        "nms_iou": "overlap",
+        "max_detections": "most",
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,13 +91,6 @@ class DetectionSettings(Trained):
             "resize pad, squash or blank",
             self.resize,
         )
-
-    def refusal(self, candidate: Candidate, task: Task) -> str | None:
-        """Why it cannot be measured; the encoder must have feature maps."""
-        reason = super().refusal(candidate, task)
-        if reason is None and not has_maps(candidate.module):
-            return f"{candidate.subject.name} gives no feature maps"
-        return reason
 
     def plan(self, cases: int, learning_rate: float) -> Plan:
         """How long and how fast is trained on a number of cases."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
+from vlp_zoo.evaluation.baselines import Described, Prevalence
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.devices import find_device, share_batches, spread
 from vlp_zoo.evaluation.features.encoder_input import encoder_input
@@ -223,9 +224,9 @@ class Extraction:
         """
         keys = [self.key(encoder, source) for encoder in encoders]
         for key, encoder in zip(keys, encoders, strict=True):
-            constant = getattr(encoder, "constant_features", None)
-            if constant is not None:
-                self.cache.remember(key, constant(len(source)))
+            if isinstance(encoder, Prevalence):
+                same = encoder.describe(np.zeros((1, 1), np.uint8))
+                self.cache.remember(key, np.tile(same, (len(source), 1)))
         missing = {
             key: encoder
             for key, encoder in zip(keys, encoders, strict=True)
@@ -269,7 +270,7 @@ class Extraction:
     ) -> list[Features]:
         recipes = [cast(Any, encoder).preprocessing for encoder in encoders]
         wanted: list[Look] = [
-            getattr(encoder, "describe", None) or geometry(recipe)
+            encoder.describe if isinstance(encoder, Described) else geometry(recipe)
             for encoder, recipe in zip(encoders, recipes, strict=True)
         ]
         looks = list(dict.fromkeys(wanted))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
-__all__ = ["JointEncoder"]
+__all__ = ["JointEncoder", "unit_rows"]
 
 
 class JointEncoder(Protocol):
@@ -48,3 +50,10 @@ class JointEncoder(Protocol):
         The same as `embed_texts` where places and whole images share a space.
         """
         ...
+
+
+def unit_rows(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Rows divided by their length; a row of zeros stays."""
+    wide = rows.astype(np.float64)
+    length = np.linalg.norm(wide, axis=-1, keepdims=True)
+    return np.asarray(wide / np.maximum(length, 1e-12))

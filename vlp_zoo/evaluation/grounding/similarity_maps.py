@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vlp_zoo.errors import EncoderLoadError
 from vlp_zoo.evaluation.detection.cases import boxes_of
 from vlp_zoo.evaluation.features.extraction import Extraction, fit_image
-from vlp_zoo.evaluation.features.joint import JointEncoder
+from vlp_zoo.evaluation.features.joint import JointEncoder, unit_rows
 from vlp_zoo.evaluation.grounding.metrics import boxes_to_mask, in_original_frame
 from vlp_zoo.evaluation.training.learner import Learner, predict
 from vlp_zoo.reports.blank import stated
@@ -113,7 +113,7 @@ def similarity_maps(
     wanted: dict[int, list[Array]] = {}
     for phrase in phrases:
         rows = vectors[[place[s] for s in phrase.sentences]].astype(np.float64)
-        wanted.setdefault(phrase.index, []).append(_unit(_unit(rows).mean(0)))
+        wanted.setdefault(phrase.index, []).append(unit_rows(unit_rows(rows).mean(0)))
     indices = list(wanted)
     learner = _Maps(
         cast(nn.Module, joint),
@@ -263,8 +263,3 @@ def has_places(joint: JointEncoder | None) -> bool:
 
 def _device(module: nn.Module) -> torch.device:
     return next(module.parameters(), torch.empty(0)).device
-
-
-def _unit(rows: Array) -> Array:
-    length = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return np.asarray(rows / np.maximum(length, 1e-12))

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import torch
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.features.extraction import Extraction
@@ -54,7 +53,7 @@ from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.statistics.intervals import Statistic
 from vlp_zoo.evaluation.tasks import Selected, Task
 from vlp_zoo.evaluation.training.learner import Predictions, predict
-from vlp_zoo.evaluation.training.loop import fit
+from vlp_zoo.evaluation.training.loop import fit_best
 from vlp_zoo.types import StudySource
 
 __all__ = ["WriteReport"]
@@ -79,11 +78,11 @@ class WriteReport(WritingSettings):
             val, judged = Selected(val, some), [judged[i] for i in some]
         pieces = ReportPieces.train(learnt, self.vocabulary)
         lengths = pieces.lengths(learnt)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            writer = Writer(candidate.module, pieces, self, float(lengths.mean()))
         score = partial(_overlap, self.select, judged)
-        fitted = fit(writer, train, val, self.plan(), score, seed, extraction)
+        writer, fitted, _ = fit_best(
+            lambda: Writer(candidate.module, pieces, self, float(lengths.mean())),
+            *(train, val, [self.plan()], score, seed, extraction),
+        )
         test, references = self._spoken(task.splits["test"], task, 1)
         writer.beams = self.beams
         generated = [str(p["text"]) for p in predict(writer, test, extraction)]

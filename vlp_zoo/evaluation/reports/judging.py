@@ -35,7 +35,7 @@ class ThroughVocabulary:
 
     Attributes:
         known: Words that stay; the others become one unknown word. None keeps all.
-        most: Words after which a text is cut; 0 does not cut.
+        max_words: Words after which a text is cut; 0 does not cut.
 
     Example:
         >>> ThroughVocabulary(frozenset({"small", "effusion"}), 2)("Small L effusion.")
@@ -43,21 +43,21 @@ class ThroughVocabulary:
     """
 
     known: frozenset[str] | None = None
-    most: int = 0
+    max_words: int = 0
 
     @classmethod
-    def of(cls, texts: Sequence[str], count: int, most: int) -> ThroughVocabulary:
+    def of(cls, texts: Sequence[str], count: int, max_words: int) -> ThroughVocabulary:
         """The words that ``texts`` have at least ``count`` times; 0 keeps all."""
         counts = Counter(word for text in texts for word in words(text))
         known = frozenset(w for w, n in counts.items() if n >= count)
-        return cls(known if count else None, most)
+        return cls(known if count else None, max_words)
 
     def __call__(self, text: str) -> str:
         """The text itself where nothing is known and nothing cut."""
         known = self.known
-        if known is None and not self.most:
+        if known is None and not self.max_words:
             return text
-        kept = words(text)[: self.most or None]
+        kept = words(text)[: self.max_words or None]
         return " ".join(w if known is None or w in known else UNKNOWN for w in kept)
 
 

@@ -17,6 +17,7 @@ from vlp_zoo.evaluation.features.encoder_input import EachOnce, encoder_input
 from vlp_zoo.evaluation.reports.decoder import ReportDecoder
 from vlp_zoo.evaluation.reports.pieces import BEGIN, PAD, ReportPieces
 from vlp_zoo.evaluation.training.learner import Batch, Learner
+from vlp_zoo.transforms import planes
 from vlp_zoo.types import Example, Study, Transform
 
 if TYPE_CHECKING:
@@ -160,8 +161,7 @@ class _Pairs:
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         image = self.augment(replace(study, masks={}, boxes=()), rng).image
-        planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-        example: Example = {"image": torch.from_numpy(np.ascontiguousarray(planes))}
+        example: Example = {"image": torch.from_numpy(planes(image))}
         if self.pieces is not None:
             text = self.protocol.said(study.report)
             ids = self.pieces.encode(text, self.protocol.length)

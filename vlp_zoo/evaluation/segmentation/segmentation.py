@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.evaluation.baselines import Prevalence
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.protocol import (
     Candidate,
@@ -59,7 +59,7 @@ from vlp_zoo.evaluation.statistics.intervals import (
 )
 from vlp_zoo.evaluation.tasks import Selected, Task
 from vlp_zoo.evaluation.training.learner import Predictions, predict
-from vlp_zoo.evaluation.training.loop import fit
+from vlp_zoo.evaluation.training.loop import fit_best
 
 __all__ = ["OVERLAPS", "Segment", "stored_overlap"]
 
@@ -97,20 +97,20 @@ class Segment(SegmentationSettings):
         }
         learner: Masked
         chosen_by: list[Measure] = []
-        if hasattr(candidate.module, "constant_features"):
+        if isinstance(candidate.module, Prevalence):
             learner = AlwaysEmpty(rule, 32)
         else:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                learner = Segmenter(candidate.module, rule, self)
             score = partial(_validation_score, self.select)
-            val = task.splits["val"]
-            fitted = fit(learner, train, val, self.plan(), score, seed, extraction)
+            segmenter, fitted, _ = fit_best(
+                lambda: Segmenter(candidate.module, rule, self),
+                *(train, task.splits["val"], [self.plan()], score, seed, extraction),
+            )
+            learner = segmenter
             details |= {
-                "input_size": learner.size,
-                "input_size_note": learner.dense.note,
+                "input_size": segmenter.size,
+                "input_size_note": segmenter.dense.note,
                 "encoder_parameters_trained": sum(
-                    p.numel() for p in learner.dense.parameters() if p.requires_grad
+                    p.numel() for p in segmenter.dense.parameters() if p.requires_grad
                 ),
                 **fitted.details(),
             }

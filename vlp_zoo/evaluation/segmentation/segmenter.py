@@ -29,7 +29,7 @@ from vlp_zoo.evaluation.training.groups import layer_decay_groups
 from vlp_zoo.evaluation.training.learner import Learner, Predictions
 from vlp_zoo.loading import collate_examples
 from vlp_zoo.losses import rank_mean
-from vlp_zoo.transforms import content_box
+from vlp_zoo.transforms import content_box, planes
 from vlp_zoo.types import Example, Study, Transform
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ class _Drawn:
         masks = np.stack([made.masks.get(name, nothing) for name in names])
         known = self.rule.known(study.masks, study.labels, study.facts)
         return {
-            "image": _planes(made.image),
+            "image": torch.from_numpy(planes(made.image)),
             "masks": torch.from_numpy(masks),
             "known": torch.from_numpy(known),
         }
@@ -312,14 +312,9 @@ class _Judged:
             frame = content_box(study.image)
         known = self.rule.known(study.masks, study.labels, study.facts)
         return {
-            "image": _planes(made.image),
+            "image": torch.from_numpy(planes(made.image)),
             "content": np.array(content, np.int64),
             "frame": np.array(frame, np.int64),
             "known": torch.from_numpy(known),
             "truth": self.rule.masks(study),
         }
-
-
-def _planes(image: npt.NDArray[np.uint8]) -> Tensor:
-    planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-    return torch.from_numpy(np.ascontiguousarray(planes))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from vlp_zoo.evaluation.baselines import Prevalence
 from vlp_zoo.evaluation.protocol import Candidate
 from vlp_zoo.evaluation.segmentation.mask_truth import MaskRule, structures_of
 from vlp_zoo.evaluation.tasks import Task
-from vlp_zoo.evaluation.training.decoders import has_maps
 from vlp_zoo.evaluation.training.learner import Plan
 from vlp_zoo.evaluation.training.settings import Trained, require
 
@@ -70,6 +70,7 @@ class SegmentationSettings(Trained):
 
     needs: ClassVar[frozenset[str]] = frozenset({"masks"})
     headline: ClassVar[str] = "dice_positive"
+    reads_maps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,14 +87,10 @@ class SegmentationSettings(Trained):
         return self.plan_of(steps, self.learning_rate, optimiser=self.optimiser)
 
     def refusal(self, candidate: Candidate, task: Task) -> str | None:
-        """Why it cannot be measured; the floor without pixels is the always-empty one."""
-        if hasattr(candidate.module, "constant_features"):
-            missing = sorted(self.needs - task.gives)
-            return f"{task.name} has no {' and no '.join(missing)}" if missing else None
-        reason = super().refusal(candidate, task)
-        if reason is None and not has_maps(candidate.module):
-            return f"{candidate.subject.name} gives no feature maps"
-        return reason
+        """Why it cannot be measured; a constant baseline is the always-empty one."""
+        if isinstance(candidate.module, Prevalence):
+            return self.missing(task)
+        return super().refusal(candidate, task)
 
     def rule(self, task: Task) -> MaskRule:
         """Structures of a task, and which of them a study was annotated for.

@@ -8,11 +8,11 @@ of them allow no test at all.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import comb
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest, rankdata
 
 __all__ = [
     "DeLong",
@@ -72,11 +72,9 @@ def mcnemar(correct: Flags, baseline: Flags) -> float:
     """
     gained = int((correct & ~baseline).sum())
     lost = int((~correct & baseline).sum())
-    differ = gained + lost
-    tail = sum(comb(differ, k) for k in range(min(gained, lost) + 1))
-    # Whole numbers to the end: powers of a half underflow.
-    two_sided = 2 * tail / (1 << differ)
-    return min(1.0, two_sided)
+    if gained == lost:
+        return 1.0
+    return float(binomtest(gained, gained + lost).pvalue)
 
 
 def holm(p_values: Array) -> Array:
@@ -119,19 +117,12 @@ def _delong(positive: Flags, scores: Array) -> tuple[Array, Array]:
         return np.full(models, np.nan), np.full((models, models), np.nan)
     of_positives, of_negatives = np.empty((models, m)), np.empty((models, n))
     for i, row in enumerate(scores):
-        ranks = _midranks(row)
-        of_positives[i] = (ranks[positive] - _midranks(row[positive])) / n
-        of_negatives[i] = 1 - (ranks[~positive] - _midranks(row[~positive])) / m
+        ranks = rankdata(row)
+        of_positives[i] = (ranks[positive] - rankdata(row[positive])) / n
+        of_negatives[i] = 1 - (ranks[~positive] - rankdata(row[~positive])) / m
     aurocs: Array = of_positives.mean(1)
     if min(m, n) < 2:
         return aurocs, np.full((models, models), np.nan)
     covariance = np.atleast_2d(np.cov(of_positives)) / m
     covariance += np.atleast_2d(np.cov(of_negatives)) / n
     return aurocs, covariance
-
-
-def _midranks(values: Array) -> Array:
-    """Ranks from 1, ties at the mean of their places."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: Array = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return ranks

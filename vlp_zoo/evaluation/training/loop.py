@@ -14,12 +14,12 @@ import logging
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import lightning as L
+import lightning
 import numpy as np
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -42,7 +42,9 @@ from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.loading import EpochSampler, ResumableLoader, StudyDataset, start_worker
 from vlp_zoo.types import StudySource
 
-__all__ = ["fit"]
+__all__ = ["fit", "fit_best"]
+
+L = TypeVar("L", bound=Learner)
 
 NOISY = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
 
@@ -107,7 +109,7 @@ def fit(
             extraction.num_workers,
             extraction.precision,
         )
-        trainer = L.Trainer(
+        trainer = lightning.Trainer(
             accelerator=device.type if device.type in ("cpu", "cuda") else "auto",
             devices=devices,
             strategy=strategy,
@@ -143,6 +145,47 @@ def fit(
     )
 
 
+def fit_best(
+    make: Callable[[], L],
+    train: StudySource,
+    val: StudySource,
+    plans: Sequence[Plan],
+    score: Callable[[Predictions], float],
+    seed: int,
+    extraction: Extraction,
+) -> tuple[L, Fitted, dict[str, Any]]:
+    """`fit` new learners by several plans, and keep the one that is best on ``val``.
+
+    Args:
+        make: Makes a learner; all begin with the same weights.
+        train: Cases to learn from.
+        val: Cases to choose step and plan on.
+        plans: How long and how fast, one for each learning rate.
+        score: As of `fit`.
+        seed: Seed of the first weights and of all that `fit` draws.
+        extraction: As of `fit`.
+
+    Returns:
+        The learner, how its training went, and which learning rates were tried.
+    """
+    tried: dict[str, float] = {}
+    found: list[tuple[L, Fitted, Plan]] = []
+    for plan in plans:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            learner = make()
+        fitted = fit(learner, train, val, plan, score, seed, extraction)
+        tried[f"{plan.learning_rate:g}"] = fitted.best_score
+        if not found or fitted.best_score > found[0][1].best_score:
+            found = [(learner, fitted, plan)]
+    learner, fitted, plan = found[0]
+    rates = {
+        "learning_rate": plan.learning_rate,
+        "validation_by_learning_rate": tried,
+    }
+    return learner, fitted, rates
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No word from the trainer about devices and tips, once for every run of a suite."""
@@ -161,7 +204,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-class _Loop(L.LightningModule):
+class _Loop(lightning.LightningModule):
     """Steps of the optimiser, with looks at the validation split in between."""
 
     def __init__(

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, TypeVar
 
 from vlp_zoo.augment import PIPELINES
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.evaluation.protocol import ByLabel
+from vlp_zoo.evaluation.protocol import ByLabel, Candidate
+from vlp_zoo.evaluation.tasks import Task
+from vlp_zoo.evaluation.training.decoders import has_maps
 from vlp_zoo.evaluation.training.learner import Plan
 
 __all__ = ["Trained", "require"]
@@ -59,6 +61,8 @@ class Trained(ByLabel):
 
     reads_pixels: ClassVar[bool] = True
     draws_weights: ClassVar[bool] = True
+    reads_maps: ClassVar[bool] = False
+    """Whether the encoder must have feature maps."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,6 +71,13 @@ class Trained(ByLabel):
             f"augment among {', '.join(PIPELINES)}",
             self.augment,
         )
+
+    def refusal(self, candidate: Candidate, task: Task) -> str | None:
+        """Why it cannot be measured; see `reads_maps`."""
+        reason = super().refusal(candidate, task)
+        if reason is None and self.reads_maps and not has_maps(candidate.module):
+            return f"{candidate.subject.name} gives no feature maps"
+        return reason
 
     def of_fraction(self, values: Sequence[T]) -> T:
         """The value for the protocol's label fraction.

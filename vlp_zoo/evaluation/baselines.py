@@ -1,11 +1,14 @@
-"""Floors: what a number must beat before it says anything about pre-training.
+"""Baselines: what a number must beat before it says anything about pre-training.
 
-Each floor is a module like an encoder and goes through the same probe.
+Each is a module like an encoder and goes through the same probe. Stored results call them
+floors, by the role ``"floor"``.
 """
 
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, overload
 
 import cv2
@@ -18,7 +21,14 @@ from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
 from vlp_zoo.encoders.published.adapted import AdaptedEncoder
 from vlp_zoo.pixels import ACQUISITION, acquisition_features
 
-__all__ = ["Acquisition", "PixelEncoder", "Prevalence", "random_copy"]
+__all__ = [
+    "Acquisition",
+    "Baseline",
+    "Described",
+    "PixelEncoder",
+    "Prevalence",
+    "random_copy",
+]
 
 PIXEL_SIDE = 32
 Features = npt.NDArray[np.float32]
@@ -48,24 +58,46 @@ def random_copy(encoder: nn.Module, seed: int = 0) -> nn.Module | None:
     return copy.eval().requires_grad_(False)
 
 
-class PixelEncoder(nn.Module):
+class Baseline(nn.Module):
+    """A stand-in for an encoder that is made and not trained.
+
+    Attributes:
+        preprocessing: As on an encoder's card.
+        sha256: Who it is in stored results.
+    """
+
+    def __init__(self, name: str, preprocessing: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.preprocessing: dict[str, Any] = dict(preprocessing)
+        self.sha256 = hashlib.sha256(f"vlp-zoo floor {name}".encode()).hexdigest()
+
+
+class Described(Baseline):
+    """A baseline that is told numbers about images: no network that reads pixels."""
+
+    @abstractmethod
+    def describe(self, image: npt.NDArray[np.uint8]) -> Features:
+        """What `Extraction` takes of a whole image instead of a forward pass.
+
+        Args:
+            image: uint8 (H, W) or (H, W, 3).
+
+        Returns:
+            float32 (F,).
+        """
+
+
+class PixelEncoder(Baseline):
     """``pixels``: the image itself at 32 x 32 pixels.
 
     What exposure, size and position alone tell. Ridge on all pixels was as good as or
     better than principal components of them wherever it was tried, and has no number
-    of components to choose; the stronger floor is the honest one.
+    of components to choose; the stronger baseline is the honest one.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.preprocessing: dict[str, Any] = {
-            "image_size": PIXEL_SIDE,
-            "mean": [0.0],
-            "std": [1.0],
-            "channels": 1,
-            "interpolation": "bicubic",
-        }
-        self.sha256 = _named(f"pixels {PIXEL_SIDE} 1")
+        card = {"image_size": PIXEL_SIDE, "mean": [0.0], "std": [1.0], "channels": 1}
+        super().__init__(f"pixels {PIXEL_SIDE} 1", {**card, "interpolation": "bicubic"})
 
     def forward(self, images: Tensor) -> EncoderOutput:
         """(B, 1, 32, 32) to its pixels."""
@@ -74,7 +106,7 @@ class PixelEncoder(nn.Module):
         return EncoderOutput(pixels, pixels[:, None], (1, 1), (images,))
 
 
-class Prevalence(nn.Module):
+class Prevalence(Described):
     """``prevalence``: one constant feature, so that only the intercepts are learnt.
 
     AUROC is exactly 0.5 and AUPRC the prevalence; Brier shows what calibration to the
@@ -82,16 +114,14 @@ class Prevalence(nn.Module):
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.preprocessing: dict[str, Any] = {}
-        self.sha256 = _named("prevalence 1")
+        super().__init__("prevalence 1", {})
 
-    def constant_features(self, studies: int) -> Features:
-        """(N, 1) of zeros: what `Extraction` takes instead of a forward pass."""
-        return np.zeros((studies, 1), np.float32)
+    def describe(self, image: npt.NDArray[np.uint8]) -> Features:
+        """(1,) of zero, whatever the image."""
+        return np.zeros(1, np.float32)
 
 
-class Acquisition(nn.Module):
+class Acquisition(Described):
     """``acquisition``: size, borders, exposure, sharpness and noise of the image file.
 
     What can be told from how a picture was made. Where it is high, the classes come
@@ -99,23 +129,10 @@ class Acquisition(nn.Module):
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.preprocessing: dict[str, Any] = {"described": list(ACQUISITION)}
-        self.sha256 = _named("acquisition 1")
+        super().__init__("acquisition 1", {"described": list(ACQUISITION)})
 
     def describe(self, image: npt.NDArray[np.uint8]) -> Features:
-        """What `Extraction` takes of the whole image instead of a forward pass.
-
-        Args:
-            image: uint8 (H, W) or (H, W, 3).
-
-        Returns:
-            float32 (F,).
-        """
+        """What tells how the image was made, float32 (F,)."""
         if image.ndim == 3:
             image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
         return acquisition_features(image)
-
-
-def _named(name: str) -> str:
-    return hashlib.sha256(f"vlp-zoo floor {name}".encode()).hexdigest()
