@@ -6,7 +6,7 @@ Map of the package, top to bottom (a room may import only from rooms below it):
     cli          commands: fit, validate, bench, synth, annotate, parity, convert, info
     parity       recordings of released code, replayed
     methods      one folder per published method, a LightningModule each
-    data         studies on disk or drawn, and their DataModules
+    data         studies on disk or synthetic, and their DataModules
     evaluation   downstream protocols, statistics and results
     callbacks    what happens around a training run
     encoders     image and text encoders, their files, foreign checkpoints

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class Augmented:
     boxes: tuple[Box, ...] = ()
 
 
+@dataclass(eq=False)
 class Augment:
     """A pipeline by name; picklable, seeded by the generator of each case.
 
@@ -64,33 +65,30 @@ class Augment:
         ConfigError: For an unknown pipeline or resize rule.
     """
 
-    def __init__(
-        self,
-        pipeline: str,
-        size: int,
-        *,
-        resize: str = "pad",
-        crop_content: bool = False,
-        flip: float = 0.0,
-        min_visible: float = 0.1,
-        fit: int | None = None,
-    ) -> None:
-        side = size if fit is None else fit
-        if pipeline not in PIPELINES or resize not in RULES or not 1 <= size <= side:
+    pipeline: str
+    size: int
+    _: KW_ONLY
+    resize: str = "pad"
+    crop_content: bool = False
+    flip: float = 0.0
+    min_visible: float = 0.1
+    fit: int | None = None
+    _made: Any = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        rules = self.pipeline in PIPELINES and self.resize in RULES
+        if not rules or not 1 <= self.size <= self.fitted:
             raise ConfigError(
                 f"a pipeline among {', '.join(PIPELINES)}, resize {', '.join(RULES)}, "
                 "a size of 1 or more, and fitted to no less",
-                f"{pipeline!r}, {resize!r}, {size}, {side}",
+                f"{self.pipeline!r}, {self.resize!r}, {self.size}, {self.fitted}",
                 "correct the preset",
             )
-        self.fit = side
-        self.pipeline = pipeline
-        self.size = size
-        self.resize = resize
-        self.crop_content = crop_content
-        self.flip = flip
-        self.min_visible = min_visible
-        self._made: Any = None
+
+    @property
+    def fitted(self) -> int:
+        """Side that images are fitted to."""
+        return self.size if self.fit is None else self.fit
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": None}
@@ -132,9 +130,9 @@ class Augment:
         os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
         import albumentations as A  # the name everybody uses
 
-        steps = [*_fitted(A, self.fit, self.resize)]
+        steps = [*_fitted(A, self.fitted, self.resize)]
         if self.pipeline not in CROPPING and (
-            self.fit > self.size or self.resize == "short"
+            self.fitted > self.size or self.resize == "short"
         ):
             steps.append(A.CenterCrop(self.size, self.size))
         if self.flip:

@@ -85,12 +85,8 @@ class CropGeometry:
             if area <= 0 or visible / area <= min_visible:
                 continue
             across, down = self.size / self.width, self.size / self.height
-            left, right, top, bottom = (
-                left * across,
-                right * across,
-                top * down,
-                bottom * down,
-            )
+            left, right = left * across, right * across
+            top, bottom = top * down, bottom * down
             name = box.name
             if self.mirrored:
                 left, right = self.size - right, self.size - left

@@ -103,8 +103,7 @@ def bench_parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     data.add_argument(
-        "--label-prefix",
-        help="pairs: start of the names of label columns (label_)",
+        "--label-prefix", help="pairs: start of the names of label columns (label_)"
     )
     for split in ("val", "test"):
         data.add_argument(
@@ -114,9 +113,7 @@ def bench_parser() -> argparse.ArgumentParser:
             "encoder trained on the table, no more than at training",
         )
     data.add_argument(
-        "--colour",
-        action="store_true",
-        help="pairs: keep images in colour",
+        "--colour", action="store_true", help="pairs: keep images in colour"
     )
     data.add_argument(
         "--exclusive",
@@ -134,9 +131,7 @@ def bench_parser() -> argparse.ArgumentParser:
         help="labels with fewer test positives or negatives do not count (10)",
     )
     data.add_argument(
-        "--image-size",
-        type=int,
-        help="synthetic worlds: side of the images (224)",
+        "--image-size", type=int, help="synthetic worlds: side of the images (224)"
     )
     data.add_argument(
         "--studies",
@@ -150,9 +145,7 @@ def bench_parser() -> argparse.ArgumentParser:
         help="NAME:ROOT: rule that splits the data set (canonical; mimic_cxr: official)",
     )
     data.add_argument(
-        "--views",
-        nargs="+",
-        help="files: keep these views only, such as PA AP",
+        "--views", nargs="+", help="files: keep these views only, such as PA AP"
     )
     data.add_argument(
         "--blank",

@@ -147,9 +147,7 @@ class VLPZooCLI(LightningCLI):
         except ValueError as error:
             # jsonargparse wraps what a constructor raises, message upon message.
             inner: BaseException | None = error
-            while inner is not None and not isinstance(
-                inner, VLPZooError | ImportError
-            ):
+            while inner and not isinstance(inner, VLPZooError | ImportError):
                 inner = inner.__cause__ or inner.__context__
             if isinstance(inner, VLPZooError):
                 raise inner from None
@@ -284,8 +282,8 @@ class VLPZooCLI(LightningCLI):
         if any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
             print(f"pictures: tensorboard --logdir {folder}")
         tasks = self._get(self.config, "evaluate")
-        drawn = isinstance(self.datamodule, PhantomChest)
-        if "phantom_chest" in tasks and not drawn and not self._asked("evaluate"):
+        synthetic = isinstance(self.datamodule, PhantomChest)
+        if "phantom_chest" in tasks and not synthetic and not self._asked("evaluate"):
             # A demo config's closing evaluation belongs to the data of that config.
             tasks = [task for task in tasks if task != "phantom_chest"]
             print(f"evaluate: vlpzoo bench --encoder {exported[0]} --task TASK")
@@ -339,11 +337,7 @@ QUIET_WARNINGS = (
     ".*smaller than the logging interval.*",
     ".*exists and is not empty.*",  # continuing a run is meant to find it so
 )
-QUIET_NOTES = (
-    "Tip:",
-    "Loading `train_dataloader`",
-    "TPU available",
-)
+QUIET_NOTES = ("Tip:", "Loading `train_dataloader`", "TPU available")
 
 
 def _quieten() -> None:
@@ -360,10 +354,9 @@ def _quieten() -> None:
 def _clauses(message: str, command: str, near: str = "") -> tuple[str, str, str]:
     """Jsonargparse's text as looked for, found, do this."""
     lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    text = " ".join(lines)
     return (
         f"options that vlpzoo {command} understands",
-        text[:600],
+        " ".join(lines)[:600],
         (
             f"{near}vlpzoo {command} --help lists all options, "
             f"vlpzoo {command} --model.help NAME a method's"

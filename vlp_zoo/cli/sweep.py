@@ -242,8 +242,8 @@ def _run(sweep: Sweep, out: Path, executor: Executor) -> int:
             raise
     lines, notes = write_summary(sweep, out, report.variants)
     print((folder / "table.md").read_text(encoding="utf-8"))
-    drawn = ["plot.svg"] if lines and not notes else []
-    print(", ".join(str(folder / name) for name in ("table.csv", "table.md", *drawn)))
+    plot = ["plot.svg"] if lines and not notes else []
+    print(", ".join(str(folder / name) for name in ("table.csv", "table.md", *plot)))
     for note in notes:
         print(note, file=sys.stderr)
     return _print_failures(sweep, out, report)

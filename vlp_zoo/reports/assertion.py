@@ -66,21 +66,16 @@ def _denial_reaches(between: str, after: str) -> bool:
     return True
 
 
-def _clause_end(found: list[Cue], end: int, sentence: str) -> int:
-    return min(
-        (c.start for c in found if c.kind == "break" and c.start >= end),
-        default=len(sentence),
-    )
-
-
-def status_of(sentence: str, start: int, end: int, found: list[Cue]) -> Status | None:
+def status_of(
+    sentence: str, start: int, end: int, found_cues: list[Cue]
+) -> Status | None:
     """Status of the mention ``sentence[start:end]``.
 
     Args:
         sentence: One sentence, in lower case by `lowered`.
         start: First character of the mention.
         end: One past its last.
-        found: The cues of the sentence from `find_cues`.
+        found_cues: The cues of the sentence from `find_cues`.
 
     Returns:
         The status; None where the finding is only told as history.
@@ -88,10 +83,12 @@ def status_of(sentence: str, start: int, end: int, found: list[Cue]) -> Status |
     mention = sentence[start:end]
     if _OWN_DENIAL.search(mention):
         return "absent"
-    clause_end = _clause_end(found, end, sentence)
-    rest = sentence[end:clause_end]
+    breaks = (
+        cue.start for cue in found_cues if cue.kind == "break" and cue.start >= end
+    )
+    rest = sentence[end : min(breaks, default=len(sentence))]
     doubt = bool(_OWN_DOUBT.search(mention))
-    for cue in reversed(found):
+    for cue in reversed(found_cues):
         if cue.end > start:
             continue
         if cue.kind == "break":
@@ -107,7 +104,7 @@ def status_of(sentence: str, start: int, end: int, found: list[Cue]) -> Status |
             or _DOUBT_GOES_ON.search(between + mention + rest)
         ):
             doubt = doubt or _denial_reaches(between, rest)
-    for cue in found:
+    for cue in found_cues:
         if cue.start < end:
             continue
         if cue.kind == "break":
@@ -117,7 +114,8 @@ def status_of(sentence: str, start: int, end: int, found: list[Cue]) -> Status |
         if (
             cue.kind == "after_negated"
             and listed
-            and "negated" not in {c.kind for c in found if end <= c.start < cue.start}
+            and "negated"
+            not in {c.kind for c in found_cues if end <= c.start < cue.start}
         ):
             return "absent"
         if cue.kind in ("after_uncertain", "versus") and listed:

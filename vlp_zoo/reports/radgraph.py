@@ -64,9 +64,9 @@ EXISTENCE: dict[str, Status] = {
 }
 """Labels of what is stated."""
 PLACES = frozenset({"ANAT-DP", "ANAT-DA", "ANAT-U"}) | frozenset(
-    f"{kind}::{sure}"
+    f"{kind}::{certainty}"
     for kind in ("ANATOMY", "ANATOMY::MEASUREMENT", "OBSERVATION::MEASUREMENT")
-    for sure in ("DEFINITELY PRESENT", "DEFINITELY ABSENT", "UNCERTAIN")
+    for certainty in ("DEFINITELY PRESENT", "DEFINITELY ABSENT", "UNCERTAIN")
 )
 """Labels of where it is, and of sizes and counts: they state nothing by themselves."""
 

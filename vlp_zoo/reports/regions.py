@@ -1,9 +1,9 @@
 """Where the 29 anatomical regions of a chest radiograph are: boxes from any source.
 
 Boxes are looked up by name, in this order: Chest ImaGenome's scene graphs, the study's
-own boxes (a ``boxes`` column, the truth of a drawn chest), and, where one is named, a
+own boxes (a ``boxes`` column, the truth of a synthetic chest), and, where one is named, a
 statistical atlas for frontal images, which knows where a region usually is. The atlas that
-travels with the package was fitted on drawn chests; nothing takes it for others unasked.
+travels with the package was fitted on synthetic chests; nothing takes it for others unasked.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class RegionAtlas:
 
     @classmethod
     def phantom(cls) -> Self:
-        """The atlas that travels with the package, fitted on drawn chests."""
+        """The atlas that travels with the package, fitted on synthetic chests."""
         return cls(PHANTOM_ATLAS, "phantom_chest")
 
     @classmethod

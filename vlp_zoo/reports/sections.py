@@ -138,19 +138,13 @@ def report_of(sections: Mapping[str, str]) -> Report:
 
 def without_blanks(report: Report) -> Report:
     """The report, with "" for the text and the sections that say nothing."""
-    return replace(
-        report,
-        text="" if is_blank(report.text) else report.text,
-        indication="" if is_blank(report.indication) else report.indication,
-        comparison="" if is_blank(report.comparison) else report.comparison,
-        findings="" if is_blank(report.findings) else report.findings,
-        impression="" if is_blank(report.impression) else report.impression,
-    )
+    names = ("text", "indication", "comparison", "findings", "impression")
+    blank = {name: "" for name in names if is_blank(getattr(report, name))}
+    return replace(report, headed=report.headed, **blank)
 
 
-def parse_report(text: str) -> Report:
-    """`split_sections` under the name that data sources use."""
-    return split_sections(text)
+parse_report = split_sections
+"""The name that data sources use."""
 
 
 def _blocks(text: str) -> tuple[list[Block], bool]:

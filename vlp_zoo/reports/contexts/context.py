@@ -13,12 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from vlp_zoo.errors import (
-    ConfigError,
-    DatasetNotFoundError,
-    DependencyNotFoundError,
-    ReportSourceError,
-)
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError, ReportSourceError
 from vlp_zoo.reading import parse_json, read_table, read_text
 from vlp_zoo.reports.annotate import Entity, annotate
 from vlp_zoo.reports.contexts.prompt import PROMPT, tidy
@@ -55,10 +50,8 @@ def _phrase(entity: Entity) -> str:
     """The finding with severity and side, "small left pleural effusion"."""
     name = _PLAIN.get(entity.finding, entity.finding)
     said = entity.text.lower()
-    for part, plain in _WORDINGS.get(entity.finding, {}).items():
-        if part in said:
-            name = plain
-            break
+    wordings = _WORDINGS.get(entity.finding, {})
+    name = next((plain for part, plain in wordings.items() if part in said), name)
     if entity.status == "absent":
         return name
     return " ".join(word for word in (entity.severity, entity.side, name) if word)
@@ -215,7 +208,6 @@ class HFContext:
         device: Torch device; the first GPU where there is one by default.
 
     Raises:
-        DependencyNotFoundError: If transformers is not installed.
         ReportSourceError: If the model cannot be loaded.
     """
 
@@ -226,15 +218,9 @@ class HFContext:
         max_new_tokens: int = 192,
         device: str | None = None,
     ) -> None:
-        try:
-            import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-        except ImportError as error:
-            raise DependencyNotFoundError(
-                "the transformers package for a local language model",
-                str(error),
-                "install transformers, or use --source rules",
-            ) from error
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
         self.name = f"hf:{path}"
         self.batch_size = batch_size
         self.max_new_tokens = max_new_tokens
@@ -281,11 +267,8 @@ class HFContext:
         if not getattr(self._tokenizer, "chat_template", None):
             return prompt
         turn = [{"role": "user", "content": prompt}]
-        return str(
-            self._tokenizer.apply_chat_template(
-                turn, tokenize=False, add_generation_prompt=True
-            )
-        )
+        fill = self._tokenizer.apply_chat_template
+        return str(fill(turn, tokenize=False, add_generation_prompt=True))
 
 
 def context_source(

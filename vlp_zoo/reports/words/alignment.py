@@ -32,30 +32,17 @@ ALWAYS_AT: dict[str, tuple[str, ...]] = {
 }
 """Mentions that say by themselves where they are, whatever else the sentence names."""
 
+_IN_A_LUNG = """
+opacity atelectasis consolidation pneumonia infiltration collapse aerate aspiration
+marking emphysema hyperinflate nodule mass lesion scar fracture drainage
+"""
 TAG_SITES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys((*_IN_A_LUNG.split(), "pleural thicken"), ("lung",)),
     "pleural effusion": ("costophrenic angle",),
     "blunt": ("costophrenic angle",),
     "pneumothorax": ("apical zone", "lung"),
     "edema": ("hilar structures", "lung"),
     "engorgement": ("hilar structures", "lung"),
-    "opacity": ("lung",),
-    "atelectasis": ("lung",),
-    "consolidation": ("lung",),
-    "pneumonia": ("lung",),
-    "infiltration": ("lung",),
-    "collapse": ("lung",),
-    "aerate": ("lung",),
-    "aspiration": ("lung",),
-    "marking": ("lung",),
-    "emphysema": ("lung",),
-    "hyperinflate": ("lung",),
-    "nodule": ("lung",),
-    "mass": ("lung",),
-    "lesion": ("lung",),
-    "scar": ("lung",),
-    "pleural thicken": ("lung",),
-    "fracture": ("lung",),
-    "drainage": ("lung",),
     "cardiomegaly": ("cardiac silhouette",),
     "enlarged cardiomediastinum": ("upper mediastinum", "mediastinum"),
     "pacemaker": ("cardiac silhouette",),

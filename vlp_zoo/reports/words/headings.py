@@ -296,16 +296,14 @@ def _first(text: str, start: int, end: int) -> Heading | None:
             known = "title"
         if known is not None:
             return Heading(start, match.end(), known)
-    match = _ALONE.match(text, start, end)
-    if match is not None and _stands_alone(text, start, end, match["name"]):
-        known = _section(_spelling(match["name"]), slips=match["name"].isupper())
-        if known is not None:
-            return Heading(start, match.end(), known)
-    match = _DASHED.match(text, start, end)
-    if match is not None:
-        known = _section(_spelling(match["name"]), slips=False)
-        if known is not None:
-            return Heading(start, match.end(), known)
+    for pattern in (_ALONE, _DASHED):
+        match = pattern.match(text, start, end)
+        alone = pattern is _ALONE
+        if match and (not alone or _stands_alone(text, start, end, match["name"])):
+            slips = alone and match["name"].isupper()
+            known = _section(_spelling(match["name"]), slips=slips)
+            if known is not None:
+                return Heading(start, match.end(), known)
     return None
 
 

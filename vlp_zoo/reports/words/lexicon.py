@@ -321,22 +321,11 @@ NORMAL_SUBJECTS: dict[str, tuple[str, ...]] = {
 }
 """What a normal statement is about, and the findings it denies."""
 
+_IN_LUNGS = ("lung opacity", "consolidation", "pneumonia", "edema", "atelectasis")
 NORMAL_STATEMENTS: dict[str, tuple[str, ...]] = {
     r"(?:lungs?|lung fields?|lungs? zones?|both lungs|lung parenchyma)"
-    r" ~(?:clear|unremarkable|normal)": (
-        "lung opacity",
-        "consolidation",
-        "pneumonia",
-        "edema",
-        "atelectasis",
-    ),
-    r"clear lungs?(?: fields?| zones?)?": (
-        "lung opacity",
-        "consolidation",
-        "pneumonia",
-        "edema",
-        "atelectasis",
-    ),
+    r" ~(?:clear|unremarkable|normal)": _IN_LUNGS,
+    r"clear lungs?(?: fields?| zones?)?": _IN_LUNGS,
     r"lungs? ~(?:well[ -](?:expanded|inflated|aerated)|normally inflated)": (
         "low lung volume",
     ),

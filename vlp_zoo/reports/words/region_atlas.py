@@ -1,4 +1,4 @@
-"""Where the 29 regions are on a drawn frontal chest, in shares of the image.
+"""Where the 29 regions are on a synthetic frontal chest, in shares of the image.
 
 Medians over the first 400 training studies of the phantom (seed 0); made by
 `vlp_zoo.reports.regions.RegionAtlas.fit`. Real chests differ by positioning: fit an

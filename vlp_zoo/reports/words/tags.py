@@ -8,6 +8,8 @@ notation is that of `lexicon`.
 
 from __future__ import annotations
 
+from vlp_zoo.reports.words.lexicon import FINDINGS
+
 __all__ = ["NOT_A_TAG", "TAGS", "TAG_ALSO", "TAG_FINDINGS", "TAG_TERMS"]
 
 TAG_TERMS: dict[str, tuple[str, ...]] = {
@@ -31,18 +33,7 @@ TAG_TERMS: dict[str, tuple[str, ...]] = {
         r"tracheostomy|ett|ngt|dobhoff",
     ),
     "consolidation": (r"consolidat(?:ions?|ive|ed)", r"air bronchograms?"),
-    "enlarged cardiomediastinum": (
-        (
-            r"(?:widen(?:ed|ing)|enlarge(?:d|ment)|prominen(?:t|ce)|wide|fullness)"
-            r"(?: of)?(?: the)?(?: superior| upper| anterior)?"
-            r" (?:cardio-?)?mediastin(?:um|al)(?: silhouette| contours?| shadow"
-            r"| widening)?"
-        ),
-        (
-            r"(?:cardio-?)?mediastin(?:um|al)(?: silhouette| contours?| shadow)?s?"
-            r" ~(?:widen(?:ed|ing)|enlarge(?:d|ment)|prominen(?:t|ce)|wide|fullness)"
-        ),
-    ),
+    "enlarged cardiomediastinum": FINDINGS["enlarged mediastinum"],
     "tip": (r"tips?",),
     "pneumonia": (
         r"(?:broncho)?pneumoni(?:as?|c)",
@@ -59,22 +50,7 @@ TAG_TERMS: dict[str, tuple[str, ...]] = {
         r"lines?",
         r"swan-ganz",
     ),
-    "cardiomegaly": (
-        r"cardiomegaly",
-        r"cardiac enlargement",
-        (
-            r"(?:heart|cardiac|cardiopericardial|cardiomediastinal)"
-            r"(?: size| silhouette| shadow| contours?| and)* ~(?:enlarged|enlargement"
-            r"|upper limits?(?: of)? normal|top[ -]normal|borderline|increased"
-            r"|prominent|large)(?! (?:pulmonary|in density))"
-        ),
-        (
-            r"(?:enlarge(?:d|ment)|borderline|prominen(?:t|ce)|large)(?: of)?(?: the)?"
-            r"(?: size)?(?: of)?(?: the)?"
-            r" (?:heart|cardiac|cardiopericardial|cardiomediastinal)"
-            r"(?: size| silhouette| shadow)?"
-        ),
-    ),
+    "cardiomegaly": FINDINGS["cardiomegaly"],
     "fracture": (r"fractur(?:es?|ed)",),
     "calcification": (r"calcifi(?:cations?|ed)", r"calcinosis"),
     "device": (
