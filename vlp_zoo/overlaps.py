@@ -205,10 +205,6 @@ def related(source: str, dataset: str) -> Contamination | None:
         return _finding(source, dataset, a, links, certain=True)
     # Two selections from one data set, or neighbours of a shared archive.
     ups = {o.whole: o for o in OVERLAPS if o.part == a and o.kind != "member"}
-    for link in OVERLAPS:
-        if link.part == b and link.kind != "member" and link.whole in ups:
-            both = [ups[link.whole], link]
-            return _finding(source, dataset, a, both, certain=False)
     for name, path in others.items():
         for link in OVERLAPS:
             if link.part == name and link.kind != "member" and link.whole in ups:

@@ -40,12 +40,10 @@ def _parser() -> argparse.ArgumentParser:
             "--fail-on (leak > twin > contradiction > unreadable)."
         ),
     )
-    parser.add_argument(
+    parser.repeat(
         "--data",
-        action="append",
-        metavar="DATA",
-        default=[],
-        help="phantom_chest, pairs:TABLE.csv or NAME:ROOT of any data "
+        "DATA",
+        "phantom_chest, pairs:TABLE.csv or NAME:ROOT of any data "
         "set that vlpzoo info datasets lists",
     )
     parser.add_argument(

@@ -38,38 +38,24 @@ def bench_parser() -> argparse.ArgumentParser:
         ),
     )
     lines = [f"{form}: {line}" for form, line in SPECS.items()]
-    parser.add_argument(
+    parser.repeat(
         "--encoder",
-        action="append",
-        metavar="[NAME=]SPEC",
-        default=[],
-        help="may be repeated; NAME is what results call it. SPEC is the folder of a run "
+        "[NAME=]SPEC",
+        "may be repeated; NAME is what results call it. SPEC is the folder of a run "
         f"(vlpzoo fit), or {'; '.join(lines)}",
     )
-    parser.add_argument(
+    parser.repeat(
         "--suite",
-        action="append",
-        metavar="SUITE",
-        default=[],
-        help="tasks, presets, fractions and seeds by name (vlpzoo info suites)",
+        "SUITE",
+        "tasks, presets, fractions and seeds by name (vlpzoo info suites)",
     )
-    parser.add_argument(
-        "--task", action="append", metavar="TASK", default=[], help=TASKS
-    )
-    parser.add_argument(
+    parser.repeat("--task", "TASK", TASKS)
+    parser.repeat(
         "--preset",
-        action="append",
-        metavar="PRESET",
-        default=[],
-        help="how --task is evaluated (vlp-linear); vlpzoo info presets lists them",
+        "PRESET",
+        "how --task is evaluated (vlp-linear); vlpzoo info presets lists them",
     )
-    parser.add_argument(
-        "--root",
-        action="append",
-        metavar="NAME=DIR",
-        default=[],
-        help="where a suite's data set lies on disk",
-    )
+    parser.repeat("--root", "NAME=DIR", "where a suite's data set lies on disk")
     parser.add_argument(
         "--fractions",
         type=float,

@@ -42,6 +42,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
 
+    def repeat(self, flag: str, metavar: str, help: str, **options: Any) -> None:
+        """Add an option that may be given again; an empty list where it is not."""
+        options |= {"action": "append", "default": [], "metavar": metavar}
+        self.add_argument(flag, help=help, **options)
+
     def error(self, message: str) -> NoReturn:
         """Print the usage and the message, and exit with 2."""
         super().error(message + self.guess(message))

@@ -59,28 +59,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--cpus", type=int, metavar="N", help="slurm: cores of a run")
     parser.add_argument("--mem", type=int, metavar="GB", help="slurm: memory of a run")
-    parser.add_argument(
+    parser.repeat(
         "--slurm",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="slurm: further option of submitit, such as account=mine",
+        "KEY=VALUE",
+        "slurm: further option of submitit, such as account=mine",
     )
-    parser.add_argument(
+    parser.repeat(
         "--set",
-        action="append",
-        default=[],
+        "FLAG=VALUE",
+        "change an option of the file; evaluate.FLAG, seeds and name as well",
         dest="changes",
-        metavar="FLAG=VALUE",
-        help="change an option of the file; evaluate.FLAG, seeds and name as well",
     )
-    parser.add_argument(
-        "--unset",
-        action="append",
-        default=[],
-        metavar="FLAG",
-        help="leave out an option of the file",
-    )
+    parser.repeat("--unset", "FLAG", "leave out an option of the file")
     parser.add_argument(
         "--dry-run", action="store_true", help="print all commands, run nothing"
     )

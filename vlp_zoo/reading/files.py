@@ -36,7 +36,7 @@ DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 """What the decompressors raise for files that are cut or changed."""
 
 
-def listing(folder: Path, most: int = 8) -> str:
+def listing(folder: Path, limit: int = 8) -> str:
     """What lies in a folder, for messages."""
     try:
         if not folder.is_dir():
@@ -44,8 +44,8 @@ def listing(folder: Path, most: int = 8) -> str:
         names = sorted(path.name for path in folder.iterdir())
     except (OSError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
-    more = ", ..." if len(names) > most else ""
-    return ", ".join(names[:most]) + more if names else "an empty folder"
+    more = ", ..." if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more if names else "an empty folder"
 
 
 def read_bytes(path: Path, what: str = "the file") -> bytes:
@@ -101,14 +101,14 @@ def unpacked(content: bytes, path: Path) -> bytes:
     """
     try:
         with _opened(content, path) as stream:
-            most = max(ALWAYS, GROWTH * len(content))
+            limit = max(ALWAYS, GROWTH * len(content))
             pieces, size = [], 0
             while piece := stream.read(PIECE):
                 pieces.append(piece)
                 size += len(piece)
-                if size > most:
+                if size > limit:
                     raise ConfigError(
-                        f"a packed file that unpacks to at most {most} bytes in {path}",
+                        f"a packed file that unpacks to at most {limit} bytes in {path}",
                         "more",
                         "unpack it by hand if it is what it should be",
                     )

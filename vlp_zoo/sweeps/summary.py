@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlp_zoo.sweeps.objective import Objective
+from vlp_zoo.sweeps.objective import Measure, Objective
 from vlp_zoo.sweeps.plan import Run, Sweep, Variant
-from vlp_zoo.sweeps.runs import Record, read_record
+from vlp_zoo.sweeps.runs import read_record
 
 if TYPE_CHECKING:
     from vlp_zoo.evaluation.results import Result, ResultStore
@@ -114,22 +114,15 @@ def summarise(
 
 
 def _lines(variant: Variant, runs: Sequence[Run], objective: Objective) -> list[Line]:
-    found: dict[int | None, Record] = {}
+    seconds: dict[int | None, float] = {}
+    groups: dict[str, dict[int | None, Measure]] = {}
     for run in runs:
-        record = read_record(run, objective)
-        if record is not None:
-            found[run.order.seed] = record
-    groups = dict.fromkeys(
-        m.group for record in found.values() for m in record.measures
-    )
+        if (record := read_record(run, objective)) is not None:
+            seconds[run.order.seed] = record.seconds
+            for measure in record.measures:
+                groups.setdefault(measure.group, {})[run.order.seed] = measure
     lines = []
-    for group in groups:
-        measures = {
-            seed: measure
-            for seed, record in found.items()
-            for measure in record.measures
-            if measure.group == group
-        }
+    for group, measures in groups.items():
         single = next(iter(measures.values()))
         bounds = (single.low, single.high) if len(measures) == 1 else (None, None)
         lines.append(
@@ -140,7 +133,7 @@ def _lines(variant: Variant, runs: Sequence[Run], objective: Objective) -> list[
                 {seed: measure.value for seed, measure in measures.items()},
                 len(runs),
                 *bounds,
-                seconds=statistics.fmean(found[seed].seconds for seed in measures),
+                seconds=statistics.fmean(seconds[seed] for seed in measures),
                 folders={run.order.seed: run.folder for run in runs},
             )
         )
@@ -169,11 +162,8 @@ def _paired(
     """
     from vlp_zoo.evaluation.statistics.metrics import METRICS
 
-    if (
-        objective.logged is not None
-        or objective.split != "test"
-        or objective.metric not in METRICS
-    ):
+    logged = objective.logged is not None
+    if logged or objective.split != "test" or objective.metric not in METRICS:
         return None
     import numpy as np
 
@@ -188,21 +178,21 @@ def _paired(
         folders = [each.folders[seed] for each in (line, baseline)]
         rows = [objective.rows(folder).get(line.group, []) for folder in folders]
         stores = [ResultStore(folder / "bench") for folder in folders]
-        drawn = [{row.seed: row for row in each} for each in rows]
-        for draw in sorted(drawn[0].keys() & drawn[1].keys()):
-            pair = _cases(drawn[0][draw], drawn[1][draw], stores)
+        ours, others = ({row.seed: row for row in each} for each in rows)
+        for draw in sorted(ours.keys() & others.keys()):
+            pair = _cases(ours[draw], others[draw], stores)
             if pair is None or (patients is not None and pair[3] != uids):
                 return None
             labels.append(pair[0])
             mine.append(pair[1])
             theirs.append(pair[2])
             uids, patients = pair[3], pair[4]
-            replicates = int(drawn[0][draw].settings.get("replicates", 1000))
+            replicates = int(ours[draw].settings.get("replicates", 1000))
     if patients is None or not replicates:
         return None
     # The metric is a mean over columns: with all seeds side by side it becomes the
     # mean over seeds, on patients that are resampled for all of them at once.
-    found = paired_difference(
+    gap = paired_difference(
         objective.metric,
         np.hstack(labels),
         np.hstack(mine),
@@ -210,7 +200,7 @@ def _paired(
         patients,
         replicates=replicates,
     )
-    return None if math.isnan(found.low) else found
+    return None if math.isnan(gap.low) else gap
 
 
 def _cases(
