@@ -48,7 +48,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--split",
-        default=None,
         metavar="RULE",
         help="split rule of listed data sets (canonical); pairs use their split column",
     )
@@ -67,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-crops", action="store_true", help="do not look for cropped copies"
     )
-    parser.add_argument("--workers", type=int, default=None, help="threads (all cores)")
+    parser.add_argument("--workers", type=int, help="threads (all cores)")
     parser.add_argument(
         "--studies",
         type=int,

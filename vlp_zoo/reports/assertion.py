@@ -26,10 +26,10 @@ _CUES = Table(
         "history": cues.BEFORE_HISTORY,
         "uncertain": cues.BEFORE_UNCERTAIN,
         "negated": cues.BEFORE_NEGATED,
-        "break": (term for term in cues.BREAKS if term[0] not in ";:,("),
+        "break": cues.BREAKS,
     }
 )
-_NEW_SUBJECT = compile_terms(term for term in cues.BREAKS if term[0] in "(")
+_NEW_SUBJECT = compile_terms([cues.NEW_SUBJECT])
 _HARD = re.compile(r"[;:?]| - ")
 _STARTS = "|".join(cues.ASSERTING_STARTS)
 _RESTART = re.compile(

@@ -18,6 +18,7 @@ from vlp_zoo.reports.contexts.prompt import tidy
 __all__ = [
     "LARGEST_ANSWER",
     "LONGEST_CONTEXT",
+    "UNUSABLE",
     "Refused",
     "completion_text",
     "context_fault",
@@ -29,6 +30,9 @@ LARGEST_ANSWER = 1 << 20
 
 LONGEST_CONTEXT = 10_000
 """Characters; a context says each finding once, in a short sentence."""
+
+UNUSABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What is raised for JSON that is none, or is of another shape."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -70,14 +74,7 @@ def completion_text(raw: bytes) -> str:
         refusal = message.get("refusal")
         content = None if refusal else message["content"]
         finish = choice.get("finish_reason")
-    except (
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except UNUSABLE as error:
         said = raw.decode(errors="replace")
         raise Refused(f"no chat completion: {said!r}", again=True) from error
     if refusal:

@@ -28,6 +28,7 @@ from vlp_zoo.errors import ConfigError, ReportSourceError
 from vlp_zoo.files import write_whole
 from vlp_zoo.reports.contexts.chat import (
     LARGEST_ANSWER,
+    UNUSABLE,
     Refused,
     completion_text,
     context_fault,
@@ -266,10 +267,8 @@ class EndpointContext:
             raise self._no_success(answer, raw)
         encoding = headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
-            raise Refused(
-                f"an answer in the encoding {encoding!r}, which was not asked for",
-                again=False,
-            )
+            reason = f"an answer in the encoding {encoding!r}, which was not asked for"
+            raise Refused(reason, again=False)
         if len(raw) > LARGEST_ANSWER:
             raise Refused(f"an answer of more than {LARGEST_ANSWER} bytes", again=False)
         text = completion_text(raw)
@@ -284,9 +283,8 @@ class EndpointContext:
         reason = f"{status}: {detail}".rstrip(": ")
         wait = retry_after(answer.headers.get("Retry-After"))
         if wait is not None and wait > LONGEST_WAIT:
-            reason += (
-                f" (asked to wait {wait:.0f} s; {LONGEST_WAIT:.0f} s is the longest)"
-            )
+            longest = f"{LONGEST_WAIT:.0f} s is the longest"
+            reason += f" (asked to wait {wait:.0f} s; {longest})"
         return Refused(reason, again=answer.status_code in _RETRIED, wait=wait)
 
     def _hidden(self, text: str) -> str:
@@ -361,14 +359,7 @@ def _kept(path: Path) -> str | None:
             return None
         if fault := context_fault(text):
             raise ValueError(fault)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except (OSError, *UNUSABLE) as error:
         logger.warning(
             "the kept answer %s is damaged (%s): asking again", path, error or "empty"
         )

@@ -17,6 +17,7 @@ __all__ = [
     "BEFORE_UNCERTAIN",
     "BETWEEN_UNCERTAIN",
     "BREAKS",
+    "NEW_SUBJECT",
     "PSEUDO",
     "SEVERITIES",
 ]
@@ -147,31 +148,18 @@ BEFORE_HISTORY: tuple[str, ...] = (
 """What follows is not seen on this image: no entity is made."""
 
 BREAKS: tuple[str, ...] = (
-    r";",
-    r":",
-    r"but",
-    r"however",
-    r"although",
-    r"though",
-    r"except(?:ing)?(?: for)?",
-    r"aside from",
-    r"apart from",
-    r"other than",
-    r"otherwise",
-    r"which",
-    r"while",
-    r"whereas",
-    r"yet",
-    r"because",
-    r"despite",
+    r"but|however|although|though|otherwise|which|while|whereas|yet|because|despite",
+    r"except(?:ing)?(?: for)?|(?:aside|apart) from|other than",
     r"there (?:is|are|has|have)",
-    (
-        r"(?:,|and|with) (?:the )?(?:heart|cardiac|cardiomediastinal|lungs?|aorta"
-        r"|mediastin\w+) (?:\w+ ){0,2}?(?:is|are|appears?|remains?|unremarkable|normal)"
-    ),
     r"in the setting of|in this patient with",
 )
-"""End the reach of a cue."""
+"""End the reach of a cue, as semicolons and colons do."""
+
+NEW_SUBJECT = (
+    r"(?:,|and|with) (?:the )?(?:heart|cardiac|cardiomediastinal|lungs?|aorta"
+    r"|mediastin\w+) (?:\w+ ){0,2}?(?:is|are|appears?|remains?|unremarkable|normal)"
+)
+"""Ends the reach of a cue where what follows is about another organ."""
 
 ASSERTING_STARTS: tuple[str, ...] = (
     r"(?:mild|moderate|severe|minimal|slight)(?:ly)?|trace|tiny|small",
