@@ -309,3 +309,24 @@ def test_a_logger_without_its_package_is_said(
     words = ["fit", "--model", "ecamp", "--trainer.logger", "WandbLogger"]
     assert main([*words, "--out", str(tmp_path)]) == 1
     assert "wandb" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["compare", "a", "b", "--bootstrap", "0"], 1, "must be 1 or more, not 0"),
+        (["leaderboard", "--bootstrap", "-1"], 1, "must be 0 or more, not -1"),
+        (["synth", "chest", "--studies", "0"], 2, "must be 1 or more, not 0"),
+        (["prepare", "nih14", "--workers", "-2"], 2, "must be 0 or more, not -2"),
+        (["prepare", "nih14", "--size", "big"], 2, "invalid number value: 'big'"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused(
+    words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        ended = main(words)
+    except SystemExit as error:
+        ended = int(error.code or 0)
+    assert ended == code
+    assert said in capsys.readouterr().err
