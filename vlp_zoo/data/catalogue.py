@@ -21,6 +21,7 @@ from vlp_zoo.data import DATASETS
 from vlp_zoo.data.records import Card, Record, SplitRule, split_sha256
 from vlp_zoo.data.splits import canonical, check_patients
 from vlp_zoo.data.studies import FileStudies, wanted_rows
+from vlp_zoo.data.tables import check_word
 from vlp_zoo.errors import (
     ConfigError,
     DatasetNotFoundError,
@@ -54,13 +55,8 @@ def policy(card: Card, uncertain: str, blank: str) -> float | Mapping[str, float
     Raises:
         ConfigError: For another word.
     """
-    if uncertain not in ("card", *WORDS) or blank not in WORDS:
-        raise ConfigError(
-            f"card, {', '.join(WORDS)} for uncertain labels, {', '.join(WORDS)} for "
-            "blank ones",
-            f"{uncertain!r}, {blank!r}",
-            "choose one of them",
-        )
+    check_word(uncertain, ("card", *WORDS), "what uncertain labels become")
+    check_word(blank, WORDS, "what blank labels become")
     chosen = card.uncertain if uncertain == "card" else WORDS[uncertain]
     if blank == "nan":
         return chosen

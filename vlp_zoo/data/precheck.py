@@ -22,7 +22,8 @@ from typing import TypeVar
 
 from vlp_zoo.data.boxes import box_fault
 from vlp_zoo.data.studies import FileStudies
-from vlp_zoo.errors import ConfigError, DataRejectedError
+from vlp_zoo.data.tables import check_word
+from vlp_zoo.errors import DataRejectedError
 from vlp_zoo.files import cache_folder, write_whole
 from vlp_zoo.reading import parse_json
 from vlp_zoo.reports.blank import is_blank
@@ -179,10 +180,7 @@ def usable(
             nothing is left.
         ConfigError: If ``on_error`` is another word.
     """
-    if on_error not in ("raise", "skip"):
-        raise ConfigError(
-            "raise or skip in --data.on_error", repr(on_error), "choose one of the two"
-        )
+    check_word(on_error, ("raise", "skip"), "--data.on_error")
     key = _key(studies, need_report)
     cache = cache_folder() / "precheck" / f"{key}.json"
     rejected = _read_cache(cache)

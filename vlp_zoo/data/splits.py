@@ -6,8 +6,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from vlp_zoo.data.records import Record
+from vlp_zoo.data.records import Record, SplitRule
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError, PatientLeakError
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "canonical_split",
     "check_patients",
     "patient_fraction",
+    "released",
     "released_split",
     "split_patients",
     "validation_as_test",
@@ -223,6 +225,17 @@ def validation_as_test(records: Sequence[Record]) -> list[str]:
     return canonical_after(
         records, lambda record: sides.get(record.split, record.split)
     )
+
+
+def released(what: str, missing: str, **about: Any) -> SplitRule:
+    """What `released_split` assigns, as a rule.
+
+    Args:
+        what: Files of the release that hold the split, for the message.
+        missing: What to do when they are not there.
+        **about: What else `SplitRule` says of it.
+    """
+    return SplitRule(released_split(what, missing), **about)
 
 
 def released_split(what: str, missing: str) -> Callable[[Sequence[Record]], list[str]]:

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError, VLPZooError
 from vlp_zoo.reading import listing, plain_id, read_table
 
 __all__ = [
     "Row",
     "check_join",
+    "check_word",
     "find_one",
     "first_of",
     "listing",
@@ -26,6 +29,7 @@ __all__ = [
     "plain_id",
     "read_rows",
     "read_table",
+    "shaped",
     "stated",
     "without",
 ]
@@ -44,24 +48,26 @@ class Row:
     """A line of an official table; its cells come without the blanks around them.
 
     Attributes:
-        cells: Heading to cell.
+        headings: Heading to the place of its cell; one mapping for all lines.
+        cells: As they are written.
         line: Line in the table, the header being line 1.
         path: The table.
     """
 
-    cells: Mapping[Any, Any]
+    headings: Mapping[str, int]
+    cells: Sequence[Any]
     line: int
     path: Path
 
     def __getitem__(self, name: str) -> str:
-        return str(self.cells[name]).strip()
+        return str(self.cells[self.headings[name]]).strip()
 
     def __contains__(self, name: str) -> bool:
-        return name in self.cells
+        return name in self.headings
 
     def get(self, name: str) -> str:
         """The cell of a column that the table may lack; "" then."""
-        return str(self.cells.get(name, "")).strip()
+        return self[name] if name in self.headings else ""
 
     def numbers(self, *names: str) -> tuple[float, ...]:
         """The numbers of some columns; NaN where there is none."""
@@ -69,7 +75,12 @@ class Row:
 
     def labels(self, names: Iterable[str]) -> tuple[float, ...]:
         """The labels of some columns, see `stated`; NaN without the column."""
-        return tuple(stated(self.get(n), f"{n}, {self.where}") for n in names)
+        return tuple(self._label(name) for name in names)
+
+    def _label(self, name: str) -> float:
+        value = _label_of(self.get(name))
+        # Most cells are fine: the place is only named for those that are not.
+        return stated(self[name], f"{name}, {self.where}") if value is None else value
 
     @property
     def where(self) -> str:
@@ -100,8 +111,46 @@ def read_rows(
         rename: Other spellings of headings to what they are called here.
     """
     table = read_table(path, columns, ids=ids, rename=rename)
-    records = table.to_dict("records")
-    return [Row(cells, line, path) for line, cells in enumerate(records, 2)]
+    headings = {str(name): place for place, name in enumerate(table.columns)}
+    lines = table.itertuples(index=False, name=None)
+    return [Row(headings, cells, line, path) for line, cells in enumerate(lines, 2)]
+
+
+@contextmanager
+def shaped(
+    what: str, path: object, error: type[VLPZooError] = ConfigError
+) -> Iterator[None]:
+    """Refuse values that have another shape than was published.
+
+    Args:
+        what: What should be there, for the message.
+        path: The file.
+        error: The class of the refusal.
+    """
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError) as cause:
+        found = f"{type(cause).__name__}: {cause}"
+        do_this = "download the official file again"
+        raise error(f"{what} in {path}", found, do_this) from cause
+
+
+def check_word(word: str, known: Iterable[str], what: str) -> None:
+    """Refuse a word that is not among those that are known.
+
+    Args:
+        word: What was given.
+        known: All that may be.
+        what: What it names, for the message.
+
+    Raises:
+        ConfigError: If it is another.
+    """
+    words = list(known)
+    if word not in words:
+        raise ConfigError(
+            f"{what} among {', '.join(words)}", repr(word), "choose one of them"
+        )
 
 
 def without(what: str, root: Path, do_this: str = ROOT) -> DatasetNotFoundError:
@@ -144,6 +193,15 @@ def number(cell: str) -> float:
         return float("nan")
 
 
+@lru_cache(1024)
+def _label_of(cell: str) -> float | None:
+    """0, 1, -1, NaN for a blank cell; None for anything else."""
+    if cell.strip().lower() in BLANK:
+        return math.nan
+    value = number(cell)
+    return value if value in (0, 1, -1) else None
+
+
 def stated(cell: str, where: object) -> float:
     """The label in a cell: 0, 1, -1 (uncertain), or NaN where it is blank.
 
@@ -158,11 +216,8 @@ def stated(cell: str, where: object) -> float:
         >>> [stated(cell, "line 2") for cell in ("1.0", " -1", "")]
         [1.0, -1.0, nan]
     """
-    bare = cell.strip()
-    if bare.lower() in BLANK:
-        return math.nan
-    value = number(bare)
-    if value not in (0, 1, -1):
+    value = _label_of(cell)
+    if value is None:
         raise DatasetNotFoundError(
             f"1, 0, -1 or blank in {where}",
             repr(cell[:80]),

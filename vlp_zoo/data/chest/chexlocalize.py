@@ -37,8 +37,7 @@ from typing import Any
 from vlp_zoo.data.chest.chexpert import LABEL_NAMES, RENAMED, Folders, read_labels
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.splits import as_released
-from vlp_zoo.data.tables import find_one, without
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.data.tables import first_of, shaped, without
 from vlp_zoo.reading import read_json
 
 __all__ = ["CARD", "MASK_NAMES", "read"]
@@ -76,14 +75,9 @@ def read(root: Path) -> Iterator[Record]:
     records: list[Record] = []
     masked = False
     for split in ("val", "test"):
-        try:
-            path = find_one(
-                root,
-                [f"{base}/{split}_labels.csv" for base in BASES],
-                "val_labels.csv and test_labels.csv of CheXlocalize",
-            )
-        except DatasetNotFoundError:
-            # Either half is of use without the other.
+        path = first_of(root, [f"{base}/{split}_labels.csv" for base in BASES])
+        # Either half is of use without the other.
+        if path is None:
             continue
         masks = _masks(root, split)
         masked |= masks is not None
@@ -129,14 +123,9 @@ def _masks(root: Path, split: str) -> dict[str, tuple[MaskRef, ...]] | None:
         path = next((place for place in places if place.is_file()), None)
         if path is None:
             continue
-        try:
-            return {str(key): parse(value) for key, value in read_json(path).items()}
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{kind} of CheXlocalize in {path}",
-                f"{type(error).__name__}: {error}",
-                "download the file again",
-            ) from error
+        masks = read_json(path)
+        with shaped(f"{kind} of CheXlocalize", path):
+            return {str(key): parse(value) for key, value in masks.items()}
     return None
 
 

@@ -53,7 +53,7 @@ from pathlib import Path
 import numpy as np
 
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import canonical_split, released_split, validation_as_test
+from vlp_zoo.data.splits import canonical_split, released, validation_as_test
 from vlp_zoo.data.studies import canonical_view
 from vlp_zoo.data.tables import Row, find_one, read_rows, without
 from vlp_zoo.errors import DatasetNotFoundError
@@ -327,11 +327,9 @@ CARD = Card(
         "*": float("nan"),
     },
     splits={
-        "official": SplitRule(
-            released_split(
-                "test_labels.csv and the test images of CheXpert",
-                "add them, or use --data.split valid-as-test or canonical",
-            ),
+        "official": released(
+            "test_labels.csv and the test images of CheXpert",
+            "add them, or use --data.split valid-as-test or canonical",
             level="patient",
             source="released train, valid and test",
             counts={"train": 223_414, "val": 234, "test": 668},

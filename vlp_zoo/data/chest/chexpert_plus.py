@@ -56,13 +56,15 @@ from vlp_zoo.data.studies import canonical_view
 from vlp_zoo.data.tables import (
     Row,
     check_join,
+    check_word,
     find_one,
     first_of,
     listing,
     number,
     read_rows,
+    shaped,
 )
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import parse_json, read_text
 from vlp_zoo.reports.blank import is_blank
 from vlp_zoo.reports.sections import report_of, split_sections
@@ -93,12 +95,7 @@ def read(root: Path, *, label_source: LabelSource = "impression") -> Iterator[Re
             of the label file is none.
         ConfigError: If ``label_source`` is another word.
     """
-    if label_source not in SOURCES:
-        raise ConfigError(
-            f"a label source among {', '.join(SOURCES)}",
-            repr(label_source),
-            "choose one of them",
-        )
+    check_word(label_source, SOURCES, "a label source")
     path = find_one(root, ["df_chexpert_plus_*.csv*"], "the table of CheXpert Plus")
     rows = read_rows(path, ["path_to_image", "report"])
     stems = [_stem(row["path_to_image"]) for row in rows]
@@ -189,7 +186,8 @@ def _labels(root: Path, source: str) -> dict[str, tuple[float, ...]]:
     for line, text in enumerate(read_text(path, "the labels").split("\n"), 1):
         if not text.strip():
             continue
-        try:
+        where = f"line {line} of {path}"
+        with shaped("path_to_image and fourteen labels", where, DatasetNotFoundError):
             entry = parse_json(text)
             # A blank is null: not stated.
             values = tuple(
@@ -197,12 +195,6 @@ def _labels(root: Path, source: str) -> dict[str, tuple[float, ...]]:
                 for label in LABEL_NAMES
             )
             labels[_stem(entry["path_to_image"])] = values
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DatasetNotFoundError(
-                f"path_to_image and fourteen labels in line {line} of {path}",
-                f"{type(error).__name__}: {error}",
-                "download the label files again",
-            ) from error
     return labels
 
 

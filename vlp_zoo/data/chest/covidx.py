@@ -40,7 +40,7 @@ from pathlib import Path
 
 from vlp_zoo.data.chest.radiographs import split_once
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import released_split
+from vlp_zoo.data.splits import released
 from vlp_zoo.data.tables import find_one, without
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_text
@@ -192,11 +192,9 @@ CARD = Card(
     citation=CITATION,
     single_label=True,
     splits={
-        "official": SplitRule(
-            released_split(
-                "test_COVIDx9A.txt and the folder test of COVIDx",
-                "download them, or use --data.split canonical",
-            ),
+        "official": released(
+            "test_COVIDx9A.txt and the folder test of COVIDx",
+            "download them, or use --data.split canonical",
             level="patient",
             source="released lists; validation patients by the canonical rule",
             issues=(SOURCES_DIFFER,),

@@ -33,8 +33,8 @@ from vlp_zoo.data.chest.covidx import (
     SOURCES_DIFFER,
     read_lists,
 )
-from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import released_split
+from vlp_zoo.data.records import Card, Record
+from vlp_zoo.data.splits import released
 
 __all__ = ["CARD", "read"]
 
@@ -69,11 +69,9 @@ CARD = Card(
     licence=LICENCE,
     citation=CITATION,
     splits={
-        "official": SplitRule(
-            released_split(
-                "test.txt and the folder test of COVIDx",
-                "download them, or use --data.split canonical",
-            ),
+        "official": released(
+            "test.txt and the folder test of COVIDx",
+            "download them, or use --data.split canonical",
             level="patient",
             source="released lists",
             issues=(SOURCES_DIFFER,),

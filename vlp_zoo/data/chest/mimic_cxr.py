@@ -31,10 +31,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
-import numpy.typing as npt
+from typing import Literal
 
 from vlp_zoo.data.catalogue import load, policy
 from vlp_zoo.data.chest.radiographs import PROBED, first_layout
@@ -42,19 +39,16 @@ from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import as_released, canonical_split
 from vlp_zoo.data.studies import FileStudies, canonical_view
 from vlp_zoo.data.tables import (
+    Row,
     check_join,
+    check_word,
     first_of,
     listing,
-    number,
-    read_table,
-    stated,
+    read_rows,
     without,
 )
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reports.words.lexicon import CHEXPERT
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["CARD", "LABEL_NAMES", "LabelSource", "card", "read", "read_mimic_cxr"]
 
@@ -131,42 +125,42 @@ def read(
             common.
         ConfigError: If ``label_source`` is another word.
     """
-    _check_source(label_source)
+    check_word(label_source, SOURCES, "a label source")
     root, parent = _jpg_root(root), root
-    metadata = _table(root, "metadata", ["dicom_id", "subject_id", "study_id"])
-    released = _table(root, "split", ["dicom_id", "split"])
-    splits = dict(zip(released["dicom_id"], released["split"], strict=True))
-    subjects, studies = list(metadata["subject_id"]), list(metadata["study_id"])
-    dicoms = list(metadata["dicom_id"])
-    if not dicoms:
-        raise DatasetNotFoundError(
-            f"images in {TABLES['metadata']}", "headings alone", "download it again"
-        )
-    check_join(dicoms, splits, "splits of images", TABLES["split"])
+    rows = _rows(root, "metadata", ["dicom_id", "subject_id", "study_id"])
+    released = _rows(root, "split", ["dicom_id", "split"])
+    splits = {row["dicom_id"]: row for row in released}
+    check_join(
+        (r["dicom_id"] for r in rows), splits, "splits of images", TABLES["split"]
+    )
     folders = [
-        f"p{subject[:2]}/p{subject}/s{study}"
-        for subject, study in zip(subjects, studies, strict=True)
+        f"p{row['subject_id'][:2]}/p{row['subject_id']}/s{row['study_id']}"
+        for row in rows
     ]
-    stems = [f"{folder}/{dicom}" for folder, dicom in zip(folders, dicoms, strict=True)]
+    stems = [f"{f}/{row['dicom_id']}" for f, row in zip(folders, rows, strict=True)]
     base, suffix = _images(root, stems)
     reports = _reports_of(reports_root, (root, parent), folders)
     if reports is None and need_reports:
         raise _no_reports(root, folders)
-    values = _labels(root, studies, label_source)
-    sizes = _sizes(metadata)
-    for i, (view, folder) in enumerate(zip(_views(metadata), folders, strict=True)):
+    labels = _labels(root, [row["study_id"] for row in rows], label_source)
+    unknown = (float("nan"),) * len(LABEL_NAMES)
+    for row, folder, stem in zip(rows, folders, stems, strict=True):
+        # The published JPEG has the size of the DICOM file.
+        height, width = row.numbers("Rows", "Columns")
+        sized = height >= 1 and width >= 1
         yield Record(
-            uid=dicoms[i],
-            image=base / f"{stems[i]}{suffix}",
-            patient_id=subjects[i],
-            study_id=studies[i],
+            uid=row["dicom_id"],
+            image=base / f"{stem}{suffix}",
+            patient_id=row["subject_id"],
+            study_id=row["study_id"],
             text="" if reports is None else reports / f"{folder}.txt",
-            view=view,
-            split=_split(splits.get(dicoms[i], "")),
-            labels=tuple(values[i].tolist()),
-            row=i + 2,
+            view=canonical_view(row.get("ViewPosition"))
+            or canonical_view(row.get("ViewCodeSequence_CodeMeaning")),
+            split=_split(splits.get(row["dicom_id"])),
+            labels=labels.get(row["study_id"], unknown),
+            row=row.line,
             facts={"label_source": label_source},
-            original_size=sizes[i],
+            original_size=(int(height), int(width)) if sized else None,
         )
 
 
@@ -185,7 +179,7 @@ def card(
             or beside it.
         need_reports: False still reads labels and images where there is no report.
     """
-    _check_source(label_source)
+    check_word(label_source, SOURCES, "a label source")
     return replace(
         CARD,
         read=partial(
@@ -195,15 +189,6 @@ def card(
             need_reports=need_reports,
         ),
     )
-
-
-def _check_source(label_source: str) -> None:
-    if label_source not in SOURCES:
-        raise ConfigError(
-            f"a label source among {', '.join(SOURCES)}",
-            repr(label_source),
-            "choose one of them",
-        )
 
 
 def _jpg_root(root: Path) -> Path:
@@ -240,53 +225,26 @@ def _reports_of(
     return None
 
 
-def _split(name: str) -> str:
+def _split(row: Row | None) -> str:
     """The released split; an image that the file leaves out is in none."""
+    name = row["split"] if row is not None else ""
     split = canonical_split(name)
-    if split is None and name.strip():
-        raise DatasetNotFoundError(
-            f"train, validate or test in {TABLES['split']}",
-            repr(name),
-            "download the file again",
-        )
+    if row is not None and name and split is None:
+        raise row.refused("train, validate or test", name)
     return split or ""
 
 
-def _table(root: Path, kind: str, columns: list[str]) -> pd.DataFrame:
-    stem = TABLES[kind]
+def _rows(root: Path, kind: str, columns: list[str]) -> list[Row]:
     path = _found(root, kind)
     if path is None:
         way = "give the folder of MIMIC-CXR-JPG 2.x.0 that holds the csv files: --data.root"
-        raise without(f"{stem}.gz or {stem}", root, way)
+        raise without(f"{TABLES[kind]}.gz or {TABLES[kind]}", root, way)
     ids = ["dicom_id", "subject_id", "study_id"]
-    return read_table(path, columns, ids=ids, rename=RENAMED)
+    return read_rows(path, columns, ids=ids, rename=RENAMED)
 
 
 def _found(root: Path, kind: str) -> Path | None:
     return first_of(root, (f"{TABLES[kind]}.gz", TABLES[kind]))
-
-
-def _sizes(metadata: pd.DataFrame) -> list[tuple[int, int] | None]:
-    """(height, width) of the published JPEG, which is that of the DICOM file."""
-    blank = [""] * len(metadata)
-    sides = zip(
-        metadata.get("Rows", blank), metadata.get("Columns", blank), strict=True
-    )
-    sizes = ((number(str(rows)), number(str(columns))) for rows, columns in sides)
-    return [
-        (int(rows), int(columns)) if rows >= 1 and columns >= 1 else None
-        for rows, columns in sizes
-    ]
-
-
-def _views(metadata: pd.DataFrame) -> list[str | None]:
-    blank = [""] * len(metadata)
-    position = metadata.get("ViewPosition", blank)
-    code = metadata.get("ViewCodeSequence_CodeMeaning", blank)
-    return [
-        canonical_view(first) or canonical_view(second)
-        for first, second in zip(position, code, strict=True)
-    ]
 
 
 def _images(root: Path, stems: list[str]) -> tuple[Path, str]:
@@ -319,28 +277,22 @@ def _no_reports(root: Path, folders: list[str]) -> DatasetNotFoundError:
     )
 
 
-def _labels(root: Path, studies: list[str], source: str) -> npt.NDArray[np.float32]:
-    """(N, 14) as released; NaN where a label, an examination or CheXpert's file is not."""
-    unknown = np.full((1, len(LABEL_NAMES)), np.nan, np.float32)
+def _labels(
+    root: Path, studies: list[str], source: str
+) -> dict[str, tuple[float, ...]]:
+    """Labels of examinations; of none where CheXpert's file is not there."""
     # Who names a source wants its labels: a missing file is an error then.
     if source == "chexpert" and _found(root, source) is None:
         logger.warning(
             "MIMIC-CXR: no %s in %s, all labels are unknown", TABLES[source], root
         )
-        return unknown.repeat(len(studies), axis=0)
-    table = _table(root, source, ["study_id", *LABEL_NAMES])
-    columns = []
-    for name in LABEL_NAMES:
-        where = f"{name} of {TABLES[source]}"
-        known = {cell: stated(cell, where) for cell in set(table[name])}
-        columns.append([known[cell] for cell in table[name]])
-    # The row after the last stands for examinations that the labeller left out.
-    values = np.vstack([np.array(columns, np.float32).T, unknown])
-    line = {study: i for i, study in enumerate(table["study_id"])}
+        return {}
+    rows = _rows(root, source, ["study_id", *LABEL_NAMES])
+    labels = {row["study_id"]: row.labels(LABEL_NAMES) for row in rows}
     # A radiologist read a part of the test set only.
     whole = source != "radiologist"
-    check_join(studies, line, "labels of studies", TABLES[source], whole=whole)
-    return values[[line.get(study, -1) for study in studies]]
+    check_join(studies, labels, "labels of studies", TABLES[source], whole=whole)
+    return labels
 
 
 CARD = Card(

@@ -37,10 +37,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlp_zoo.data.chest.radiographs import first_layout, fitted, lesion
-from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import canonical_split, released_split
-from vlp_zoo.data.tables import Row, find_one, read_rows, without
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.data.records import Card, Record
+from vlp_zoo.data.splits import canonical_split, released
+from vlp_zoo.data.tables import Row, find_one, read_rows, shaped, without
 from vlp_zoo.reading import read_json
 from vlp_zoo.types import Box, Report
 
@@ -129,25 +128,19 @@ def read(root: Path) -> Iterator[Record]:
 def _json_rows(path: Path) -> list[Row]:
     """The JSON table, entry by entry, under the headings of the CSV table."""
     content = read_json(path)
-    try:
+    with shaped("images, categories and annotations with label_text", path):
         images = {entry["id"]: entry for entry in content["images"]}
         categories = {entry["id"]: entry["name"] for entry in content["categories"]}
-        rows = []
+        lines = []
         for entry in content["annotations"]:
             image = images[entry["image_id"]]
             x, y, w, h = entry["bbox"]
             said = (categories[entry["category_id"]], entry["label_text"])
             cells = (Path(image["file_name"]).stem, *said, image["path"], x, y, w, h)
             size = (image["width"], image["height"])
-            row = dict(zip(COLUMNS, (*cells, *size), strict=True))
-            rows.append({**row, "split": entry.get("split", "")})
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"images, categories and annotations with label_text in {path}",
-            f"{type(error).__name__}: {error}",
-            "download the file again",
-        ) from error
-    return [Row(cells, number, path) for number, cells in enumerate(rows, 1)]
+            lines.append((*cells, *size, entry.get("split", "")))
+    headings = {name: place for place, name in enumerate((*COLUMNS, "split"))}
+    return [Row(headings, cells, line, path) for line, cells in enumerate(lines, 1)]
 
 
 def _images(root: Path, paths: Sequence[str]) -> tuple[Path, str]:
@@ -185,11 +178,9 @@ CARD = Card(
     licence="PhysioNet credentialed health data licence 1.5.0",
     citation="Boecking et al., ECCV 2022",
     splits={
-        "official": SplitRule(
-            released_split(
-                "the column split of MS_CXR_Local_Alignment_v1.1.0.csv",
-                "take release 1.1.0, or use --data.split canonical",
-            ),
+        "official": released(
+            "the column split of MS_CXR_Local_Alignment_v1.1.0.csv",
+            "take release 1.1.0, or use --data.split canonical",
             level="image",
             source="the column split of release 1.1.0",
             issues=("it is not MIMIC-CXR's: most images are training images there",),

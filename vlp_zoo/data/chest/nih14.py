@@ -29,10 +29,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlp_zoo.data.chest.radiographs import fitted, frame_of, lesion
-from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import released_split
+from vlp_zoo.data.records import Card, Record
+from vlp_zoo.data.splits import released
 from vlp_zoo.data.studies import canonical_view
-from vlp_zoo.data.tables import check_join, find_one, number, read_rows, read_table
+from vlp_zoo.data.tables import check_join, find_one, number, read_rows
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_text
 from vlp_zoo.types import Box
@@ -148,12 +148,11 @@ def _boxes(root: Path) -> dict[str, tuple[Box, ...]]:
     path = root / "BBox_List_2017.csv"
     if not path.exists():
         return {}
-    table = read_table(path, ["Image Index", "Finding Label"])
     boxes: dict[str, tuple[Box, ...]] = {}
     # The heading "Bbox [x, y, w, h]" holds unquoted commas: four columns by position.
-    for cells in table.itertuples(index=False):
-        name, finding = str(cells[0]).strip(), str(cells[1]).strip()
-        corner = (number(str(cell)) for cell in cells[2:6])
+    for row in read_rows(path, ["Image Index", "Finding Label"]):
+        name, finding = row["Image Index"], row["Finding Label"]
+        corner = map(number, row.cells[2:6])
         box = lesion(BOX_NAMES.get(finding, finding), corner)
         boxes[name] = (*boxes.get(name, ()), box)
     return boxes
@@ -183,11 +182,9 @@ CARD = Card(
     licence="no restriction; attribution and a link",
     citation="Wang et al., ChestX-ray8, CVPR 2017",
     splits={
-        "official": SplitRule(
-            released_split(
-                "train_val_list.txt and test_list.txt of ChestX-ray14",
-                "put the two lists beside the table, or use --data.split canonical",
-            ),
+        "official": released(
+            "train_val_list.txt and test_list.txt of ChestX-ray14",
+            "put the two lists beside the table, or use --data.split canonical",
             level="patient",
             source="released lists; validation patients by the canonical rule",
         ),

@@ -75,7 +75,7 @@ def _read_table(root: Path, folder: str, path: Path) -> Iterator[Record]:
     if column is None:
         raise DatasetNotFoundError(
             f"the column image_name or image_path in {path}",
-            f"columns {', '.join(map(str, rows[0].cells))}",
+            f"columns {', '.join(rows[0].headings)}",
             AGAIN,
         )
     for row in rows:

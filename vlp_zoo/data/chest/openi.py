@@ -50,7 +50,7 @@ from vlp_zoo.data.chest.radiographs import files_by_stem
 from vlp_zoo.data.records import Card, Record, SplitRule
 from vlp_zoo.data.splits import as_released, canonical_split
 from vlp_zoo.data.studies import canonical_view
-from vlp_zoo.data.tables import find_one, read_rows, without
+from vlp_zoo.data.tables import find_one, read_rows, shaped, without
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_bytes, read_json
 from vlp_zoo.reports.sections import report_of
@@ -212,19 +212,14 @@ def _kaggle(root: Path, path: Path) -> Iterator[Record]:
 def _r2gen(root: Path) -> Iterator[Record]:
     path = root / "annotation.json"
     content = read_json(path)
-    try:
+    what = "splits of id, report and image_path"
+    with shaped(what, path, DatasetNotFoundError):
         entries = [(s, entry) for s, group in content.items() for entry in group]
         rows = [
             (split, str(entry["id"]), str(entry["report"]), str(image))
             for split, entry in entries
             for image in entry["image_path"]
         ]
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise DatasetNotFoundError(
-            f"splits of id, report and image_path in {path}",
-            f"{type(error).__name__}: {error}",
-            "unpack R2Gen's iu_xray again",
-        ) from error
     for row, (split, study, text, image) in enumerate(rows, 1):
         yield Record(
             uid=image.removesuffix(".png"),

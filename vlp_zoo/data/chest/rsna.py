@@ -53,8 +53,16 @@ from vlp_zoo.data.chest.radiographs import (
 )
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.studies import canonical_view
-from vlp_zoo.data.tables import Row, find_one, first_of, number, read_rows, without
-from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.data.tables import (
+    Row,
+    find_one,
+    first_of,
+    number,
+    read_rows,
+    shaped,
+    without,
+)
+from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reading import read_json
 from vlp_zoo.types import Box
 
@@ -167,17 +175,9 @@ def _sources(root: Path) -> dict[str, str]:
     path = first_of(root, ("*dataset-mappings*.json",))
     if path is None:
         return {}
-    try:
-        return {
-            str(entry["subset_img_id"]): str(entry["img_id"])
-            for entry in read_json(path)
-        }
-    except (TypeError, KeyError) as error:
-        raise ConfigError(
-            f"a list of subset_img_id and img_id in {path}",
-            f"{type(error).__name__}: {error}",
-            "download RSNA's file again, or take it away",
-        ) from error
+    entries = read_json(path)
+    with shaped("a list of subset_img_id and img_id", path):
+        return {str(entry["subset_img_id"]): str(entry["img_id"]) for entry in entries}
 
 
 def _by_id(

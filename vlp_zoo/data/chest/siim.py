@@ -43,7 +43,7 @@ from pathlib import Path
 
 from vlp_zoo.data.chest.radiographs import files_by_stem, split_once, two_step_split
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
-from vlp_zoo.data.splits import released_split
+from vlp_zoo.data.splits import released
 from vlp_zoo.data.tables import find_one, read_rows, without
 from vlp_zoo.errors import DatasetNotFoundError
 
@@ -184,11 +184,9 @@ CARD = Card(
     licence="competition terms; the images are ChestX-ray14's",
     citation="Zawacki et al., SIIM-ACR Pneumothorax Segmentation, Kaggle 2019",
     splits={
-        "official": SplitRule(
-            released_split(
-                "images of stage 1's test folder with masks",
-                "use the PNG re-pack or stage_2_train.csv, or --data.split canonical",
-            ),
+        "official": released(
+            "images of stage 1's test folder with masks",
+            "use the PNG re-pack or stage_2_train.csv, or --data.split canonical",
             level="image",
             source="stage 1's train and test; validation by the canonical rule",
             issues=(PATIENTS,),

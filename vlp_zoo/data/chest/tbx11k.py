@@ -35,7 +35,7 @@ Computer-Aided Tuberculosis Diagnosis", CVPR 2020.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,14 +69,28 @@ CORNER = ("xmin", "ymin", "width", "height")
 
 @dataclass
 class _Image:
-    """One row of data.csv, or several: one for each box."""
+    """What the tables say of one image; boxes are in a frame of ``size``."""
 
+    uid: str
+    file: Path
     row: int
     split: str
-    label: str
-    size: tuple[int, int]
+    label: str = ""
+    size: tuple[int, int] = SIZE
     kinds: set[str] = field(default_factory=set)
     boxes: list[Box] = field(default_factory=list)
+
+    def record(self) -> Record:
+        known = tuple(float(label == self.label) for label in LABEL_NAMES)
+        return Record(
+            uid=self.uid,
+            image=self.file,
+            split=self.split,
+            labels=known if self.label else (float("nan"),) * len(LABEL_NAMES),
+            boxes=fitted(self.boxes, self.size, self.file),
+            row=self.row,
+            facts={"tb_type": ", ".join(sorted(self.kinds))},
+        )
 
 
 def read(root: Path, *, unlabelled: bool = False) -> Iterator[Record]:
@@ -101,9 +115,8 @@ def read(root: Path, *, unlabelled: bool = False) -> Iterator[Record]:
     for split in ("train", "val"):
         yield from _release(root, split)
     if unlabelled:
-        unknown = (float("nan"),) * len(LABEL_NAMES)
         for row, path in enumerate(sorted((root / "imgs" / "test").glob("*.png")), 1):
-            yield _record(f"test/{path.name}", path, "test", unknown, [], "", row)
+            yield _Image(f"test/{path.name}", path, row, "test").record()
 
 
 def _release(root: Path, split: str) -> Iterator[Record]:
@@ -132,11 +145,10 @@ def _release(root: Path, split: str) -> Iterator[Record]:
                 "download the official file again; TBX11K_*.json, not all_*.json",
             )
         found = boxes.get(image["id"], [])
-        labels = tuple(float(name == FOLDERS[folder]) for name in LABEL_NAMES)
-        kinds = ", ".join(sorted({KINDS[box.name] for box in found}))
+        kinds = {KINDS[box.name] for box in found}
         size = _size(image.get("height"), image.get("width"))
-        file = root / "imgs" / name
-        yield _record(name, file, split, labels, fitted(found, size, file), kinds, row)
+        place = (name, root / "imgs" / name, row, split)
+        yield _Image(*place, FOLDERS[folder], size, kinds, found).record()
 
 
 def _simplified(root: Path) -> Iterator[Record]:
@@ -146,7 +158,8 @@ def _simplified(root: Path) -> Iterator[Record]:
         if name not in images:
             split = canonical_split(row.get("source")) or ""
             size = _size(row.get("image_height"), row.get("image_width"))
-            images[name] = _Image(row.line, split, _label(row), size)
+            place = (name, root / "images" / name, row.line, split)
+            images[name] = _Image(*place, _label(row), size)
         kind = row.get("tb_type").lower()
         kinds = {known for known in PACK_KINDS if known in kind}
         images[name].kinds |= kinds
@@ -154,12 +167,7 @@ def _simplified(root: Path) -> Iterator[Record]:
             # Where a row names both kinds it does not say which one the box shows.
             named = PACK_KINDS[min(kinds)] if len(kinds) == 1 else "Tuberculosis"
             images[name].boxes.append(_box(row, named))
-    for name, image in images.items():
-        labels = tuple(float(label == image.label) for label in LABEL_NAMES)
-        kinds_found = ", ".join(sorted(image.kinds))
-        file = root / "images" / name
-        boxes = fitted(image.boxes, image.size, file)
-        yield _record(name, file, image.split, labels, boxes, kinds_found, image.row)
+    yield from (image.record() for image in images.values())
 
 
 def _size(height: Any, width: Any) -> tuple[int, int]:
@@ -192,26 +200,6 @@ def _box(row: Row, name: str) -> Box:
     except (ValueError, SyntaxError, TypeError, KeyError) as error:
         what = "a box with xmin, ymin, width and height"
         raise row.refused(what, row["bbox"]) from error
-
-
-def _record(
-    uid: str,
-    image: Path,
-    split: str,
-    labels: tuple[float, ...],
-    boxes: Sequence[Box],
-    tb_type: str,
-    row: int,
-) -> Record:
-    return Record(
-        uid=uid,
-        image=image,
-        split=split,
-        labels=labels,
-        boxes=tuple(boxes),
-        row=row,
-        facts={"tb_type": tb_type},
-    )
 
 
 def _json(path: Path) -> dict[str, Any]:

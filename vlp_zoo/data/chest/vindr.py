@@ -41,7 +41,7 @@ Scientific Data 9:429, 2022.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -49,8 +49,8 @@ from typing import Literal
 
 from vlp_zoo.data.chest.radiographs import files_by_stem, fitted, split_once
 from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import released_split
-from vlp_zoo.data.tables import Row, find_one, read_rows, without
+from vlp_zoo.data.splits import released
+from vlp_zoo.data.tables import Row, find_one, first_of, read_rows, without
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.types import Box
 
@@ -146,14 +146,14 @@ def read(root: Path, *, votes: Votes = "union") -> Iterator[Record]:
             names a finding that the data set does not have.
         ConfigError: If ``votes`` is another word or below 1.
     """
-    needed = _threshold(votes)
+    _needed(votes, 1)
     base = next((b for b in (root / "annotations", root) if _is_physionet(b)), None)
     images = _kaggle(root) if base is None else _physionet(base)
     names: tuple[str, ...] = KAGGLE_NAMES if base is None else LABEL_NAMES
     files = _files(root)
     sizes = _sizes(root)
     for uid, image in images.items():
-        enough = needed(len(image.readers))
+        enough = _needed(votes, len(image.readers))
         counts = {name: len(image.seen.get(name, ())) for name in names}
         positive = {n for n, count in counts.items() if count >= enough}
         # Who found something overrules who did not.
@@ -187,24 +187,22 @@ def card(votes: Votes) -> Card:
         votes: How many readers must have seen a finding, in a word or number that
             `read` takes.
     """
-    _threshold(votes)
+    _needed(votes, 1)
     return replace(CARD, read=partial(read, votes=votes))
 
 
-def _threshold(votes: Votes) -> Callable[[int], int]:
-    if votes == "union":
-        return lambda readers: 1
-    if votes == "majority":
-        return lambda readers: readers // 2 + 1
-    if votes == "consensus":
-        return lambda readers: max(readers, 1)
+def _needed(votes: Votes, readers: int) -> int:
+    """How many of the readers must have seen a finding."""
     if isinstance(votes, int) and votes >= 1:
-        return lambda readers: min(votes, max(readers, 1))
-    raise ConfigError(
-        "union, majority, consensus or a number of readers",
-        repr(votes),
-        "choose one of them",
-    )
+        return min(votes, max(readers, 1))
+    words = {"union": 1, "majority": readers // 2 + 1, "consensus": max(readers, 1)}
+    if votes not in words:
+        raise ConfigError(
+            "union, majority, consensus or a number of readers",
+            repr(votes),
+            "choose one of them",
+        )
+    return words[str(votes)]
 
 
 def _is_physionet(base: Path) -> bool:
@@ -214,9 +212,8 @@ def _is_physionet(base: Path) -> bool:
 def _physionet(base: Path) -> dict[str, _Image]:
     images: dict[str, _Image] = {}
     for split in ("train", "test"):
-        try:
-            path = find_one(base, [f"image_labels_{split}.csv*"], "labels of VinDr-CXR")
-        except DatasetNotFoundError:
+        path = first_of(base, [f"image_labels_{split}.csv*"])
+        if path is None:
             # Either half is of use without the other.
             logger.warning("VinDr-CXR: no image_labels_%s.csv in %s", split, base)
             continue
@@ -331,12 +328,10 @@ CARD = Card(
     licence="PhysioNet credentialed health data licence 1.5.0",
     citation="Nguyen et al., VinDr-CXR, Scientific Data 2022",
     splits={
-        "official": SplitRule(
-            released_split(
-                "the released test set of VinDr-CXR",
-                "use PhysioNet's release (Kaggle's pack has no labelled test images), or "
-                "--data.split canonical",
-            ),
+        "official": released(
+            "the released test set of VinDr-CXR",
+            "use PhysioNet's release (Kaggle's pack has no labelled test images), or "
+            "--data.split canonical",
             level="image",
             source="released train and test; validation images by the canonical rule",
         ),

@@ -27,8 +27,8 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
-from vlp_zoo.data.splits import released_split
+from vlp_zoo.data.records import Card, MaskRef, Record
+from vlp_zoo.data.splits import released
 from vlp_zoo.data.tables import find_one
 from vlp_zoo.errors import DatasetNotFoundError
 
@@ -107,11 +107,9 @@ CARD = Card(
     licence="research use",
     citation="Staal et al., Ridge-based vessel segmentation, TMI 2004",
     splits={
-        "official": SplitRule(
-            released_split(
-                "the folders training and test of DRIVE",
-                "download both, or use --data.split canonical",
-            ),
+        "official": released(
+            "the folders training and test of DRIVE",
+            "download both, or use --data.split canonical",
             level="image",
             source="released folders; validation images by the canonical rule",
             issues=("where the test folder has no 1st_manual nothing can be scored",),

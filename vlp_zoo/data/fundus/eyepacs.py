@@ -27,8 +27,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlp_zoo.data.fundus.photographs import GRADES, Photographs, bare, one_hot
-from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import released_split
+from vlp_zoo.data.records import Card, Record
+from vlp_zoo.data.splits import released
 from vlp_zoo.data.tables import find_one, number, read_rows
 
 __all__ = ["CARD", "read"]
@@ -85,11 +85,9 @@ CARD = Card(
     licence="competition rules; research use",
     citation="Dugas et al., Diabetic Retinopathy Detection, Kaggle 2015",
     splits={
-        "official": SplitRule(
-            released_split(
-                "retinopathy_solution.csv of EyePACS",
-                "put it beside trainLabels.csv, or use --data.split canonical",
-            ),
+        "official": released(
+            "retinopathy_solution.csv of EyePACS",
+            "put it beside trainLabels.csv, or use --data.split canonical",
             level="patient",
             source="the competition: training, public and private leaderboard",
         ),

@@ -26,8 +26,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import canonical_split, released_split
+from vlp_zoo.data.records import Card, Record
+from vlp_zoo.data.splits import canonical_split, released
 from vlp_zoo.data.tables import find_one
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.reading import read_json
@@ -129,10 +129,9 @@ CARD = Card(
     licence="PhysioNet Credentialed Health Data License",
     citation="Li et al., FFA-IR, NeurIPS Datasets and Benchmarks 2021",
     splits={
-        "official": SplitRule(
-            released_split(
-                "the part test of ffair_annotation.json", "download it again"
-            ),
+        "official": released(
+            "the part test of ffair_annotation.json",
+            "download it again",
             level="patient",
             source="released, by case",
             issues=("a case stands for a patient: there are no patient ids",),

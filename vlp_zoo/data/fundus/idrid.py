@@ -45,7 +45,7 @@ from typing import Any
 from vlp_zoo.data.fundus.photographs import GRADES, Photographs, bare, one_hot
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
 from vlp_zoo.data.splits import released_split
-from vlp_zoo.data.tables import number, read_rows, read_table, without
+from vlp_zoo.data.tables import number, read_rows, without
 
 __all__ = ["CARD", "LESIONS", "read"]
 
@@ -149,9 +149,9 @@ def _centres(part: Path | None) -> dict[str, dict[str, Any]]:
     for path in sorted(folder.rglob("*.csv")):
         place = "fovea" if "fovea" in path.name.lower() else "optic_disc"
         split = "train" if "training" in path.name.lower() else "test"
-        for cells in read_table(path).itertuples(index=False):
+        for row in read_rows(path):
             # "X- Coordinate" and "Y - Coordinate"; blank lines follow the last image.
-            name, x, y = (str(cell).strip() for cell in cells[:3])
+            name, x, y = (cell.strip() for cell in row.cells[:3])
             if name:
                 uid = f"grading/{split}/{bare(name)}"
                 centres.setdefault(uid, {})[place] = (number(x), number(y))

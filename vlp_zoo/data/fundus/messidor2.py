@@ -62,7 +62,7 @@ def read(root: Path) -> Iterator[Record]:
         "the grades of MESSIDOR-2 by Krause et al.",
     )
     rows = read_rows(path)
-    headings = list(map(str, rows[0].cells))
+    headings = list(rows[0].headings)
     image_column = next((name for name in IMAGE_COLUMNS if name in headings), "")
     grade_column = next((name for name in GRADE_COLUMNS if name in headings), "")
     if not image_column or not grade_column:

@@ -26,8 +26,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlp_zoo.data.fundus.photographs import Photographs, bare
-from vlp_zoo.data.records import Card, Record, SplitRule
-from vlp_zoo.data.splits import released_split
+from vlp_zoo.data.records import Card, Record
+from vlp_zoo.data.splits import released
 from vlp_zoo.data.tables import read_rows
 
 __all__ = ["CARD", "LABEL_NAMES", "read"]
@@ -100,10 +100,9 @@ CARD = Card(
     licence="attribution; the sources have their own terms",
     citation="Rodriguez et al., Multi-Label Retinal Disease Classification, JBHI 2023",
     splits={
-        "official": SplitRule(
-            released_split(
-                "val_data.csv of MuReD", "put it beside train_data.csv, unchanged"
-            ),
+        "official": released(
+            "val_data.csv of MuReD",
+            "put it beside train_data.csv, unchanged",
             level="image",
             source="released tables; validation images by the canonical rule",
             issues=(

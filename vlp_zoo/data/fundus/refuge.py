@@ -37,8 +37,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlp_zoo.data.fundus.photographs import bare
-from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
-from vlp_zoo.data.splits import released_split
+from vlp_zoo.data.records import Card, MaskRef, Record
+from vlp_zoo.data.splits import released
 from vlp_zoo.data.tables import number, read_rows, without
 
 __all__ = ["CARD", "read"]
@@ -145,11 +145,9 @@ CARD = Card(
     licence="terms of the challenge; research use",
     citation="Orlando et al., REFUGE Challenge, Medical Image Analysis 2020",
     splits={
-        "official": SplitRule(
-            released_split(
-                "training, validation and test images of REFUGE",
-                "download the test set too, or use --data.split canonical",
-            ),
+        "official": released(
+            "training, validation and test images of REFUGE",
+            "download the test set too, or use --data.split canonical",
             level="image",
             source="the challenge: 400 images each",
             counts={"train": 400, "val": 400, "test": 400},

@@ -36,7 +36,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vlp_zoo.data.records import Card, MaskRef, Record, SplitRule
-from vlp_zoo.data.splits import canonical_after, released_split
+from vlp_zoo.data.splits import canonical_after, released
 from vlp_zoo.data.tables import read_rows, without
 from vlp_zoo.errors import DatasetNotFoundError
 
@@ -141,11 +141,9 @@ CARD = Card(
     licence="CC BY-NC 4.0",
     citation="Almazroa et al., RIGA, SPIE 2018; RIGA+: Hu et al., MICCAI 2022",
     splits={
-        "official": SplitRule(
-            released_split(
-                "*_train.csv and *_test.csv of RIGA+",
-                "use that re-pack, or --data.split cross_site or canonical",
-            ),
+        "official": released(
+            "*_train.csv and *_test.csv of RIGA+",
+            "use that re-pack, or --data.split cross_site or canonical",
             level="image",
             source="RIGA+'s tables per site; validation images by the canonical rule",
             issues=("it is the split of a re-pack, not of RIGA",),

@@ -11,7 +11,8 @@ from vlp_zoo.data.base import PairsDataModule
 from vlp_zoo.data.catalogue import WORDS
 from vlp_zoo.data.splits import check_patients
 from vlp_zoo.data.store.reading import describe, open_store
-from vlp_zoo.errors import ConfigError, DataRejectedError
+from vlp_zoo.data.tables import check_word
+from vlp_zoo.errors import DataRejectedError
 from vlp_zoo.types import StudySource
 
 __all__ = ["Prepared"]
@@ -46,12 +47,7 @@ class Prepared(PairsDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if uncertain not in ("card", *WORDS):
-            raise ConfigError(
-                f"card, {', '.join(WORDS)} in --data.uncertain",
-                repr(uncertain),
-                "choose one of them",
-            )
+        check_word(uncertain, ("card", *WORDS), "--data.uncertain")
         self.root = Path(root)
         self.split = split
         self.views = views
