@@ -14,12 +14,27 @@ import pytest
 
 from vlp_zoo.cli.synth import main
 from vlp_zoo.data.phantom.chest.facts import LABELS
-from vlp_zoo.data.phantom.chest.mimic_layout import METADATA_COLUMNS
 from vlp_zoo.data.phantom.chest.sheet import write_contact_sheet
 from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 from vlp_zoo.data.phantom.folder import MARKER, split_sizes
 from vlp_zoo.data.phantom.table import pair_columns
 from vlp_zoo.errors import ConfigError
+
+METADATA_COLUMNS = (
+    "dicom_id",
+    "subject_id",
+    "study_id",
+    "PerformedProcedureStepDescription",
+    "ViewPosition",
+    "Rows",
+    "Columns",
+    "StudyDate",
+    "StudyTime",
+    "ProcedureCodeSequence_CodeMeaning",
+    "ViewCodeSequence_CodeMeaning",
+    "PatientOrientationCodeSequence_CodeMeaning",
+)
+"""As in MIMIC-CXR-JPG 2.0.0."""
 
 SMALL = ["--studies", "24", "--image-size", "48"]
 

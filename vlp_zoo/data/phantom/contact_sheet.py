@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -13,14 +15,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vlp_zoo.data.phantom.canvas import Mask, Picture
 from vlp_zoo.data.phantom.folder import write_atomically
-from vlp_zoo.types import Study, StudySource
+from vlp_zoo.data.phantom.wording import capital
+from vlp_zoo.data.phantom.world import World
+from vlp_zoo.types import Study
 
-__all__ = ["FRAME", "OUTLINE", "compose_sheet", "frame", "outline", "save_sheet"]
+__all__ = ["FRAME", "OUTLINE", "ContactSheet", "compose_sheet", "frame", "outline"]
 
 COLUMNS = 5
 CAPTION = 62
 OUTLINE = (255, 190, 60)
 FRAME = (90, 165, 255)
+
+Source = TypeVar("Source", bound=World[Any])
 
 
 def outline(tile: Picture, mask: Mask) -> None:
@@ -58,7 +64,7 @@ def compose_sheet(tiles: Sequence[tuple[str, str, Picture]], side: int) -> Image
         lines = textwrap.wrap(words, max(20, side // 5))
         if len(lines) > 4:
             lines = [*lines[:3], f"{lines[3]} ..."]
-        pen.text((left + 4, top + side + 2), title, (235, 235, 235), heading)
+        pen.text((left + 4, top + side + 2), capital(title), (235,) * 3, heading)
         pen.multiline_text(
             (left + 4, top + side + 17), "\n".join(lines), (170, 170, 170), small,
             spacing=1,
@@ -66,38 +72,41 @@ def compose_sheet(tiles: Sequence[tuple[str, str, Picture]], side: int) -> Image
     return sheet
 
 
-def save_sheet(
-    path: Path,
-    source: StudySource,
-    examples: Sequence[tuple[str, int]],
-    mark: Callable[[Picture, Study, str], None],
-    reduce: Callable[[Image.Image], Image.Image],
-    side: int,
-) -> list[str]:
-    """Draw examples with marks on them and their reports' impressions below.
+@dataclass(frozen=True)
+class ContactSheet(Generic[Source]):
+    """How a world shows one example of each label, with marks and the impression.
 
-    Args:
-        path: ``.png`` to write.
-        source: Where the examples come from.
-        examples: Label and index of each image.
+    Attributes:
+        pick: Label and index of an image for each example; nothing is drawn.
         mark: Draws on a picture (side, side, 3) what a study has of a label.
         reduce: Brings a sheet down to a palette, to make the file small.
-        side: Pixels of one picture on the sheet.
-
-    Returns:
-        The labels on the sheet, in order.
     """
-    tiles = []
-    for label, index in examples:
-        study = source[index]
-        small = cv2.resize(study.image, (side, side), interpolation=cv2.INTER_AREA)
-        grey = small[:, :, None] if small.ndim == 2 else small
-        tile = np.array(np.broadcast_to(grey, (side, side, 3)), np.uint8)
-        mark(tile, study, label)
-        words = study.report.impression or study.report.findings
-        tiles.append((label[:1].upper() + label[1:], words, tile))
-    sheet = compose_sheet(tiles, side)
-    packed = io.BytesIO()
-    reduce(sheet).save(packed, "PNG", optimize=True)
-    write_atomically(path, packed.getvalue())
-    return [label for label, _ in examples]
+
+    pick: Callable[[Source], list[tuple[str, int]]]
+    mark: Callable[[Picture, Study, str], None]
+    reduce: Callable[[Image.Image], Image.Image]
+
+    def __call__(self, path: Path, source: Source, side: int = 200) -> list[str]:
+        """Draw the sheet.
+
+        Args:
+            path: ``.png`` to write.
+            source: Where the examples come from.
+            side: Pixels of one picture on the sheet.
+
+        Returns:
+            The labels on the sheet, in order.
+        """
+        tiles = []
+        for label, index in self.pick(source):
+            study = source[index]
+            small = cv2.resize(study.image, (side, side), interpolation=cv2.INTER_AREA)
+            grey = small[:, :, None] if small.ndim == 2 else small
+            tile = np.array(np.broadcast_to(grey, (side, side, 3)), np.uint8)
+            self.mark(tile, study, label)
+            words = study.report.impression or study.report.findings
+            tiles.append((label, words, tile))
+        packed = io.BytesIO()
+        self.reduce(compose_sheet(tiles, side)).save(packed, "PNG", optimize=True)
+        write_atomically(path, packed.getvalue())
+        return [label for label, _, _ in tiles]

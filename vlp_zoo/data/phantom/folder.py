@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import cv2
+import pandas as pd
 
 from vlp_zoo.data.phantom.canvas import Picture
 from vlp_zoo.data.phantom.world import SPLITS, World
@@ -97,6 +99,14 @@ class Layout(Generic[Source]):
         quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if lossy else []
         _, packed = cv2.imencode(name[-4:], pixels, quality)
         write_atomically(self.out / name, packed.tobytes())
+
+    def write_table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Write a CSV, gzipped if so named; its bytes hang on nothing but its rows."""
+        packed = io.BytesIO()
+        how = {"method": "gzip", "mtime": 0} if name.endswith(".gz") else None
+        table = pd.DataFrame(rows)
+        table.to_csv(packed, index=False, lineterminator="\n", compression=how)
+        write_atomically(self.out / name, packed.getvalue())
 
 
 def split_sizes(studies: int) -> dict[str, int]:

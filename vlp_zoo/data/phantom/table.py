@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from typing import Any
 
 import numpy as np
 
-from vlp_zoo.data.phantom.folder import Layout, write_atomically
+from vlp_zoo.data.phantom.folder import Layout
 from vlp_zoo.data.phantom.world import World
 from vlp_zoo.types import Study
 
@@ -49,9 +47,7 @@ def write_pairs_layout(layout: Layout[Any]) -> int:
     world = layout.world
     masked = "masks" in world.columns
     layout.begin("pairs", ("images", *(["masks"] if masked else []), "pairs.csv"))
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(pair_columns(world))
+    rows = []
     for source, _, study in layout.images():
         name = f"images/{study.uid}.jpg"
         layout.write_image(name, study.image)
@@ -74,6 +70,7 @@ def write_pairs_layout(layout: Layout[Any]) -> int:
         }
         known = study.facts | cells
         labels = ["" if np.isnan(value) else f"{value:.0f}" for value in study.labels]
-        table.writerow([*(known[column] for column in world.columns), *labels])
-    write_atomically(layout.out / "pairs.csv", text.getvalue().encode())
+        row = [*(known[column] for column in world.columns), *labels]
+        rows.append(dict(zip(pair_columns(world), row, strict=True)))
+    layout.write_table("pairs.csv", rows)
     return sum(map(len, layout.sources))

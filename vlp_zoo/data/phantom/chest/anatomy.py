@@ -11,38 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlp_zoo.data.phantom.canvas import Field, Grid, Rng, spline
+from vlp_zoo.reports.words.anatomy import REGIONS
 
 __all__ = ["REGIONS", "SIDES", "Build", "Chest", "Shape", "region_outlines"]
 
 SIDES = {"right": -1.0, "left": 1.0}
 """Side of the patient to direction of x."""
-
-PAIRED = (
-    "lung",
-    "upper lung zone",
-    "mid lung zone",
-    "lower lung zone",
-    "hilar structures",
-    "apical zone",
-    "costophrenic angle",
-    "hemidiaphragm",
-    "clavicle",
-)
-MIDDLE = (
-    "trachea",
-    "spine",
-    "aortic arch",
-    "mediastinum",
-    "upper mediastinum",
-    "svc",
-    "cardiac silhouette",
-    "cavoatrial junction",
-    "right atrium",
-    "carina",
-    "abdomen",
-)
-REGIONS = tuple(f"{side} {part}" for side in SIDES for part in PAIRED) + MIDDLE
-"""The 29 boxed locations of Chest ImaGenome, by its names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +287,14 @@ def _oval(x1: float, y1: float, x2: float, y2: float) -> Field:
     return middle + reach * CIRCLE
 
 
+def _part(chest: Chest, side: str, zone: str) -> Field:
+    outline = chest.lungs[side]
+    top, bottom = chest.zone(side, zone)
+    inside = (outline[:, 1] >= top - 0.02) & (outline[:, 1] <= bottom + 0.02)
+    part = np.clip(outline[:, 1], top, bottom)
+    return np.stack([outline[:, 0], part], 1)[inside]
+
+
 def region_outlines(chest: Chest) -> dict[str, Field]:
     """The 29 locations as outlines (N, 2) in body coordinates, keyed by `REGIONS`.
 
@@ -322,15 +304,12 @@ def region_outlines(chest: Chest) -> dict[str, Field]:
     for side, sign in SIDES.items():
         outline = chest.lungs[side]
         places[f"{side} lung"] = outline
-        for zone in ("upper", "mid", "lower", "apical"):
-            top, bottom = chest.zone(side, zone)
-            part = np.clip(outline[:, 1], top, bottom)
-            name = "apical zone" if zone == "apical" else f"{zone} lung zone"
-            inside = (outline[:, 1] >= top - 0.02) & (outline[:, 1] <= bottom + 0.02)
-            places[f"{side} {name}"] = np.stack([outline[:, 0], part], 1)[inside]
+        for zone in ("upper", "mid", "lower"):
+            places[f"{side} {zone} lung zone"] = _part(chest, side, zone)
         hx, hy = (float(v) for v in chest.hila[side])
         near, far = sorted((hx - 0.045 * sign, hx + 0.06 * sign))
         places[f"{side} hilar structures"] = _oval(near, hy - 0.075, far, hy + 0.095)
+        places[f"{side} apical zone"] = _part(chest, side, "apical")
         tip = chest.tips[side]
         edge = 0.5 + sign * chest.build.width
         near, far = sorted((edge, edge - sign * 0.11))
@@ -349,7 +328,7 @@ def region_outlines(chest: Chest) -> dict[str, Field]:
     atrium = float(chest.heart[:, 0].min())
     width = chest.build.width
     middle = chest.mediastinum[chest.mediastinum[:, 1] > 0.1]
-    places |= {
+    return places | {
         "trachea": _oval(cx - 0.022, 0.03, cx + 0.026, cy),
         "spine": _oval(0.45, 0.02, 0.55, 0.98),
         "aortic arch": _oval(0.485, 0.24, knob + 0.004, 0.35),
@@ -362,4 +341,3 @@ def region_outlines(chest: Chest) -> dict[str, Field]:
         "carina": _oval(cx - 0.035, cy - 0.02, cx + 0.035, cy + 0.035),
         "abdomen": _oval(0.5 - width, low_y, 0.5 + width, 0.995),
     }
-    return {name: places[name] for name in REGIONS}

@@ -14,8 +14,17 @@ from vlp_zoo.data.phantom.chest.radiograph import Scene
 __all__ = ["DEVICE_PATHS", "paint_device"]
 
 Paths = list[Field]
+Point = tuple[float, float]
 Router = Callable[[Chest, Finding, Rng], tuple[Paths, Paths]]
 """(thin lines, filled outlines) of a device."""
+
+
+def _entry(
+    chest: Chest, finding: Finding, way: list[Point], *crossing: Point
+) -> list[Point]:
+    """From the skin into the right vein; what comes from the left has to cross."""
+    points = [(float(x), float(y)) for x, y in chest.place(finding.side, way)]
+    return [*points, *(crossing if finding.side == "left" else ())]
 
 
 def _endotracheal(chest: Chest, finding: Finding, rng: Rng) -> tuple[Paths, Paths]:
@@ -44,9 +53,7 @@ def _central(chest: Chest, finding: Finding, rng: Rng) -> tuple[Paths, Paths]:
         start = [(0.062, -0.03), (0.06, 0.06), (0.05, 0.13)]
     else:
         start = [(0.30, 0.24), (0.22, 0.165), (0.13, 0.165), (0.06, 0.185)]
-    outside = list(map(tuple, chest.place(finding.side, start)))
-    if finding.side == "left":
-        outside += [(0.52, 0.215), (0.465, 0.25)]
+    outside = _entry(chest, finding, start, (0.52, 0.215), (0.465, 0.25))
     return [spline([*outside, (0.455, 0.29), tip])], []
 
 
@@ -62,9 +69,7 @@ def _pacemaker(chest: Chest, finding: Finding, rng: Rng) -> tuple[Paths, Paths]:
     ]
     outline = spline(chest.place(finding.side, case), closed=True, steps=4)
     way = [(u - 0.04, y), (0.17, y - 0.045), (0.075, y - 0.015)]
-    entry = list(map(tuple, chest.place(finding.side, way)))
-    if finding.side == "left":
-        entry.append((0.5, 0.225))
+    entry = _entry(chest, finding, way, (0.5, 0.225))
     width, ratio = chest.build.width, chest.shape.heart
     left = 1.38 * width * ratio
     low = chest.domes["left"] - 0.03
@@ -85,9 +90,7 @@ def _port(chest: Chest, finding: Finding, rng: Rng) -> tuple[Paths, Paths]:
     turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     ring = np.stack([u + 0.021 * np.cos(turn), y + 0.021 * np.sin(turn)], 1)
     way = [(u, y - 0.02), (0.19, y - 0.075), (0.11, y - 0.08), (0.06, y - 0.035)]
-    entry = list(map(tuple, chest.place(finding.side, way)))
-    if finding.side == "left":
-        entry.append((0.48, 0.245))
+    entry = _entry(chest, finding, way, (0.48, 0.245))
     tip = (0.452, float(rng.uniform(0.37, 0.43)))
     return [spline([*entry, (0.455, 0.31), tip])], [chest.place(finding.side, ring)]
 

@@ -329,20 +329,21 @@ def widening(scene: Scene, finding: Finding, side: str, rng: Rng) -> Mask:
 
 
 PAINTERS: dict[str, Painter] = {
-    "Atelectasis": atelectasis,
     "Cardiomegaly": heart,
-    "Consolidation": consolidation,
-    "Edema": edema,
     "Enlarged Cardiomediastinum": widening,
-    "Fracture": fracture,
-    "Lung Lesion": lesion,
+    "Edema": edema,
     "Lung Opacity": opacity,
-    "Pleural Effusion": effusion,
-    "Pleural Other": thickening,
     "Pneumonia": pneumonia,
+    "Consolidation": consolidation,
+    "Atelectasis": atelectasis,
+    "Lung Lesion": lesion,
+    "Pleural Other": thickening,
     "Pneumothorax": pneumothorax,
+    "Pleural Effusion": effusion,
+    "Fracture": fracture,
 }
-"""Label to painter; support devices are drawn by `devices`."""
+"""Label to painter, in the order in which they are drawn: fluid comes after the lung
+that it hides. Support devices are drawn by `devices`."""
 
 
 def paint(scene: Scene, finding: Finding, side: str) -> Mask:

@@ -9,29 +9,14 @@ from vlp_zoo.data.phantom.chest.acquisition import Exposure, expose
 from vlp_zoo.data.phantom.chest.anatomy import Build, Chest, Shape, region_outlines
 from vlp_zoo.data.phantom.chest.devices import paint_device
 from vlp_zoo.data.phantom.chest.facts import Finding, StudyFacts
-from vlp_zoo.data.phantom.chest.findings import lift_of, paint
+from vlp_zoo.data.phantom.chest.findings import PAINTERS, lift_of, paint
 from vlp_zoo.data.phantom.chest.radiograph import attenuation, normal_scene
 from vlp_zoo.data.phantom.plate import Plate
 from vlp_zoo.data.phantom.world import Drawing
 
 __all__ = ["draw_frontal", "note", "regions_of", "shape_of"]
 
-DRAW_ORDER = (
-    "Cardiomegaly",
-    "Enlarged Cardiomediastinum",
-    "Edema",
-    "Lung Opacity",
-    "Pneumonia",
-    "Consolidation",
-    "Atelectasis",
-    "Lung Lesion",
-    "Pleural Other",
-    "Pneumothorax",
-    "Pleural Effusion",
-    "Fracture",
-    "Support Devices",
-)
-"""What covers what: fluid comes after the lung that it hides."""
+DRAW_ORDER = (*PAINTERS, "Support Devices")
 
 
 def shape_of(build: Build, findings: tuple[Finding, ...]) -> Shape:

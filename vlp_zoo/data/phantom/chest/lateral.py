@@ -13,6 +13,7 @@ from vlp_zoo.data.phantom.canvas import Canvas, Field, Mask, sigmoid, smooth, sp
 from vlp_zoo.data.phantom.chest.acquisition import Exposure, expose
 from vlp_zoo.data.phantom.chest.anatomy import Build
 from vlp_zoo.data.phantom.chest.facts import Finding, StudyFacts
+from vlp_zoo.data.phantom.chest.findings import FAINT
 from vlp_zoo.data.phantom.chest.frontal import note, shape_of
 from vlp_zoo.data.phantom.plate import Plate
 from vlp_zoo.data.phantom.world import Drawing
@@ -25,7 +26,6 @@ class _Profile:
     """Layers of a lateral exposure, as in `radiograph.Scene`."""
 
     canvas: Canvas
-    build: Build
     lung: Field
     air: Field
     heart: Field
@@ -35,77 +35,65 @@ class _Profile:
     dome: float
 
 
+def _glow(canvas: Canvas, x: float, across: float, y: float, down: float) -> Field:
+    squared = ((canvas.x - x) / across) ** 2
+    return np.asarray(np.exp(-squared - ((canvas.y - y) / down) ** 2), np.float32)
+
+
 def _normal(canvas: Canvas, build: Build, heart_ratio: float) -> _Profile:
     dome = build.dome - 0.01
-    lung_outline = spline(
-        [
-            (0.47, 0.13),
-            (0.60, 0.16),
-            (0.72, 0.24),
-            (0.79, 0.40),
-            (0.80, 0.60),
-            (0.76, dome + 0.10),
-            (0.72, dome + 0.12),
-            (0.62, dome + 0.03),
-            (0.45, dome - 0.01),
-            (0.30, dome + 0.005),
-            (0.245, dome + 0.03),
-            (0.225, 0.55),
-            (0.24, 0.40),
-            (0.30, 0.26),
-            (0.38, 0.17),
-        ],
-        closed=True,
-        steps=6,
-    )
-    lung = canvas.polygon(lung_outline, 0.004)
+    lung_outline = [
+        (0.47, 0.13),
+        (0.60, 0.16),
+        (0.72, 0.24),
+        (0.79, 0.40),
+        (0.80, 0.60),
+        (0.76, dome + 0.10),
+        (0.72, dome + 0.12),
+        (0.62, dome + 0.03),
+        (0.45, dome - 0.01),
+        (0.30, dome + 0.005),
+        (0.245, dome + 0.03),
+        (0.225, 0.55),
+        (0.24, 0.40),
+        (0.30, 0.26),
+        (0.38, 0.17),
+    ]
+    lung = canvas.polygon(spline(lung_outline, closed=True, steps=6), 0.004)
     grown = (heart_ratio - 0.45) * 0.9
-    heart_outline = spline(
-        [
-            (0.30, dome + 0.01),
-            (0.265, 0.60),
-            (0.30 - 0.1 * grown, 0.50 - 0.2 * grown),
-            (0.38, 0.42 - 0.25 * grown),
-            (0.47, 0.40 - 0.1 * grown),
-            (0.53 + 0.35 * grown, 0.47),
-            (0.555 + 0.6 * grown, 0.57),
-            (0.53 + 0.5 * grown, 0.67),
-            (0.49, dome + 0.02),
-        ],
-        closed=True,
-        steps=6,
-    )
-    heart = canvas.polygon(heart_outline, 0.008)
-    body = canvas.polygon(
-        spline(
-            [
-                (0.40, -0.2),
-                (0.39, 0.04),
-                (0.30, 0.13),
-                (0.20, 0.28),
-                (0.15, 0.48),
-                (0.14, 0.7),
-                (0.13, 1.2),
-                (0.92, 1.2),
-                (0.90, 0.75),
-                (0.92, 0.5),
-                (0.89, 0.27),
-                (0.78, 0.12),
-                (0.66, 0.04),
-                (0.64, -0.2),
-            ],
-            closed=True,
-            steps=6,
-        )
-    )
+    heart_outline = [
+        (0.30, dome + 0.01),
+        (0.265, 0.60),
+        (0.30 - 0.1 * grown, 0.50 - 0.2 * grown),
+        (0.38, 0.42 - 0.25 * grown),
+        (0.47, 0.40 - 0.1 * grown),
+        (0.53 + 0.35 * grown, 0.47),
+        (0.555 + 0.6 * grown, 0.57),
+        (0.53 + 0.5 * grown, 0.67),
+        (0.49, dome + 0.02),
+    ]
+    heart = canvas.polygon(spline(heart_outline, closed=True, steps=6), 0.008)
+    body_outline = [
+        (0.40, -0.2),
+        (0.39, 0.04),
+        (0.30, 0.13),
+        (0.20, 0.28),
+        (0.15, 0.48),
+        (0.14, 0.7),
+        (0.13, 1.2),
+        (0.92, 1.2),
+        (0.90, 0.75),
+        (0.92, 0.5),
+        (0.89, 0.27),
+        (0.78, 0.12),
+        (0.66, 0.04),
+        (0.64, -0.2),
+    ]
+    body = canvas.polygon(spline(body_outline, closed=True, steps=6))
     tissue = 0.35 * body + 0.75 * smooth(body, 0.035 * canvas.scale)
-    shoulder = np.exp(
-        -(((canvas.x - 0.62) / 0.17) ** 2) - ((canvas.y - 0.1) / 0.11) ** 2
-    )
-    tissue = tissue + 0.35 * shoulder * body
-    tissue = tissue + 0.28 * canvas.polygon(
-        [(-1, 2), (-1, dome), (2, dome), (2, 2)], 0.04
-    )
+    tissue = tissue + 0.35 * _glow(canvas, 0.62, 0.17, 0.1, 0.11) * body
+    abdomen = [(-1, 2), (-1, dome), (2, dome), (2, 2)]
+    tissue = tissue + 0.28 * canvas.polygon(abdomen, 0.04)
     # Vertebral bodies follow the thoracic curve; lower ones look darker when healthy.
     axis = 0.76 + 0.05 * np.sin((canvas.y - 0.05) * 3.3)
     away = np.abs(canvas.x - axis)
@@ -113,17 +101,15 @@ def _normal(canvas: Canvas, build: Build, heart_ratio: float) -> _Profile:
     disc = np.exp(-(((phase - np.floor(phase) - 0.5) / 0.13) ** 2))
     tissue = tissue + 0.16 * sigmoid((0.034 - away) / 0.005) * (1 - 0.55 * disc) * body
     ribs = [
-        spline(
-            [
-                (0.80, 0.10 + 0.062 * n),
-                (0.70, 0.135 + 0.066 * n),
-                (0.50, 0.19 + 0.072 * n),
-                (0.33, 0.20 + 0.074 * n),
-            ]
-        )
+        [
+            (0.80, 0.10 + 0.062 * n),
+            (0.70, 0.135 + 0.066 * n),
+            (0.50, 0.19 + 0.072 * n),
+            (0.33, 0.20 + 0.074 * n),
+        ]
         for n in range(9)
     ]
-    bone = canvas.lines(ribs, 0.02)
+    bone = canvas.lines([spline(rib) for rib in ribs], 0.02)
     sternum = spline([(0.315, 0.22), (0.245, 0.36), (0.215, 0.52)])
     bone = bone * 0.5 + canvas.lines([sternum], 0.02)
     tissue = tissue + 0.10 * smooth(bone, 0.003 * canvas.scale)
@@ -134,7 +120,7 @@ def _normal(canvas: Canvas, build: Build, heart_ratio: float) -> _Profile:
     aorta = canvas.lines([arch], 0.055)
     tissue = tissue + 0.06 * smooth(aorta, 0.008 * canvas.scale)
     rng = np.random.default_rng((build.seed, 17))
-    page = np.zeros((canvas.size, canvas.size), np.uint8)
+    branches = []
     for _ in range(60):
         angle = rng.uniform(0, 2 * np.pi)
         reach = rng.uniform(0.08, 0.26)
@@ -143,15 +129,12 @@ def _normal(canvas: Canvas, build: Build, heart_ratio: float) -> _Profile:
             0.53 + 0.5 * reach * np.cos(angle + 0.15),
             0.41 + 0.6 * reach * np.sin(angle + 0.15),
         )
-        canvas.strokes([spline([(0.53, 0.41), bow, end])], 0.0035, page)
-    vessels = smooth(
-        page.astype(np.float32) * np.float32(1 / 255), 0.003 * canvas.scale
-    )
-    hilum = np.exp(-(((canvas.x - 0.53) / 0.04) ** 2) - ((canvas.y - 0.41) / 0.06) ** 2)
+        branches.append(spline([(0.53, 0.41), bow, end]))
+    vessels = smooth(canvas.lines(branches, 0.0035), 0.003 * canvas.scale)
+    hilum = _glow(canvas, 0.53, 0.04, 0.41, 0.06)
     air = lung * (0.75 + 0.25 * smooth(lung, 0.05 * canvas.scale)) * (1 - 0.8 * heart)
     return _Profile(
         canvas,
-        build,
         lung,
         np.asarray(air, np.float32),
         heart,
@@ -177,8 +160,7 @@ def _round(profile: _Profile, centre: tuple[float, float], radius: float) -> Fie
 
 def _paint(profile: _Profile, finding: Finding) -> Mask:
     canvas, amount = profile.canvas, finding.amount
-    strength = 1.0 if finding.certain else 0.55
-    nothing = np.zeros(profile.lung.shape, np.bool_)
+    strength = 1.0 if finding.certain else FAINT
     match finding.label:
         case "Cardiomegaly":
             return np.asarray(profile.heart > 0.5)
@@ -204,10 +186,7 @@ def _paint(profile: _Profile, finding: Finding) -> Mask:
             profile.extra += 0.30 * strength * ball
             return np.asarray(ball > 0.5)
         case "Edema":
-            haze = np.exp(
-                -(((canvas.x - 0.54) / 0.17) ** 2) - ((canvas.y - 0.44) / 0.2) ** 2
-            )
-            haze = np.asarray(haze * profile.lung, np.float32)
+            haze = _glow(canvas, 0.54, 0.17, 0.44, 0.2) * profile.lung
             density = (0.25 + 0.4 * amount) * strength
             profile.air = np.asarray(profile.air * (1 - density * haze), np.float32)
             profile.vessels = profile.vessels * (1 + amount)
@@ -230,7 +209,7 @@ def _paint(profile: _Profile, finding: Finding) -> Mask:
             profile.extra += 0.3 * course
             return np.asarray(course > 0.3)
     # A rib fracture, a rind or a thin rim of air is not seen from the side.
-    return nothing
+    return np.zeros(profile.lung.shape, np.bool_)
 
 
 def draw_lateral(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
 
@@ -13,9 +11,9 @@ from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 from vlp_zoo.data.phantom.contact_sheet import (
     FRAME,
     OUTLINE,
+    ContactSheet,
     frame,
     outline,
-    save_sheet,
 )
 from vlp_zoo.types import Study
 
@@ -80,17 +78,5 @@ def _reduced(sheet: Image.Image) -> Image.Image:
     return sheet.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
-def write_contact_sheet(
-    path: Path, source: PhantomChestSource, side: int = 200
-) -> list[str]:
-    """Draw one example of each label with outlines and the report's impression.
-
-    Args:
-        path: ``.png`` to write.
-        source: Where the examples come from.
-        side: Pixels of one picture on the sheet.
-
-    Returns:
-        The labels on the sheet, in order.
-    """
-    return save_sheet(path, source, pick_examples(source), _mark, _reduced, side)
+write_contact_sheet = ContactSheet(pick_examples, _mark, _reduced)
+"""Draws one example of each label, with marks and the report's impression."""

@@ -266,4 +266,4 @@ def region_outlines(build: EyeBuild) -> dict[str, Field]:
     for name, sign in (("supero", -1.0), ("infero", 1.0)):
         ends = [(dx, dy + 0.5 * sign), (-1.7, (build.arcade + 0.25) * sign)]
         places[f"{name}temporal arcade"] = np.array(ends, np.float32)
-    return {name: places[name] for name in REGIONS}
+    return places

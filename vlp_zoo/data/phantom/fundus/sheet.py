@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PIL import Image
 
 from vlp_zoo.data.phantom.canvas import Picture
-from vlp_zoo.data.phantom.contact_sheet import frame, outline, save_sheet
+from vlp_zoo.data.phantom.contact_sheet import ContactSheet, frame, outline
 from vlp_zoo.data.phantom.fundus.facts import LABELS, label_states
 from vlp_zoo.data.phantom.fundus.source import PhantomFundusSource
 from vlp_zoo.types import Study
@@ -64,17 +62,5 @@ def _reduced(sheet: Image.Image) -> Image.Image:
     return sheet.quantize(palette=sheet.quantize(256))
 
 
-def write_contact_sheet(
-    path: Path, source: PhantomFundusSource, side: int = 200
-) -> list[str]:
-    """Draw one example of each label with frames and the report's impression.
-
-    Args:
-        path: ``.png`` to write.
-        source: Where the examples come from.
-        side: Pixels of one picture on the sheet.
-
-    Returns:
-        The labels on the sheet, in order.
-    """
-    return save_sheet(path, source, pick_examples(source), _mark, _reduced, side)
+write_contact_sheet = ContactSheet(pick_examples, _mark, _reduced)
+"""Draws one example of each label, with marks and the report's impression."""
