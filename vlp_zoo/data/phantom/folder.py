@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -102,11 +103,13 @@ class Layout(Generic[Source]):
 
     def write_table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Write a CSV, gzipped if so named; its bytes hang on nothing but its rows."""
-        packed = io.BytesIO()
-        how = {"method": "gzip", "mtime": 0} if name.endswith(".gz") else None
-        table = pd.DataFrame(rows)
-        table.to_csv(packed, index=False, lineterminator="\n", compression=how)
-        write_atomically(self.out / name, packed.getvalue())
+        text = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n").encode()
+        if name.endswith(".gz"):
+            packed = io.BytesIO()
+            with gzip.GzipFile("", "wb", fileobj=packed, mtime=0) as stream:
+                stream.write(text)
+            text = packed.getvalue()
+        write_atomically(self.out / name, text)
 
 
 def split_sizes(studies: int) -> dict[str, int]:
