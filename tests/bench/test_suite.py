@@ -224,7 +224,7 @@ def test_verdicts_claim_only_what_the_interval_shows(tmp_path: Path) -> None:
         below = verdicts(_row(results, low=low, high=0.2))
         assert "NOT shown to be above pixels or acquisition (" in below[0]
     bare = [row for row in results if row.metric != DIFFERENCE]
-    assert "compared with no floor" in verdicts(bare)[0]
+    assert "compared with no baseline" in verdicts(bare)[0]
 
 
 def test_where_nothing_could_be_judged_there_is_advice(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_markdown_keeps_names_as_text_and_reports_apart(
         r"&lt;script&gt;document.title='owned'&lt;/script&gt;\|\`x\`" in line
         for line in ranked
     )
-    assert any("*floor:* pixels" in line for line in ranked)
+    assert any("*baseline:* pixels" in line for line in ranked)
     apart = lines[lines.index("## Reported elsewhere") :]
     assert "| MGCA, ViT | 78.9 ± 0.1 | 83.5 |" in apart
     assert "| MGCA, ViT | 77.7 |" in apart

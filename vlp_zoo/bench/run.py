@@ -1,4 +1,4 @@
-"""The harness: encoders on tasks by protocols, floors beside them, results kept."""
+"""The harness: encoders on tasks by protocols, baselines beside them, results kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders and floors on tasks: what is missing is computed, the rest is found."""
+"""Encoders and baselines on tasks: what is missing is computed, the rest is found."""
 
 from __future__ import annotations
 

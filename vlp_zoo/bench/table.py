@@ -1,4 +1,4 @@
-"""Results as a table with intervals, floors and what they allow one to say."""
+"""Results as a table with intervals, baselines and what they allow one to say."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def result_tables(results: Sequence[Result]) -> list[Table]:
 
 
 def verdicts(results: Sequence[Result]) -> list[str]:
-    """For each encoder and table one line: which floors it is above."""
+    """For each encoder and table one line: which baselines it is above."""
     lines = []
     for rows in _groups(results).values():
         head = _metrics(rows)[0]
@@ -100,7 +100,7 @@ def verdicts(results: Sequence[Result]) -> list[str]:
             if rest:
                 said.append(f"NOT shown to be above {' or '.join(rest)}")
             if not gaps:
-                said.append("compared with no floor")
+                said.append("compared with no baseline")
             lines.append(
                 f"{_what(row)}: {', '.join(said)} (paired 95 % intervals over test "
                 "patients)"
@@ -127,7 +127,7 @@ def _what(row: Result) -> str:
 
 
 def _chance(row: Result) -> float | None:
-    """Score of a model that knows nothing, where it needs no floor to be run."""
+    """Score of a model that knows nothing, where it needs no baseline to be run."""
     if row.n_train:
         return None
     if "chance" in row.details:

@@ -1,4 +1,4 @@
-"""From a name on the command line to a task: drawn, in a table, or in official layout."""
+"""From a name on the command line to a task: synthetic, in a table, or in official layout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 PHANTOM_STUDIES = {"train": 2000, "val": 500, "test": 1000}
-"""Drawn studies per split: minutes on a laptop, intervals of about +-0.02."""
+"""Synthetic studies per split: minutes on a laptop, intervals of about +-0.02."""
 
 DRAWN: dict[str, tuple[str, dict[str, Any]]] = {
     "phantom_chest": ("PhantomChest", {}),
@@ -61,14 +61,14 @@ def build_task(
     """The task of a name.
 
     Args:
-        name: A drawn world, ``pairs:TABLE``, or ``NAME:ROOT`` with any data set in its
+        name: A synthetic data set, ``pairs:TABLE``, or ``NAME:ROOT`` with any data set in its
             official layout, or ``READER.py:ROOT`` with one of one's own.
             ``ONE->OTHER`` learns and tunes on the first and takes the test split of
             the second.
         title: Name of the task in results; None makes one of ``name``.
         min_positives: Labels with fewer known positives or negatives in the test split
             count in no mean.
-        keep: Draw or decode all studies at once and keep them in memory.
+        keep: Make or decode all studies at once and keep them in memory.
         **options: Those that this kind of data reads (`options_of`); of ``ONE->OTHER``
             each side takes its own.
 
@@ -188,7 +188,7 @@ def _drawn(
     studies: Mapping[str, int] | None = None,
     image_size: int = 224,
 ) -> _Opened:
-    """A drawn world: studies per split, and the side of its images."""
+    """A synthetic data set: studies per split, and the side of its images."""
     from vlp_zoo.data import datamodules
 
     counts = studies or PHANTOM_STUDIES

@@ -62,7 +62,7 @@ class Baseline(nn.Module):
     """A stand-in for an encoder that is made and not trained.
 
     Attributes:
-        preprocessing: As on an encoder's card.
+        preprocessing: What an encoder's card says of it.
         sha256: Who it is in stored results.
     """
 

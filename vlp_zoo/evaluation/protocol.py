@@ -163,7 +163,7 @@ class Protocol(ABC):
     needs_text: ClassVar[bool] = False
     """Whether only candidates with a joint space can take it."""
     reads_pixels: ClassVar[bool] = False
-    """Whether it needs the encoder itself, so that floors without one are left out."""
+    """Whether it needs the encoder itself, so that baselines without one are left out."""
     learns: ClassVar[bool] = True
     """Whether labels are learnt from; if not, fractions and seeds change nothing."""
     draws_weights: ClassVar[bool] = False

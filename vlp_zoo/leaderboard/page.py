@@ -319,7 +319,7 @@ def _forests(board: Board) -> list[dict[str, Any]]:
     ]
     found = []
     if floors:
-        found.append(_forest("Against floors", floors, what))
+        found.append(_forest("Against baselines", floors, what))
     count = "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
     tested = f"p after Holm's correction over {count}; coloured below 0.05."
     if pairs:

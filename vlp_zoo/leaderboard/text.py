@@ -284,7 +284,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def _named(entry: Entry) -> str:
     name = _cell(entry.name)
-    return name if entry.role == "encoder" else f"*floor:* {name}"
+    return name if entry.role == "encoder" else f"*baseline:* {name}"
 
 
 def _plain(entry: Entry, metric: str) -> str:

@@ -103,7 +103,7 @@ class Kind:
         """Logits (N, T) of what was trained to probabilities (N, K).
 
         Args:
-            logits: Of the trained labels or classes.
+            logits: Those of the trained labels or classes.
             trained: (K,) which of them.
 
         Returns:
@@ -126,7 +126,7 @@ class Kind:
             labels: (N, K).
             logits: (N, T) of what was trained.
             trained: (K,) which of them.
-            metrics: Of classes, metrics whose mean counts instead of the headline.
+            metrics: What counts by its mean instead of the headline, for classes.
         """
         return self.value(labels[:, trained], logits)
 
@@ -288,7 +288,7 @@ class Exclusive(Kind):
     calibrated: ClassVar[tuple[str, str]] = ("brier", "ece")
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Of a softmax, over the cases whose class is known."""
+        """The loss of a softmax, over the cases whose class is known."""
         whole = (~torch.isnan(labels)).all(1)
         target = torch.nan_to_num(labels)
         each = functional.cross_entropy(logits, target, reduction="none")
@@ -316,7 +316,7 @@ class Exclusive(Kind):
         )
 
     def probabilities(self, logits: Array, trained: Flags) -> Array:
-        """Of a softmax over the classes that occurred."""
+        """Those of a softmax over the classes that occurred."""
         result = np.zeros((len(logits), len(trained)))
         result[:, trained] = softmax(logits)
         return result
@@ -347,7 +347,7 @@ class Exclusive(Kind):
         return {}, {"classes_not_learnt": missing} if missing else {}
 
     def metrics(self, probabilities: bool) -> tuple[str, ...]:
-        """Of decisions, of ranking, and of probabilities."""
+        """Metrics of decisions, of ranking, and of probabilities."""
         return (
             self.headline,
             *(("quadratic_kappa",) if self.ordinal else ()),

@@ -24,7 +24,7 @@ class Classification(ByLabel):
     def difference(
         self, one: Cases, two: Cases, undefined: Mapping[str, str], seed: int
     ) -> tuple[Interval, dict[str, float | None]]:
-        """Of the labels that their kind counts."""
+        """The difference over the labels that their kind counts."""
         used = stored_kind(one).counted(one.label_names, undefined)
         names = {one.label_names[k] for k in used}
         left_out = {name: why for name, why in undefined.items() if name not in names}

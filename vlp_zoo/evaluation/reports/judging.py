@@ -1,4 +1,4 @@
-"""Texts for the test cases as numbers with intervals, each beside its floors."""
+"""Texts for the test cases as numbers with intervals, each beside its baselines."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _measures(
     replicates: int,
     seed: int,
 ) -> list[Measure]:
-    """Each number with its floors, differences to them, then the floors alone."""
+    """Each number with its baselines, differences to them, then the baselines alone."""
     how: dict[str, Any] = {"replicates": replicates, "seed": seed}
     floors = {name: each.statistics() for name, each in others.items()}
     alone = {

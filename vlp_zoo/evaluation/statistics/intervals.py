@@ -107,7 +107,7 @@ class Replicated:
     Attributes:
         value: On all cases.
         replicates: (R,).
-        undefined: As of an `Interval`.
+        undefined: Pairs of replicate and label that were left out, see `Interval`.
     """
 
     value: float
@@ -224,7 +224,7 @@ def interval(
     """Any statistic with its patient-clustered percentile interval.
 
     Args:
-        statistic: Of N cases.
+        statistic: A statistic of N cases.
         patient_ids: (N,).
         replicates: 0 gives the value without interval.
         seed: Seeds the replicates.
@@ -252,7 +252,7 @@ def paired_interval(
     different things.
 
     Args:
-        statistic: Of N cases.
+        statistic: A statistic of N cases.
         baseline: What is subtracted.
         patient_ids: (N,).
         replicates: 0 gives the value without interval.

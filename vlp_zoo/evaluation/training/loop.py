@@ -161,9 +161,9 @@ def fit_best(
         train: Cases to learn from.
         val: Cases to choose step and plan on.
         plans: How long and how fast, one for each learning rate.
-        score: As of `fit`.
+        score: Validation predictions to a number, larger is better; see `fit`.
         seed: Seed of the first weights and of all that `fit` draws.
-        extraction: As of `fit`.
+        extraction: Device, number of devices, precision, loader processes.
 
     Returns:
         The learner, how its training went, and which learning rates were tried.
