@@ -13,7 +13,7 @@ from vlp_zoo.data.records import MaskRef
 from vlp_zoo.errors import DataRejectedError
 from vlp_zoo.pixels import read_levels, read_mask
 
-__all__ = ["decode_coco_rle", "decode_mask", "decode_relative_rle"]
+__all__ = ["decode_coco_rle", "decode_mask", "decode_relative_rle", "resized"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -48,11 +48,16 @@ def decode_mask(mask: MaskRef, height: int, width: int) -> Mask:
         pixels = decode_coco_rle(mask.ref, rows, columns)
     else:
         pixels = _shape(mask, rows, columns)
-    if pixels.shape == (height, width):
-        return pixels
+    return resized(pixels, height, width)
+
+
+def resized(mask: Mask, height: int, width: int) -> Mask:
+    """A mask at another size in pixels, by nearest pixel: bool (height, width)."""
+    if mask.shape == (height, width):
+        return mask
     # Nearest: a mean of labels is no label (areas would erode the smaller class).
     scaled = cv2.resize(
-        pixels.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
+        mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
     )
     return np.asarray(scaled > 0)
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.data.boxes import box_fault, inside
+from vlp_zoo.data.masks import resized
 from vlp_zoo.data.precheck import Rejected
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError
@@ -158,7 +159,7 @@ def _row(task: Slice, place: int) -> dict[str, Any]:
     (task.images / f"{name}{suffix}").write_bytes(encoded)
     kept_masks = []
     for k, (mask, pixels) in enumerate(masks.items()):
-        small = _nearest(pixels, rows, columns)
+        small = resized(pixels, rows, columns)
         if pixels.any() and not small.any():
             notes.append("mask_vanished")
         file = f"{name}-{k}.png"
@@ -240,16 +241,6 @@ def shrink(image: Pixels, settings: Settings) -> Pixels:
     # max: a very long image must not lose its other side.
     sides = (max(1, round(width * factor)), max(1, round(height * factor)))
     return np.asarray(cv2.resize(image, sides, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _nearest(
-    mask: npt.NDArray[np.bool_], height: int, width: int
-) -> npt.NDArray[np.uint8]:
-    pixels = mask.astype(np.uint8)
-    if mask.shape == (height, width):
-        return pixels
-    scaled = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.asarray(scaled, np.uint8)
 
 
 def _encode(
