@@ -61,7 +61,8 @@ def train(method: str, out: Path, threads: int = 0) -> Path:
     if code:
         raise SystemExit(f"failed, see {out / method / 'log.txt'}")
     newest = max(
-        (out / method).rglob("encoder.safetensors"), key=lambda p: p.stat().st_mtime
+        (out / method).rglob("version_*/encoder.safetensors"),
+        key=lambda p: p.stat().st_mtime,
     )
     seconds = round(time.monotonic() - started)
     record = {"command": command, "folder": str(newest.parent), "seconds": seconds}

@@ -145,7 +145,8 @@ def train(job: Job, real: Path | None) -> None:
     if done.returncode:
         raise SystemExit(f"failed, see {job.folder / 'log.txt'}")
     newest = max(
-        job.folder.rglob("encoder.safetensors"), key=lambda file: file.stat().st_mtime
+        job.folder.rglob("version_*/encoder.safetensors"),
+        key=lambda file: file.stat().st_mtime,
     )
     record = {
         "encoder": str(newest),

@@ -56,7 +56,7 @@ def test_a_method_of_another_package(capsys: pytest.CaptureFixture[str]) -> None
     (checkpoint,) = Path("runs").rglob("last.ckpt")
     options: Any = load_method(checkpoint).options
     assert options.temperature == 0.2
-    (encoder,) = Path("runs").rglob("encoder.safetensors")
+    (encoder,) = Path("runs").rglob("version_*/encoder.safetensors")
     assert load_encoder(str(encoder)).width > 0
     capsys.readouterr()
     assert main(["info", "methods"]) == 0

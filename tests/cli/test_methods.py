@@ -62,7 +62,7 @@ def test_every_method_trains_on_every_paired_source(
         # These tables hold no boxes of regions: the packaged atlas has to be named.
         command += ["--model.region_atlas", "phantom"]
     assert main(command) == 0
-    (card,) = tmp_path.rglob("encoder.json")
+    (card,) = tmp_path.rglob("version_*/encoder.json")
     written = json.loads(card.read_text())
     assert (written["method"], written["steps"]) == (method, 2)
 
@@ -92,7 +92,7 @@ def test_validate_gives_what_the_fit_logged(
         # The warm-up of the window ends between the first and the last validation.
         command += ["--model.window_warmup_steps", "4"]
     assert main(command) == 0
-    (card,) = tmp_path.rglob("encoder.json")
+    (card,) = tmp_path.rglob("version_*/encoder.json")
     assert json.loads(card.read_text())["method"] == method
     (checkpoint,) = tmp_path.rglob("last.ckpt")
     again = run(expand(["validate", "--ckpt_path", str(checkpoint)])).trainer

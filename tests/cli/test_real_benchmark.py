@@ -71,8 +71,8 @@ def trained(folder: Path, name: str, table: Path, epochs: int, *more: str) -> Pa
     }
     words = [f"--{key}={value}" for key, value in flags.items()]
     assert main(["fit", *words, *more]) == 0
-    (run,) = {path.parent for path in (folder / name).rglob("encoder.safetensors")}
-    return run
+    (encoder,) = (folder / name).rglob("version_*/encoder.safetensors")
+    return encoder.parent
 
 
 def evaluated(

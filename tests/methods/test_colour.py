@@ -74,7 +74,7 @@ def test_a_method_sees_what_the_camera_saw(
     if channels == 3:
         reds, greens = (torch.cat([i[:, k] for i in seen]).float() for k in (0, 1))
         assert (reds - greens).abs().mean() > 10
-    (path,) = tmp_path.rglob("encoder.safetensors")
+    (path,) = tmp_path.rglob("version_*/encoder.safetensors")
     assert load_encoder(str(path)).preprocessing["channels"] == 3
 
 

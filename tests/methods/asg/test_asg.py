@@ -531,7 +531,7 @@ def fit_pairs(folder: Path, *words: str, boxes: str = "") -> int:
 
 
 def card_of(folder: Path) -> dict[str, Any]:
-    (card,) = folder.rglob("encoder.json")
+    (card,) = folder.rglob("version_*/encoder.json")
     content: dict[str, Any] = json.loads(card.read_text())
     return content
 
