@@ -36,14 +36,14 @@ from torch.nn import functional
 
 from vlp_zoo.encoders.image import patchify, sincos_table
 from vlp_zoo.losses import masked_mse
-from vlp_zoo.methods.base import VLPModule
+from vlp_zoo.methods.base import BatchT, VLPModule
 from vlp_zoo.methods.options import PretrainOptions, check_masking
 from vlp_zoo.modules import MAEDecoder, PatchMask, mask_patches, xavier_linears
 from vlp_zoo.noise import sample_noise
 from vlp_zoo.transforms import planes, random_resized_crop, resize
 from vlp_zoo.types import Example, Study
 
-__all__ = ["MAE", "ImageTransform", "MAEBatch", "MAEOptions"]
+__all__ = ["MAE", "ImageTransform", "MAEBatch", "MAEOptions", "MaskedImages"]
 
 
 class MAEBatch(TypedDict):
@@ -133,7 +133,72 @@ class MAEOptions(PretrainOptions):
         check_masking(self.mask_ratio, self.decoder_width, self.decoder_heads)
 
 
-class MAE(VLPModule[MAEBatch]):
+class MaskedImages(VLPModule[BatchT]):
+    """The half that masked autoencoders share: networks, draws and pictures."""
+
+    decoder: MAEDecoder
+
+    def build_autoencoder(
+        self, width: int, depth: int, heads: int, formula: str = "mae"
+    ) -> None:
+        """Create image encoder and decoder, with fixed positions in both.
+
+        Nothing trains the class token directly: encoders pool the patches.
+
+        Args:
+            width: Width of the decoder.
+            depth: Blocks of the decoder.
+            heads: Attention heads of the decoder.
+            formula: Of the positions, see `sincos_table`.
+        """
+        encoder = self.image_encoder = self.make_image_encoder(pooling="avg")
+        vit: Any = encoder.require_maskable()
+        positions = sincos_table(encoder.grid, width, formula)
+        self.decoder = MAEDecoder(
+            encoder.width, encoder.patch_size, positions, depth, heads
+        )
+        vit.pos_embed.data.copy_(sincos_table(encoder.grid, encoder.width, formula))
+        vit.pos_embed.requires_grad_(False)
+
+    def initialise(self) -> None:
+        """As MAE does, once all networks are there: Xavier over a text model too."""
+        xavier_linears(self)
+        vit: Any = self.image_encoder.timm
+        nn.init.xavier_uniform_(vit.patch_embed.proj.weight.data.flatten(1))
+        nn.init.normal_(vit.cls_token, std=0.02)
+
+    def patch_noise(self, batch: BatchT) -> Tensor:
+        """(B, P) uniform draws that belong to the samples."""
+        rows, columns = self.image_encoder.grid
+        return sample_noise(batch["noise_key"], rows * columns)
+
+    def filled_in(
+        self, images: Tensor, mask: PatchMask, predicted: Tensor
+    ) -> dict[str, Tensor]:
+        """``input``, ``masked_input`` (mean colour where hidden), ``reconstruction``.
+
+        Args:
+            images: (B, 1 or 3, S, S) normalised.
+            mask: What the encoder did not see.
+            predicted: (B, 3, S, S), shown where hidden.
+        """
+        encoder = self.image_encoder
+        hidden = mask.hidden.view(-1, 1, *encoder.grid).float()
+        hidden = functional.interpolate(hidden, scale_factor=float(encoder.patch_size))
+        visible = images * (1 - hidden)
+        filled = visible + predicted * hidden
+        return {"input": images, "masked_input": visible, "reconstruction": filled}
+
+    def side_by_side(self, images: Tensor) -> Tensor:
+        """Normalised (B, 1 or 3, H, W) as one picture (3, H, B*W) in 0..1."""
+        mean, std = (
+            images.new_tensor(values).view(3, 1, 1)
+            for values in (self.image_encoder.mean, self.image_encoder.std)
+        )
+        return torch.cat(list((images * std + mean).clamp(0, 1)), dim=2)
+
+
+class MAE(MaskedImages[MAEBatch]):
     """Masked autoencoder (He et al., 2022).
 
     Options are those of `MAEOptions`.
@@ -152,18 +217,10 @@ class MAE(VLPModule[MAEBatch]):
     def build(self) -> None:
         """Encoder and decoder with fixed positions, initialised as in the paper."""
         options = self.options
-        self.image_encoder = self.make_image_encoder(pooling="avg")
-        vit: Any = self.image_encoder.require_maskable()
-        grid, patch = self.image_encoder.grid, self.image_encoder.patch_size
-        positions = sincos_table(grid, options.decoder_width)
-        encoder_width = self.image_encoder.width
-        depth, heads = options.decoder_depth, options.decoder_heads
-        self.decoder = MAEDecoder(encoder_width, patch, positions, depth, heads)
-        xavier_linears(self)
-        nn.init.xavier_uniform_(vit.patch_embed.proj.weight.data.flatten(1))
-        nn.init.normal_(vit.cls_token, std=0.02)
-        vit.pos_embed.data.copy_(sincos_table(grid, encoder_width))
-        vit.pos_embed.requires_grad_(False)
+        self.build_autoencoder(
+            options.decoder_width, options.decoder_depth, options.decoder_heads
+        )
+        self.initialise()
 
     def make_transform(self, train: bool) -> ImageTransform:
         """Crop."""
@@ -207,32 +264,15 @@ class MAE(VLPModule[MAEBatch]):
         target, _, _ = self.target(images)
         return {"mim": masked_mse(predicted, target, run.mask.hidden)}
 
-    def patch_noise(self, batch: MAEBatch) -> Tensor:
-        """(B, P) uniform draws that belong to the samples."""
-        rows, columns = self.image_encoder.grid
-        return sample_noise(batch["noise_key"], rows * columns)
-
     def pictures(self, batch: MAEBatch) -> dict[str, Tensor | str]:
         """Input, what the encoder sees, and the hidden patches filled in."""
-        encoder = self.image_encoder
-        images = encoder.normalise(batch["image"])
+        images = self.image_encoder.normalise(batch["image"])
         run = self.run(images, self.patch_noise(batch))
         _, mean, deviation = self.target(images)
         predicted = _by_colour(run.pixels.float()) * deviation + mean
         filled = self.decoder.image(predicted.flatten(2))
-        hidden = run.mask.hidden.view(-1, 1, *encoder.grid).float()
-        hidden = functional.interpolate(hidden, scale_factor=float(encoder.patch_size))
-        shown = {
-            "input": images,
-            "masked_input": images * (1 - hidden),
-            "reconstruction": images * (1 - hidden) + filled * hidden,
-        }
-        level = images.new_tensor(encoder.mean).view(3, 1, 1)
-        spread = images.new_tensor(encoder.std).view(3, 1, 1)
-        return {
-            name: torch.cat(list((rows * spread + level).clamp(0, 1)), dim=2)
-            for name, rows in shown.items()
-        }
+        shown = self.filled_in(images, run.mask, filled)
+        return {name: self.side_by_side(rows) for name, rows in shown.items()}
 
 
 def _by_colour(pixels: Tensor) -> Tensor:

@@ -25,7 +25,6 @@ from vlp_zoo.methods.ecamp.text import (
     assemble,
     insertion_points,
     mark_tokens,
-    mask_tokens,
     render_masked,
     select_masked,
     token_weights,
@@ -394,27 +393,6 @@ def test_an_entity_that_cannot_be_hidden_does_not_count() -> None:
         ~none, ends, none, none, token_noise=noise, entity_noise=noise
     )
     assert torch.equal(hidden, ~ends)
-
-
-def test_mask_tokens_writes_the_mask_and_nothing_else(
-    tokenizer: ReportTokenizer,
-) -> None:
-    batch, noise = random_batch(tokenizer, OFFICIAL, 9)
-    before = batch["input_ids"].clone()
-    masked = mask_tokens(
-        batch["input_ids"],
-        batch["attention_mask"],
-        batch["entity_mask"],
-        batch["descriptor_mask"],
-        batch["continuation_mask"],
-        token_noise=noise[0],
-        entity_noise=noise[1],
-        mask_id=tokenizer.mask_id,
-    )
-    hidden = hide(batch, noise, OFFICIAL)
-    assert torch.equal(batch["input_ids"], before)
-    assert (masked[hidden] == tokenizer.mask_id).all()
-    assert torch.equal(masked[~hidden], before[~hidden])
 
 
 def test_a_row_does_not_depend_on_its_batch(tokenizer: ReportTokenizer) -> None:

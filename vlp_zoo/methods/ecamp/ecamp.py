@@ -61,22 +61,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.image import patchify, sincos_table
+from vlp_zoo.encoders.image import patchify
 from vlp_zoo.errors import BatchFieldError
 from vlp_zoo.losses import masked_mse, weighted_token_ce
-from vlp_zoo.methods.base import VLPModule
 from vlp_zoo.methods.ecamp.networks import (
     ContextFusion,
     MLMHead,
     Pass,
     SuperResolution,
-    initialise,
 )
 from vlp_zoo.methods.ecamp.options import ECAMPOptions
-from vlp_zoo.methods.ecamp.pictures import draw_pass, draw_reports, write_reports
+from vlp_zoo.methods.ecamp.pictures import draw_reports, write_reports
 from vlp_zoo.methods.ecamp.text import (
     ReportTransform,
-    mask_tokens,
+    select_masked,
     token_weights,
 )
 from vlp_zoo.methods.ecamp.window import (
@@ -85,11 +83,8 @@ from vlp_zoo.methods.ecamp.window import (
     cut,
     window_cells,
 )
-from vlp_zoo.modules import (
-    MAEDecoder,
-    bert_layers,
-    mask_patches,
-)
+from vlp_zoo.methods.mae import MaskedImages
+from vlp_zoo.modules import bert_layers, mask_patches
 from vlp_zoo.noise import sample_noise
 
 __all__ = ["ECAMP", "ECAMPBatch"]
@@ -116,7 +111,7 @@ class ECAMPBatch(ECAMPFields, total=False):
     window_origin: Tensor  # (B, 2) int64, column and row in patches
 
 
-class ECAMP(VLPModule[ECAMPBatch]):
+class ECAMP(MaskedImages[ECAMPBatch]):
     """Masked image and report modelling around entities (Wang et al., 2025).
 
     Options are those of `ECAMPOptions`.
@@ -132,21 +127,15 @@ class ECAMP(VLPModule[ECAMPBatch]):
     def build(self) -> None:
         """Create the networks, initialised as the official code does."""
         options, flags = self.options, self.options.flags
-        # The class token is trained by nothing but its neighbours: pool the patches.
-        self.image_encoder = self.make_image_encoder(pooling="avg")
-        self.image_encoder.require_maskable()
-        grid, patch = self.image_encoder.grid, self.image_encoder.patch_size
-        encoder_width, text_width = self.image_encoder.width, options.text_width
-        positions = sincos_table(grid, options.decoder_width, flags.position_table)
-        self.decoder = MAEDecoder(
-            encoder_width,
-            patch,
-            positions,
+        text_width = options.text_width
+        self.build_autoencoder(
+            options.decoder_width,
             options.decoder_depth,
             options.decoder_heads,
+            flags.position_table,
         )
         self.super_resolution = SuperResolution(flags.sr_final_relu)
-        self.image_to_text = nn.Linear(encoder_width, text_width)
+        self.image_to_text = nn.Linear(self.image_encoder.width, text_width)
         self.text_encoder = self.make_text_encoder(options)
         self.fusion = ContextFusion(
             text_width,
@@ -156,7 +145,7 @@ class ECAMP(VLPModule[ECAMPBatch]):
             options.fusion,
         )
         self.mlm_head = MLMHead(text_width, self.vocab_size)
-        initialise(self, sincos_table(grid, encoder_width, flags.position_table))
+        self.initialise()
 
     def make_transform(self, train: bool) -> ECAMPTransform:
         """Crop, insert the context, tokenise, mark entities."""
@@ -282,25 +271,20 @@ class ECAMP(VLPModule[ECAMPBatch]):
         }
         return {name: self.options.weights[name] * term for name, term in terms.items()}
 
-    def patch_noise(self, batch: ECAMPBatch) -> Tensor:
-        """(B, P) uniform draws that belong to the samples."""
-        rows, columns = self.image_encoder.grid
-        return sample_noise(batch["noise_key"], rows * columns, stream=0)
-
     def mask_words(self, batch: ECAMPBatch) -> Tensor:
         """Ids with the words hidden that the batch's noise keys choose."""
         keys, length = batch["noise_key"], batch["input_ids"].shape[1]
-        return mask_tokens(
-            batch["input_ids"],
+        hidden = select_masked(
             batch["attention_mask"],
             batch["entity_mask"],
             batch["descriptor_mask"],
             batch["continuation_mask"],
             token_noise=sample_noise(keys, length, stream=1),
             entity_noise=sample_noise(keys, length, stream=2),
-            mask_id=3 if self.tokenizer is None else self.tokenizer.mask_id,
             rules=self.options.text_rules,
         )
+        mask_id = 3 if self.tokenizer is None else self.tokenizer.mask_id
+        return batch["input_ids"].masked_fill(hidden, mask_id)
 
     def window(self, run: Pass, entity_mask: Tensor, origin: Tensor | None) -> Tensor:
         """(B, 2) int64, first row and column of the window in patches."""
@@ -327,8 +311,13 @@ class ECAMP(VLPModule[ECAMPBatch]):
         run = self.run(
             images, masked_ids, batch["attention_mask"], self.patch_noise(batch)
         )
+        predicted = self.decoder.image(run.pixels.float())
+        places = torch.arange(2 * self.image_encoder.image_size, device=self.device)
+        places = places.expand(len(predicted), -1)
+        drawn = self.filled_in(run.low.float(), run.mask, predicted)
+        drawn["super_resolution"] = self.super_resolution(predicted, places, places)
         shown: dict[str, Tensor | str] = {
-            **draw_pass(run, self.image_encoder, self.decoder, self.super_resolution)
+            name: self.side_by_side(rows) for name, rows in drawn.items()
         }
         if self.tokenizer is not None:
             words, ids = self.tokenizer.tokens, batch["input_ids"]

@@ -5,7 +5,7 @@ Wang et al., arXiv 2312.13316; official code ToniChopp/ECAMP @ d02d16d (MIT).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,6 @@ from vlp_zoo.modules import (
     PatchMask,
     ResidualNorm,
     attention_map,
-    xavier_linears,
 )
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "MLMHead",
     "Pass",
     "SuperResolution",
-    "initialise",
 ]
 
 FUSIONS = ("both", "fine", "coarse")
@@ -176,18 +174,3 @@ class MLMHead(nn.Module):
         """(B, T, D) to (B, T, D); the output matrix is applied by the loss."""
         normed: Tensor = self.norm(functional.gelu(self.dense(hidden)))
         return normed
-
-
-def initialise(module: Any, positions: Tensor) -> None:
-    """Initialise as the official code does: Xavier over the text model too.
-
-    Args:
-        module: ECAMP with its networks.
-        positions: Fixed position table of the image encoder.
-    """
-    xavier_linears(module)
-    vit: Any = module.image_encoder.timm
-    nn.init.xavier_uniform_(vit.patch_embed.proj.weight.data.flatten(1))
-    nn.init.normal_(vit.cls_token, std=0.02)
-    vit.pos_embed.data.copy_(positions)
-    vit.pos_embed.requires_grad_(False)

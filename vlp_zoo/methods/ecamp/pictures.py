@@ -1,4 +1,4 @@
-"""What ECAMP shows of a batch: images before and after, and the report it reads."""
+"""What ECAMP shows of the reports that it reads."""
 
 from __future__ import annotations
 
@@ -7,52 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from vlp_zoo.methods.ecamp.text import render_masked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vlp_zoo.encoders.image import ImageEncoder
-    from vlp_zoo.methods.ecamp.networks import Pass, SuperResolution
-    from vlp_zoo.modules import MAEDecoder
 
-__all__ = ["draw_pass", "draw_reports", "write_reports"]
-
-
-def draw_pass(
-    run: Pass,
-    encoder: ImageEncoder,
-    decoder: MAEDecoder,
-    super_resolution: SuperResolution,
-) -> dict[str, Tensor]:
-    """Pictures of a forward pass, the studies side by side.
-
-    Args:
-        run: A forward pass of the method.
-        encoder: The method's image encoder.
-        decoder: The method's image decoder.
-        super_resolution: The head that doubles the side of the decoded image.
-
-    Returns:
-        ``input``, ``masked_input`` (hidden patches at the mean colour),
-        ``reconstruction`` (hidden patches filled in) and ``super_resolution`` (all of
-        the doubled image), each (3, H, B*W) in 0..1.
-    """
-    hidden = run.mask.hidden.view(-1, 1, *encoder.grid).float()
-    hidden = functional.interpolate(hidden, scale_factor=float(encoder.patch_size))
-    predicted = decoder.image(run.pixels.float())
-    places = torch.arange(2 * encoder.image_size, device=predicted.device)
-    places = places.expand(len(predicted), -1)
-    visible = run.low.float() * (1 - hidden)
-    shown = {
-        "input": run.low.float(),
-        "masked_input": visible,
-        "reconstruction": visible + predicted * hidden,
-        "super_resolution": super_resolution(predicted, places, places),
-    }
-    return {name: _side_by_side(images, encoder) for name, images in shown.items()}
+__all__ = ["draw_reports", "write_reports"]
 
 
 def draw_reports(
@@ -126,11 +88,3 @@ def write_reports(
         x, y = margin, y + 2 * line
     pixels = np.array(sheet.crop((0, 0, width, min(y, sheet.height))))
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
-
-
-def _side_by_side(images: Tensor, encoder: ImageEncoder) -> Tensor:
-    """Normalised (B, C, H, W) to one picture (3, H, B*W) in 0..1."""
-    colour = images.expand(-1, 3, -1, -1)
-    mean = colour.new_tensor(encoder.mean).view(3, 1, 1)
-    std = colour.new_tensor(encoder.std).view(3, 1, 1)
-    return torch.cat(list((colour * std + mean).clamp(0, 1)), dim=2)

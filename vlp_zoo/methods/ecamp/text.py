@@ -3,7 +3,7 @@
 The distilled context ("There is effusion. There is no edema.") is written into the
 report at a random place, the text is tokenised, and entities, their descriptors and
 stock phrases are marked. What is masked is drawn later, on the device
-(`mask_tokens`), as are the weights of the tokens (`token_weights`).
+(`select_masked`), as are the weights of the tokens (`token_weights`).
 
 Reference: Wang et al., "ECAMP: Entity-centered context-aware medical vision-language
 pre-training", Medical Image Analysis 105 (2025), arXiv 2312.13316.
@@ -28,7 +28,6 @@ from vlp_zoo.methods.ecamp.text_rules import (
     CORRECTED,
     OFFICIAL,
     TextRules,
-    mask_tokens,
     select_masked,
     token_weights,
 )
@@ -46,7 +45,6 @@ __all__ = [
     "assemble",
     "insertion_points",
     "mark_tokens",
-    "mask_tokens",
     "render_masked",
     "select_masked",
     "token_weights",

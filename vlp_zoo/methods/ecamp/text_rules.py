@@ -15,7 +15,6 @@ __all__ = [
     "CORRECTED",
     "OFFICIAL",
     "TextRules",
-    "mask_tokens",
     "select_masked",
     "token_weights",
 ]
@@ -87,7 +86,9 @@ def select_masked(
     entity_noise: Tensor,
     rules: TextRules = OFFICIAL,
 ) -> Tensor:
-    """Choose the tokens to hide; [CLS] and padding never are.
+    """Choose the tokens to hide behind [MASK]; [CLS] and padding never are.
+
+    No random words take their place, and none is kept for show.
 
     One draw decides a word: a piece takes the state of the word's first token.
     Entities are decided by draws of their own.
@@ -126,47 +127,6 @@ def select_masked(
         drawn = drawn.gather(1, starts)
         entity = entity.gather(1, starts)
     return torch.where(entity, drawn, selected) & maskable
-
-
-def mask_tokens(
-    input_ids: Tensor,
-    attention_mask: Tensor,
-    entity_mask: Tensor,
-    descriptor_mask: Tensor,
-    continuation_mask: Tensor,
-    *,
-    token_noise: Tensor,
-    entity_noise: Tensor,
-    mask_id: int,
-    rules: TextRules = OFFICIAL,
-) -> Tensor:
-    """Hide tokens behind [MASK]: no random words, none kept for show.
-
-    Args:
-        input_ids: (B, T) int64.
-        attention_mask: (B, T) bool, True = token; masks and noise are those of
-            `select_masked`.
-        entity_mask: (B, T) bool.
-        descriptor_mask: (B, T) bool.
-        continuation_mask: (B, T) bool.
-        token_noise: (B, T) uniform.
-        entity_noise: (B, T) uniform.
-        mask_id: Id of [MASK].
-        rules: Chances and switches.
-
-    Returns:
-        (B, T) int64.
-    """
-    selected = select_masked(
-        attention_mask,
-        entity_mask,
-        descriptor_mask,
-        continuation_mask,
-        token_noise=token_noise,
-        entity_noise=entity_noise,
-        rules=rules,
-    )
-    return input_ids.masked_fill(selected, mask_id)
 
 
 def token_weights(

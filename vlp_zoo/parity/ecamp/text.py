@@ -20,7 +20,7 @@ from vlp_zoo.methods.ecamp.text import (
     ReportTransform,
     assemble,
     insertion_points,
-    mask_tokens,
+    select_masked,
     token_weights,
 )
 from vlp_zoo.parity.comparison import Comparison, same, tensor
@@ -68,16 +68,15 @@ def replay_text(
         name: torch.from_numpy(np.stack([row[name] for row in rows]))
         for name in rows[0]
     }
-    masked = mask_tokens(
-        batch["input_ids"],
+    hidden = select_masked(
         batch["attention_mask"],
         batch["entity_mask"],
         batch["descriptor_mask"],
         batch["continuation_mask"],
         token_noise=batch["token_noise"].nan_to_num(2.0),
         entity_noise=batch["entity_noise"].nan_to_num(2.0),
-        mask_id=shared["mask_id"],
     )
+    masked = batch["input_ids"].masked_fill(hidden, shared["mask_id"])
     weights = token_weights(
         batch["attention_mask"], batch["descriptor_mask"], batch["template_mask"]
     )
