@@ -189,13 +189,10 @@ class ReadsPixels:
         return from_pixels(images, self.mean, self.std)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Images as they travel in batches to input of ``forward``.
+        """Images of a batch as input of ``forward``.
 
-        Args:
-            images: (B, 1 or 3, H, W), uint8, or float in 0..1.
-
-        Returns:
-            (B, 3, S, S) float, resized with antialiasing where sides differ.
+        Takes (B, 1 or 3, H, W), uint8 or float in 0..1; gives (B, 3, S, S) float,
+        resized with antialiasing where sides differ.
         """
         pixels = images.float() / 255 if images.dtype == torch.uint8 else images
         size = (self.image_size, self.image_size)

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from vlp_zoo.encoders.frozen_text import FrozenText, frozen_text_from_state
 from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.loading import method_class, option_names
@@ -34,10 +33,10 @@ from vlp_zoo.methods.needs import (
 )
 from vlp_zoo.methods.optimisation import adamw_cosine, parameter_groups, warmup_cosine
 from vlp_zoo.methods.options import (
-    PretrainedTextOptions,
     PretrainOptions,
     ReportOptions,
 )
+from vlp_zoo.methods.reading import ReadsText
 from vlp_zoo.methods.warm_start import normalisation, restore_normalisation, start_from
 from vlp_zoo.types import Transform
 
@@ -52,7 +51,7 @@ __all__ = [
 BatchT = TypeVar("BatchT", bound=Mapping[str, Any])
 
 
-class VLPModule(pl.LightningModule, Generic[BatchT]):
+class VLPModule(ReadsText, Generic[BatchT]):
     """Base of all pre-training methods.
 
     Networks are made in ``build``, which runs once the vocabulary is known: at the
@@ -94,8 +93,6 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
     """What the run is for: exported after every epoch."""
 
     options: PretrainOptions
-    text_spec: Mapping[str, Any] | None = None
-    """Architecture of a checkpoint's text encoder, whose weights it then brings."""
     frozen_text: FrozenText | None = None
     """Text features that are not trained, where a method uses some."""
 
@@ -108,7 +105,7 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
         self.vocab_size = 0
         if isinstance(options, ReportOptions):
             self.vocab_size = options.vocab_size
-        self.tokenizer: ReportTokenizer | None = None
+        self.tokenizer = None
         self._built = False
         self._checked = False
         self._watched: Tensor | None = None
@@ -183,69 +180,6 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
 
     # Tokenizer and construction -------------------------------------------------
 
-    def setup(self, stage: str) -> None:
-        """Fix the tokenizer before the networks are built (Lightning's hook)."""
-        if self.tokenizer is None and isinstance(self.options, ReportOptions):
-            self._use_tokenizer(self._find_tokenizer(self.options))
-        if isinstance(self.options, PretrainedTextOptions):
-            stored = self.continued("text_model") or {}
-            self.text_spec = stored.get("text_encoder")
-
-    def continued(self, *options: str) -> Mapping[str, Any] | None:
-        """The checkpoint that this run continues or looks at.
-
-        Args:
-            options: Hyper-parameters that must be what they were there.
-
-        Returns:
-            None where there is none, or an option was changed.
-        """
-        place = getattr(self._trainer, "ckpt_path", None)
-        if place is None or not Path(place).is_file():
-            return None
-        # Mapped: only what is asked for is read.
-        file = torch.load(place, map_location="cpu", weights_only=True, mmap=True)
-        then = file.get("hyper_parameters", {})
-        same = all(then.get(name) == self.hparams.get(name) for name in options)
-        return file if same else None
-
-    def _find_tokenizer(self, options: ReportOptions) -> ReportTokenizer:
-        if options.tokenizer_name != "corpus":
-            stored = self.continued("tokenizer", "text_model") or {}
-            if "tokenizer_json" in stored:
-                return ReportTokenizer.from_json(stored["tokenizer_json"])
-            return self.load_tokenizer(options.tokenizer_name)
-        data = getattr(self.trainer, "datamodule", None)
-        if data is None or not hasattr(data, "corpus"):
-            raise ConfigError(
-                "training reports to learn a vocabulary from (tokenizer='corpus')",
-                "no data module with a corpus",
-                "pass --model.tokenizer FILE (vocab.txt or tokenizer.json)",
-            )
-        return ReportTokenizer.for_corpus(
-            data.corpus, data.corpus_fingerprint, options.vocab_size
-        )
-
-    def load_tokenizer(self, name: str) -> ReportTokenizer:
-        """The tokenizer of that name: a WordPiece vocabulary."""
-        return ReportTokenizer.load(name)
-
-    def _use_tokenizer(self, tokenizer: ReportTokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.vocab_size = tokenizer.vocab_size
-
-    def known_tokenizer(self) -> ReportTokenizer:
-        """The tokenizer, which a method has once it is set up.
-
-        Raises:
-            ConfigError: If there is none yet.
-        """
-        if self.tokenizer is None:
-            raise ConfigError(
-                "a tokenizer", "none yet", "call setup() or set module.tokenizer first"
-            )
-        return self.tokenizer
-
     def make_image_encoder(self, **look: Any) -> ImageEncoder:
         """The image encoder of the options.
 
@@ -258,51 +192,6 @@ class VLPModule(pl.LightningModule, Generic[BatchT]):
             timm_arguments=self.options.encoder_sizes,
             **look,
         )
-
-    @property
-    def trained_text(self) -> TextEncoder | None:
-        """The text encoder that is trained, once it is built."""
-        return getattr(self, "text_encoder", None)
-
-    def make_text_encoder(
-        self, options: ReportOptions, name: str | None = None, **kind: Any
-    ) -> TextEncoder:
-        """A text encoder of the options' sizes that knows the vocabulary's padding.
-
-        Args:
-            options: Options of the method.
-            name: Folder or hub name of a pretrained one, which has its own sizes; a
-                checkpoint that was loaded brings it.
-            **kind: What else `TextEncoder` takes.
-
-        Raises:
-            ConfigError: If a pretrained one cannot read ``max_tokens``.
-        """
-        if name is not None and self.text_spec is not None:
-            encoder = TextEncoder.from_spec(self.text_spec)
-        else:
-            sizes = {"max_positions": options.max_tokens, **kind}
-            encoder = TextEncoder(
-                self.vocab_size,
-                options.text_width,
-                options.text_depth,
-                options.text_heads,
-                options.text_ffn,
-                dropout=options.text_dropout,
-                pad_id=0 if self.tokenizer is None else self.tokenizer.pad_id,
-                name=name,
-                **sizes,
-            )
-        if options.max_tokens > encoder.max_positions:
-            raise ConfigError(
-                f"texts of at most {encoder.max_positions} tokens, as "
-                f"{name or 'the text encoder'} reads them",
-                f"max_tokens {options.max_tokens}",
-                f"use --model.max_tokens {encoder.max_positions}",
-            )
-        if self.tokenizer is not None:
-            encoder.check_tokenizer(self.tokenizer)
-        return encoder
 
     def configure_model(self) -> None:
         """Build the networks once, from the seed alone (Lightning's hook)."""
