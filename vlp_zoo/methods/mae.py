@@ -149,7 +149,7 @@ class MaskedImages(VLPModule[BatchT]):
             width: Width of the decoder.
             depth: Blocks of the decoder.
             heads: Attention heads of the decoder.
-            formula: Of the positions, see `sincos_table`.
+            formula: Formula of the positions, see `sincos_table`.
         """
         encoder = self.image_encoder = self.make_image_encoder(pooling="avg")
         vit: Any = encoder.require_maskable()
@@ -161,7 +161,7 @@ class MaskedImages(VLPModule[BatchT]):
         vit.pos_embed.requires_grad_(False)
 
     def initialise(self) -> None:
-        """As MAE does, once all networks are there: Xavier over a text model too."""
+        """Initialise as MAE does, once all networks are there: Xavier over a text model too."""
         xavier_linears(self)
         vit: Any = self.image_encoder.timm
         nn.init.xavier_uniform_(vit.patch_embed.proj.weight.data.flatten(1))

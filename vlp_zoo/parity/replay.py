@@ -227,7 +227,7 @@ def count_inputs(
 
     Args:
         entries: Prefix for messages to the entries of a file, and which are inputs.
-        excused: As for `replayed`.
+        excused: Inputs that cannot be replayed to the reason, see `replayed`.
     """
     names: set[str] = set()
     asked: set[str] = set()
