@@ -158,5 +158,5 @@ def _report_statistic(
 
     used = [k for k, name in enumerate(cases.label_names) if name not in left_out]
     said = cases.scores.astype(np.float32)
-    counts = finding_counts(cases.labels, said, unknown="negative")
+    counts = finding_counts(cases.labels, said)
     return finding_statistics(counts, used).get(metric)

@@ -172,7 +172,7 @@ def test_f1_of_findings_matches_scikit_learn() -> None:
     rng = np.random.default_rng(5)
     truth = rng.choice([1, 0, np.nan], (80, 5), p=[0.3, 0.3, 0.4]).astype(np.float32)
     predicted = np.where(rng.random(truth.shape) < 0.7, truth, 1).astype(np.float32)
-    counts = finding_counts(truth, predicted, unknown="negative")
+    counts = finding_counts(truth, predicted)
     once = np.ones((80, 1), np.float32)
     f1 = partial(f1_score, truth == 1, predicted == 1)
     assert macro(finding_f1(counts, once))[0] == pytest.approx(f1(average="macro"))
@@ -184,16 +184,12 @@ def test_findings_by_hand() -> None:
     truth = np.array([[1, 0, nan], [1, nan, 0]], np.float32)
     predicted = np.array([[1, 1, nan], [nan, 1, 0]], np.float32)
     once = np.ones((2, 1), np.float32)
-    negative = finding_counts(truth, predicted, unknown="negative")
+    negative = finding_counts(truth, predicted)
     # First label: one in both, one omitted. Second: two invented. Third: nothing.
     np.testing.assert_allclose(finding_f1(negative, once)[:, 0], [2 / 3, 0, nan])
     assert micro_finding_f1(negative, once)[0] == pytest.approx(2 / (2 + 2 + 1))
-    ignore = finding_counts(truth, predicted, unknown="ignore")
-    # The omission and one invention stand against NaN.
-    np.testing.assert_allclose(finding_f1(ignore, once)[:, 0], [1, 0, nan])
-    assert micro_finding_f1(ignore, once)[0] == pytest.approx(2 / (2 + 1))
-    with pytest.raises(ValueError, match="forget"):
-        finding_counts(truth, predicted, unknown="forget")
+    with pytest.raises(ValueError, match="shapes"):
+        finding_counts(truth, predicted[:1])
 
 
 def test_lengths_must_agree() -> None:

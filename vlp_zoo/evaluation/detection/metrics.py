@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -219,30 +218,21 @@ class Froc:
     images: int
 
 
-def froc(
-    images: Sequence[ImageBoxes],
-    rule: Literal["centre", "iou"] = "centre",
-    iou: float = 0.5,
-) -> Froc:
+def froc(images: Sequence[ImageBoxes]) -> Froc:
     """Find which true boxes are hit and which detections hit none.
 
+    A detection hits a true box if its centre lies in it, borders included (Object-CXR).
     A true box counts once however often it is hit, and further hits are no false
     positives. Classes do not matter.
 
     Args:
         images: All of them.
-        rule: ``"centre"``: the centre of the detection lies in the true box, borders
-            included (Object-CXR); ``"iou"``: they overlap by ``iou`` or more.
-        iou: For the second rule.
     """
     truth_score, false_score = [np.empty(0)], [np.empty(0)]
     for image in images:
-        if rule == "iou":
-            hits: Flags = box_iou(image.detected, image.truth) >= iou
-        else:
-            centre = (image.detected[:, None, :2] + image.detected[:, None, 2:]) / 2
-            inside = (centre >= image.truth[:, :2]) & (centre <= image.truth[:, 2:])
-            hits = np.asarray(inside.all(2))
+        centre = (image.detected[:, None, :2] + image.detected[:, None, 2:]) / 2
+        inside = (centre >= image.truth[:, :2]) & (centre <= image.truth[:, 2:])
+        hits: Flags = np.asarray(inside.all(2))
         scores = np.where(hits, image.scores[:, None], -np.inf)
         truth_score.append(scores.max(0, initial=-np.inf))
         false_score.append(image.scores[~hits.any(1)])

@@ -129,7 +129,7 @@ class WriteReport(WritingSettings):
     def statistic(self, cases: Cases, used: Sequence[int]) -> Statistic:
         """F1 of the findings, from those that both texts state."""
         said = cases.scores.astype(np.float32)
-        counts = finding_counts(cases.labels, said, unknown="negative")
+        counts = finding_counts(cases.labels, said)
         return finding_statistics(counts, used)[HEADLINE]
 
     def _spoken(

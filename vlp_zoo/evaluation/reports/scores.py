@@ -131,7 +131,7 @@ def score_reports(
     """
     written = stated(references) if truth is None else truth
     mine, other = overlap or (generated, references)
-    findings = {"": finding_counts(written, stated(generated), unknown="negative")}
+    findings = {"": finding_counts(written, stated(generated))}
     means = {
         "cider_d": cider_d(mine, other),
         "rouge_l": rouge_l(mine, other),
@@ -321,7 +321,7 @@ def _chexbert(model: Any, generated: Sequence[str], references: Sequence[str]) -
         rows = [model.get_label(text, mode="rrg") for text in texts]
         return np.array(rows, np.float32)[:, order]
 
-    return finding_counts(labels(references), labels(generated), unknown="negative")
+    return finding_counts(labels(references), labels(generated))
 
 
 def _radgraph(model: Any, generated: Sequence[str], references: Sequence[str]) -> Array:

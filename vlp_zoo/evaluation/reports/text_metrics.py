@@ -185,29 +185,26 @@ def cider_d(candidates: Sequence[str], references: Sequence[str]) -> Array:
     return 10 * penalty * values / ORDERS
 
 
-def finding_counts(truth: Labels, predicted: Labels, *, unknown: str) -> Array:
+def finding_counts(truth: Labels, predicted: Labels) -> Array:
     """Findings that both reports state, that one invents, and that one omits.
+
+    What is not stated as present is not, as in the F1 by CheXbert.
 
     Args:
         truth: (N, K) of the written reports: 1 stated as present, 0 as absent, NaN not
             mentioned or uncertain.
         predicted: (N, K) of the generated reports.
-        unknown: ``"negative"``: what is not stated as present is not, as in the F1 by
-            CheXbert; ``"ignore"``: pairs with NaN on either side do not count, which
-            forgives inventions.
 
     Returns:
         (3, N, K): in both, invented, omitted.
 
     Raises:
-        ValueError: For another word, or shapes that disagree.
+        ValueError: If shapes disagree.
     """
-    if unknown not in ("negative", "ignore") or truth.shape != predicted.shape:
-        raise ValueError(f"{unknown!r}, shapes {truth.shape}, {predicted.shape}")
+    if truth.shape != predicted.shape:
+        raise ValueError(f"shapes {truth.shape}, {predicted.shape}")
     actual, claimed = truth == 1, predicted == 1
     counts = np.stack([actual & claimed, ~actual & claimed, actual & ~claimed])
-    if unknown == "ignore":
-        counts &= ~(np.isnan(truth) | np.isnan(predicted))
     return counts.astype(np.float64)
 
 

@@ -35,14 +35,13 @@ def warmup_cosine(step: int, warmup: int, total: int, *, clamp: bool = True) -> 
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def warmup_poly(step: int, warmup: int, total: int, *, power: float = 1.0) -> float:
-    """Linear warm-up from 0 to 1, then a power of what is left, 0 from ``total`` on.
+def warmup_poly(step: int, warmup: int, total: int) -> float:
+    """Linear warm-up from 0 to 1, then a straight fall to 0 at ``total``.
 
     Args:
         step: From 0.
         warmup: Steps of the linear part.
         total: Step at which the rate reaches 0.
-        power: 1 falls linearly.
 
     Raises:
         ValueError: If ``total`` does not exceed ``warmup``, or a number is negative.
@@ -54,8 +53,7 @@ def warmup_poly(step: int, warmup: int, total: int, *, power: float = 1.0) -> fl
     _check(step, warmup, total)
     if step < warmup:
         return step / warmup
-    left = max(0.0, (total - step) / (total - warmup))
-    return float(left**power)
+    return max(0.0, (total - step) / (total - warmup))
 
 
 def _check(step: int, warmup: int, total: int) -> None:
