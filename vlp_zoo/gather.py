@@ -22,6 +22,7 @@ __all__ = [
     "SyncedBatchNorm",
     "exchanging",
     "gather_rows",
+    "mean_over_processes",
     "row_offset",
     "sync_batchnorm",
 ]
@@ -72,6 +73,18 @@ def gather_rows(rows: Tensor) -> Tensor:
         return rows
     gathered: Tensor = _GatherRows.apply(rows.contiguous())
     return gathered
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Values averaged over the processes, which need not wait for one another's devices.
+
+    Args:
+        values: Any shape, the same on all processes; it is overwritten.
+    """
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(values)
+        values /= dist.get_world_size()
+    return values
 
 
 def row_offset(count: int) -> int:

@@ -76,7 +76,7 @@ def rank_mean(count: int, like: Tensor) -> Tensor:
     Returns:
         Scalar.
     """
-    value = like.detach().new_tensor(float(count))
+    value = torch.full((), float(count), dtype=like.dtype, device=like.device)
     if torch.is_grad_enabled() and dist.is_available() and dist.is_initialized():
         dist.all_reduce(value)
         value /= dist.get_world_size()
@@ -208,8 +208,9 @@ def weighted_token_ce(
     flat = hidden.reshape(-1, hidden.shape[-1])
     ids, scale = targets.reshape(-1), token_weights.detach().reshape(-1)
     if valid_mask is not None:
-        valid = valid_mask.reshape(-1)
-        flat, ids, scale = flat[valid], ids[valid], scale[valid]
+        # Places, not the mask: a mask would be counted anew by each look-up.
+        valid = valid_mask.reshape(-1).nonzero()[:, 0]
+        flat, ids, scale = (each.index_select(0, valid) for each in (flat, ids, scale))
     total = _ChunkedCrossEntropy.apply(flat, weight, bias, ids, scale, chunk)
     loss: Tensor = total / rank_mean(len(flat), total).clamp(min=1)
     return loss

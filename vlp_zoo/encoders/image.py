@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.encoders.layouts import GREY_MEAN, GREY_STD
+from vlp_zoo.encoders.preprocessing import ReadsPixels
 from vlp_zoo.encoders.timm_names import IMAGE_PRESETS, check_name, refuse_loading
 from vlp_zoo.encoders.timm_shapes import as_map, fitted, measure, once, tokens_of
 from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
@@ -28,9 +29,7 @@ __all__ = [
     "IMAGE_PRESETS",
     "EncoderOutput",
     "ImageEncoder",
-    "ReadsPixels",
     "check_keys",
-    "from_pixels",
     "misfits",
     "patchify",
     "sincos_table",
@@ -158,51 +157,6 @@ def check_keys(
         )
 
 
-def from_pixels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Pixels (B, 1 or 3, H, W), uint8 or float in 0..1, normalised; channels stay.
-
-    One channel is normalised by the first mean and deviation: the caller expands it,
-    without a copy.
-
-    Example:
-        >>> white = torch.full((1, 1, 1, 1), 255, dtype=torch.uint8)
-        >>> from_pixels(white, [0.5] * 3, [0.25] * 3).item()
-        2.0
-    """
-    pixels = images.float() / 255 if images.dtype == torch.uint8 else images
-    means, stds = (
-        pixels.new_tensor(list(values)[: images.shape[1]]).view(-1, 1, 1)
-        for values in (mean, std)
-    )
-    return (pixels - means) / stds
-
-
-class ReadsPixels:
-    """What encoders do with the images of a batch before their network sees them."""
-
-    image_size: int
-    mean: list[float]
-    std: list[float]
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """Images (B, 1 or 3, H, W) by the encoder's own statistics: `from_pixels`."""
-        return from_pixels(images, self.mean, self.std)
-
-    def prepare(self, images: Tensor) -> Tensor:
-        """Images of a batch as input of ``forward``.
-
-        Takes (B, 1 or 3, H, W), uint8 or float in 0..1; gives (B, 3, S, S) float,
-        resized with antialiasing where sides differ.
-        """
-        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
-        size = (self.image_size, self.image_size)
-        if pixels.shape[-2:] != size:
-            pixels = functional.interpolate(
-                pixels, size, mode="bicubic", align_corners=False, antialias=True
-            ).clamp(0, 1)
-        return self.normalise(pixels.expand(-1, 3, -1, -1))
-
-
 class ImageEncoder(ReadsPixels, nn.Module):
     """A timm network with its preprocessing.
 
@@ -235,6 +189,8 @@ class ImageEncoder(ReadsPixels, nn.Module):
         ConfigError: If size and patches do not go together.
     """
 
+    pixel_statistics: Tensor  # (2, 3), mean and deviation
+
     def __init__(
         self,
         name: str = "vit_base_patch16_224",
@@ -260,8 +216,6 @@ class ImageEncoder(ReadsPixels, nn.Module):
             arguments["drop_path_rate"] = drop_path
         self.timm: nn.Module = timm.create_model(pretrained=pretrained, **arguments)
         own = getattr(self.timm, "pretrained_cfg", {}) if pretrained else {}
-        self.mean = [float(m) for m in mean or own.get("mean", [GREY_MEAN] * 3)]
-        self.std = [float(s) for s in std or own.get("std", [GREY_STD] * 3)]
         self.image_size = size
         self.is_vit = isinstance(self.timm, VisionTransformer)
         if not self.is_vit:
@@ -286,9 +240,11 @@ class ImageEncoder(ReadsPixels, nn.Module):
             "timm": arguments,
             "image_size": size,
             "pooling": self.pooling,
-            "mean": self.mean,
-            "std": self.std,
         }
+        self.use_normalisation(
+            mean or own.get("mean", [GREY_MEAN] * 3),
+            std or own.get("std", [GREY_STD] * 3),
+        )
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> ImageEncoder:
@@ -336,6 +292,19 @@ class ImageEncoder(ReadsPixels, nn.Module):
         """Normalise pixels otherwise from now on, in the card too."""
         self.mean = self.spec["mean"] = [float(value) for value in mean]
         self.std = self.spec["std"] = [float(value) for value in std]
+        # Where the weights are, so that a step copies nothing from the host.
+        where = next(self.parameters()).device
+        statistics = torch.tensor([self.mean, self.std], device=where)
+        self.register_buffer("pixel_statistics", statistics, persistent=False)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """`from_pixels`, by statistics that lie where the weights do."""
+        if torch.float64 in (images.dtype, self.pixel_statistics.dtype):
+            return super().normalise(images)
+        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+        mean, std = self.pixel_statistics[:, : images.shape[1], None, None]
+        normal: Tensor = (pixels - mean) / std
+        return normal
 
     def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:
         """Load timm-keyed weights, all of them or none.

@@ -24,6 +24,7 @@ from vlp_zoo.encoders.frozen_text import FrozenText, frozen_text_from_state
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.gather import mean_over_processes
 from vlp_zoo.methods.loading import method_class, option_names
 from vlp_zoo.methods.needs import (
     check_batch_size,
@@ -348,8 +349,7 @@ class VLPModule(ReadsText, Generic[BatchT]):
         if stage == "train":
             # One small exchange for all values, instead of one for each.
             packed = torch.stack([value.float() for value in values.values()])
-            if self.trainer.world_size > 1:
-                packed = self.trainer.strategy.reduce(packed, reduce_op="mean")
+            packed = mean_over_processes(packed)
             values = dict(zip(values, packed.unbind(), strict=True))
             self.log_dict(values, batch_size=size)
             self.log("loss", values["train/loss"], prog_bar=True, logger=False)

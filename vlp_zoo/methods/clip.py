@@ -52,6 +52,7 @@ from vlp_zoo.losses import info_nce, multi_positive_targets
 from vlp_zoo.methods.paired.fields import PairedBatch, PairedTransform
 from vlp_zoo.methods.paired.options import PairedOptions
 from vlp_zoo.methods.paired.towers import PairedTowers, projection
+from vlp_zoo.methods.reading import longest
 
 __all__ = ["CLIP", "CLIPOptions"]
 
@@ -142,9 +143,8 @@ class CLIP(PairedTowers[PairedBatch]):
         """Images and reports in the joint space, not normalised, (B, E) each."""
         pooled = self.image_encoder(self.image_encoder.prepare(batch["image"])).pooled
         self.watch(pooled)
-        texts = self.text_tower(
-            batch["input_ids"], batch["attention_mask"], batch["report_text"]
-        )
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        texts = self.text_tower(ids, mask, batch["report_text"], longest(batch))
         return self.image_head(pooled), self.text_head(texts.pooled)
 
     def losses(self, batch: PairedBatch) -> dict[str, Tensor]:

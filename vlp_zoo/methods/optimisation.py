@@ -82,7 +82,7 @@ def adamw_cosine(
     groups = parameter_groups(named, options.weight_decay)
     beta1, beta2 = options.betas
     # One kernel for all parameters; Lightning's autocast cannot clip with it.
-    fused = "mixed" not in str(trainer.precision)
+    fused = "mixed" not in str(trainer.precision) or not trainer.gradient_clip_val
     optimizer = AdamW(
         groups, lr=options.learning_rate, betas=(beta1, beta2), fused=fused
     )

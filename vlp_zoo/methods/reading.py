@@ -18,7 +18,13 @@ from vlp_zoo.methods.options import (
     ReportOptions,
 )
 
-__all__ = ["ReadsText"]
+__all__ = ["ReadsText", "longest"]
+
+
+def longest(batch: Mapping[str, Any]) -> int:
+    """Tokens of a batch's longest report, counted before it went to the device."""
+    counted = batch.get("longest")
+    return int(batch["attention_mask"].sum(1).max() if counted is None else counted)
 
 
 class ReadsText(pl.LightningModule):
@@ -37,6 +43,12 @@ class ReadsText(pl.LightningModule):
         if isinstance(self.options, PretrainedTextOptions):
             stored = self.continued("text_model") or {}
             self.text_spec = stored.get("text_encoder")
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Count the longest report here on the host: on a device that is a wait."""
+        if isinstance(batch, dict) and "attention_mask" in batch:
+            return {**batch, "longest": longest(batch)}
+        return batch
 
     def continued(self, *options: str) -> Mapping[str, Any] | None:
         """The checkpoint that this run continues or looks at.

@@ -21,7 +21,8 @@ from torch.nn import functional
 
 from vlp_zoo.encoders.hub import one_line
 from vlp_zoo.encoders.identity import state_sha256
-from vlp_zoo.encoders.image import EncoderOutput, ReadsPixels, from_pixels
+from vlp_zoo.encoders.image import EncoderOutput
+from vlp_zoo.encoders.preprocessing import ReadsPixels, from_pixels
 from vlp_zoo.errors import EncoderLoadError
 
 __all__ = ["AdaptedEncoder", "AdaptedJoint", "Look", "square"]

@@ -99,6 +99,7 @@ from vlp_zoo.methods.asg.transform import (
     tokenize_texts,
 )
 from vlp_zoo.methods.base import VLPModule
+from vlp_zoo.methods.reading import longest
 from vlp_zoo.modules import bert_layers
 from vlp_zoo.reports.radgraph import read_radgraph
 from vlp_zoo.reports.regions import RegionAtlas, RegionBoxes
@@ -256,12 +257,15 @@ class ASG(VLPModule[ASGBatch]):
             read=self.read,
         )
 
-    def encode_pieces(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Word piece features (B, L, D), L the longest report or all of T."""
-        # Features of padding are dropped, so none are made where asking is free.
-        length = input_ids.shape[1]
-        if input_ids.device.type == "cpu":
-            length = int(attention_mask.sum(1).max())
+    def encode_pieces(
+        self, input_ids: Tensor, attention_mask: Tensor, length: int | None = None
+    ) -> Tensor:
+        """Word piece features (B, L, D), L the longest report, counted if not given.
+
+        Features of padding would be dropped, so none are made.
+        """
+        if length is None:
+            length = longest({"attention_mask": attention_mask})
         ids, mask = input_ids[:, :length], attention_mask[:, :length]
         places = torch.zeros_like(ids) if self.options.official_positions else None
         bert = self.text_encoder.bert
@@ -269,10 +273,14 @@ class ASG(VLPModule[ASGBatch]):
         return bert_layers(bert.encoder.layer, hidden, mask)
 
     def encode_words(
-        self, input_ids: Tensor, attention_mask: Tensor, continuation_mask: Tensor
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        continuation_mask: Tensor,
+        length: int | None = None,
     ) -> Tensor:
         """Word features (B, T, D), [CLS] first, zero beyond [SEP]."""
-        pieces = self.encode_pieces(input_ids, attention_mask)
+        pieces = self.encode_pieces(input_ids, attention_mask, length)
         return merge_words(pieces, word_slots(continuation_mask, attention_mask))
 
     def run(
@@ -281,11 +289,12 @@ class ASG(VLPModule[ASGBatch]):
         input_ids: Tensor,
         attention_mask: Tensor,
         continuation_mask: Tensor,
+        length: int | None = None,
     ) -> Pass:
         """Encode images (B, 3, S, S), normalised, and reports (B, T)."""
         encoded = self.image_encoder(images)
         patches = local_features(self.image_encoder, encoded)
-        words = self.encode_words(input_ids, attention_mask, continuation_mask)
+        words = self.encode_words(input_ids, attention_mask, continuation_mask, length)
         local = bool(self.options.weights["arsa"])
         return Pass(
             encoded.pooled,
@@ -312,10 +321,8 @@ class ASG(VLPModule[ASGBatch]):
         assert run.patch_embeddings is not None
         patches = run.patch_embeddings
         rows, columns = self.grid
-        scale = (
-            torch.tensor([columns, rows] * 2, device=boxes.device)
-            / self.options.image_size
-        )
+        sides = [boxes.new_full((), side) for side in (columns, rows)]
+        scale = torch.stack(sides * 2) / self.options.image_size
         weights = roi_weights(
             (boxes * scale).to(patches.dtype), self.grid, self.options.roi_aligned
         )
@@ -354,7 +361,8 @@ class ASG(VLPModule[ASGBatch]):
             check_queries(None, self.options.tag_width)
         images = self.image_encoder.normalise(batch["image"].expand(-1, 3, -1, -1))
         mask = batch["attention_mask"]
-        run = self.run(images, batch["input_ids"], mask, batch["continuation_mask"])
+        ids, continues = batch["input_ids"], batch["continuation_mask"]
+        run = self.run(images, ids, mask, continues, longest(batch))
         self.watch(run.pooled)
         source = None
         if self.options.official_roi_index:
@@ -373,8 +381,11 @@ class ASG(VLPModule[ASGBatch]):
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Reports or prompts in the joint space: (B, E), unit length."""
         tokenizer = self.known_tokenizer()
-        fields = tokenize_texts(tokenizer, texts, self.options.max_tokens)
-        words = self.encode_words(*(field.to(self.device) for field in fields))
+        ids, mask, continues = (
+            field.to(self.device)
+            for field in tokenize_texts(tokenizer, texts, self.options.max_tokens)
+        )
+        words = self.encode_words(ids, mask, continues)
         return unit_length(self.report_head(words[:, 0]))
 
     def embed_patches(self, images: Tensor) -> Tensor | None:

@@ -81,8 +81,8 @@ def soft_labels(tags: Tensor, gather: bool) -> Tensor:
     columns = gather_rows(unit) if gather else unit
     batch = len(tags)
     first = row_offset(batch) if gather else 0
-    own = torch.arange(batch, device=tags.device) + first
-    same = functional.one_hot(own, len(columns)).to(tags.dtype)
+    own = torch.arange(batch, device=tags.device)[:, None] + first
+    same = (own == torch.arange(len(columns), device=tags.device)).to(tags.dtype)
     mixed = 0.8 * same + 0.2 * (unit @ columns.T) + 1e-6
     return mixed / mixed.sum(1, keepdim=True)
 

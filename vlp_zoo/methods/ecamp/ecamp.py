@@ -84,6 +84,7 @@ from vlp_zoo.methods.ecamp.window import (
     window_cells,
 )
 from vlp_zoo.methods.mae import MaskedImages
+from vlp_zoo.methods.reading import longest
 from vlp_zoo.modules import bert_layers, mask_patches
 from vlp_zoo.noise import sample_noise
 
@@ -169,6 +170,7 @@ class ECAMP(MaskedImages[ECAMPBatch]):
         masked_ids: Tensor,
         attention_mask: Tensor,
         patch_noise: Tensor,
+        length: int | None = None,
     ) -> Pass:
         """Encode a quarter of the image, decode all of it, read the report with it.
 
@@ -177,6 +179,7 @@ class ECAMP(MaskedImages[ECAMPBatch]):
             masked_ids: (B, T) int64.
             attention_mask: (B, T) bool.
             patch_noise: (B, P) uniform; small means visible.
+            length: Tokens of the longest report; None counts them on the device.
         """
         side, smooth = self.options.image_size, self.options.flags.antialias
         low = functional.interpolate(
@@ -188,10 +191,11 @@ class ECAMP(MaskedImages[ECAMPBatch]):
         pixels = self.decoder(latent, mask.restore_ids)
         words = self.text_encoder.embeddings(masked_ids)
         patches = self.image_to_text(latent[:, 1:])
-        longest = int(attention_mask.sum(1).max())
-        fused, attention = self.fusion(words, attention_mask, patches, longest)
+        if length is None:
+            length = longest({"attention_mask": attention_mask})
+        fused, attention = self.fusion(words, attention_mask, patches, length)
         layers = self.text_encoder.bert.encoder.layer
-        text = bert_layers(layers, fused, attention_mask, longest)
+        text = bert_layers(layers, fused, attention_mask, length)
         return Pass(low, mask, latent, pixels, attention, text)
 
     def image_loss(self, run: Pass) -> Tensor:
@@ -254,14 +258,13 @@ class ECAMP(MaskedImages[ECAMPBatch]):
             batch["template_mask"],
             rules=self.options.text_rules,
         )
-        entity = batch["entity_mask"]
+        entity, length = batch["entity_mask"], longest(batch)
         if self.options.trim_padding:
-            longest = int(present.sum(1).max())
             ids, present, masked_ids, weights, entity = (
-                field[:, :longest]
+                field[:, :length]
                 for field in (ids, present, masked_ids, weights, entity)
             )
-        run = self.run(images, masked_ids, present, self.patch_noise(batch))
+        run = self.run(images, masked_ids, present, self.patch_noise(batch), length)
         self.watch(run.latent[:, 1:].mean(1))
         window = self.window(run, entity, batch.get("window_origin"))
         terms = {

@@ -53,7 +53,8 @@ def attention_window(
     columns = boxed.shape[-1]
     best = boxed.flatten(1).argmax(1)
     found = torch.stack([best // columns, best % columns], dim=1)
-    centre = torch.tensor([(side - cells) // 2 for side in grid], device=best.device)
+    middle = [torch.full_like(best, (side - cells) // 2) for side in grid]
+    centre = torch.stack(middle, dim=1)
     return torch.where(entity_mask.any(1)[:, None], found, centre)
 
 

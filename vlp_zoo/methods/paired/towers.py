@@ -18,6 +18,7 @@ from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.methods.base import BatchT, VLPModule
 from vlp_zoo.methods.paired.fields import ReportTokens
 from vlp_zoo.methods.paired.options import CORPUS, PairedOptions
+from vlp_zoo.methods.reading import longest
 
 __all__ = [
     "FrozenTower",
@@ -56,7 +57,11 @@ class TextTower(nn.Module):
         self.width = encoder.width
 
     def forward(
-        self, input_ids: Tensor, mask: Tensor, texts: Sequence[str]
+        self,
+        input_ids: Tensor,
+        mask: Tensor,
+        texts: Sequence[str],
+        length: int | None = None,
     ) -> TextOutput:
         """Encode.
 
@@ -65,9 +70,10 @@ class TextTower(nn.Module):
             mask: (B, T) bool, True = token.
             texts: Reports as strings, in the order of the ids, for towers that read
                 those.
+            length: Tokens of the longest report; None counts them on the device.
         """
-        longest = int(mask.sum(1).max())
-        ids, mask = input_ids[:, :longest], mask[:, :longest]
+        length = longest({"attention_mask": mask}) if length is None else length
+        ids, mask = input_ids[:, :length], mask[:, :length]
         found = self.encoder(ids, mask)
         return TextOutput(found.pooled, found.tokens, mask)
 
@@ -103,11 +109,15 @@ class FrozenTower(nn.Module):
                 "none yet",
                 "call setup() with a data module, or set module.frozen_text first",
             )
-        found = self.frozen.encode(texts).to(self.anchor.device)
+        found = self.frozen.cached(texts).to(self.anchor.device, non_blocking=True)
         return functional.normalize(found, dim=1) * math.sqrt(self.width)
 
     def forward(
-        self, input_ids: Tensor, mask: Tensor, texts: Sequence[str]
+        self,
+        input_ids: Tensor,
+        mask: Tensor,
+        texts: Sequence[str],
+        length: int | None = None,
     ) -> TextOutput:
         """Encode ``texts``; one token stands for each. See `TextTower.forward`."""
         found = self.features(texts)

@@ -85,6 +85,7 @@ from vlp_zoo.methods.place.networks import (
 )
 from vlp_zoo.methods.place.options import PLACEOptions
 from vlp_zoo.methods.place.pictures import STUDIES, draw_correlation, draw_queries
+from vlp_zoo.methods.reading import longest
 from vlp_zoo.reports.sections import clean
 
 __all__ = ["PLACE"]
@@ -223,7 +224,8 @@ class PLACE(PairedTowers[SentenceBatch]):
         """
         tower, texts = self.text_tower, batch["report_text"]
         sentences = self.options.max_sentences
-        found: TextOutput = tower(batch["input_ids"], batch["attention_mask"], texts)
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        found: TextOutput = tower(ids, mask, texts, longest(batch))
         if not isinstance(tower, FrozenTower):
             spans = batch["span_ids"][:, : found.tokens.shape[1]]
             return found, sentence_means(found.tokens, spans, sentences)

@@ -1,0 +1,98 @@
+"""A training step asks the host for nothing: on a GPU each such question is a wait."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.methods import paired, test_clip
+from tests.methods.asg import test_asg
+from tests.methods.ecamp import test_ecamp
+from tests.methods.imitate import test_imitate
+from tests.methods.place import test_place
+from vlp_zoo.encoders.tokenizer import ReportTokenizer
+
+WAITS = {
+    "aten::_local_scalar_dense",
+    "aten::nonzero",
+    "aten::masked_select",
+    "aten::_unique2",
+    "aten::unique_consecutive",
+    "aten::repeat_interleave.Tensor",
+    "aten::equal",
+}
+"""Operators whose result the host needs before it can go on."""
+
+ALLOWED = {
+    # Valid tokens are picked out before the large projection, which pays for the wait.
+    "weighted_token_ce",
+    # scipy's assignment problem.
+    "assign",
+    # Features of texts are looked up on the host and copied without waiting.
+    "cached",
+}
+"""Functions of the package that may ask, each with its reason."""
+
+
+class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the questions by the function of the package that asks them."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Look at one operator, then run it."""
+        name = func._schema.name
+        full = f"{name}.{func._overloadname}".removesuffix(".default")
+        masks = name in ("aten::index", "aten::index_put", "aten::index_put_") and any(
+            i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1]
+        )
+        # A tensor made of a list lies on the host, and its copy is waited for.
+        if masks or {name, full} & WAITS or name == "aten::lift_fresh":
+            frames = traceback.extract_stack()
+            ours = [frame.name for frame in frames if "/vlp_zoo/" in frame.filename]
+            if not set(ours) & ALLOWED:
+                self.found[f"{full} in {ours[-1] if ours else 'torch'}"] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def case(name: str) -> tuple[Any, Any]:
+    """A small module of a method and a batch as a device would get it."""
+    if name == "ecamp":
+        tokenizer = ReportTokenizer.train(paired.REPORTS * 5, 160)
+        module: Any = test_ecamp.build(tokenizer)
+        batch = test_ecamp.batch_of(module)
+    elif name == "imitate":
+        module = test_imitate.build()
+        batch = test_imitate.batch_of(module)
+    else:
+        files: dict[str, Any] = {"asg": test_asg, "clip": test_clip}
+        module = files.get(name, test_place).build()
+        batch = paired.batch_of(module)
+    return module.train(), module.on_before_batch_transfer(batch, 0)
+
+
+@pytest.mark.parametrize("name", ["asg", "clip", "ecamp", "imitate", "place"])
+def test_a_step_waits_for_nothing_but_what_is_named(name: str) -> None:
+    module, batch = case(name)
+    with Waits() as waits:
+        terms = module.losses(batch)
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    assert not waits.found
+
+
+def test_waits_are_seen() -> None:
+    with Waits() as waits:
+        values = torch.arange(3.0)
+        bool(values.sum() > 1)
+        values[values > 1]
+        torch.tensor([1.0])
+    assert sum(waits.found.values()) == 3
