@@ -49,7 +49,7 @@ class Row:
 
     Attributes:
         headings: Heading to the place of its cell; one mapping for all lines.
-        cells: As they are written.
+        cells: What the file has, as it is written.
         line: Line in the table, the header being line 1.
         path: The table.
     """

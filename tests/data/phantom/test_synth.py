@@ -34,7 +34,7 @@ METADATA_COLUMNS = (
     "ViewCodeSequence_CodeMeaning",
     "PatientOrientationCodeSequence_CodeMeaning",
 )
-"""As in MIMIC-CXR-JPG 2.0.0."""
+"""The columns of MIMIC-CXR-JPG 2.0.0."""
 
 SMALL = ["--studies", "24", "--image-size", "48"]
 

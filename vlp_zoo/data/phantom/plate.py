@@ -48,7 +48,7 @@ class Plate:
         """Note what was drawn of a lesion, if any of it lies in the picture.
 
         Args:
-            name: Of its box and mask; masks of one name are united.
+            name: The name of its box and mask; masks of one name are united.
             mask: Its pixels, (H, W).
             known: What else is known of it.
         """

@@ -65,7 +65,7 @@ class Noun:
 
     @property
     def fresh(self) -> str:
-        """As something new."""
+        """The words for something new."""
         return f"{'a ' if self.article else ''}new {self.text}"
 
     @property

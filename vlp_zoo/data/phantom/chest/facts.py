@@ -64,7 +64,7 @@ class Finding:
 
     @property
     def radius(self) -> float:
-        """Of a nodule or a mass, in body units."""
+        """Radius of a nodule or a mass, in body units."""
         if self.kind == "mass":
             return 0.042 + 0.05 * (self.amount - 0.5)
         return 0.021 + 0.024 * self.amount
