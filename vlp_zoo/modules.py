@@ -10,6 +10,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vlp_zoo.recomputing import recomputed
+
 __all__ = [
     "MAEDecoder",
     "MultiHeadAttention",
@@ -214,22 +216,26 @@ def bert_layers(
     """
     mask = mask[:, :keys]
     for layer in layers:
-        part: Any = layer
-        own, out = part.attention.self, part.attention.output
-        heads, rate = own.num_attention_heads, out.dropout.p
-        attended = attend(
-            split_heads(own.query(hidden), heads),
-            split_heads(own.key(hidden[:, :keys]), heads),
-            split_heads(own.value(hidden[:, :keys]), heads),
-            mask,
-            own.dropout.p if part.training else 0.0,
-        )
-        attended = dropout(out.dense(attended), rate, part.training)
-        hidden = out.LayerNorm(attended + hidden)
-        inner = part.intermediate.intermediate_act_fn(part.intermediate.dense(hidden))
-        inner = dropout(part.output.dense(inner), part.output.dropout.p, part.training)
-        hidden = part.output.LayerNorm(inner + hidden)
+        hidden = recomputed(layer, _bert_layer)(layer, hidden, mask, keys)
     return hidden
+
+
+def _bert_layer(part: Any, hidden: Tensor, mask: Tensor, keys: int | None) -> Tensor:
+    own, out = part.attention.self, part.attention.output
+    heads, rate = own.num_attention_heads, out.dropout.p
+    attended = attend(
+        split_heads(own.query(hidden), heads),
+        split_heads(own.key(hidden[:, :keys]), heads),
+        split_heads(own.value(hidden[:, :keys]), heads),
+        mask,
+        own.dropout.p if part.training else 0.0,
+    )
+    attended = dropout(out.dense(attended), rate, part.training)
+    hidden = out.LayerNorm(attended + hidden)
+    inner = part.intermediate.intermediate_act_fn(part.intermediate.dense(hidden))
+    inner = dropout(part.output.dense(inner), part.output.dropout.p, part.training)
+    normal: Tensor = part.output.LayerNorm(inner + hidden)
+    return normal
 
 
 class MultiHeadAttention(nn.Module):

@@ -15,6 +15,7 @@ from tests.methods.asg import test_asg
 from tests.methods.ecamp import test_ecamp
 from tests.methods.imitate import test_imitate
 from tests.methods.place import test_place
+from vlp_zoo.data.base import PairsDataModule
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 
 WAITS = {
@@ -77,7 +78,7 @@ def case(name: str) -> tuple[Any, Any]:
         files: dict[str, Any] = {"asg": test_asg, "clip": test_clip}
         module = files.get(name, test_place).build()
         batch = paired.batch_of(module)
-    return module.train(), module.on_before_batch_transfer(batch, 0)
+    return module.train(), PairsDataModule.on_before_batch_transfer(module, batch, 0)
 
 
 @pytest.mark.parametrize("name", ["asg", "clip", "ecamp", "imitate", "place"])

@@ -196,6 +196,12 @@ class PairsDataModule(L.LightningDataModule):
 
     # Lightning's hooks ----------------------------------------------------------
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Count the longest report while it is on the host: on a device it is a wait."""
+        if "attention_mask" not in batch:
+            return batch
+        return {**batch, "longest": int(batch["attention_mask"].sum(1).max())}
+
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled training batches; resumes inside an epoch."""
         return self._trainer_loader("train", train=True)

@@ -39,6 +39,7 @@ from vlp_zoo.methods.options import (
 )
 from vlp_zoo.methods.reading import ReadsText
 from vlp_zoo.methods.warm_start import normalisation, restore_normalisation, start_from
+from vlp_zoo.recomputing import recompute_blocks
 from vlp_zoo.types import Transform
 
 __all__ = [
@@ -199,6 +200,8 @@ class VLPModule(ReadsText, Generic[BatchT]):
         if not self._built:
             torch.manual_seed(self.seed)
             self.build()
+            if self.options.checkpoint_activations:
+                recompute_blocks(self)
             self._built = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -35,6 +35,8 @@ class PretrainOptions:
         encoder_sizes: Changes to a ViT: ``patch_size``, ``embed_dim``, ``depth``, ...
         warm_start: Encoder to start from, such as ``official:mae:FILE``.
         keep_normalisation: Take over mean and deviation of ``warm_start`` too.
+        checkpoint_activations: Compute the blocks of transformers again in backward
+            instead of keeping their activations: less memory, about a third more time.
         learning_rate: Peak rate, absolute.
         weight_decay: Decay of matrices.
         betas: AdamW's averaging coefficients.
@@ -47,6 +49,7 @@ class PretrainOptions:
     encoder_sizes: dict[str, int] | None = None
     warm_start: str | None = None
     keep_normalisation: bool = False
+    checkpoint_activations: bool = False
     learning_rate: float
     weight_decay: float
     betas: list[float]

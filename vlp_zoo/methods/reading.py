@@ -22,7 +22,7 @@ __all__ = ["ReadsText", "longest"]
 
 
 def longest(batch: Mapping[str, Any]) -> int:
-    """Tokens of a batch's longest report, counted before it went to the device."""
+    """Tokens of a batch's longest report, counted here unless the data module did."""
     counted = batch.get("longest")
     return int(batch["attention_mask"].sum(1).max() if counted is None else counted)
 
@@ -43,12 +43,6 @@ class ReadsText(pl.LightningModule):
         if isinstance(self.options, PretrainedTextOptions):
             stored = self.continued("text_model") or {}
             self.text_spec = stored.get("text_encoder")
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Count the longest report here on the host: on a device that is a wait."""
-        if isinstance(batch, dict) and "attention_mask" in batch:
-            return {**batch, "longest": longest(batch)}
-        return batch
 
     def continued(self, *options: str) -> Mapping[str, Any] | None:
         """The checkpoint that this run continues or looks at.

@@ -1,0 +1,76 @@
+"""Activation checkpointing: blocks whose activations are made again in backward.
+
+Chen et al., Training Deep Nets with Sublinear Memory Cost, arXiv 1604.06174. Gradients are
+the same; a block keeps its input alone, and its forward pass runs twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from vlp_zoo.errors import ConfigError
+
+__all__ = ["recompute_blocks", "recomputed"]
+
+LISTS = ("blocks", "layer")
+"""Names of a network's list of blocks: timm's and ours, and that of a BERT."""
+
+
+def recompute_blocks(module: nn.Module) -> int:
+    """Let every transformer block of a module forget what it can make again.
+
+    Args:
+        module: Networks with lists of blocks, such as a ViT's ``blocks``.
+
+    Returns:
+        How many blocks forget.
+
+    Raises:
+        ConfigError: If there are none, or if their batch norms would count each batch
+            twice.
+    """
+    blocks = [
+        block
+        for name, part in module.named_modules()
+        if name.rpartition(".")[2] in LISTS
+        and isinstance(part, (nn.ModuleList, nn.Sequential))
+        for block in part
+    ]
+    counting = any(
+        isinstance(part, _BatchNorm) for block in blocks for part in block.modules()
+    )
+    if not blocks or counting:
+        raise ConfigError(
+            "transformer blocks to compute again (--model.checkpoint_activations)",
+            "blocks with batch norm, which would count every batch twice"
+            if counting
+            else "a network without them",
+            "choose a ViT as --model.image_encoder, or leave the option out",
+        )
+    for block in blocks:
+        block.forward = partial(_again, block.forward)
+    return len(blocks)
+
+
+def recomputed(block: nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that does the work of a block, with the block's way to remember.
+
+    Args:
+        block: A block that `recompute_blocks` may have changed.
+        function: Takes the place of its forward.
+    """
+    forgets = getattr(block.forward, "func", None) is _again
+    return partial(_again, function) if forgets else function
+
+
+def _again(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return function(*args, **kwargs)
+    return checkpoint(function, *args, use_reentrant=False, **kwargs)
