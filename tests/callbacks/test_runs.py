@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -188,3 +189,14 @@ def test_a_run_that_goes_on_has_not_finished(tmp_path: Path) -> None:
     assert not (last.parent / ".last.ckpt.left").exists()
     fit(tmp_path, Toy([0.5, 0.4]), epochs=2, resume=last)
     assert not (tmp_path / FINISHED).exists()
+
+
+@pytest.mark.parametrize("kill", [None, (2, signal.SIGTERM)])
+def test_signals_are_given_back_at_the_end(
+    tmp_path: Path, kill: tuple[int, int] | None
+) -> None:
+    watched = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in watched]
+    with contextlib.suppress(Stopped):
+        fit(tmp_path, Toy([0.5], kill), epochs=1)
+    assert [signal.getsignal(number) for number in watched] == before

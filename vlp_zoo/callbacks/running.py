@@ -115,9 +115,11 @@ class SignalWatch:
                 self._before[number] = signal.signal(number, self._note)
 
     def restore(self) -> None:
-        """Give the signals back."""
+        """Give the signals back, unless Lightning has done so already."""
         while self._before:
-            signal.signal(*self._before.popitem())
+            number, before = self._before.popitem()
+            if signal.getsignal(number) == self._note:
+                signal.signal(number, before)
 
     def _note(self, number: int, frame: object) -> None:
         if self.received is None:
