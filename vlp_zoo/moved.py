@@ -13,6 +13,7 @@ __all__ = ["MOVED", "follow"]
 
 _FOLDERS: dict[tuple[str, str], str] = {
     ("cli.", "bench."): "encoders joint pace tasks",
+    ("cli.bench_", "cli.bench."): "options plan",
     ("data.phantom.", "data.phantom.chest."): (
         "acquisition anatomy boilerplate devices facts findings frontal history lateral "
         "mimic_layout phrases radiograph reports sheet"

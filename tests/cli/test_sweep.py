@@ -20,7 +20,8 @@ import pytest
 import yaml
 
 from tests.fakes.commands import in_a_process
-from vlp_zoo.cli import bench_options, main
+from vlp_zoo.cli import main
+from vlp_zoo.cli.bench.options import bench_parser
 from vlp_zoo.cli.names import config_names, expand
 from vlp_zoo.cli.sweep import sweep_names, sweep_path
 from vlp_zoo.errors import ConfigError, DependencyNotFoundError, VLPZooError
@@ -727,7 +728,7 @@ def test_every_flag_of_a_packaged_sweep_exists(
         # Values that contradict each other are refused by the method itself.
         getattr(importlib.import_module(module), method)(**model["init_args"].as_dict())
         for evaluation in each.order.commands[1:]:
-            bench_options.bench_parser().parse_args(evaluation[1:])
+            bench_parser().parse_args(evaluation[1:])
 
 
 @pytest.mark.parametrize("name", sweep_names())

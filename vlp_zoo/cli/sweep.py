@@ -130,7 +130,7 @@ def _check_evaluations(sweep: Sweep, out: Path) -> None:
     if sweep.program or (sweep.search and sweep.command == "bench"):
         # Another program's words are its own; draws of a search come when it runs.
         return
-    from vlp_zoo.cli.bench_plan import planned
+    from vlp_zoo.cli.bench.plan import planned
 
     commands = [words for run in sweep.runs(out) for words in run.order.commands]
     for words in dict.fromkeys(tuple(w[1:]) for w in commands if w[0] == "bench"):

@@ -47,7 +47,7 @@ class DenseEncoder(nn.Module):
         depths: Most maps that are wanted, of the last depths.
         final: Give only the normalised last map of a ViT, whose maps have one size; it
             is what protocols without maps read.
-        again: The same images will come in every epoch; frozen, each is encoded once.
+        again: Whether every epoch brings the same images; frozen, each is encoded once.
 
     Attributes:
         size: Side S of the input that it got.

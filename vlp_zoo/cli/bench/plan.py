@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vlp_zoo.bench.tasks import DRAWN, TASKS, check_options, flag
-from vlp_zoo.cli.bench_options import DATA_OPTIONS, bench_parser
+from vlp_zoo.cli.bench.options import DATA_OPTIONS, bench_parser
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 
 if TYPE_CHECKING:

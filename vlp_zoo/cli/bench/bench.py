@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vlp_zoo.bench.encoders import check_encoders
 from vlp_zoo.bench.run import built_task, evaluate
-from vlp_zoo.cli.bench_plan import planned
+from vlp_zoo.cli.bench.plan import planned
 from vlp_zoo.cli.screen import output
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.files import require_writable
