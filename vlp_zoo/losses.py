@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional
 
-from vlp_zoo.gather import gather_rows, row_offset
+from vlp_zoo.gather import gather_rows, mean_over_processes, row_offset
 
 __all__ = [
     "info_nce",
@@ -77,10 +76,7 @@ def rank_mean(count: int, like: Tensor) -> Tensor:
         Scalar.
     """
     value = torch.full((), float(count), dtype=like.dtype, device=like.device)
-    if torch.is_grad_enabled() and dist.is_available() and dist.is_initialized():
-        dist.all_reduce(value)
-        value /= dist.get_world_size()
-    return value
+    return mean_over_processes(value) if torch.is_grad_enabled() else value
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):

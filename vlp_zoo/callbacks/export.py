@@ -116,9 +116,7 @@ class ExportEncoder(Callback):
         best = next((c for c in run.callbacks if isinstance(c, BestCheckpoint)), None)
         if best is not None and not unless_whole and best.is_now(trainer):
             card["epoch"] = f"lowest {best.monitor}"
-            target = folder / "best" / "encoder.safetensors"
-            target.parent.mkdir(exist_ok=True)
-            save_encoder(target, source.image_encoder, card)
+            save_encoder(folder / "best" / path.name, source.image_encoder, card)
 
 
 def _device_name(device: torch.device) -> str:

@@ -33,10 +33,7 @@ from vlp_zoo.methods.needs import (
     check_precision,
 )
 from vlp_zoo.methods.optimisation import adamw_cosine, parameter_groups, warmup_cosine
-from vlp_zoo.methods.options import (
-    PretrainOptions,
-    ReportOptions,
-)
+from vlp_zoo.methods.options import PretrainOptions, ReportOptions
 from vlp_zoo.methods.reading import ReadsText
 from vlp_zoo.methods.warm_start import normalisation, restore_normalisation, start_from
 from vlp_zoo.recomputing import recompute_blocks
