@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.methods.place.assignment import assign, assign_together
 from vlp_zoo.methods.place.matching import (
     LOSSES,
     MATCHES,
     Alignment,
     Sentences,
-    assign,
     diversity,
     off_diagonal_cosine,
     sinkhorn,
@@ -112,13 +112,14 @@ def test_one_sentence_only() -> None:
         assert torch.isfinite(Alignment(loss=loss, match=match)(unit(4, 5, 8), text)[0])
 
 
+@pytest.mark.parametrize("solve", [assign, assign_together])
 @pytest.mark.parametrize(("queries", "count"), [(4, 3), (3, 3), (4, 1)])
-def test_assignment_equals_brute_force(queries: int, count: int) -> None:
+def test_assignment_equals_brute_force(queries: int, count: int, solve: Any) -> None:
     torch.manual_seed(0)
     cosines = torch.rand(6, queries, 4)
     mask = torch.zeros(6, 4, dtype=torch.bool)
     mask[:, torch.tensor([0, 2, 3])[:count]] = True
-    found = assign(cosines, mask)
+    found = solve(cosines, mask)
     for index in range(6):
         columns = mask[index].nonzero().flatten().tolist()
         best = max(
@@ -132,11 +133,45 @@ def test_assignment_equals_brute_force(queries: int, count: int) -> None:
         assert found[index].sum(0).tolist() == mask[index].float().tolist()
 
 
-def test_more_sentences_than_queries() -> None:
+@pytest.mark.parametrize("solve", [assign, assign_together])
+def test_more_sentences_than_queries(solve: Any) -> None:
     cosines, mask = torch.rand(1, 2, 4), torch.ones(1, 4, dtype=torch.bool)
-    found = assign(cosines, mask)
+    found = solve(cosines, mask)
     assert found.sum(1).tolist() == [[1.0] * 4]
     assert (found.sum(2) >= 1).all()
+
+
+SIZES = [(16, 12), (5, 5), (3, 7), (1, 4), (9, 1)]
+
+
+@pytest.mark.parametrize(("queries", "count"), SIZES)
+@pytest.mark.parametrize("levels", [0, 4, 1])
+def test_both_ways_to_assign_are_equally_good(
+    queries: int, count: int, levels: int
+) -> None:
+    """Thousands of problems: of random numbers, and of few levels, so full of ties."""
+    torch.manual_seed(0)
+    cosines = torch.rand(20, 50, queries, count) * 2 - 1
+    if levels:
+        cosines = (cosines * levels).round() / levels
+    mask = torch.rand(50, count) < 0.8
+    one, two = assign(cosines, mask), assign_together(cosines, mask)
+    few = mask.sum(1) <= queries
+    for found in (one, two):
+        assert torch.equal(found.sum(2), mask.float().expand(20, -1, -1))
+        assert (found[:, few].sum(3) <= 1).all()
+        assert ((found.sum(3) > 0).sum(2) == mask.sum(1).clamp(max=queries)).all()
+    if not levels:
+        assert torch.equal(one, two)
+    best = (one * cosines)[:, few].sum((2, 3))
+    assert torch.allclose((two * cosines)[:, few].sum((2, 3)), best, atol=1e-5)
+
+
+def test_cosines_that_are_no_numbers_end_no_assignment() -> None:
+    cosines = torch.full((2, 3, 2), torch.nan)
+    for solve in (assign, assign_together):
+        found = solve(cosines, torch.ones(2, 2, dtype=torch.bool))
+        assert found.sum(1).eq(1).all()
 
 
 def test_soft_becomes_maxsim() -> None:

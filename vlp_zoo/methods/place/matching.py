@@ -16,13 +16,13 @@ from torch.nn import functional
 
 from vlp_zoo.gather import gather_rows, row_offset
 from vlp_zoo.methods.options import check_choice
+from vlp_zoo.methods.place.assignment import assign
 
 __all__ = [
     "LOSSES",
     "MATCHES",
     "Alignment",
     "Sentences",
-    "assign",
     "diversity",
     "off_diagonal_cosine",
     "sinkhorn",
@@ -77,35 +77,6 @@ def sinkhorn(
             plan = plan - plan.logsumexp(-1, keepdim=True) + rows
             plan = plan - plan.logsumexp(-2, keepdim=True) + columns[..., None, :]
         return plan.exp() * used[..., None, :]
-
-
-def assign(cosines: Tensor, mask: Tensor) -> Tensor:
-    """One query to each sentence, all different, of the largest sum of cosines.
-
-    Kuhn, The Hungarian method, 1955. Sentences beyond the number of queries take the
-    query nearest to them.
-
-    Args:
-        cosines: (B, Q, S), no gradient is used.
-        mask: (B, S) bool.
-
-    Returns:
-        (B, Q, S) of 0 and 1; one 1 in each valid column.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    nearest = cosines.detach().argmax(1)
-    values = cosines.detach().float().cpu().numpy()
-    valid = mask.cpu().numpy()
-    chosen = nearest.cpu().numpy().copy()
-    for index in range(len(values)):
-        columns = np.flatnonzero(valid[index])
-        if len(columns):
-            queries, places = linear_sum_assignment(-values[index][:, columns])
-            chosen[index, columns[places]] = queries
-    pairs = torch.from_numpy(chosen).to(cosines.device)
-    one_hot = functional.one_hot(pairs, cosines.shape[1]).transpose(1, 2)
-    return one_hot.to(cosines.dtype) * mask[:, None]
 
 
 def diversity(vectors: Tensor, margin: float = 0.3) -> Tensor:
