@@ -22,7 +22,7 @@ import yaml
 from tests.fakes.commands import in_a_process
 from vlp_zoo.cli import main
 from vlp_zoo.cli.bench.options import bench_parser
-from vlp_zoo.cli.names import config_names, expand
+from vlp_zoo.cli.names import config_names
 from vlp_zoo.cli.sweep import sweep_names, sweep_path
 from vlp_zoo.errors import ConfigError, DependencyNotFoundError, VLPZooError
 from vlp_zoo.evaluation.results import Cases, Result, ResultStore
@@ -684,31 +684,6 @@ def test_packaged_sweeps_are_no_configs_of_fit() -> None:
     assert {"ecamp_ablation", "smoke"} <= set(sweep_names())
     assert not any(name.startswith("sweeps/") for name in config_names())
     assert sweep_path("sweeps/smoke") == sweep_path("smoke")
-
-
-@pytest.fixture(scope="module")
-def parse() -> Callable[[list[str]], Any]:
-    """The real parser of fit, stopped before anything is built."""
-    from vlp_zoo.cli import lightning_cli
-
-    class Stop(Exception):
-        pass
-
-    class ParseOnly(lightning_cli.VLPZooCLI):
-        def parse_arguments(self, parser: Any, args: Any) -> None:
-            raise Stop(parser)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lightning_cli, "VLPZooCLI", ParseOnly)
-        with pytest.raises(Stop) as caught:
-            lightning_cli.run(expand(["fit", "--config", "demo/clip"]))
-    parser = caught.value.args[0]
-
-    def parsed(words: list[str]) -> Any:
-        placed = [word.replace("{folder}", "out") for word in words]
-        return parser.parse_args(expand(placed).arguments)["fit"]
-
-    return parsed
 
 
 @pytest.mark.parametrize("name", sweep_names())

@@ -39,7 +39,7 @@ KINDS: dict[str, tuple[str, Mapping[str, str], str]] = {
 }
 """Option to (what it is called, built-in names, list of ``vlpzoo info``)."""
 
-TRAINING = ("demo", "methods")
+TRAINING = ("demo", "methods", "recipes")
 """Folders of configs that ``fit`` reads; the others hold presets, suites and sweeps."""
 
 
