@@ -12,7 +12,7 @@ a frontal chest image shows on its right-hand side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -139,12 +139,12 @@ class StudySource(Protocol):
         ...
 
     @property
-    def uids(self) -> list[str]:
+    def uids(self) -> Sequence[str]:
         """One per study, unique."""
         ...
 
     @property
-    def patient_ids(self) -> list[str]:
+    def patient_ids(self) -> Sequence[str]:
         """One per study."""
         ...
 

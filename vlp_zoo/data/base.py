@@ -6,6 +6,7 @@ method's own transform; a subclass only says where the studies come from.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from hashlib import sha256
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
+import torch.distributed as dist
 
 from vlp_zoo.data import DATAMODULES
 from vlp_zoo.data.contexts import join_contexts
+from vlp_zoo.data.packed import Address, open_packed, pack
 from vlp_zoo.data.precheck import usable
 from vlp_zoo.data.studies import FileStudies
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.errors import ConfigError, StoreError
 from vlp_zoo.loading import (
     EpochSampler,
     ResumableLoader,
@@ -30,6 +33,8 @@ from vlp_zoo.reports.sections import READING
 from vlp_zoo.types import StudySource, Transform
 
 __all__ = ["OnDisk", "PairsDataModule"]
+
+logger = logging.getLogger(__name__)
 
 
 class PairsDataModule(L.LightningDataModule):
@@ -295,16 +300,40 @@ class OnDisk(PairsDataModule):
         self.on_error = on_error
         self.rejects_path = rejects_path
         self.precheck = precheck
+        self._packed: dict[str, Address] = {}
 
     def _read(self) -> tuple[FileStudies, list[str]]:
         """All rows of the data set, and the split of each."""
         raise NotImplementedError
 
     def prepare_data(self) -> None:
-        """Check the rows on one process per node; the others find the outcome."""
+        """Read and check the rows on one process per node; the others map the outcome."""
         _ = self.sources
 
+    def setup(self, stage: str | None = None) -> None:
+        """Open the splits: on other processes those that the first one of the node has."""
+        trainer = self.trainer
+        if trainer is not None and dist.is_available() and dist.is_initialized():
+            told: list[Any] = [None] * trainer.world_size
+            first = (
+                (trainer.node_rank, self._packed) if trainer.local_rank == 0 else None
+            )
+            dist.all_gather_object(told, first)
+            self._packed = dict(filter(None, told))[trainer.node_rank]
+        super().setup(stage)
+
     def _sources(self) -> dict[str, StudySource]:
+        try:
+            taken = {
+                s: open_packed(*place).studies() for s, place in self._packed.items()
+            }
+        except StoreError as error:
+            # A cache that only the other process sees: slower, and the same studies.
+            logger.warning("%s; the tables are read again", error.found)
+            taken = {}
+        return dict(taken or self._checked())
+
+    def _checked(self) -> dict[str, FileStudies]:
         studies, splits = self._read()
         kept = list(range(len(studies)))
         if self.precheck:
@@ -314,11 +343,17 @@ class OnDisk(PairsDataModule):
                 need_report=self.has_reports,
                 rejects_path=self._rejects_path(),
             )
-        return {
-            split: studies.subset(indices, f"{studies.name} {split}")
-            for split in ("train", "val", "test")
-            if (indices := [i for i in kept if splits[i] == split])
-        }
+        sources: dict[str, FileStudies] = {}
+        places: dict[str, Address | None] = {}
+        for split in ("train", "val", "test"):
+            indices = [i for i in kept if splits[i] == split]
+            if indices:
+                part = studies.subset(indices, f"{studies.name} {split}")
+                sources[split], places[split] = pack(part)
+        # All or none: half of the splits would spare nobody the tables.
+        if all(places.values()):
+            self._packed = {s: place for s, place in places.items() if place}
+        return sources
 
     def _rejects_path(self) -> Path | None:
         if self.rejects_path is not None:

@@ -50,7 +50,7 @@ COLUMNS = (
     *("uids", "patient_ids", "study_ids", "images", "texts", "rows", "views"),
     *("boxes", "masks", "facts", "original_sizes", "digests"),
 )
-"""Columns of `FileStudies` that are lists."""
+"""Columns of `FileStudies` that are lists, or `vlp_zoo.data.packed.Column`."""
 
 _NO_LABELS = np.empty((0, 0), np.float32)
 
@@ -146,13 +146,13 @@ class FileStudies:
     """
 
     name: str = field(kw_only=False)
-    uids: list[str]
-    patient_ids: list[str]
-    study_ids: list[str]
-    images: list[Path]
+    uids: Sequence[str]
+    patient_ids: Sequence[str]
+    study_ids: Sequence[str]
+    images: Sequence[Path]
     texts: Sequence[Report | str | Path]
-    rows: list[int]
-    views: list[str | None]
+    rows: Sequence[int]
+    views: Sequence[str | None]
     label_names: tuple[str, ...] = ()
     labels: npt.NDArray[np.float32] = field(default_factory=lambda: _NO_LABELS)
     boxes: Sequence[str | tuple[Box, ...]] = ()
@@ -160,7 +160,7 @@ class FileStudies:
     facts: Sequence[Mapping[str, Any]] = ()
     colour: bool = False
     original_sizes: Sequence[tuple[int, int] | None] = ()
-    digests: list[bytes] = field(default_factory=list)
+    digests: Sequence[bytes] = ()
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:

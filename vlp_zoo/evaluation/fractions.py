@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,7 +11,10 @@ __all__ = ["nested_patients", "pandas_rows"]
 
 
 def nested_patients(
-    patient_ids: list[str], labels: npt.NDArray[np.float32], fraction: float, seed: int
+    patient_ids: Sequence[str],
+    labels: npt.NDArray[np.float32],
+    fraction: float,
+    seed: int,
 ) -> npt.NDArray[np.int64]:
     """Cases of a share of the patients; smaller shares lie inside larger ones.
 

@@ -7,7 +7,7 @@ that time: a protocol that peeks fails in its first run and not in a review.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -79,12 +79,12 @@ class Guarded:
         return self._source.label_names
 
     @property
-    def uids(self) -> list[str]:
+    def uids(self) -> Sequence[str]:
         """Identifiers of the studies; they tell nothing of labels or pixels."""
         return self._source.uids
 
     @property
-    def patient_ids(self) -> list[str]:
+    def patient_ids(self) -> Sequence[str]:
         """Identifiers of the patients; they tell nothing of labels or pixels."""
         return self._source.patient_ids
 

@@ -139,8 +139,8 @@ class FewShot(Classification):
         }
         source = task.splits["test"]
         cases = Cases(
-            source.uids,
-            source.patient_ids,
+            list(source.uids),
+            list(source.patient_ids),
             task.label_names,
             source.labels,
             scores,

@@ -59,7 +59,8 @@ def scored(
     """
     kind, test = kind_of(task), task.splits["test"]
     missing = {**undefined, **task.excluded}
-    cases = Cases(test.uids, test.patient_ids, task.label_names, test.labels, scores)
+    ids = list(test.uids), list(test.patient_ids)
+    cases = Cases(*ids, task.label_names, test.labels, scores)
     for attribute, groups in groups_of(test).items():
         cases.columns[f"group {attribute}"] = np.array(groups, object)
     cases.columns.update(kind.columns(test.labels, scores))

@@ -183,7 +183,7 @@ class Segment(SegmentationSettings):
             },
             **details,
         }
-        cases = _rows(counts, test.uids, test.patient_ids, names)
+        cases = _rows(counts, list(test.uids), list(test.patient_ids), names)
         return Outcome(measures, cases, n_train, missing, shared)
 
 
