@@ -4,7 +4,10 @@ import json
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from time import sleep
 
 import numpy as np
 import pytest
@@ -205,7 +208,7 @@ def test_cache_trains_once_and_heals(tmp_path: Path, trained: ReportTokenizer) -
 
     assert get() == get() == trained
     assert len(calls) == 1
-    (cached,) = tmp_path.iterdir()
+    (cached,) = tmp_path.glob("*.json")
     cached.write_text(cached.read_text()[:500])
     assert get() == trained
     assert len(calls) == 2
@@ -214,7 +217,25 @@ def test_cache_trains_once_and_heals(tmp_path: Path, trained: ReportTokenizer) -
     get("b")
     get("a", 200)
     assert len(calls) == 4
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".lock"}
+
+
+def test_who_asks_meanwhile_waits_and_reads_no_report(tmp_path: Path) -> None:
+    both, calls = Barrier(2), []
+
+    def corpus() -> list[str]:
+        calls.append("read")
+        sleep(0.3)
+        return CORPUS
+
+    def ask(_: int) -> ReportTokenizer:
+        both.wait()
+        return ReportTokenizer.for_corpus(corpus, "a", 200, tmp_path)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(ask, range(2))
+    assert one == other
+    assert calls == ["read"]
 
 
 def test_cache_follows_the_environment(
@@ -222,7 +243,7 @@ def test_cache_follows_the_environment(
 ) -> None:
     monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path))
     ReportTokenizer.for_corpus(lambda: CORPUS, "a", 200)
-    assert len(list((tmp_path / "tokenizers").iterdir())) == 1
+    assert len(list((tmp_path / "tokenizers").glob("*.json"))) == 1
 
 
 def test_unwritable_cache_still_gives_a_tokenizer(

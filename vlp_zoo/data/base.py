@@ -16,6 +16,7 @@ from typing import Any, Literal
 import lightning as L
 import torch.distributed as dist
 
+from vlp_zoo.allocator import uncollected
 from vlp_zoo.data import DATAMODULES
 from vlp_zoo.data.contexts import join_contexts
 from vlp_zoo.data.packed import Address, open_packed, pack
@@ -334,7 +335,8 @@ class OnDisk(PairsDataModule):
         return dict(taken or self._checked())
 
     def _checked(self) -> dict[str, FileStudies]:
-        studies, splits = self._read()
+        with uncollected():
+            studies, splits = self._read()
         kept = list(range(len(studies)))
         if self.precheck:
             kept = usable(

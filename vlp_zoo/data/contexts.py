@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.reports.contexts.context import read_contexts
@@ -67,7 +68,8 @@ class WithContexts:
         self, source: StudySource, contexts: dict[str, str], digest: str
     ) -> None:
         self.source = source
-        self.contexts = contexts
+        # As one block, which loader processes share, and not as objects that they copy.
+        self.contexts = pa.array(map(contexts.get, source.uids), pa.large_string())
         self.name = source.name
         self.label_names = source.label_names
         self.uids = source.uids
@@ -88,5 +90,5 @@ class WithContexts:
             yield self._with(report, index)
 
     def _with(self, report: Report, index: int) -> Report:
-        context = self.contexts.get(self.uids[index])
+        context = self.contexts[index].as_py()
         return report if context is None else replace(report, context=context)

@@ -94,8 +94,9 @@ class _Kind(NamedTuple):
 
 _TEXT = _Kind(_word, _text)
 _PATH = _Kind(lambda path: _word(str(path)), lambda content: Path(_text(content)))
+_encode = json.JSONEncoder(check_circular=False).encode
 _JSON = _Kind(
-    lambda value: json.dumps(_plain(value)).encode(),
+    lambda value: _encode(_plain(value)).encode(),
     lambda content: _made(json.loads(content)),
 )
 _KINDS = {

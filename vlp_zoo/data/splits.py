@@ -73,7 +73,8 @@ def check_patients(
     """
     sides: dict[str, set[str]] = {}
     spelt: dict[str, set[str]] = {}
-    for patient, split in zip(patient_ids, splits, strict=True):
+    # Once for each pair: there are several images of most patients.
+    for patient, split in set(zip(patient_ids, splits, strict=True)):
         if split:
             key = " ".join(patient.casefold().split())
             sides.setdefault(key, set()).add(split)

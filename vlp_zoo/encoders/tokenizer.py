@@ -28,7 +28,7 @@ from vlp_zoo.encoders.vocabulary import (
 )
 from vlp_zoo.encoders.wheels import wheel_path
 from vlp_zoo.errors import TokenizerError
-from vlp_zoo.files import cache_folder, write_whole
+from vlp_zoo.files import cache_folder, made_once, write_whole
 
 __all__ = ["MIN_VOCABULARY", "ReportTokenizer"]
 
@@ -246,8 +246,8 @@ class ReportTokenizer:
     ) -> Self:
         """The corpus's own vocabulary, trained once and then read from a cache.
 
-        Several processes may ask at once: each writes the same bytes and renames
-        them into place. An unreadable cache file is trained anew.
+        Processes that ask at the same time get the one that the first of them trains:
+        each would read every report. An unreadable cache file is trained anew.
 
         Args:
             corpus: Gives the reports; called only when training is needed.
@@ -263,16 +263,17 @@ class ReportTokenizer:
             Path(cache_dir) if cache_dir is not None else cache_folder() / "tokenizers"
         )
         path = root / f"{key[:32]}.json"
-        if path.exists():
+        with made_once(path):
+            if path.exists():
+                try:
+                    return cls.from_file(path)
+                except TokenizerError as error:
+                    logger.warning("training the vocabulary anew: %s", error.found)
+            tokenizer = cls.train(corpus(), vocab_size)
             try:
-                return cls.from_file(path)
-            except TokenizerError as error:
-                logger.warning("training the vocabulary anew: %s", error.found)
-        tokenizer = cls.train(corpus(), vocab_size)
-        try:
-            write_whole(path, tokenizer.to_json())
-        except OSError as error:
-            logger.warning("vocabulary not cached: %s", error)
+                write_whole(path, tokenizer.to_json())
+            except OSError as error:
+                logger.warning("vocabulary not cached: %s", error)
         return tokenizer
 
     def to_json(self) -> str:

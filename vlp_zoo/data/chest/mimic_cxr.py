@@ -144,6 +144,7 @@ def read(
         raise _no_reports(root, folders)
     labels = _labels(root, [row["study_id"] for row in rows], label_source)
     unknown = (float("nan"),) * len(LABEL_NAMES)
+    facts = {"label_source": label_source}
     for row, folder, stem in zip(rows, folders, stems, strict=True):
         # The published JPEG has the size of the DICOM file.
         height, width = row.numbers("Rows", "Columns")
@@ -159,7 +160,7 @@ def read(
             split=_split(splits.get(row["dicom_id"])),
             labels=labels.get(row["study_id"], unknown),
             row=row.line,
-            facts={"label_source": label_source},
+            facts=facts,
             original_size=(int(height), int(width)) if sized else None,
         )
 
