@@ -224,7 +224,7 @@ def test_set_infonce_by_a_loop(match: str, aggregation: str) -> None:
             cosines = visual[i] @ text.vectors[j].T
             if match == "soft":
                 share = (cosines / 0.1).softmax(0)
-            elif match == "hungarian" and i == j:
+            elif match == "hungarian":
                 share = assign(cosines[None], text.mask[j : j + 1])[0]
             else:
                 share = functional.one_hot(cosines.argmax(0), 5).T.float()

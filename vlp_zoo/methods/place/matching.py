@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vlp_zoo.gather import gather_rows, row_offset
+from vlp_zoo.gather import exchanging, gather_rows, row_offset
 from vlp_zoo.methods.options import check_choice
 from vlp_zoo.methods.place.assignment import assign
 
@@ -129,7 +129,8 @@ class Alignment:
             sentences; ``"sentence_infonce"`` contrasts each sentence with whole
             images; ``"cosine"`` only pulls pairs together.
         match: How queries and sentences pair: ``"soft"`` (attention), ``"maxsim"``,
-            ``"sinkhorn"``, or ``"hungarian"`` (own pairs; maxsim for the others).
+            ``"sinkhorn"``, or ``"hungarian"`` (one query to each sentence). Images pair
+            with reports of others as they do with their own.
         pair_temperature: Softness of ``"soft"``.
         temperature: What similarities are divided by.
         false_negatives: ``"mask"`` leaves out entries of other studies with an equal
@@ -158,13 +159,12 @@ class Alignment:
         check_choice("false_negatives", self.false_negatives, ("mask", "soft", "none"))
         check_choice("aggregation", self.aggregation, ("vector", "score"))
 
-    def pairing(self, cosines: Tensor, weight: Tensor, own: bool = True) -> Tensor:
+    def pairing(self, cosines: Tensor, weight: Tensor) -> Tensor:
         """Share of each query in what is compared with a sentence.
 
         Args:
-            cosines: (..., Q, S); (B, Q, S) for ``own`` pairs.
+            cosines: (..., Q, S).
             weight: (..., S), 0 where there is no sentence.
-            own: Images with their own reports.
 
         Returns:
             (..., Q, S), columns summing to 1 (to 0 where there is no sentence).
@@ -175,7 +175,7 @@ class Alignment:
         elif self.match == "sinkhorn":
             found = sinkhorn(cosines, weight, self.epsilon, self.steps)
             found = found / found.sum(-2, keepdim=True).clamp(min=1e-12)
-        elif self.match == "hungarian" and own:
+        elif self.match == "hungarian":
             return assign(cosines, mask)
         else:
             best = cosines.argmax(-2, keepdim=True)
@@ -199,7 +199,7 @@ class Alignment:
             return self._observations(visual, text, pairing), pairing
         if self.loss == "cosine":
             return self._cosine(visual, text, pairing), pairing
-        return self._sets(visual, text, pairing), pairing
+        return self._sets(visual, text), pairing
 
     def _cosine(self, visual: Tensor, text: Sentences, pairing: Tensor) -> Tensor:
         scores = self._scores(visual, text.vectors, pairing)
@@ -243,14 +243,12 @@ class Alignment:
         alike = (likeness >= self.threshold) & (report[:, None] != reports[None])
         return (equal | alike) & (image[:, None] != all_images[None])
 
-    def _sets(self, visual: Tensor, text: Sentences, pairing: Tensor) -> Tensor:
+    def _sets(self, visual: Tensor, text: Sentences) -> Tensor:
         everyone = text.everyone()
         all_visual = gather_rows(visual)
-        first = row_offset(len(visual))
-        places = torch.arange(len(visual), device=visual.device)
         # (I, J, S): local images with all reports; all images with local reports.
-        rows = self._between(visual, everyone, pairing, places, places + first)
-        columns = self._between(all_visual, text, pairing, places + first, places)
+        rows = self._between(visual, everyone)
+        columns = self._between(all_visual, text) if exchanging() else rows
         same = (text.report[:, None] == everyone.report[None]).float()
         if self.loss == "sentence_infonce":
             return self._by_sentence(rows, columns, text, everyone, same)
@@ -300,21 +298,11 @@ class Alignment:
         two = two / _share((everyone.weight.sum(1) > 0).float(), present)
         return (one + two) / 2
 
-    def _between(
-        self,
-        visual: Tensor,
-        text: Sentences,
-        pairing: Tensor,
-        images: Tensor,
-        reports: Tensor,
-    ) -> Tensor:
-        """Scores (I, J, S); ``pairing`` replaces that of images with own reports."""
+    def _between(self, visual: Tensor, text: Sentences) -> Tensor:
+        """How well each image shows each sentence of each report: (I, J, S)."""
         cosines = torch.einsum("ike,jme->ijkm", visual, text.vectors)
-        between = self.pairing(
-            cosines, text.weight[None].expand(len(visual), -1, -1), False
-        )
-        if self.match == "hungarian":
-            between = between.index_put((images, reports), pairing)
+        weight = text.weight[None].expand(len(visual), -1, -1)
+        between = self.pairing(cosines, weight)
         scores = (between * cosines).sum(2)
         if self.aggregation == "score":
             return scores
