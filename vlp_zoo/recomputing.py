@@ -7,7 +7,7 @@ the same; a block keeps its input alone, and its forward pass runs twice.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -17,10 +17,24 @@ from torch.utils.checkpoint import checkpoint
 
 from vlp_zoo.errors import ConfigError
 
-__all__ = ["recompute_blocks", "recomputed"]
+__all__ = ["blocks_of", "in_its_way", "is_compiled", "recompute_blocks"]
+
+BACKEND = "inductor"
+"""What torch.compile makes code with; the tests take one that needs no C compiler."""
 
 LISTS = ("blocks", "layer")
 """Names of a network's list of blocks: timm's and ours, and that of a BERT."""
+
+
+def blocks_of(module: nn.Module) -> list[nn.Module]:
+    """The transformer blocks of a module's networks, in their order."""
+    return [
+        block
+        for name, part in module.named_modules()
+        if name.rpartition(".")[2] in LISTS
+        and isinstance(part, (nn.ModuleList, nn.Sequential))
+        for block in part
+    ]
 
 
 def recompute_blocks(module: nn.Module) -> int:
@@ -36,13 +50,7 @@ def recompute_blocks(module: nn.Module) -> int:
         ConfigError: If there are none, or if their batch norms would count each batch
             twice.
     """
-    blocks = [
-        block
-        for name, part in module.named_modules()
-        if name.rpartition(".")[2] in LISTS
-        and isinstance(part, (nn.ModuleList, nn.Sequential))
-        for block in part
-    ]
+    blocks = blocks_of(module)
     counting = any(
         isinstance(part, _BatchNorm) for block in blocks for part in block.modules()
     )
@@ -59,15 +67,28 @@ def recompute_blocks(module: nn.Module) -> int:
     return len(blocks)
 
 
-def recomputed(block: nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that does the work of a block, with the block's way to remember.
+def is_compiled(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` was called."""
+    return module._compiled_call_impl is not None
+
+
+def in_its_way(block: nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that does the work of a block: compiled, computed again, as the block is.
 
     Args:
-        block: A block that `recompute_blocks` may have changed.
-        function: Takes the place of its forward.
+        block: One that `recompute_blocks` or ``compile()`` may have changed.
+        function: Takes the place of its forward; not made anew for each call.
     """
+    if is_compiled(block):
+        function = _compiled(function)
     forgets = getattr(block.forward, "func", None) is _again
     return partial(_again, function) if forgets else function
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    made: Callable[..., Any] = torch.compile(function, backend=BACKEND)
+    return made
 
 
 def _again(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.methods import paired, test_clip
+from tests.methods import paired, test_clip, test_mae
 from tests.methods.asg import test_asg
 from tests.methods.ecamp import test_ecamp
 from tests.methods.imitate import test_imitate
@@ -65,6 +65,9 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
+METHODS = ("asg", "clip", "ecamp", "imitate", "mae", "place")
+
+
 def case(name: str) -> tuple[Any, Any]:
     """A small module of a method and a batch as a device would get it."""
     if name == "ecamp":
@@ -75,13 +78,13 @@ def case(name: str) -> tuple[Any, Any]:
         module = test_imitate.build()
         batch = test_imitate.batch_of(module)
     else:
-        files: dict[str, Any] = {"asg": test_asg, "clip": test_clip}
+        files: dict[str, Any] = {"asg": test_asg, "clip": test_clip, "mae": test_mae}
         module = files.get(name, test_place).build()
         batch = paired.batch_of(module)
     return module.train(), PairsDataModule.on_before_batch_transfer(module, batch, 0)
 
 
-@pytest.mark.parametrize("name", ["asg", "clip", "ecamp", "imitate", "place"])
+@pytest.mark.parametrize("name", METHODS)
 def test_a_step_waits_for_nothing_but_what_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import mean_over_processes
+from vlp_zoo.methods.compiling import check_compiler, compile_networks
 from vlp_zoo.methods.loading import method_class, option_names
 from vlp_zoo.methods.needs import (
     check_batch_size,
@@ -240,7 +241,10 @@ class VLPModule(ReadsText, Generic[BatchT]):
         return frozen_text_from_state(stored)
 
     def on_fit_start(self) -> None:
-        """Take over the weights of ``warm_start`` unless a checkpoint is resumed."""
+        """Compile; take over ``warm_start``'s weights unless a checkpoint is resumed."""
+        if self.options.compile:
+            check_compiler(self.device)
+            compile_networks(self)
         spec, keep = self.options.warm_start, self.options.keep_normalisation
         if spec and self.trainer.ckpt_path is None:
             start_from(self.image_encoder, spec, keep, self.trainer.is_global_zero)

@@ -37,6 +37,8 @@ class PretrainOptions:
         keep_normalisation: Take over mean and deviation of ``warm_start`` too.
         checkpoint_activations: Compute the blocks of transformers again in backward
             instead of keeping their activations: less memory, about a third more time.
+        compile: Let torch.compile make code for the blocks of transformers, or for a
+            whole convolutional encoder, while fitting.
         learning_rate: Peak rate, absolute.
         weight_decay: Decay of matrices.
         betas: AdamW's averaging coefficients.
@@ -50,6 +52,7 @@ class PretrainOptions:
     warm_start: str | None = None
     keep_normalisation: bool = False
     checkpoint_activations: bool = False
+    compile: bool = False
     learning_rate: float
     weight_decay: float
     betas: list[float]

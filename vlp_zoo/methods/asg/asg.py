@@ -100,7 +100,7 @@ from vlp_zoo.methods.asg.transform import (
 )
 from vlp_zoo.methods.base import VLPModule
 from vlp_zoo.methods.reading import longest
-from vlp_zoo.modules import bert_layers
+from vlp_zoo.modules import bert_layers, in_full_precision
 from vlp_zoo.reports.radgraph import read_radgraph
 from vlp_zoo.reports.regions import RegionAtlas, RegionBoxes
 from vlp_zoo.reports.triplets import Reader, statements
@@ -299,8 +299,8 @@ class ASG(VLPModule[ASGBatch]):
         return Pass(
             encoded.pooled,
             patches,
-            unit_length(self.image_head(encoded.pooled)),
-            unit_length(self.report_head(words[:, 0])),
+            unit_length(in_full_precision(self.image_head, encoded.pooled)),
+            unit_length(in_full_precision(self.report_head, words[:, 0])),
             unit_length(self.patch_head(patches)) if local else None,
             unit_length(self.word_head(words[:, 1:])) if local else None,
             self.tag_decoder(self.tag_features, patches)

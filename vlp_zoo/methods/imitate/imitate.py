@@ -88,6 +88,7 @@ from vlp_zoo.methods.imitate.pictures import draw_views, heat_map, write_reports
 from vlp_zoo.methods.imitate.schedules import cosine_restarts, findings_weight
 from vlp_zoo.methods.imitate.text import FrozenTextMethod
 from vlp_zoo.methods.imitate.views import IMITATETransform
+from vlp_zoo.modules import in_full_precision
 
 __all__ = ["IMITATE", "IMITATEBatch"]
 
@@ -207,7 +208,9 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
             self.image_encoder.pyramid(view, len(self.options.channel_shares))
             for view in views
         ]
-        impression = [self.impression_head(view.pooled) for view in seen]
+        impression = [
+            in_full_precision(self.impression_head, view.pooled) for view in seen
+        ]
         # Batch norm sees each view and draw by itself, in this order.
         findings, again = (
             [
@@ -224,7 +227,7 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
             findings,
             again,
             *(
-                self.text_head(features.to(self.dtype))
+                in_full_precision(self.text_head, features.to(self.dtype))
                 for features in (findings_features, impression_features)
             ),
         )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.modules import in_full_precision
 from vlp_zoo.noise import sample_noise
 
 __all__ = ["FindingsBranch", "draw_channels", "joint_projection"]
@@ -137,5 +138,4 @@ class FindingsBranch(nn.Module):
     def forward(self, levels: Sequence[Tensor], drawn: Sequence[Tensor]) -> Tensor:
         """Embeddings (B, E) of what `sequence` takes."""
         sequence = self.sequence(levels, drawn)
-        joint: Tensor = self.project(self.attend(sequence) + sequence[:, -1])
-        return joint
+        return in_full_precision(self.project, self.attend(sequence) + sequence[:, -1])
