@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules._functions import SyncBatchNorm as TorchKernels
 
 from tests.fakes.processes import on_two_processes
+from vlp_zoo import gather
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import SyncedBatchNorm, gather_rows, row_offset, sync_batchnorm
 from vlp_zoo.losses import info_nce, multi_positive_targets, soft_cross_entropy
@@ -231,3 +236,32 @@ def test_ddp_takes_it_on_cpus(tmp_path: Path) -> None:
     for result in on_two_processes(work, tmp_path):
         for ours, theirs in zip(result, whole[1], strict=True):
             assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_gpus_run_the_kernels_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fake tensors of a GPU: which way is taken, not what it computes."""
+    seen: list[tuple[Any, ...]] = []
+
+    def kernels(*arguments: Any) -> Tensor:
+        seen.append(arguments)
+        rows: Tensor = arguments[0]
+        return rows
+
+    monkeypatch.setattr(gather, "exchanging", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(TorchKernels, "apply", kernels)
+    norm = SyncedBatchNorm(3, momentum=0.25, affine=False)
+    with FakeTensorMode():
+        norm(torch.empty(4, 3, device="cuda"))
+    ((_, weight, bias, mean, variance, eps, rate, group, world),) = seen
+    assert (weight, bias, eps, rate, world) == (None, None, norm.eps, 0.25, 2)
+    assert mean is norm.running_mean
+    assert variance is norm.running_var
+    assert group is dist.group.WORLD
+    assert norm.num_batches_tracked == 1
+    # What the kernels of the installed torch take, and in which order.
+    names = list(inspect.signature(TorchKernels.forward).parameters)[1:]
+    assert names == [
+        *("input", "weight", "bias", "running_mean", "running_var"),
+        *("eps", "momentum", "process_group", "world_size"),
+    ]

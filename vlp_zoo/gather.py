@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
+from torch.nn.modules._functions import SyncBatchNorm as TorchKernels
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vlp_zoo.errors import ConfigError
@@ -139,7 +140,8 @@ class SyncedBatchNorm(_BatchNorm):
     """Batch norm over the rows of all processes, on CPUs too.
 
     State-dict keys are those of BatchNorm1d and 2d. Without several processes it is
-    plain batch norm. (torch's own SyncBatchNorm is refused by DDP on CPUs.)
+    plain batch norm. On GPUs it runs the kernels of torch's own SyncBatchNorm, a module
+    that DDP refuses on CPUs. (No GPU was at hand to run that branch.)
 
     Args:
         *args: Arguments of ``torch.nn.BatchNorm2d``.
@@ -155,6 +157,8 @@ class SyncedBatchNorm(_BatchNorm):
         if not self.training or not exchanging():
             return super().forward(input)
         self._check_input_dim(input)
+        if input.is_cuda:
+            return self._by_kernels(input)
         normal, mean, variance = _NormaliseTogether.apply(input, self.eps)
         if self.running_mean is not None and self.running_var is not None:
             count = input.numel() // input.shape[1] * dist.get_world_size()
@@ -167,6 +171,20 @@ class SyncedBatchNorm(_BatchNorm):
             normal = normal * self.weight.view(shape) + self.bias.view(shape)
         result: Tensor = normal.to(input.dtype)
         return result
+
+    def _by_kernels(self, input: Tensor) -> Tensor:
+        found: Tensor = TorchKernels.apply(
+            input,
+            self.weight,
+            self.bias,
+            self.running_mean,
+            self.running_var,
+            self.eps,
+            self._rate(),
+            dist.group.WORLD,
+            dist.get_world_size(),
+        )
+        return found
 
     def _rate(self) -> float:
         """Weight of the new batch in the running statistics; counts the batch."""

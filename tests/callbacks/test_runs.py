@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -23,6 +24,7 @@ from vlp_zoo.callbacks import (
     Stopped,
     Throughput,
     WholeCheckpointIO,
+    checkpoints,
 )
 from vlp_zoo.errors import FileWriteError
 from vlp_zoo.files import FINISHED
@@ -200,3 +202,57 @@ def test_signals_are_given_back_at_the_end(
     with contextlib.suppress(Stopped):
         fit(tmp_path, Toy([0.5], kill), epochs=1)
     assert [signal.getsignal(number) for number in watched] == before
+
+
+class Clock:
+    """Seconds that pass with the steps of a `Toy`."""
+
+    def __init__(self, module: Toy, seconds: float) -> None:
+        self.module, self.seconds = module, seconds
+
+    def __call__(self) -> float:
+        return self.module.global_step * self.seconds
+
+
+def test_last_is_saved_by_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    module = Toy([1.0])
+    monkeypatch.setattr(checkpoints, "monotonic", Clock(module, 25.0))
+    monkeypatch.setattr(
+        L.Trainer,
+        "save_checkpoint",
+        lambda trainer, *_: saved.append(module.global_step),
+    )
+    last = LastCheckpoint(every_n_steps=0, every_n_minutes=1.0)
+    trainer = L.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=[last],
+    )
+    trainer.fit(module, rows(8), rows(1))
+    # After 75 seconds each, and at the end of the epoch.
+    assert saved == [3, 6, 8]
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_the_main_process_tells_the_time(
+    main: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def decide(decision: bool, all: bool) -> bool:  # Lightning's name
+        asked.append(decision)
+        return True
+
+    last = LastCheckpoint(every_n_steps=0, every_n_minutes=1.0)
+    monkeypatch.setattr(checkpoints, "monotonic", lambda: 61.0)
+    strategy = SimpleNamespace(reduce_boolean_decision=decide)
+    trainer: Any = SimpleNamespace(world_size=2, is_global_zero=main, strategy=strategy)
+    assert last._late(trainer)
+    assert asked == [main]

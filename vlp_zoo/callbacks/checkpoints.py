@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import lightning.pytorch as pl
@@ -20,6 +21,10 @@ from vlp_zoo.callbacks.running import SignalWatch, Stopped, run_folder
 from vlp_zoo.files import write_whole
 
 __all__ = ["BestCheckpoint", "EMAWeights", "LastCheckpoint", "WholeCheckpointIO"]
+
+
+ASK_EVERY = 10
+"""Optimiser steps between the questions whether a process on a GPU got a signal."""
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -133,18 +138,22 @@ class LastCheckpoint(Checkpoint):
     Args:
         every_n_steps: Optimiser steps between saves; the end of each epoch is saved
             as well. 0 saves at the ends of epochs only.
+        every_n_minutes: Minutes between saves, by the main process's clock; 0 looks at
+            no clock.
     """
 
-    def __init__(self, every_n_steps: int = 200) -> None:
+    def __init__(self, every_n_steps: int = 200, every_n_minutes: float = 0.0) -> None:
         super().__init__()
         self.every_n_steps = every_n_steps
+        self.every_n_minutes = every_n_minutes
         self.watch = SignalWatch()
         self.path: Path | None = None
         self._saved_step = 0
+        self._saved_at = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Take over the signals; count steps from where this process began."""
-        self._saved_step = trainer.global_step
+        self._saved_step, self._saved_at = trainer.global_step, monotonic()
         self.watch.install(trainer)
 
     def on_train_epoch_start(
@@ -163,16 +172,20 @@ class LastCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save after every n-th optimiser step, not in the middle of accumulation."""
+        """Save when it is time, not in the middle of accumulation."""
         loop: Any = trainer.fit_loop
         validates = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
         if trainer.is_last_batch or validates:
             return
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
-        number, every = self.watch.agreed(trainer), self.every_n_steps
+        # Processes that ask one another wait for their devices: on GPUs not every step.
+        step = (batch_idx + 1) // trainer.accumulate_grad_batches
+        alone = trainer.world_size == 1 or trainer.strategy.root_device.type == "cpu"
+        asks = alone or step % ASK_EVERY == 0
+        number, every = self.watch.agreed(trainer) if asks else None, self.every_n_steps
         due = every and trainer.global_step // every > self._saved_step // every
-        if number is not None or due:
+        if number is not None or due or (asks and self._late(trainer)):
             self._save(trainer)
         if number is not None:
             raise Stopped(number, self.path)
@@ -195,10 +208,21 @@ class LastCheckpoint(Checkpoint):
         """Give the signals back."""
         self.watch.restore()
 
+    def _late(self, trainer: pl.Trainer) -> bool:
+        """Whether the last save is long ago, agreed on by all processes."""
+        if not self.every_n_minutes:
+            return False
+        late = monotonic() - self._saved_at >= 60 * self.every_n_minutes
+        if trainer.world_size == 1:
+            return late
+        # Clocks differ, and all have to take part in a save.
+        late = late and trainer.is_global_zero
+        return bool(trainer.strategy.reduce_boolean_decision(late, all=False))
+
     def _save(self, trainer: pl.Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        self._saved_step = trainer.global_step
+        self._saved_step, self._saved_at = trainer.global_step, monotonic()
         self.path = run_folder(trainer) / "checkpoints" / "last.ckpt"
         trainer.save_checkpoint(self.path, False)
 
