@@ -26,6 +26,7 @@ __all__ = [
     "planes",
     "random_resized_crop",
     "resize",
+    "training_view",
 ]
 
 Grey = npt.NDArray[np.uint8]
@@ -56,6 +57,10 @@ class CropGeometry:
     height: int
     size: int
     mirrored: bool = False
+
+    def apply(self, box: Box) -> Box | None:
+        """A box in output pixels, cut at the border; None if nothing is left."""
+        return next(iter(self.apply_boxes([box])), None)
 
     def apply_boxes(
         self, boxes: Sequence[Box], min_visible: float = 0.0
@@ -157,6 +162,34 @@ def random_resized_crop(
     if mirrored:
         crop = np.ascontiguousarray(crop[:, ::-1])
     return crop, CropGeometry(left, top, w, h, size, mirrored)
+
+
+def training_view(
+    image: Grey,
+    rng: np.random.Generator,
+    size: int,
+    *,
+    train: bool,
+    crop_scale: float,
+    flip: float = 0.0,
+) -> tuple[Grey, CropGeometry]:
+    """A random crop in training, else the whole image; `random_resized_crop` has more.
+
+    Args:
+        image: uint8 (H, W) or (H, W, 3).
+        rng: Draws the crop and the flip.
+        size: Side of the output in pixels.
+        train: Whether to draw.
+        crop_scale: Smallest share of the image that a crop shows.
+        flip: Probability of mirroring.
+
+    Returns:
+        uint8 (size, size) or (size, size, 3), and the geometry that maps boxes.
+    """
+    if train:
+        return random_resized_crop(image, rng, size, scale=(crop_scale, 1.0), flip=flip)
+    height, width = image.shape[:2]
+    return resize(image, size), CropGeometry(0, 0, width, height, size)
 
 
 def _draw_rectangle(

@@ -4,8 +4,9 @@
 
 Every method starts from its demo config and gets the same studies and steps; the suite
 `phantom-chest` evaluates the encoders beside their untrained networks and other floors,
-and ``vlpzoo leaderboard`` writes what was found. Whatever is finished is found again: a
-second run trains and evaluates nothing and writes the same bytes.
+and beside an ImageNet encoder where the extra `weights` is installed, and ``vlpzoo
+leaderboard`` writes what was found. Whatever is finished is found again: a second run
+trains and evaluates nothing and writes the same bytes.
 """
 
 from __future__ import annotations
@@ -71,6 +72,16 @@ def train(method: str, out: Path, threads: int = 0) -> Path:
     return newest.parent
 
 
+def imagenet() -> list[str]:
+    """The encoder that never saw a radiograph, or a line that says why it is missing."""
+    from vlp_zoo.encoders.wheels import IMAGENET, missing
+
+    if why := missing(IMAGENET):
+        say(f"no row of ImageNet: {why}")
+        return []
+    return [f"--encoder=imagenet={IMAGENET}"]
+
+
 def say(line: str) -> None:
     """Print a line at once and whole, also beside other threads."""
     sys.stdout.write(f"{line}\n")
@@ -109,6 +120,7 @@ def main() -> int:
         }
         folders = {method: each.result() for method, each in waiting.items()}
     encoders = [f"--encoder={name}={folder}" for name, folder in folders.items()]
+    encoders += imagenet()
     suites = [f"--suite={name}" for name in options.suite or ["phantom-chest"]]
     code = vlpzoo("bench", *encoders, *suites, f"--out={options.out / 'results'}")
     if code:

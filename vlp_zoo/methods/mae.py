@@ -37,10 +37,10 @@ from torch.nn import functional
 from vlp_zoo.encoders.image import patchify, sincos_table
 from vlp_zoo.losses import masked_mse
 from vlp_zoo.methods.base import BatchT, VLPModule
-from vlp_zoo.methods.options import PretrainOptions, check_masking
+from vlp_zoo.methods.options import PretrainOptions, check_crop, check_masking
 from vlp_zoo.modules import MAEDecoder, PatchMask, mask_patches, xavier_linears
 from vlp_zoo.noise import sample_noise
-from vlp_zoo.transforms import planes, random_resized_crop, resize
+from vlp_zoo.transforms import planes, training_view
 from vlp_zoo.types import Example, Study
 
 __all__ = ["MAE", "ImageTransform", "MAEBatch", "MAEOptions", "MaskedImages"]
@@ -72,17 +72,14 @@ class ImageTransform:
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         """Fields of one example."""
-        pixels = study.image
-        if self.train:
-            pixels, _ = random_resized_crop(
-                pixels,
-                rng,
-                self.image_size,
-                scale=(self.crop_scale, 1.0),
-                flip=self.flip,
-            )
-        else:
-            pixels = resize(pixels, self.image_size)
+        pixels, _ = training_view(
+            study.image,
+            rng,
+            self.image_size,
+            train=self.train,
+            crop_scale=self.crop_scale,
+            flip=self.flip,
+        )
         return {
             "uid": study.uid,
             "image": planes(pixels),
@@ -130,6 +127,7 @@ class MAEOptions(PretrainOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_crop(self.crop_scale)
         check_masking(self.mask_ratio, self.decoder_width, self.decoder_heads)
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "PretrainedTextOptions",
     "ReportOptions",
     "check_choice",
+    "check_crop",
     "check_masking",
 ]
 
@@ -137,6 +138,23 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ConfigError(
             f"--model.{name} among {', '.join(choices)}", f"{value!r}", "pick one"
+        )
+
+
+def check_crop(crop_scale: float | None) -> None:
+    """Refuse a share of the image that cannot be cropped.
+
+    Args:
+        crop_scale: Smallest share that a training crop shows; None = another rule.
+
+    Raises:
+        ConfigError: If it is no share.
+    """
+    if crop_scale is not None and not 0 < crop_scale <= 1:
+        raise ConfigError(
+            "--model.crop_scale above 0 and at most 1",
+            f"{crop_scale}",
+            "give the smallest share of the image that a crop shows",
         )
 
 

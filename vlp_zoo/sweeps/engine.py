@@ -102,7 +102,8 @@ def write_summary(
         from vlp_zoo.sweeps.plot import draw
 
         try:
-            draw(sweep, lines, folder / "plot.svg", baseline)
+            trained = [line for line in lines if line.beside is None]
+            draw(sweep, trained, folder / "plot.svg", baseline)
         except DependencyNotFoundError as error:
             notes.append(f"no plot: {error.looked_for}: {error.do_this}")
     return lines, notes

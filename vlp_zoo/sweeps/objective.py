@@ -156,14 +156,33 @@ class Objective:
             )
         return measures
 
-    def rows(self, folder: Path) -> dict[str, list[Result]]:
-        """Matching rows of the evaluation, by group, the newest of each."""
-        return self._grouped(_stored(folder))
+    def rows(self, folder: Path, beside: str | None = None) -> dict[str, list[Result]]:
+        """Matching rows of the evaluation, by group, the newest of each.
 
-    def _grouped(self, rows: Sequence[Result]) -> dict[str, list[Result]]:
+        Args:
+            folder: The run's.
+            beside: Name of a baseline that was measured beside the encoder, from
+                `baselines`; None for the encoder.
+        """
+        if beside is None:
+            return self._grouped(_stored(folder))
+        mine = [row for row in _stored(folder) if _baseline(row) == beside]
+        return self._grouped(mine, "floor")
+
+    def baselines(self, folder: Path) -> list[str]:
+        """Names of the baselines that a run's evaluation measured, prevalence left out.
+
+        Its AUROC is a half whatever the data.
+        """
+        names = (_baseline(row) for row in _stored(folder) if row.role == "floor")
+        return [name for name in dict.fromkeys(names) if name != "prevalence"]
+
+    def _grouped(
+        self, rows: Sequence[Result], role: str = "encoder"
+    ) -> dict[str, list[Result]]:
         newest: dict[tuple[Any, ...], Result] = {}
         for row in rows:
-            if row.role == "encoder" and row.value is not None and self._fits(row):
+            if row.role == role and row.value is not None and self._fits(row):
                 where = (row.encoder_sha256, row.task, row.protocol)
                 newest[*where, row.fraction, row.seed] = row
         several = len({row.encoder_sha256 for row in newest.values()}) > 1
@@ -210,6 +229,11 @@ class Objective:
         if self.take == "last":
             return ordered[-1]
         return min(ordered) if self.take == "min" else max(ordered)
+
+
+def _baseline(row: Result) -> str:
+    """``pixels``, ``random init`` (of whichever encoder), ..."""
+    return row.encoder.partition(" of ")[0]
 
 
 def _stored(folder: Path) -> list[Result]:

@@ -59,6 +59,9 @@ class Line:
         high: Upper bound.
         difference: To the baseline; None for the baseline itself.
         seconds: Mean wall time of a run.
+        folders: Seed to the run's folder.
+        beside: Name of the baseline that was measured beside the encoders of these
+            runs; None for the encoders themselves.
     """
 
     variant: str
@@ -71,6 +74,7 @@ class Line:
     difference: Difference | None = None
     seconds: float = 0.0
     folders: Mapping[int | None, Path] = field(default_factory=dict, repr=False)
+    beside: str | None = None
 
     @property
     def mean(self) -> float:
@@ -95,6 +99,8 @@ def summarise(
 
     Returns:
         Lines in the order of the variants; a variant without a finished run has none.
+        Last come pixels and other baselines, where the evaluation measured them, of
+        the runs of the variant that others are compared with.
     """
     variants = sweep.variants() if variants is None else list(variants)
     lines: list[Line] = []
@@ -104,6 +110,12 @@ def summarise(
     if sweep.search is not None or not variants:
         return lines
     name = sweep.baseline or variants[0].name
+    lines += [
+        each
+        for variant in variants
+        if variant.name == name
+        for each in _beside(variant, sweep.runs(out, [variant]), sweep.objective)
+    ]
     baselines = {line.group: line for line in lines if line.variant == name}
     return [
         line
@@ -138,6 +150,32 @@ def _lines(variant: Variant, runs: Sequence[Run], objective: Objective) -> list[
             )
         )
     return lines
+
+
+def _beside(variant: Variant, runs: Sequence[Run], objective: Objective) -> list[Line]:
+    """Lines of the baselines that the evaluation of finished runs measured."""
+    if objective.logged is not None:
+        return []
+    done = [run for run in runs if read_record(run, objective) is not None]
+    folders = {run.order.seed: run.folder for run in done}
+    found: dict[tuple[str, str], dict[int | None, float]] = {}
+    for seed, folder in folders.items():
+        for name in objective.baselines(folder):
+            for group, rows in objective.rows(folder, name).items():
+                values = [row.value for row in rows if row.value is not None]
+                found.setdefault((name, group), {})[seed] = statistics.fmean(values)
+    return [
+        Line(
+            name,
+            dict.fromkeys(variant.axes, name),
+            group,
+            values,
+            len(runs),
+            folders=folders,
+            beside=name,
+        )
+        for (name, group), values in found.items()
+    ]
 
 
 def _compared(line: Line, baseline: Line, objective: Objective) -> Line:
@@ -176,7 +214,10 @@ def _paired(
     replicates = 0
     for seed in seeds:
         folders = [each.folders[seed] for each in (line, baseline)]
-        rows = [objective.rows(folder).get(line.group, []) for folder in folders]
+        rows = [
+            objective.rows(folder, each.beside).get(line.group, [])
+            for folder, each in zip(folders, (line, baseline), strict=True)
+        ]
         stores = [ResultStore(folder / "bench") for folder in folders]
         ours, others = ({row.seed: row for row in each} for each in rows)
         for draw in sorted(ours.keys() & others.keys()):
@@ -305,7 +346,7 @@ def _table(sweep: Sweep, lines: Sequence[Line]) -> list[str]:
         row = [line.variant, *(_cell(line.axes.get(axis)) for axis in axes)]
         row += [f"{len(line.values)}{short}", number]
         row += [_gap(line.difference)] if compared else []
-        rows.append([*row, f"{line.seconds / 60:.1f}"])
+        rows.append([*row, "" if line.beside else f"{line.seconds / 60:.1f}"])
     rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     names = 1 + len(axes)
     rule = ["---"] * names + ["---:"] * (len(rows[0]) - names)

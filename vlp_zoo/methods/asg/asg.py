@@ -244,26 +244,25 @@ class ASG(VLPModule[ASGBatch]):
 
     def make_transform(self, train: bool) -> ASGTransform:
         """Crop, tokenise, align regions with sentences, read tags."""
+        options = self.options
         return ASGTransform(
             tokenizer=self.known_tokenizer(),
             boxes=self.region_boxes,
-            max_tokens=self.options.max_tokens,
-            max_regions=self.options.max_regions,
-            resize=self.options.square,
-            image_px=self.options.image_size,
+            max_tokens=options.max_tokens,
+            max_regions=options.max_regions,
+            resize=options.square,
+            crop_scale=options.crop_scale,
+            image_px=options.image_size,
             train=train,
-            antialias=self.options.antialias,
-            shared_positives=self.options.shared_positives,
+            antialias=options.antialias,
+            shared_positives=options.shared_positives,
             read=self.read,
         )
 
     def encode_pieces(
         self, input_ids: Tensor, attention_mask: Tensor, length: int | None = None
     ) -> Tensor:
-        """Word piece features (B, L, D), L the longest report, counted if not given.
-
-        Features of padding would be dropped, so none are made.
-        """
+        """Word piece features (B, L, D), L the longest report: none of padding."""
         if length is None:
             length = longest({"attention_mask": attention_mask})
         ids, mask = input_ids[:, :length], attention_mask[:, :length]

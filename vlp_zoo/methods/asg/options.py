@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.options import PretrainedTextOptions
+from vlp_zoo.methods.options import PretrainedTextOptions, check_crop
 
 __all__ = ["ASGOptions"]
 
@@ -20,6 +20,8 @@ class ASGOptions(PretrainedTextOptions):
         image_size: Side S of the encoder's input.
         resize: Longer side of the image before cropping; None = 8/7 of ``image_size``
             (256 for 224).
+        crop_scale: Smallest share of the image that a training crop shows, whatever its
+            size; None cuts a square of ``image_size`` out of ``resize``, as released.
         encoder_sizes: Changes to the network (``patch_size``, ``embed_dim``, ...).
         warm_start: Image encoder to start from: ``timm:deit_base_patch16_224`` is the
             authors' choice; any ``load_encoder`` spec of the same network.
@@ -71,6 +73,7 @@ class ASGOptions(PretrainedTextOptions):
     """
 
     resize: int | None = None
+    crop_scale: float | None = None
     text_dropout: float = 0.0
     text_positions: int = 512
     max_tokens: int = 112
@@ -111,6 +114,15 @@ class ASGOptions(PretrainedTextOptions):
         if self.negatives not in ("global", "local"):
             raise ConfigError(
                 "negatives among global, local", f"{self.negatives!r}", "pick one"
+            )
+        check_crop(self.crop_scale)
+        released = self.resize is not None or not self.antialias
+        if self.crop_scale is not None and released:
+            raise ConfigError(
+                "crops of any size, or crops as released out of a resized image",
+                f"--model.crop_scale {self.crop_scale} with resize {self.resize} and "
+                f"antialias {self.antialias}, which it would not read",
+                "leave --model.crop_scale or the other two out",
             )
         weights = self.weights
         if min(weights.values()) < 0 or not self.ira_weight + self.erl_weight:

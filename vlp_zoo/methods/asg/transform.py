@@ -22,7 +22,7 @@ from vlp_zoo.reports.regions import RegionBoxes
 from vlp_zoo.reports.sections import clean, split_sentences
 from vlp_zoo.reports.triplets import Reader, align, statements, tag_vector
 from vlp_zoo.reports.words.tags import TAGS
-from vlp_zoo.transforms import planes
+from vlp_zoo.transforms import CropGeometry, planes, training_view
 from vlp_zoo.types import Box, Example, Report, Study
 
 __all__ = [
@@ -206,6 +206,8 @@ class ASGTransform:
         train: Crop at random; else at the centre.
         antialias: Shrink by area averaging; False is plain bilinear, as released.
         shared_positives: Give regions with the same sentences the same group.
+        crop_scale: Smallest share of the image that a crop of any size shows; None
+            crops out of the resized image.
         read: Finds the statements of a sentence.
     """
 
@@ -218,6 +220,7 @@ class ASGTransform:
     train: bool
     antialias: bool = True
     shared_positives: bool = True
+    crop_scale: float | None = None
     read: Reader = statements
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
@@ -241,8 +244,16 @@ class ASGTransform:
 
     def crop(
         self, image: npt.NDArray[np.uint8], rng: np.random.Generator
-    ) -> tuple[npt.NDArray[np.uint8], Placement]:
+    ) -> tuple[npt.NDArray[np.uint8], Placement | CropGeometry]:
         """The square crop (S, S), and where it came from."""
+        if self.crop_scale is not None:
+            return training_view(
+                image,
+                rng,
+                self.image_px,
+                train=self.train,
+                crop_scale=self.crop_scale,
+            )
         square, fitted = fit_square(image, self.resize, self.antialias)
         free = self.resize - self.image_px
         x, y = free // 2, free // 2
@@ -253,7 +264,7 @@ class ASGTransform:
     def regions(
         self,
         study: Study,
-        placement: Placement,
+        placement: Placement | CropGeometry,
         sentences: Sequence[str],
         words: Sequence[range],
     ) -> Example:

@@ -159,6 +159,7 @@ class ECAMP(MaskedImages[ECAMPBatch]):
             image_px=2 * options.image_size,
             grid=self.image_encoder.grid,
             train=train,
+            crop_scale=options.crop_scale,
             flip=options.flags.horizontal_flip,
             window=options.window_source,
             follow_crop=options.flags.window_follows_crop,

@@ -12,7 +12,12 @@ from functools import cached_property
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.ecamp.networks import FUSIONS
 from vlp_zoo.methods.ecamp.text import CORRECTED, OFFICIAL, TextRules
-from vlp_zoo.methods.options import ReportOptions, check_choice, check_masking
+from vlp_zoo.methods.options import (
+    ReportOptions,
+    check_choice,
+    check_crop,
+    check_masking,
+)
 
 __all__ = ["VARIANTS", "ECAMPOptions", "Flags"]
 
@@ -80,6 +85,7 @@ class ECAMPOptions(ReportOptions):
             networks stay.
         mlm_weight: Weight of the masked language modelling, 1 in the paper; at 0 its
             networks stay.
+        crop_scale: Smallest share of the image that a training crop shows.
         insert_contexts: Write the distilled context into training reports.
         rebalance: Words around entities count more, stock phrases less.
         fusion: ``"both"`` scales; ``"fine"``, words attend to patches, or ``"coarse"``,
@@ -114,6 +120,7 @@ class ECAMPOptions(ReportOptions):
     mim_weight: float = 1.0
     res_weight: float = 1.0
     mlm_weight: float = 1.0
+    crop_scale: float = 0.2
     insert_contexts: bool = True
     rebalance: bool = True
     fusion: str = "both"
@@ -162,6 +169,7 @@ class ECAMPOptions(ReportOptions):
                 f"{self.flags.horizontal_flip}",
                 "give a probability",
             )
+        check_crop(self.crop_scale)
         check_masking(self.mask_ratio, self.decoder_width, self.decoder_heads)
 
     @property

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlp_zoo.methods.ecamp.text import ReportTransform
-from vlp_zoo.transforms import CropGeometry, planes, random_resized_crop, resize
+from vlp_zoo.transforms import CropGeometry, planes, training_view
 from vlp_zoo.types import Box, Example, Study
 
 __all__ = ["ECAMPTransform", "attention_window", "cut", "window_cells"]
@@ -87,6 +87,7 @@ class ECAMPTransform:
         image_px: Side of the large image (twice the encoder's input).
         grid: Rows and columns of patches.
         train: Crop at random; else the whole image is resized.
+        crop_scale: Smallest share of the image that a crop shows.
         flip: Chance of mirroring.
         window: ``"boxes"`` or ``"batch"`` to add ``window_origin``; else nothing.
         follow_crop: Move a given window along with crop and flip.
@@ -96,6 +97,7 @@ class ECAMPTransform:
     image_px: int
     grid: tuple[int, int]
     train: bool
+    crop_scale: float = 0.2
     flip: float = 0.0
     window: str = "attention"
     follow_crop: bool = True
@@ -105,14 +107,14 @@ class ECAMPTransform:
         fields = self.report(study, rng)
         image = study.image
         height, width = image.shape[:2]
-        geometry = CropGeometry(0, 0, width, height, self.image_px)
-        whole = geometry
-        if self.train:
-            pixels, geometry = random_resized_crop(
-                image, rng, self.image_px, flip=self.flip
-            )
-        else:
-            pixels = resize(image, self.image_px)
+        pixels, geometry = training_view(
+            image,
+            rng,
+            self.image_px,
+            train=self.train,
+            crop_scale=self.crop_scale,
+            flip=self.flip,
+        )
         example: Example = {
             "uid": study.uid,
             "image": planes(pixels),
@@ -122,8 +124,9 @@ class ECAMPTransform:
         }
         if self.window in ("boxes", "batch"):
             box = self._window_box(study, width, height)
-            seen = geometry if self.follow_crop else whole
-            example["window_origin"] = self._origin(box, seen)
+            if not self.follow_crop:
+                geometry = CropGeometry(0, 0, width, height, self.image_px)
+            example["window_origin"] = self._origin(box, geometry)
         return example
 
     def _window_box(self, study: Study, width: int, height: int) -> Box | None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.reports.sections import clean
-from vlp_zoo.transforms import centre_crop, planes, resize
+from vlp_zoo.transforms import centre_crop, planes, resize, training_view
 from vlp_zoo.types import Example, Report, Study
 
 __all__ = ["IMITATETransform", "Sections", "Variation", "cut_border", "sections_of"]
@@ -89,6 +89,8 @@ class Variation:
 
     Attributes:
         margin: Side of the resized image over that of the crop.
+        crop_scale: Smallest share of the image that a crop of any size shows; None
+            crops the resized image.
         horizontal_flip: Chance of mirroring.
         vertical_flip: Chance of turning upside down.
         rotation: Largest angle in degrees, either way.
@@ -98,12 +100,36 @@ class Variation:
     """
 
     margin: float = 256 / 224
+    crop_scale: float | None = None
     horizontal_flip: float = 0.5
     vertical_flip: float = 0.5
     rotation: float = 30.0
     perspective: float = 0.5
     distortion: float = 0.5
     autocontrast: float = 0.5
+
+    def prepare(self, image: Grey, size: int) -> Grey:
+        """What views of a side are cropped from."""
+        if self.crop_scale is not None:
+            return image
+        side = max(round(size * self.margin), size)
+        return resize(image, side, interpolation="bilinear")
+
+    def whole(self, image: Grey, size: int) -> Grey:
+        """The view without chance, of an image from `prepare`: its centre, or all."""
+        if self.crop_scale is not None:
+            return resize(image, size)
+        return centre_crop(image, size)
+
+    def _crop(self, image: Grey, rng: np.random.Generator, size: int) -> Grey:
+        if self.crop_scale is not None:
+            return training_view(
+                image, rng, size, train=True, crop_scale=self.crop_scale
+            )[0]
+        height, width = image.shape[:2]
+        left = int(rng.integers(0, width - size + 1))
+        top = int(rng.integers(0, height - size + 1))
+        return image[top : top + size, left : left + size]
 
     def __call__(self, image: Grey, rng: np.random.Generator, size: int) -> Grey:
         """One view.
@@ -112,17 +138,14 @@ class Variation:
         interpolated once.
 
         Args:
-            image: uint8 (H, W) or (H, W, 3), sides at least ``size``.
+            image: uint8 (H, W) or (H, W, 3), from `prepare`.
             rng: Draws everything.
             size: Side S of the view.
 
         Returns:
             uint8 (S, S) or (S, S, 3); black where the image does not reach.
         """
-        height, width = image.shape[:2]
-        left = int(rng.integers(0, width - size + 1))
-        top = int(rng.integers(0, height - size + 1))
-        view = image[top : top + size, left : left + size]
+        view = self._crop(image, rng, size)
         mirrored, turned, stretched = (
             rng.random() < chance
             for chance in (self.horizontal_flip, self.vertical_flip, self.autocontrast)
@@ -163,7 +186,7 @@ class IMITATETransform:
 
     Args:
         image_size: Side S of the square views.
-        train: Two different views; else the central crop, twice.
+        train: Two different views; else the one without chance, twice.
         variation: How training views differ.
     """
 
@@ -173,13 +196,12 @@ class IMITATETransform:
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         """Fields of one example; see the batch of `vlp_zoo.methods.imitate`."""
-        side = max(round(self.image_size * self.variation.margin), self.image_size)
-        pixels = resize(cut_border(study.image), side, interpolation="bilinear")
+        pixels = self.variation.prepare(cut_border(study.image), self.image_size)
         if self.train:
             first = self.variation(pixels, rng, self.image_size)
             second = self.variation(pixels, rng, self.image_size)
         else:
-            first = second = centre_crop(pixels, self.image_size)
+            first = second = self.variation.whole(pixels, self.image_size)
         read = sections_of(study.report)
         return {
             "uid": study.uid,

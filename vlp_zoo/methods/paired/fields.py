@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.reports.sections import clean, split_sentences
-from vlp_zoo.transforms import planes, random_resized_crop, resize
+from vlp_zoo.transforms import planes, training_view
 from vlp_zoo.types import Example, Study
 
 __all__ = [
@@ -182,18 +182,19 @@ class PairedTransform:
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         """Fields of one example."""
-        pixels = study.image
+        # Never mirrored: reports name sides, and the heart has one.
+        pixels, _ = training_view(
+            study.image,
+            rng,
+            self.image_size,
+            train=self.train,
+            crop_scale=self.crop_scale,
+        )
         text = clean(study.report.body)
         key = text_key(text)
         if self.train:
-            # Never mirrored: reports name sides, and the heart has one.
-            pixels, _ = random_resized_crop(
-                pixels, rng, self.image_size, scale=(self.crop_scale, 1.0)
-            )
             pixels = self._vary(pixels, rng)
             text = self._shorten(text, rng)
-        else:
-            pixels = resize(pixels, self.image_size)
         return {
             "uid": study.uid,
             "image": planes(pixels),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vlp_zoo.methods.options import CORPUS, PretrainedTextOptions
+from vlp_zoo.methods.options import CORPUS, PretrainedTextOptions, check_crop
 
 __all__ = ["CORPUS", "PairedOptions"]
 
@@ -31,3 +31,7 @@ class PairedOptions(PretrainedTextOptions):
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     warmup_epochs: float = 1
     schedule_epochs: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_crop(self.crop_scale)
