@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("vlp_zoo.cli.training", "compute a checkpoint's validation losses"),
     "test": ("vlp_zoo.cli.training", "compute a checkpoint's losses on the test split"),
     "predict": ("vlp_zoo.cli.training", "write image embeddings of a split"),
+    "plan": ("vlp_zoo.cli.plan", "say what a training needs before it is started"),
     "bench": ("vlp_zoo.cli.bench", "evaluate an encoder, baselines beside it"),
     "compare": ("vlp_zoo.cli.compare", "compare two encoders by stored results"),
     "leaderboard": ("vlp_zoo.cli.leaderboard", "publish results as tables and a page"),

@@ -53,7 +53,7 @@ from vlp_zoo.files import FINISHED, require_writable, write_whole
 from vlp_zoo.methods.base import VLPModule
 from vlp_zoo.methods.checkpoints import check_checkpoint
 
-__all__ = ["VLPZooCLI", "run"]
+__all__ = ["VLPZooCLI", "planned", "run"]
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "log_every_n_steps": 10,
@@ -364,11 +364,32 @@ def _clauses(message: str, command: str, near: str = "") -> tuple[str, str, str]
     )
 
 
-def run(plan: Plan) -> VLPZooCLI:
+class PlannedCLI(VLPZooCLI):
+    """Builds method and data as ``fit`` would; there is no trainer and nothing runs."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """None: a trainer would want the devices that the run is planned for."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+def planned(plan: Plan) -> tuple[VLPModule[Any], PairsDataModule, dict[str, Any]]:
+    """The method, its data and all options of a fit, parsed and not run.
+
+    Args:
+        plan: The expanded command line of ``vlpzoo fit``.
+    """
+    cli: Any = run(plan, PlannedCLI)
+    return cli.model, cli.datamodule, cli.config["fit"].as_dict()
+
+
+def run(plan: Plan, kind: type[VLPZooCLI] = VLPZooCLI) -> VLPZooCLI:
     """Parse and run one Trainer command.
 
     Args:
         plan: The expanded command line.
+        kind: What parses it, and runs it or not.
 
     Returns:
         The CLI with its trainer, model and data module, for tests and notebooks.
@@ -385,7 +406,7 @@ def run(plan: Plan) -> VLPZooCLI:
     if checkpoint is not None:
         check_checkpoint(Path(checkpoint.partition("=")[2]))
     _quieten()
-    return VLPZooCLI(
+    return kind(
         plan,
         model_class=VLPModule,
         datamodule_class=PairsDataModule,

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vlp_zoo.encoders.drafts import DraftText, drafts_names
 from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.text_cache import CACHE_FORMAT, FrozenText
@@ -345,6 +346,8 @@ def load_frozen_text(
         EncoderLoadError: If there is no such model.
     """
     if spec != "corpus":
+        if drafts_names():
+            return DraftText(spec)
         try:
             return BertText(spec, max_tokens)
         except (EncoderLoadError, TokenizerError) as error:

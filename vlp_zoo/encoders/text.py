@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from vlp_zoo.encoders.drafts import drafts_names, known_config
 from vlp_zoo.encoders.hub import one_line
 from vlp_zoo.encoders.image import EncoderOutput
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
@@ -301,6 +302,12 @@ def _positions(model: Any) -> int:
 def _load(name: str, changes: Mapping[str, Any]) -> PreTrainedModel:
     """A pretrained text encoder, in training mode, without pooler."""
     from transformers import AutoConfig, AutoModel, BertModel
+
+    if drafts_names():
+        sizes = known_config(name, changes)
+        if sizes.model_type != "bert":
+            return _build_other(_plain(sizes))
+        return _build({key: getattr(sizes, key) for key in CONFIG_KEYS})
 
     place = wheel_path(name, text=True)
     try:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from vlp_zoo.encoders.drafts import vocabulary_like
 from vlp_zoo.encoders.vocabulary import (
     PREFIX,
     SPECIALS,
@@ -129,6 +130,9 @@ class ReportTokenizer:
         named_as_file = path.suffix in {".json", ".txt"} and not path.is_dir()
         if path.is_file() or named_as_file:
             return cls.from_file(path)
+        drafted = vocabulary_like(str(name))
+        if drafted is not None:
+            return cls(drafted, origin=str(name))
         return cls.from_pretrained(name, any_kind)
 
     @classmethod
