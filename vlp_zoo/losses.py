@@ -60,7 +60,7 @@ def masked_mse(
     return total / selected.sum().clamp(min=1)
 
 
-def rank_mean(count: int, like: Tensor) -> Tensor:
+def rank_mean(count: int | Tensor, like: Tensor) -> Tensor:
     """A count averaged over the processes of a training run.
 
     Dividing each process's sum by it makes the average of their gradients equal the
@@ -75,7 +75,10 @@ def rank_mean(count: int, like: Tensor) -> Tensor:
     Returns:
         Scalar.
     """
-    value = torch.full((), float(count), dtype=like.dtype, device=like.device)
+    if isinstance(count, Tensor):
+        value = count.detach().to(like.dtype, copy=True)
+    else:
+        value = torch.full((), float(count), dtype=like.dtype, device=like.device)
     return mean_over_processes(value) if torch.is_grad_enabled() else value
 
 

@@ -92,22 +92,35 @@ def part(batch: Any, rank: int) -> Any:
     return {name: field[rows] for name, field in batch.items()}
 
 
-def assert_two_processes_equal_one(module: nn.Module, batch: Any, path: Path) -> None:
-    """Loss, every gradient and every buffer, of dropout-free training mode."""
+def assert_two_processes_equal_one(
+    module: nn.Module, batch: Any, path: Path, *more: Any
+) -> None:
+    """Loss, every gradient and every buffer, of dropout-free training mode.
+
+    Args:
+        module: A method.
+        batch: Studies, of which each process gets one half.
+        path: An empty folder.
+        more: Further batches, of any size, whose gradients are accumulated.
+    """
     buffers = {name: value.clone() for name, value in module.named_buffers()}
 
-    def measure(rows: Any) -> Any:
+    def measure(batches: Any) -> Any:
         for name, value in module.named_buffers():
             value.copy_(buffers[name])
-        loss = total(module, rows)
+        losses = [total(module, rows) for rows in batches]
+        loss = torch.stack(losses).mean()
         named = {n: p for n, p in module.named_parameters() if p.requires_grad}
         gradients = torch.autograd.grad(loss, list(named.values()))
         found = dict(zip(named, gradients, strict=True))
         state = {n: v.detach().clone() for n, v in module.named_buffers()}
         return loss.detach(), found, state
 
-    whole = measure(batch)
-    halves = on_two_processes(lambda rank: measure(part(batch, rank)), path)
+    batches = (batch, *more)
+    whole = measure(batches)
+    halves = on_two_processes(
+        lambda rank: measure([part(rows, rank) for rows in batches]), path
+    )
     loss = (halves[0][0] + halves[1][0]) / 2
     assert torch.allclose(loss, whole[0], rtol=1e-5), (loss, whole[0])
     for name, wanted in whole[1].items():

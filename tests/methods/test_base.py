@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.errors import BatchFieldError, NonFiniteLossError
+from vlp_zoo.errors import BatchFieldError, ConfigError, NonFiniteLossError
 from vlp_zoo.methods.base import VLPModule, parameter_groups, warmup_cosine
+from vlp_zoo.methods.needs import check_strategy
 from vlp_zoo.methods.options import PretrainOptions
 from vlp_zoo.types import Transform
 
@@ -191,3 +194,12 @@ def test_the_collapse_alarm_tells_equal_from_spread_embeddings(tmp_path: Path) -
         seen.append(float(run.callback_metrics["val/embedding_std"]))
     assert seen[0] == pytest.approx(1.0, abs=0.1)
     assert seen[1] < 1e-6
+
+
+def test_strategies_that_share_out_the_weights_are_refused() -> None:
+    def run(strategy: Strategy) -> Any:
+        return SimpleNamespace(strategy=strategy)
+
+    check_strategy(run(DDPStrategy()))
+    with pytest.raises(ConfigError, match="FSDPStrategy, which shares them out"):
+        check_strategy(run(FSDPStrategy()))

@@ -32,6 +32,7 @@ from vlp_zoo.methods.needs import (
     check_fields,
     check_finite,
     check_precision,
+    check_strategy,
 )
 from vlp_zoo.methods.optimisation import adamw_cosine, parameter_groups, warmup_cosine
 from vlp_zoo.methods.options import PretrainOptions, ReportOptions
@@ -174,6 +175,7 @@ class VLPModule(ReadsText, Generic[BatchT]):
     def configure_callbacks(self) -> list[pl.Callback]:
         """Refuse what cannot be trained (Lightning's first hook, before data)."""
         check_precision(self.trainer)
+        check_strategy(self.trainer)
         if self.trainer.state.fn == TrainerFn.FITTING:
             check_batch_size(self, self.trainer)
         return []

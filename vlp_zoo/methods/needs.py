@@ -7,6 +7,11 @@ from typing import Any, ClassVar, Protocol
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.strategies import (
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+)
 from torch import Tensor
 
 from vlp_zoo.errors import BatchFieldError, ConfigError, NonFiniteLossError
@@ -17,6 +22,7 @@ __all__ = [
     "check_fields",
     "check_finite",
     "check_precision",
+    "check_strategy",
 ]
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
@@ -49,6 +55,26 @@ def check_precision(trainer: pl.Trainer) -> None:
             f"--trainer.precision among {', '.join(PRECISIONS)}",
             f"{trainer.precision}",
             "use bf16-mixed, whose weights stay in single precision, or 32-true",
+        )
+
+
+def check_strategy(trainer: pl.Trainer) -> None:
+    """Refuse to share the weights out among processes.
+
+    Exports, pictures, warm starts and averaged weights read a network as a whole.
+
+    Args:
+        trainer: The trainer of the run.
+
+    Raises:
+        ConfigError: If a process would hold a part of the weights only.
+    """
+    strategy = trainer.strategy
+    if isinstance(strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy):
+        raise ConfigError(
+            "a --trainer.strategy whose processes hold whole weights",
+            f"{type(strategy).__name__}, which shares them out",
+            "use ddp; --model.checkpoint_activations true saves memory",
         )
 
 

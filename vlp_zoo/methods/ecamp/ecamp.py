@@ -63,7 +63,7 @@ from torch.nn import functional
 
 from vlp_zoo.encoders.image import patchify
 from vlp_zoo.errors import BatchFieldError
-from vlp_zoo.losses import masked_mse, weighted_token_ce
+from vlp_zoo.losses import masked_mse, rank_mean, weighted_token_ce
 from vlp_zoo.methods.ecamp.networks import (
     ContextFusion,
     MLMHead,
@@ -228,9 +228,9 @@ class ECAMP(MaskedImages[ECAMPBatch]):
             )
         target, inside = cut(images, rows, columns)
         error = ((sharp - target).square() * inside).sum()
-        count = (
-            inside.sum() if self.options.flags.masked_mean else len(images) * side**2
-        )
+        # Windows are cut at the border, so processes count differently.
+        masked = self.options.flags.masked_mean
+        count = rank_mean(inside.sum(), error) if masked else len(images) * side**2
         loss: Tensor = error / (3 * count)
         return loss
 
