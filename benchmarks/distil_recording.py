@@ -3,9 +3,10 @@
     python benchmarks/distil_recording.py imitate FOLDER tests/golden/imitate
     python benchmarks/distil_recording.py asg FOLDER tests/golden/asg
     python benchmarks/distil_recording.py ecamp IMAGES TEXT tests/golden/ecamp
+    python benchmarks/distil_recording.py mrm FOLDER tests/golden/mrm
 
 Recorded numbers are selected, never computed: IMITATE keeps its model, whose weights are
-generated from a seed; ASG and ECAMP keep what their losses are made of. The README.md of
+generated from a seed; ASG, ECAMP and MRM keep what their losses are made of. The README.md of
 each folder says what it proves.
 """
 
@@ -109,6 +110,19 @@ def ecamp(images: Path, text: Path, out: Path) -> None:
     _write(out / "parts.json", facts)
 
 
+def mrm(folder: Path, out: Path) -> None:
+    """The report loss, and the image loss on standardised patches, with gradients."""
+    facts, without = _json(folder / "loss_level.json"), "image_norm_pix_False"
+    del facts[without]
+    _write(out / "loss_level.json", facts)
+    kept = {
+        name: tensor
+        for name, tensor in load_file(folder / "loss_level.safetensors").items()
+        if without not in name
+    }
+    save_file(kept, out / "loss_level.safetensors")
+
+
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -120,7 +134,7 @@ def _write(path: Path, facts: dict[str, Any]) -> None:
 def main() -> None:
     """Distil one recording."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("method", choices=("asg", "ecamp", "imitate"))
+    parser.add_argument("method", choices=("asg", "ecamp", "imitate", "mrm"))
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
@@ -130,7 +144,9 @@ def main() -> None:
         ecamp(images, text, options.out)
     else:
         (folder,) = options.folders
-        (asg if options.method == "asg" else imitate)(folder, options.out)
+        {"asg": asg, "imitate": imitate, "mrm": mrm}[options.method](
+            folder, options.out
+        )
 
 
 if __name__ == "__main__":

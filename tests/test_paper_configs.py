@@ -39,6 +39,8 @@ STARTS: dict[str, dict[str, Any]] = {
     "place": {"warm_start": "timm:vit_base_patch16_224.mae", "text_model": BERT},
     # ConVIRT (arXiv 2010.00747): ImageNet ResNet-50 and ClinicalBERT.
     "clip": {"warm_start": "timm:resnet50.tv_in1k", "text_model": BERT},
+    # Released code, README: `--resume mae_pretrain_vit_base.pth`.
+    "mrm": {"warm_start": "timm:vit_base_patch16_224.mae"},
     # MAE (arXiv 2111.06377) starts from random weights.
     "mae": {"warm_start": None},
 }
@@ -48,6 +50,7 @@ STEPS: dict[str, tuple[int, int, int]] = {
     "ecamp": (256, 8, 120),
     "imitate": (128, 1, 21),
     "asg": (72, 1, 50),
+    "mrm": (32, 2, 200),
 }
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vlp_zoo.methods.ecamp import ECAMP
     from vlp_zoo.methods.imitate import IMITATE
     from vlp_zoo.methods.mae import MAE
+    from vlp_zoo.methods.mrm import MRM
     from vlp_zoo.methods.place import PLACE
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "IMITATE",
     "MAE",
     "MIMICCXR",
+    "MRM",
     "PLACE",
     "Pairs",
     "PhantomChest",
@@ -63,6 +65,7 @@ PUBLIC: dict[str, str] = {
     "IMITATE": "vlp_zoo.methods.imitate",
     "MAE": "vlp_zoo.methods.mae",
     "MIMICCXR": "vlp_zoo.data.official",
+    "MRM": "vlp_zoo.methods.mrm",
     "PLACE": "vlp_zoo.methods.place",
     "Pairs": "vlp_zoo.data.datamodules",
     "PhantomChest": "vlp_zoo.data.datamodules",

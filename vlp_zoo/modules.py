@@ -17,6 +17,7 @@ from vlp_zoo.recomputing import in_its_way
 
 __all__ = [
     "MAEDecoder",
+    "MLMHead",
     "MultiHeadAttention",
     "PatchMask",
     "ResidualNorm",
@@ -28,6 +29,7 @@ __all__ = [
     "in_full_precision",
     "mask_patches",
     "split_heads",
+    "word_starts",
     "xavier_linears",
 ]
 
@@ -85,6 +87,7 @@ class MAEDecoder(nn.Module):
         positions: (1, 1 + P, W) fixed position table; W is the decoder's width.
         depth: Transformer blocks.
         heads: Attention heads.
+        upscale: Side of the predicted image over that of the encoded one.
     """
 
     positions: Tensor
@@ -96,10 +99,11 @@ class MAEDecoder(nn.Module):
         positions: Tensor,
         depth: int = 4,
         heads: int = 16,
+        upscale: int = 1,
     ) -> None:
         super().__init__()
         width = positions.shape[-1]
-        self.patch_size = patch_size
+        self.patch_size = upscale * patch_size
         self.embed = nn.Linear(encoder_width, width)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02))
         self.register_buffer("positions", positions)
@@ -108,7 +112,7 @@ class MAEDecoder(nn.Module):
         )
         # timm's blocks use the same eps.
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.predict = nn.Linear(width, patch_size**2 * 3)
+        self.predict = nn.Linear(width, self.patch_size**2 * 3)
 
     def forward(self, latent: Tensor, restore_ids: Tensor) -> Tensor:
         """Predict pixels.
@@ -118,7 +122,8 @@ class MAEDecoder(nn.Module):
             restore_ids: (B, P) from `mask_patches`.
 
         Returns:
-            (B, P, p*p*3), inner order row, column, channel.
+            (B, P, p*p*3), inner order row, column, channel; p is the side of the
+            predicted patches.
         """
         hidden = self.embed(latent)
         first, visible = hidden[:, :1], hidden[:, 1:]
@@ -170,6 +175,23 @@ def as_on_gpus() -> Iterator[None]:
 
 def _for_cpus(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and not _AS_ON_GPUS.get()
+
+
+def word_starts(continuation_mask: Tensor) -> Tensor:
+    """Place of the first token of the word that each token belongs to.
+
+    Args:
+        continuation_mask: (B, T) bool, True for pieces that continue a word.
+
+    Returns:
+        (B, T) int64.
+
+    Example:
+        >>> word_starts(torch.tensor([[False, False, True, True, False]]))
+        tensor([[0, 1, 1, 1, 4]])
+    """
+    places = torch.arange(continuation_mask.shape[1], device=continuation_mask.device)
+    return torch.where(continuation_mask, 0, places).cummax(dim=1).values
 
 
 def dropout(inputs: Tensor, rate: float, training: bool) -> Tensor:
@@ -351,4 +373,24 @@ class ResidualNorm(nn.Module):
         """(B, T, width_in) and (B, T, width) to (B, T, width)."""
         dropped = dropout(self.dense(inputs), self.dropout, self.training)
         normed: Tensor = self.norm(residual + dropped)
+        return normed
+
+
+class MLMHead(nn.Module):
+    """Dense, GELU, LayerNorm, and an output matrix of its own (not tied).
+
+    Args:
+        width: Width D of the text encoder.
+        vocab_size: V.
+    """
+
+    def __init__(self, width: int, vocab_size: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.output = nn.Linear(width, vocab_size)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D); the output matrix is applied by the loss."""
+        normed: Tensor = self.norm(functional.gelu(self.dense(hidden)))
         return normed

@@ -107,7 +107,15 @@ def test_validate_gives_what_the_fit_logged(
 
 @pytest.mark.parametrize(
     ("method", "least"),
-    [("clip", 2), ("imitate", 2), ("asg", 2), ("place", 1), ("mae", 1), ("ecamp", 1)],
+    [
+        ("clip", 2),
+        ("imitate", 2),
+        ("asg", 2),
+        ("place", 1),
+        ("mae", 1),
+        ("ecamp", 1),
+        ("mrm", 1),
+    ],
 )
 def test_a_batch_with_nothing_to_compare_is_refused_before_data_are_read(
     method: str, least: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.methods import paired, test_clip, test_mae
+from tests.methods import paired, test_clip, test_mae, test_mrm
 from tests.methods.asg import test_asg
 from tests.methods.ecamp import test_ecamp
 from tests.methods.imitate import test_imitate
@@ -78,7 +78,12 @@ def case(name: str) -> tuple[Any, Any]:
         module = test_imitate.build()
         batch = test_imitate.batch_of(module)
     else:
-        files: dict[str, Any] = {"asg": test_asg, "clip": test_clip, "mae": test_mae}
+        files: dict[str, Any] = {
+            "asg": test_asg,
+            "clip": test_clip,
+            "mae": test_mae,
+            "mrm": test_mrm,
+        }
         module = files.get(name, test_place).build()
         batch = paired.batch_of(module)
     return module.train(), PairsDataModule.on_before_batch_transfer(module, batch, 0)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.fakes.sources import RampSource
-from tests.methods import paired, test_clip, test_mae
+from tests.methods import paired, test_clip, test_mae, test_mrm
 from tests.methods.asg import test_asg
 from tests.methods.ecamp import test_ecamp
 from tests.methods.imitate import test_imitate
@@ -45,6 +45,7 @@ BUILDERS: dict[str, Any] = {
     "ecamp": build_ecamp,
     "imitate": test_imitate.build,
     "mae": test_mae.build,
+    "mrm": test_mrm.build,
     "place": test_place.build,
 }
 PICTURES = {
@@ -53,6 +54,7 @@ PICTURES = {
     "ecamp": "input",
     "imitate": "views",
     "mae": "input",
+    "mrm": "input",
     "place": "queries",
 }
 
@@ -120,7 +122,7 @@ def test_colour_is_normalised_channel_by_channel(method: str) -> None:
     card = encoder.preprocessing
     assert card["channels"] == 3
     whole = batch["image"]
-    if method == "ecamp":
+    if method in ("ecamp", "mrm"):
         whole = whole[..., ::2, ::2]  # two colours: every second pixel is the half
     seen = encoder.prepare(whole)
     for c, (mean, std) in enumerate(zip(card["mean"], card["std"], strict=True)):
@@ -165,7 +167,7 @@ def test_pictures_are_in_colour(method: str) -> None:
         shown = module.pictures(batch)[PICTURES[method]]
     assert isinstance(shown, Tensor)
     side = module.options.image_size
-    side = {"asg": 224, "place": 160, "imitate": side}.get(method, side)
+    side = {"asg": 224, "place": 160, "mrm": 2 * side}.get(method, side)
     left, right = shown[:, side // 2, side // 8], shown[:, side // 2, 7 * side // 8]
     assert left[0] > left[2] + 0.2
     assert right[2] > right[0] + 0.2
@@ -220,7 +222,7 @@ def test_mae_predicts_colours(norm_pix: bool) -> None:
     batch = batch_of(module, [image])
     with torch.no_grad():
         images = module.image_encoder.normalise(batch["image"])
-        run = module.run(images, module.patch_noise(batch))
+        run = module.reconstruct(images, module.patch_noise(batch), 0.75)
         loss = float(module.losses(batch)["mim"])
     errors = []
     for place in range(16):

@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
     for method, folder in jobs:
         module, _, function = REPLAYS[method].rpartition(".")
         replay = getattr(import_module(module), function)
-        extra = {"tokenizer": options.tokenizer} if method == "ecamp" else {}
+        extra = {"tokenizer": options.tokenizer} if method in ("ecamp", "mrm") else {}
         try:
             rows = replay(folder, dtype=dtype, **extra)
         except VLPZooError as error:

@@ -43,7 +43,14 @@ from vlp_zoo.noise import sample_noise
 from vlp_zoo.transforms import planes, training_view
 from vlp_zoo.types import Example, Study
 
-__all__ = ["MAE", "ImageTransform", "MAEBatch", "MAEOptions", "MaskedImages"]
+__all__ = [
+    "MAE",
+    "ImageTransform",
+    "MAEBatch",
+    "MAEOptions",
+    "MaskedImages",
+    "patch_targets",
+]
 
 
 class MAEBatch(TypedDict):
@@ -137,7 +144,13 @@ class MaskedImages(VLPModule[BatchT]):
     decoder: MAEDecoder
 
     def build_autoencoder(
-        self, width: int, depth: int, heads: int, formula: str = "mae"
+        self,
+        width: int,
+        depth: int,
+        heads: int,
+        formula: str = "mae",
+        upscale: int = 1,
+        **look: Any,
     ) -> None:
         """Create image encoder and decoder, with fixed positions in both.
 
@@ -148,12 +161,14 @@ class MaskedImages(VLPModule[BatchT]):
             depth: Blocks of the decoder.
             heads: Attention heads of the decoder.
             formula: Formula of the positions, see `sincos_table`.
+            upscale: Side of the predicted image over that of the encoded one.
+            **look: Mean and deviation of pixels, as for `ImageEncoder`.
         """
-        encoder = self.image_encoder = self.make_image_encoder(pooling="avg")
+        encoder = self.image_encoder = self.make_image_encoder(pooling="avg", **look)
         vit: Any = encoder.require_maskable()
         positions = sincos_table(encoder.grid, width, formula)
         self.decoder = MAEDecoder(
-            encoder.width, encoder.patch_size, positions, depth, heads
+            encoder.width, encoder.patch_size, positions, depth, heads, upscale
         )
         vit.pos_embed.data.copy_(sincos_table(encoder.grid, encoder.width, formula))
         vit.pos_embed.requires_grad_(False)
@@ -170,19 +185,51 @@ class MaskedImages(VLPModule[BatchT]):
         rows, columns = self.image_encoder.grid
         return sample_noise(batch["noise_key"], rows * columns)
 
+    def reconstruct(
+        self, images: Tensor, noise: Tensor, mask_ratio: float
+    ) -> Reconstruction:
+        """Encode the visible patches, predict all.
+
+        Args:
+            images: (B, 1 or 3, S, S) normalised.
+            noise: (B, P) uniform; small means visible.
+            mask_ratio: Share of hidden patches.
+        """
+        mask = mask_patches(noise, mask_ratio)
+        colour = images.expand(-1, 3, -1, -1)
+        latent = self.image_encoder.encode_visible(colour, mask.keep_ids)
+        return Reconstruction(mask, latent, self.decoder(latent, mask.restore_ids))
+
+    def reconstruction_loss(
+        self, run: Reconstruction, images: Tensor, norm_pix: bool
+    ) -> Tensor:
+        """Squared error on the hidden patches, each target standardised or not."""
+        target, _, _ = patch_targets(images, self.decoder.patch_size, norm_pix)
+        return masked_mse(_by_colour(run.pixels), target, run.mask.hidden)
+
+    def reconstructed(
+        self, run: Reconstruction, images: Tensor, norm_pix: bool
+    ) -> dict[str, Tensor | str]:
+        """Pictures: input, what the encoder sees, and the hidden patches filled in."""
+        size = self.decoder.patch_size
+        _, mean, deviation = patch_targets(images, size, norm_pix)
+        predicted = _by_colour(run.pixels.float()) * deviation + mean
+        filled = self.decoder.image(predicted.flatten(2))
+        shown = self.filled_in(images, run.mask, filled)
+        return {name: self.side_by_side(rows) for name, rows in shown.items()}
+
     def filled_in(
         self, images: Tensor, mask: PatchMask, predicted: Tensor
     ) -> dict[str, Tensor]:
         """``input``, ``masked_input`` (mean colour where hidden), ``reconstruction``.
 
         Args:
-            images: (B, 1 or 3, S, S) normalised.
+            images: (B, 1 or 3, H, H) normalised.
             mask: What the encoder did not see.
-            predicted: (B, 3, S, S), shown where hidden.
+            predicted: (B, 3, H, H), shown where hidden.
         """
-        encoder = self.image_encoder
-        hidden = mask.hidden.view(-1, 1, *encoder.grid).float()
-        hidden = functional.interpolate(hidden, scale_factor=float(encoder.patch_size))
+        hidden = mask.hidden.view(-1, 1, *self.image_encoder.grid).float()
+        hidden = functional.interpolate(hidden, images.shape[-2:])
         visible = images * (1 - hidden)
         filled = visible + predicted * hidden
         return {"input": images, "masked_input": visible, "reconstruction": filled}
@@ -227,50 +274,40 @@ class MAE(MaskedImages[MAEBatch]):
             options.image_size, train, options.crop_scale, options.flip
         )
 
-    def run(self, images: Tensor, noise: Tensor) -> Reconstruction:
-        """Encode the visible patches, predict all.
-
-        Args:
-            images: (B, 1 or 3, S, S) normalised.
-            noise: (B, P) uniform; small means visible.
-        """
-        mask = mask_patches(noise, self.options.mask_ratio)
-        colour = images.expand(-1, 3, -1, -1)
-        latent = self.image_encoder.encode_visible(colour, mask.keep_ids)
-        return Reconstruction(mask, latent, self.decoder(latent, mask.restore_ids))
-
-    def target(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels of all patches (B, P, p*p, 1 or 3), and what standardised them.
-
-        Mean and deviation are those of a patch, one for its channels together.
-        """
-        patches = patchify(images, self.image_encoder.patch_size)
-        pixels = patches.flatten(1, 2).flatten(3).transpose(2, 3)
-        if not self.options.norm_pix:
-            blank = pixels.new_zeros(1, 1, 1, 1)
-            return pixels, blank, blank + 1
-        variance, mean = torch.var_mean(pixels, (2, 3), keepdim=True)
-        deviation = (variance + 1e-6).sqrt()
-        return (pixels - mean) / deviation, mean, deviation
-
     def losses(self, batch: MAEBatch) -> dict[str, Tensor]:
         """``mim``: squared error on the hidden patches."""
         images = self.image_encoder.normalise(batch["image"])
-        run = self.run(images, self.patch_noise(batch))
+        run = self.reconstruct(images, self.patch_noise(batch), self.options.mask_ratio)
         self.watch(run.latent[:, 1:].mean(1))
-        predicted = _by_colour(run.pixels)
-        target, _, _ = self.target(images)
-        return {"mim": masked_mse(predicted, target, run.mask.hidden)}
+        return {"mim": self.reconstruction_loss(run, images, self.options.norm_pix)}
 
     def pictures(self, batch: MAEBatch) -> dict[str, Tensor | str]:
         """Input, what the encoder sees, and the hidden patches filled in."""
         images = self.image_encoder.normalise(batch["image"])
-        run = self.run(images, self.patch_noise(batch))
-        _, mean, deviation = self.target(images)
-        predicted = _by_colour(run.pixels.float()) * deviation + mean
-        filled = self.decoder.image(predicted.flatten(2))
-        shown = self.filled_in(images, run.mask, filled)
-        return {name: self.side_by_side(rows) for name, rows in shown.items()}
+        run = self.reconstruct(images, self.patch_noise(batch), self.options.mask_ratio)
+        return self.reconstructed(run, images, self.options.norm_pix)
+
+
+def patch_targets(
+    images: Tensor, patch_size: int, norm_pix: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels of all patches (B, P, p*p, C), and the mean and deviation taken off them.
+
+    Mean and deviation are those of a patch, one for its channels together.
+
+    Args:
+        images: (B, C, H, W) normalised.
+        patch_size: p.
+        norm_pix: Standardise each patch; else mean 0 and deviation 1 come back.
+    """
+    patches = patchify(images, patch_size)
+    pixels = patches.flatten(1, 2).flatten(3).transpose(2, 3)
+    if not norm_pix:
+        blank = pixels.new_zeros(1, 1, 1, 1)
+        return pixels, blank, blank + 1
+    variance, mean = torch.var_mean(pixels, (2, 3), keepdim=True)
+    deviation = (variance + 1e-6).sqrt()
+    return (pixels - mean) / deviation, mean, deviation
 
 
 def _by_colour(pixels: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from vlp_zoo.methods.options import PretrainOptions
 __all__ = ["adamw_cosine", "parameter_groups", "warmup_cosine"]
 
 
-def warmup_cosine(step: int, warmup_steps: float, total_steps: float) -> float:
+def warmup_cosine(step: float, warmup_steps: float, total_steps: float) -> float:
     """Learning-rate factor: linear warm-up from 0, half cosine to 0, 0 afterwards.
 
     Args:

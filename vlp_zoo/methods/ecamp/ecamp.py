@@ -61,12 +61,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.image import patchify
 from vlp_zoo.errors import BatchFieldError
 from vlp_zoo.losses import masked_mse, rank_mean, weighted_token_ce
 from vlp_zoo.methods.ecamp.networks import (
     ContextFusion,
-    MLMHead,
     Pass,
     SuperResolution,
 )
@@ -83,9 +81,9 @@ from vlp_zoo.methods.ecamp.window import (
     cut,
     window_cells,
 )
-from vlp_zoo.methods.mae import MaskedImages
+from vlp_zoo.methods.mae import MaskedImages, patch_targets
 from vlp_zoo.methods.reading import longest
-from vlp_zoo.modules import bert_layers, mask_patches
+from vlp_zoo.modules import MLMHead, bert_layers
 from vlp_zoo.noise import sample_noise
 
 __all__ = ["ECAMP", "ECAMPBatch"]
@@ -186,10 +184,9 @@ class ECAMP(MaskedImages[ECAMPBatch]):
         low = functional.interpolate(
             images, (side, side), mode="bicubic", antialias=smooth
         )
-        mask = mask_patches(patch_noise, self.options.mask_ratio)
-        colour = low.expand(-1, 3, -1, -1)
-        latent = self.image_encoder.encode_visible(colour, mask.keep_ids)
-        pixels = self.decoder(latent, mask.restore_ids)
+        mask, latent, pixels = self.reconstruct(
+            low, patch_noise, self.options.mask_ratio
+        )
         words = self.text_encoder.embeddings(masked_ids)
         patches = self.image_to_text(latent[:, 1:])
         if length is None:
@@ -201,8 +198,7 @@ class ECAMP(MaskedImages[ECAMPBatch]):
 
     def image_loss(self, run: Pass) -> Tensor:
         """Pixels of the hidden patches."""
-        patches = patchify(run.low, self.image_encoder.patch_size)
-        target = patches.permute(0, 1, 2, 4, 5, 3).flatten(3, 4).flatten(1, 2)
+        target, _, _ = patch_targets(run.low, self.decoder.patch_size, norm_pix=False)
         over = "masked" if self.options.flags.masked_mean else "all"
         pixels = run.pixels.view(*run.pixels.shape[:2], -1, 3)
         return masked_mse(pixels, target, run.mask.hidden, over)

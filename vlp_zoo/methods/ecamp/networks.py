@@ -21,7 +21,6 @@ from vlp_zoo.modules import (
 __all__ = [
     "FUSIONS",
     "ContextFusion",
-    "MLMHead",
     "Pass",
     "SuperResolution",
 ]
@@ -154,23 +153,3 @@ class ContextFusion(nn.Module):
         fused = self.cross_output(fine + coarse, attended)
         fused = self.ffn_output(functional.gelu(self.ffn(fused)), fused)
         return fused, attention_map(query, key)
-
-
-class MLMHead(nn.Module):
-    """Dense, GELU, LayerNorm, and an output matrix of its own (not tied).
-
-    Args:
-        width: Width D of the text encoder.
-        vocab_size: V.
-    """
-
-    def __init__(self, width: int, vocab_size: int) -> None:
-        super().__init__()
-        self.dense = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width, eps=1e-12)
-        self.output = nn.Linear(width, vocab_size)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D); the output matrix is applied by the loss."""
-        normed: Tensor = self.norm(functional.gelu(self.dense(hidden)))
-        return normed

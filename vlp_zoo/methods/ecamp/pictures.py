@@ -18,7 +18,7 @@ __all__ = ["draw_reports", "write_reports"]
 
 
 def draw_reports(
-    tokens: Sequence[str], ids: Tensor, hidden: Tensor, entity: Tensor
+    tokens: Sequence[str], ids: Tensor, hidden: Tensor, entity: Tensor | None = None
 ) -> str:
     """Markdown of the reports: hidden words as code, entities in bold.
 
@@ -26,8 +26,9 @@ def draw_reports(
         tokens: The vocabulary by id.
         ids: (B, T) int64, unmasked.
         hidden: (B, T) bool.
-        entity: (B, T) bool.
+        entity: (B, T) bool; None marks none.
     """
+    entity = torch.zeros_like(hidden) if entity is None else entity
     rows = zip(ids.tolist(), hidden.tolist(), entity.tolist(), strict=True)
     return "\n\n".join(
         render_masked([tokens[i] for i in row], hide, strong, form="markdown")
@@ -36,7 +37,7 @@ def draw_reports(
 
 
 def write_reports(
-    tokens: Sequence[str], ids: Tensor, hidden: Tensor, entity: Tensor
+    tokens: Sequence[str], ids: Tensor, hidden: Tensor, entity: Tensor | None = None
 ) -> Tensor:
     """A picture of the reports: hidden words on red, entities underlined; with a legend.
 
@@ -46,7 +47,7 @@ def write_reports(
         tokens: The vocabulary by id.
         ids: (B, T) int64, unmasked.
         hidden: (B, T) bool.
-        entity: (B, T) bool.
+        entity: (B, T) bool; None marks none.
 
     Returns:
         (3, H, 800) in 0..1.
@@ -70,7 +71,10 @@ def write_reports(
         return x + length
 
     x = write(margin, margin, "hidden word, to be predicted", True, False) + 24
-    write(x, margin, "entity", False, True)
+    if entity is None:
+        entity = torch.zeros_like(hidden)
+    else:
+        write(x, margin, "entity", False, True)
     x, y = margin, margin + 2 * line
     rows = zip(ids.tolist(), hidden.tolist(), entity.tolist(), strict=True)
     for row, hide, marked in rows:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vlp_zoo.modules import word_starts
+
 __all__ = [
     "CORRECTED",
     "OFFICIAL",
@@ -119,8 +121,7 @@ def select_masked(
     ordinary = (token_noise < threshold) & maskable & ~entity
     if rules.force_descriptors:
         ordinary = ordinary | (descriptor_mask & maskable & ~entity)
-    # The first token of the word that each position belongs to.
-    starts = torch.where(continuation_mask, 0, positions).cummax(dim=1).values
+    starts = word_starts(continuation_mask)
     selected = ordinary.gather(1, starts)
     drawn = entity_noise < rules.entity_ratio
     if not (rules.single_tokens and rules.pieces_left_visible):

@@ -8,8 +8,7 @@ inputs and compares quantity by quantity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +39,7 @@ from vlp_zoo.parity.ecamp.parts import (
     replay_modules,
 )
 from vlp_zoo.parity.ecamp.text import replay_text
+from vlp_zoo.parity.masked import decay_groups, outputs_of, segments
 from vlp_zoo.parity.replay import (
     Part,
     Read,
@@ -99,7 +99,7 @@ class _Replay(NamedTuple):
     def run(self) -> Pass:
         noise = self.tensors["in.mask_noise"].to(self.dtype)
         present = self.ids("attention_mask").bool()
-        with _segments(self.module, self.ids("type_ids")):
+        with segments(self.module.text_encoder, self.ids("type_ids")):
             return self.module.run(self.images, self.ids("ids"), present, noise)
 
     @property
@@ -131,7 +131,7 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
         images = tensors["in.image"].to(dtype)
     replay = _Replay(module, meta, tensors, images, dtype)
     yield from _positions(module, state)
-    with _recorded(module) as seen:
+    with outputs_of(_parts(module)) as seen:
         run = replay.run()
     losses = replay.losses(run)
     for name in LOSSES:
@@ -147,7 +147,12 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
     norms = by_our_name(meta["grad_norms"])
     yield worst_norm("grad_norm.total", gradients, norms, RELATIVE_NORM)
     yield from full_gradients(gradients, tensors)
-    yield _groups(module, meta["optimizer"]["groups"])
+    decays = {
+        ecamp_name(key) or "": group["weight_decay"] > 0
+        for group in meta["optimizer"]["groups"]
+        for key in group["params"]
+    }
+    yield decay_groups(module, decays)
     yield from _trajectory(replay)
     yield from _settings(replay, run)
     # Applied before the image was stored, where that is not in bytes.
@@ -179,21 +184,6 @@ def _settings(replay: _Replay, run: Pass) -> Iterator[Comparison]:
         yield same(f"setting.{name}", ours, recorded)
 
 
-@contextmanager
-def _segments(module: ECAMP, types: Tensor) -> Iterator[None]:
-    """Let the text encoder see recorded token types, which our reports never have."""
-
-    def given(part: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        return args, {**kwargs, "token_type_ids": types}
-
-    embeddings: nn.Module = module.text_encoder.bert.embeddings
-    handle = embeddings.register_forward_pre_hook(given, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
 def _positions(module: ECAMP, state: Mapping[str, Tensor]) -> Iterator[Comparison]:
     """The tables that our constructor makes against the file's."""
     fresh = ECAMP(
@@ -216,19 +206,10 @@ def _positions(module: ECAMP, state: Mapping[str, Tensor]) -> Iterator[Compariso
     yield tensor("decoder_pos_embed", table, state["decoder_pos_embed"], 1e-6)
 
 
-@contextmanager
-def _recorded(module: ECAMP) -> Iterator[dict[str, Tensor]]:
-    """Outputs of sub-modules during a forward pass, under the fixture's names."""
-    seen: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Callable[..., None]:
-        def hook(part: nn.Module, inputs: Any, output: Tensor) -> None:
-            seen[name] = output.detach()
-
-        return hook
-
+def _parts(module: ECAMP) -> dict[str, nn.Module]:
+    """Sub-modules whose outputs were recorded, under the fixture's names."""
     vit: Any = module.image_encoder.timm
-    parts: dict[str, nn.Module] = {
+    return {
         **{f"block{i}": block for i, block in enumerate(vit.blocks)},
         "encoder_out": vit.norm,
         "decoder_embed": module.decoder.embed,
@@ -239,12 +220,6 @@ def _recorded(module: ECAMP) -> Iterator[dict[str, Tensor]]:
         "fusion_out_layer": module.fusion.cross_output,
         "fusion_out": module.fusion.ffn_output,
     }
-    handles = [part.register_forward_hook(keep(n)) for n, part in parts.items()]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @torch.no_grad()
@@ -302,24 +277,6 @@ def _window_pixels(replay: _Replay, run: Pass) -> Tensor:
     first = window[:, :, None]
     rows, columns = ((place >= first) & (place < first + cells)).unbind(1)
     return (rows[:, None, :, None] & columns[:, None, None]).to(replay.dtype)
-
-
-def _groups(module: ECAMP, expected: list[dict[str, Any]]) -> Comparison:
-    """Parameters that sit in another weight decay group than recorded."""
-    ours: dict[str, bool] = {}
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            group = parameter_groups([(name, parameter)], 1.0)
-            ours[name] = group[0]["weight_decay"] > 0
-    theirs = {
-        ecamp_name(key): group["weight_decay"] > 0
-        for group in expected
-        for key in group["params"]
-    }
-    wrong = sum(theirs.get(name) != decays for name, decays in ours.items())
-    return Comparison(
-        f"optimizer.groups ({len(ours)})", float(wrong), 0.0, float(wrong), 0.0
-    )
 
 
 def _trajectory(replay: _Replay) -> Iterator[Comparison]:

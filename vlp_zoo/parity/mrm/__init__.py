@@ -1,0 +1,1 @@
+"""Recordings of MRM's released code, replayed."""
