@@ -21,11 +21,11 @@ from vlp_zoo.methods.compiling import check_compiler, compile_networks
 from vlp_zoo.methods.place import matching
 from vlp_zoo.methods.place.assignment import assign_together
 
-BREAKS = {"asg": 0, "clip": 0, "ecamp": 4, "imitate": 3, "mae": 0, "place": 0}
+BREAKS = {"asg": 0, "clip": 0, "ecamp": 4, "imitate": 3, "mae": 0, "mrm": 4, "place": 0}
 """How often the graph of all losses together breaks, where a GPU would run them.
 
-ECAMP picks out valid tokens before the large projection; IMITATE looks up the features of
-its texts on the host. Neither is part of what is compiled.
+ECAMP and MRM pick out the tokens that count before the large projection; IMITATE looks up
+the features of its texts on the host. Neither is part of what is compiled.
 """
 
 
@@ -49,7 +49,7 @@ def gradients(module: Any, batch: Any) -> list[Tensor]:
         pytest.param("ecamp", True, marks=pytest.mark.slow),
         *(
             pytest.param(name, again, marks=pytest.mark.slow)
-            for name in ("asg", "clip", "mae", "place")
+            for name in ("asg", "clip", "mae", "mrm", "place")
             for again in (False, True)
         ),
         pytest.param("imitate", False, marks=pytest.mark.slow),

@@ -65,7 +65,7 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-METHODS = ("asg", "clip", "ecamp", "imitate", "mae", "place")
+METHODS = ("asg", "clip", "ecamp", "imitate", "mae", "mrm", "place")
 
 
 def case(name: str) -> tuple[Any, Any]:
