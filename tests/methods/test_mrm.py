@@ -39,7 +39,8 @@ def build(**arguments: Any) -> MRM:
         "text_dropout": 0.0,
         "max_tokens": 32,
     }
-    return prepared(MRM(**{**settings, **arguments}))
+    module: MRM = prepared(MRM(**{**settings, **arguments}))
+    return module
 
 
 @pytest.mark.parametrize(
