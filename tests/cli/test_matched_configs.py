@@ -90,11 +90,11 @@ def test_one_budget_and_one_schedule(configs: dict[str, Any]) -> None:
 
 def test_one_size_of_text(parse: Parse) -> None:
     laptop = parsed("laptop", parse)
-    towers = {m: options(laptop[m], TEXT) for m in ("clip", "place", "asg", "ecamp")}
+    towers = {m: options(laptop[m], TEXT) for m in ("clip", "place", "asg", "ecamp", "mrm")}
     assert assert_agree(towers)["vocab_size"] == 1000
     # ECAMP's fusion layer comes before those of text_depth.
     depths = {m: built(laptop[m]["model"]).options.text_depth for m in towers}
-    assert depths == {"clip": 2, "place": 2, "asg": 2, "ecamp": 1}
+    assert depths == {"clip": 2, "place": 2, "asg": 2, "ecamp": 1, "mrm": 2}
     imitate = options(laptop["imitate"], ("text_model", "text_width"))
     assert imitate == {"text_model": "corpus", "text_width": 128}
 
@@ -108,6 +108,9 @@ def test_one_size_of_text(parse: Parse) -> None:
     assert ecamp.tokenizer == bert
     assert (ecamp.text_width, ecamp.text_depth + 1) == (768, 12)
     assert (ecamp.text_heads, ecamp.text_ffn) == (12, 3072)
+    mrm = built(paper["mrm"]["model"]).options
+    assert mrm.tokenizer == bert
+    assert (mrm.text_width, mrm.text_depth) == (768, 12)
     # ASG takes the first layers of what it starts from.
     assert built(paper["asg"]["model"]).options.text_depth == 12
     tokens = {m: options(c, ("max_tokens",)) for m, c in paper.items()}

@@ -171,7 +171,7 @@ class MRM(MaskedImages[MRMBatch]):
         options, flags = self.options, self.options.flags
         side = options.target_scale * options.image_size
         return MRMTransform(
-            ImageTransform(side, train, flip=flags.horizontal_flip),
+            ImageTransform(side, train, options.crop_scale, flags.horizontal_flip),
             self.known_tokenizer(),
             options.max_tokens,
             flags.report_text == "raw",

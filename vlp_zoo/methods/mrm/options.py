@@ -10,7 +10,12 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.options import ReportOptions, check_choice, check_masking
+from vlp_zoo.methods.options import (
+    ReportOptions,
+    check_choice,
+    check_crop,
+    check_masking,
+)
 
 __all__ = ["VARIANTS", "Flags", "MRMOptions"]
 
@@ -58,6 +63,7 @@ class MRMOptions(ReportOptions):
         target_scale: Side of the predicted image over that of the encoder's input: 2
             restores twice the resolution, 1 is MAE's target.
         norm_pix: Standardise each target patch by its own pixels.
+        crop_scale: Smallest share of the image that a training crop shows.
         decoder_width: Width of the image decoder.
         decoder_depth: Blocks of the image decoder.
         decoder_heads: Attention heads of the image decoder.
@@ -81,6 +87,7 @@ class MRMOptions(ReportOptions):
     word_mask_ratio: float = 0.5
     target_scale: int = 2
     norm_pix: bool = True
+    crop_scale: float = 0.2
     decoder_width: int = 768
     decoder_depth: int = 4
     decoder_heads: int = 6
@@ -105,6 +112,7 @@ class MRMOptions(ReportOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_crop(self.crop_scale)
         check_masking(self.mask_ratio, self.decoder_width, self.decoder_heads)
         check_choice("variant", self.variant, tuple(VARIANTS))
         check_choice("report_loss", self.flags.report_loss, ("hidden", "words", "all"))
