@@ -90,7 +90,9 @@ def test_one_budget_and_one_schedule(configs: dict[str, Any]) -> None:
 
 def test_one_size_of_text(parse: Parse) -> None:
     laptop = parsed("laptop", parse)
-    towers = {m: options(laptop[m], TEXT) for m in ("clip", "place", "asg", "ecamp", "mrm")}
+    towers = {
+        m: options(laptop[m], TEXT) for m in ("clip", "place", "asg", "ecamp", "mrm")
+    }
     assert assert_agree(towers)["vocab_size"] == 1000
     # ECAMP's fusion layer comes before those of text_depth.
     depths = {m: built(laptop[m]["model"]).options.text_depth for m in towers}
