@@ -182,7 +182,7 @@ def test_reports_without_words_cost_nothing_and_break_nothing() -> None:
     module = build().train()
     empty = replace(study(0), report=Report(""))
     transform = module.make_transform(True)
-    batch = collate_examples(
+    batch: Any = collate_examples(
         [transform(empty, np.random.default_rng(i)) for i in (0, 1)]
     )
     loss = total(module, batch)

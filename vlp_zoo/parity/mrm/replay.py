@@ -392,7 +392,7 @@ def _epoch(
         (image["loss1"], report["loss2"], rate["lr"])
         for image, report, rate in zip(*[iter(recorded["logged"])] * 3, strict=True)
     ]
-    every, steps = limits["accum_iter"], 0
+    every, steps, ours = limits["accum_iter"], 0, 0.0
     optimizer.zero_grad()
     for index, (chosen, (image, report, rate)) in enumerate(
         zip(rows, logged, strict=True)
@@ -406,7 +406,7 @@ def _epoch(
         title = f"epoch.{index}"
         yield relative(f"{title}.image", losses["image"], image, RELATIVE_EPOCH)
         yield relative(f"{title}.report", losses["report"], report, RELATIVE_EPOCH)
-        (losses["total"] / every).backward()  # type: ignore[no-untyped-call]
+        (losses["total"] / every).backward()
         if (index + 1) % every == 0:
             optimizer.step()
             optimizer.zero_grad()
