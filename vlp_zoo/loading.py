@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -142,12 +143,11 @@ class EpochSampler(Sampler[SampleKey]):
         """Leave out that many batches at the start of the next iteration only."""
         self._skip = batches
 
-    def order(self) -> list[int]:
+    def order(self) -> npt.NDArray[np.int64]:
         """The global order of this epoch, the same on every rank."""
         if not self.shuffle:
-            return list(range(self.n))
-        rng = np.random.default_rng((self.seed, self.epoch))
-        return [int(i) for i in rng.permutation(self.n)]
+            return np.arange(self.n)
+        return np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
 
     def __len__(self) -> int:
         full, tail = divmod(self.n, self.global_batch)
@@ -160,11 +160,11 @@ class EpochSampler(Sampler[SampleKey]):
         full, tail = divmod(self.n, self.global_batch)
         for batch in range(skip, full):
             first = batch * self.global_batch + self.rank * self.batch_size
-            for index in order[first : first + self.batch_size]:
+            for index in order[first : first + self.batch_size].tolist():
                 yield SampleKey(epoch, index)
         if not self.drop_last and skip <= full:
             for offset in self._part(tail):
-                yield SampleKey(epoch, order[full * self.global_batch + offset])
+                yield SampleKey(epoch, int(order[full * self.global_batch + offset]))
 
     def _part(self, tail: int) -> list[int]:
         """Offsets of this rank inside a last global batch of ``tail`` studies."""

@@ -15,7 +15,7 @@ and then with what the first start left there. Printed for each process:
   machine changes least;
 - memory: growth of its resident memory by that, the peak, and what of it is its own.
 
-Then one loader process of the first rank goes over a whole shuffled epoch. Decoding an
+Then one loader process of each rank goes over a whole shuffled epoch. Decoding an
 image and reading the file of a report are replaced by constants; all else of
 ``source[i]`` runs, so that every record is touched. Growth is of its private memory
 (``Private_Dirty`` of ``/proc/PID/smaps_rollup``: pages that it does not share with its
@@ -228,7 +228,8 @@ def memory_of(pid: int | str = "self") -> dict[str, float]:
 
 def start(kind: str, path: str, out: Path, epoch: bool) -> None:
     """One start on two processes; every process writes down what it cost."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     data = opened(kind, path)
     before = memory_of()
@@ -258,7 +259,7 @@ def start(kind: str, path: str, out: Path, epoch: bool) -> None:
         "peak": int(status.split()[0]) / 1024,
     }
     rank = trainer.global_rank
-    if epoch and rank == 0:
+    if epoch:
         found["worker"] = over_an_epoch(data)
     (out / f"rank-{rank}.json").write_text(json.dumps(found))
 
@@ -311,7 +312,7 @@ def measure(kind: str, path: Path, folder: Path) -> None:
                     for key in ("Private_Dirty", "Pss")
                 )
                 print(
-                    f"{kind:<10} loader process over {worker['studies']} studies: "
+                    f"{kind:<10} loader process of rank {rank} over {worker['studies']} studies: "
                     f"own memory +{own:.0f} MiB (proportional {pss:+.0f})"
                 )
     size = sum(file.stat().st_size for file in (folder / "cache").rglob("*"))
