@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 SHARE = 0.35
-"""Of a GPU's peak, where nobody says otherwise."""
+"""The part of a GPU's peak that is assumed, where nobody says otherwise."""
 
 DRAWN = 16
 """Synthetic studies that stand in for data which are not at hand."""

@@ -30,7 +30,7 @@ MOST = 2048
 """Where `largest_batch` stops to look."""
 
 STORE_BYTES = 0.3
-"""Of a store, for each pixel of a square with the image's short side (`store_bytes`)."""
+"""What a store takes for each pixel of a square with the image's short side (`store_bytes`)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Run:
         devices: All of them, on all nodes.
         accumulate: Batches before the optimiser moves.
         epochs: None where the run is given in steps.
-        most_steps: Of the optimiser; None has no limit.
+        most_steps: Optimiser steps at most; None has no limit.
         precision: The Trainer's.
         ema: Whether averaged weights are kept as well.
     """
@@ -83,9 +83,9 @@ class Run:
 
         Args:
             studies: In the training split.
-            flops: Of a batch of one device.
+            flops: Those of a batch of one device.
             gpu: One like each device.
-            share: Of the peak.
+            share: The part of the peak that is reached.
 
         Returns:
             None where the GPU has no peak in this precision.
@@ -104,7 +104,7 @@ class Memory:
 
     Attributes:
         weights: Parameters, in float32.
-        gradients: Of the trained ones.
+        gradients: Those of the trained parameters.
         optimiser: Two averages a trained weight, as AdamW keeps them.
         buckets: A second copy of the gradients, in which DDP exchanges them.
         average: Averaged weights, with ``--ema_decay``.

@@ -39,7 +39,7 @@ class Step:
     """What a step of one device costs.
 
     Attributes:
-        flops: Of the forward and the backward pass.
+        flops: Those of the forward and the backward pass.
         peak: Bytes alive at once: weights, buffers, batch, activations, gradients.
     """
 
@@ -54,7 +54,7 @@ def count_step(
 
     Args:
         module: The method; gradients that it has count as alive from the start.
-        batch: As the method's ``losses`` reads it.
+        batch: What the method's ``losses`` reads.
         precision: A key of `AUTOCAST`.
         on_gpu: Count what a GPU would run, not what the CPU runs.
     """
