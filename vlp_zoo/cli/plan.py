@@ -299,7 +299,8 @@ def _print_needs(ways: dict[bool, _Way]) -> None:
 def _table(title: str, headings: Sequence[str]) -> Table:
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None)
+    print(title)  # rich would break it where the table is narrow
+    table = Table(box=None)
     for place, heading in enumerate(headings):
         table.add_column(heading, justify="right" if place else "left")
     return table
