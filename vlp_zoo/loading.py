@@ -12,13 +12,14 @@ replace the sampler by its own.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from vlp_zoo.errors import BatchFieldError, ConfigError
 from vlp_zoo.types import Example, Study, StudySource, Transform
@@ -328,3 +329,6 @@ def start_worker(worker_id: int = 0) -> None:
 
     if cv2.getNumThreads() != 1:
         cv2.setNumThreads(1)
+    if get_worker_info() is not None:
+        # Looking for circles among what the parent had made would copy all of it.
+        gc.freeze()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import pickle
@@ -149,6 +150,25 @@ def test_spawned_loader_processes_read_the_same(tmp_path: Path) -> None:
     data = Pairs(str(path), num_workers=1, start_method="spawn", **shares)
     batches = list(data.make_loader("train", Uid()))
     assert [uid for b in batches for uid in b["uid"]] == [row["image"] for row in rows]
+
+
+class Frozen:
+    """A transform that counts the objects that Python's search for circles leaves be."""
+
+    def __call__(self, study: Study, rng: np.random.Generator) -> Example:
+        return {"frozen": gc.get_freeze_count()}
+
+
+def test_loader_processes_do_not_search_what_their_parent_has_made(
+    tmp_path: Path,
+) -> None:
+    shares: dict[str, Any] = {"val_fraction": 0, "test_fraction": 0, "batch_size": 2}
+    data = Pairs(str(write_pairs(tmp_path, n=4)[0]), num_workers=1, **shares)
+    before = gc.get_freeze_count()
+    batches = list(data.make_loader("train", Frozen()))
+    # The search would write to every object, and copy the page that it is on.
+    assert min(int(batch["frozen"].min()) for batch in batches) > before + 1000
+    assert gc.get_freeze_count() <= before
 
 
 # Two processes -----------------------------------------------------------------------
