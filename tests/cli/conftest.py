@@ -22,10 +22,8 @@ def parse() -> Callable[[list[str]], Any]:
         def parse_arguments(self, parser: Any, args: Any) -> None:
             raise Stop(parser)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lightning_cli, "VLPZooCLI", ParseOnly)
-        with pytest.raises(Stop) as caught:
-            lightning_cli.run(expand(["fit", "--config", "demo/clip"]))
+    with pytest.raises(Stop) as caught:
+        lightning_cli.run(expand(["fit", "--config", "demo/clip"]), ParseOnly)
     parser = caught.value.args[0]
 
     def parsed(words: list[str]) -> Any:

@@ -116,7 +116,7 @@ def config_files(value: str) -> list[Path]:
     that the first one names.
 
     Raises:
-        VLPZooError: As `config_path`.
+        VLPZooError: If there is no such config; see `config_path`.
     """
     path = config_path(value)
     shared = path.with_name(f"{SHARED}.yaml").resolve()

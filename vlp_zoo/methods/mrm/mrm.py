@@ -57,7 +57,7 @@ from vlp_zoo.types import Example, Study
 __all__ = ["MRM", "MRMBatch", "hide_words"]
 
 MEAN, DEVIATION = [0.4978] * 3, [0.2449] * 3
-"""Of MIMIC-CXR's pixels, as the released code has them."""
+"""Mean and deviation of MIMIC-CXR's pixels, as the released code has them."""
 
 
 class MRMBatch(TypedDict):
