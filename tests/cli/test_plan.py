@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.processes import alone
 from vlp_zoo.cli import main
 from vlp_zoo.costs.gpus import GPUS
 
 SMALL = ["--data.train_studies", "64", "--data.val_studies", "4"]
 
 
+@alone
 def test_a_plan_says_what_a_run_needs(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["plan", "--config", "demo/mae", *SMALL, "--data.batch_size", "8"]
     more = ["--trainer.devices", "4", "--trainer.accumulate_grad_batches", "2"]
@@ -37,6 +39,7 @@ def test_a_gpu_that_is_not_known_is_refused_with_those_that_are(
     assert "a100-40, a100-80, h100-80" in said
 
 
+@alone
 def test_without_data_the_number_of_studies_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,6 +65,7 @@ def test_a_file_that_is_no_config_of_a_fit_is_refused(
     assert "options" in said
 
 
+@alone
 def test_shares_and_lengths_that_cannot_be_are_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -73,7 +77,10 @@ def test_shares_and_lengths_that_cannot_be_are_refused(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["asg", "clip", "ecamp", "imitate", "mae", "place"])
+@pytest.mark.parametrize(
+    "name", ["asg", "clip", "ecamp", "imitate", "mae", "mrm", "place"]
+)
+@alone
 def test_configs_at_paper_scale_are_planned_without_a_network(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.fakes.processes import alone
 from vlp_zoo.cli.lightning_cli import planned
 from vlp_zoo.cli.names import expand
 from vlp_zoo.costs.counting import count_step
@@ -59,12 +60,11 @@ def measured_peak(module: Any, batch: Any) -> int:
 @pytest.mark.parametrize(
     "name",
     [
-        name
-        if name in ("ecamp", "place")
-        else pytest.param(name, marks=pytest.mark.slow)
+        name if name == "ecamp" else pytest.param(name, marks=pytest.mark.slow)
         for name in sorted(METHODS)
     ],
 )
+@alone
 def test_the_counted_step_of_a_demo_is_the_measured_one(name: str) -> None:
     method, data, _ = planned(expand(["fit", "--config", f"demo/{name}", *SMALL]))
     real = built(method, data)
@@ -84,6 +84,7 @@ def test_the_counted_step_of_a_demo_is_the_measured_one(name: str) -> None:
 
 
 @pytest.mark.slow
+@alone
 def test_activations_made_again_are_counted_generously() -> None:
     wide = ["--model.decoder_depth", "6", "--model.text_depth", "6"]
     words = ["fit", "--config", "demo/ecamp", *SMALL, *wide]
@@ -120,6 +121,7 @@ class Attends(nn.Module):
         return {"x": attend(tokens, tokens, tokens, mask, 0.1).sum()}
 
 
+@alone
 def test_attention_with_dropout_keeps_no_probabilities_on_a_gpu() -> None:
     batch = {"tokens": torch.randn(2, 256, 64), "mask": torch.ones(2, 256).bool()}
     plain = functional.scaled_dot_product_attention

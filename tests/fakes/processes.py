@@ -1,7 +1,8 @@
-"""Two processes on this machine that exchange tensors over gloo."""
+"""Processes of tests: two that exchange tensors over gloo, and one for a test alone."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,23 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
-__all__ = ["on_two_processes"]
+__all__ = ["alone", "on_two_processes"]
+
+
+def alone(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test in a forked process of its own.
+
+    For what starts torch's threads of autograd, as the backward pass of fake tensors does:
+    no fork of a later test would survive them.
+    """
+
+    @functools.wraps(test)
+    def forked(*arguments: Any, **named: Any) -> None:
+        start_processes(  # type: ignore[no-untyped-call]
+            lambda rank: test(*arguments, **named), nprocs=1, start_method="fork"
+        )
+
+    return forked
 
 
 def on_two_processes(work: Callable[[int], Any], folder: Path) -> list[Any]:

@@ -8,6 +8,7 @@ step wait for the host, so there all problems are solved at once, as exactly.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -36,10 +37,10 @@ def assign(cosines: Tensor, mask: Tensor) -> Tensor:
     values = cosines.detach().nan_to_num().cpu().reshape(-1, *cosines.shape[-2:])
     valid = mask.expand(*cosines.shape[:-2], -1).cpu().reshape(len(values), -1)
     found = _nearest(values) & valid[:, None]
-    # Where no two sentences have the same nearest query, there is nothing to solve.
-    crowded = (found.sum(2) > 1).any(1).nonzero().flatten().tolist()
     costs, sentences, pairs = -values.numpy(), valid.numpy(), found.numpy()
-    for index in crowded:
+    # Where no two sentences have the same nearest query, there is nothing to solve.
+    crowded = (pairs.sum(2) > 1).any(1)
+    for index in np.flatnonzero(crowded):
         columns = sentences[index].nonzero()[0]
         queries, places = linear_sum_assignment(costs[index][:, columns])
         pairs[index][:, columns[places]] = False
