@@ -100,6 +100,11 @@ class ReadsText(pl.LightningModule):
         return self.tokenizer
 
     @property
+    def mask_id(self) -> int:
+        """Id of [MASK]; 3, as in the authors' vocabularies, before there is a tokenizer."""
+        return 3 if self.tokenizer is None else self.tokenizer.mask_id
+
+    @property
     def trained_text(self) -> TextEncoder | None:
         """The text encoder that is trained, once it is built."""
         return getattr(self, "text_encoder", None)

@@ -283,8 +283,7 @@ class ECAMP(MaskedImages[ECAMPBatch]):
             entity_noise=sample_noise(keys, length, stream=2),
             rules=self.options.text_rules,
         )
-        mask_id = 3 if self.tokenizer is None else self.tokenizer.mask_id
-        return batch["input_ids"].masked_fill(hidden, mask_id)
+        return batch["input_ids"].masked_fill(hidden, self.mask_id)
 
     def window(self, run: Pass, entity_mask: Tensor, origin: Tensor | None) -> Tensor:
         """(B, 2) int64, first row and column of the window in patches."""

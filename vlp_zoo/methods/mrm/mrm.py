@@ -244,7 +244,11 @@ class MRM(MaskedImages[MRMBatch]):
             # Nothing beyond the longest report of the batch counts.
             ids, present, hidden = (x[:, :length] for x in (ids, present, hidden))
         run = self.run(
-            images, self.masked(ids, hidden), present, self.patch_noise(batch), length
+            images,
+            ids.masked_fill(hidden, self.mask_id),
+            present,
+            self.patch_noise(batch),
+            length,
         )
         self.watch(run.image.latent[:, 1:].mean(1))
         mim = self.image_loss(run, images)
@@ -262,18 +266,13 @@ class MRM(MaskedImages[MRMBatch]):
             self.options.flags.last_position_visible,
         )
 
-    def masked(self, input_ids: Tensor, hidden: Tensor) -> Tensor:
-        """Ids with [MASK] where hidden."""
-        mask_id = 3 if self.tokenizer is None else self.tokenizer.mask_id
-        return input_ids.masked_fill(hidden, mask_id)
-
     def pictures(self, batch: MRMBatch) -> dict[str, Tensor | str]:
         """Input, what the encoder sees, the hidden patches filled in, and the report."""
         images = self.image_encoder.normalise(batch["image"])
         ids, hidden = batch["input_ids"], self.hidden_words(batch)
         run = self.run(
             images,
-            self.masked(ids, hidden),
+            ids.masked_fill(hidden, self.mask_id),
             batch["attention_mask"],
             self.patch_noise(batch),
         )

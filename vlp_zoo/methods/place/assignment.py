@@ -2,7 +2,7 @@
 
 Kuhn, The Hungarian method (1955), in the form of Jonker and Volgenant (1987): sentences
 are placed one by one, each along a shortest augmenting path. SciPy does so one problem
-after the other, which is 3 to 10 times as fast on a CPU; on a GPU it would make every
+after the other, which is faster on a CPU; on a GPU it would make every
 step wait for the host, so there all problems are solved at once, as exactly.
 """
 

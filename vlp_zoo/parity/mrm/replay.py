@@ -53,6 +53,7 @@ __all__ = ["replay_fixture"]
 RELATIVE_EPOCH = 1e-3
 """AdamW's first steps enlarge the rounding noise of gradients that vanish."""
 RELATIVE_NOISE = 2e-2
+"""What that noise makes of the norms of biases of attention keys."""
 DRAWS = 5.0
 """Standard errors by which the spread of a freshly drawn matrix may differ."""
 KINDS = {"all_positions": "all", "non_padding": "words", "masked_only": "hidden"}
