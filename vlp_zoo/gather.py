@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.modules._functions import SyncBatchNorm as TorchKernels
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -26,6 +27,7 @@ __all__ = [
     "mean_over_processes",
     "row_offset",
     "sync_batchnorm",
+    "whole_weights",
 ]
 
 
@@ -86,6 +88,17 @@ def mean_over_processes(values: Tensor) -> Tensor:
         dist.all_reduce(values)
         values /= dist.get_world_size()
     return values
+
+
+def whole_weights(module: nn.Module) -> dict[str, Tensor]:
+    """The state of a module, put together where processes share it out.
+
+    Every process takes part, and gets all of it.
+    """
+    return {
+        name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        for name, tensor in module.state_dict().items()
+    }
 
 
 def row_offset(count: int) -> int:

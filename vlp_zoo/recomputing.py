@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from vlp_zoo.errors import ConfigError
 
-__all__ = ["blocks_of", "in_its_way", "is_compiled", "recompute_blocks"]
+__all__ = [
+    "blocks_of",
+    "in_its_way",
+    "is_compiled",
+    "recompute_blocks",
+    "run_otherwise",
+]
 
 BACKEND = "inductor"
 """What torch.compile makes code with; the tests take one that needs no C compiler."""
@@ -76,13 +83,26 @@ def in_its_way(block: nn.Module, function: Callable[..., Any]) -> Callable[..., 
     """A function that does the work of a block: compiled, computed again, as the block is.
 
     Args:
-        block: One that `recompute_blocks` or ``compile()`` may have changed.
+        block: One that `recompute_blocks`, ``compile()`` or ``fully_shard`` may have
+            changed.
         function: Takes the place of its forward; not made anew for each call.
     """
     if is_compiled(block):
         function = _compiled(function)
     forgets = getattr(block.forward, "func", None) is _again
-    return partial(_again, function) if forgets else function
+    if forgets:
+        function = partial(_again, function)
+    if isinstance(block, FSDPModule):
+        # Its weights are put together by hooks around its own methods only.
+        function = partial(cast("Any", block).run_otherwise, function)
+    return function
+
+
+def run_otherwise(
+    block: nn.Module, function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Run a function in a block's place: a method of blocks that are shared out."""
+    return function(*args, **kwargs)
 
 
 @cache

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from vlp_zoo.callbacks.sheet import labelled_sheet
 
@@ -112,7 +113,9 @@ class TrainingPictures(Callback):
         """Draw from the first validation batch."""
         due = self.every_n_epochs and trainer.current_epoch % self.every_n_epochs == 0
         logger = trainer.logger
-        if batch_idx or not due or not trainer.is_global_zero:
+        # Every process takes part in networks that are shared out.
+        draws = trainer.is_global_zero or isinstance(module, FSDPModule)
+        if batch_idx or not due or not draws:
             return
         if trainer.sanity_checking or not isinstance(logger, TensorBoardLogger):
             return
@@ -124,6 +127,8 @@ class TrainingPictures(Callback):
         with torch.no_grad():
             method: Any = module
             shown = method.pictures(few)
+        if not trainer.is_global_zero:
+            return
         pictures = {k: v for k, v in shown.items() if isinstance(v, Tensor)}
         # A written report is large as it is; all else goes on one sheet.
         report = pictures.pop("report", None)

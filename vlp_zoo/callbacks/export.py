@@ -14,8 +14,9 @@ from lightning.pytorch.callbacks import Callback
 from vlp_zoo.callbacks.checkpoints import BestCheckpoint, EMAWeights
 from vlp_zoo.callbacks.running import run_folder
 from vlp_zoo.encoders.checkpoint import file_is_whole, save_encoder
-from vlp_zoo.encoders.identity import encoder_sha256
+from vlp_zoo.encoders.identity import state_sha256
 from vlp_zoo.encoders.specs import origin
+from vlp_zoo.gather import whole_weights
 
 __all__ = ["ExportEncoder"]
 
@@ -76,13 +77,14 @@ class ExportEncoder(Callback):
         # Asking for the folder may be a broadcast: every process has to take part.
         folder = run_folder(trainer)
         path = folder / "encoder.safetensors"
-        if not run.is_global_zero or run.fast_dev_run or not trainer.global_step:
-            return
         average = next((c for c in run.callbacks if isinstance(c, EMAWeights)), None)
         source: Any = module if average is None else average.averaged(module)
+        weights = whole_weights(source.image_encoder.timm)
+        if not run.is_global_zero or run.fast_dev_run or not trainer.global_step:
+            return
         if unless_whole:
             before, self.path = self.path, path
-            if before or file_is_whole(path, encoder_sha256(source.image_encoder)):
+            if before or file_is_whole(path, state_sha256(weights)):
                 return
         data = run.datamodule
         sources = list(getattr(data, "pretraining_sources", []))
@@ -112,11 +114,13 @@ class ExportEncoder(Callback):
                 "from_step": self._start[1],
             },
         }
-        self.path = save_encoder(path, source.image_encoder, card)
+        self.path = save_encoder(path, source.image_encoder, card, weights)
         best = next((c for c in run.callbacks if isinstance(c, BestCheckpoint)), None)
         if best is not None and not unless_whole and best.is_now(trainer):
             card["epoch"] = f"lowest {best.monitor}"
-            save_encoder(folder / "best" / path.name, source.image_encoder, card)
+            save_encoder(
+                folder / "best" / path.name, source.image_encoder, card, weights
+            )
 
 
 def _device_name(device: torch.device) -> str:

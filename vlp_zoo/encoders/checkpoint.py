@@ -9,13 +9,14 @@ prepare pixels for it, and where it comes from. A stock timm model of the card's
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from vlp_zoo.encoders.identity import encoder_sha256, provenance, state_sha256
 from vlp_zoo.encoders.image import ImageEncoder
@@ -49,27 +50,35 @@ def card_path(weights: Path) -> Path:
     return weights.with_suffix(".json")
 
 
-def save_encoder(path: Path, encoder: ImageEncoder, card: dict[str, Any]) -> Path:
+def save_encoder(
+    path: Path,
+    encoder: ImageEncoder,
+    card: dict[str, Any],
+    weights: Mapping[str, Tensor] | None = None,
+) -> Path:
     """Write an encoder's weights and card.
 
     Args:
         path: Weights file, ending in ``.safetensors``.
         encoder: The encoder to write.
         card: What is known of it: method, config, data, steps, licence of the data.
+        weights: Those of ``encoder.timm``, where it holds a part of them only.
 
     Returns:
         ``path``.
     """
+    if weights is None:
+        weights = encoder.timm.state_dict()
     state = {
         name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in encoder.timm.state_dict().items()
+        for name, tensor in weights.items()
     }
     write_whole(path, save(state, {"format": "pt"}))
     full = {
         "format": FORMAT,
         "spec": encoder.spec,
         "preprocessing": encoder.preprocessing,
-        "sha256": encoder_sha256(encoder),
+        "sha256": state_sha256(state),
         **card,
         "made": provenance(),
         "intended_use": "Research. Not for clinical use.",

@@ -38,6 +38,7 @@ from vlp_zoo.methods.needs import (
 from vlp_zoo.methods.optimisation import adamw_cosine, parameter_groups, warmup_cosine
 from vlp_zoo.methods.options import PretrainOptions, ReportOptions
 from vlp_zoo.methods.reading import ReadsText
+from vlp_zoo.methods.sharing import SharedOut, share_out
 from vlp_zoo.methods.warm_start import normalisation, restore_normalisation, start_from
 from vlp_zoo.recomputing import recompute_blocks
 from vlp_zoo.types import Transform
@@ -205,6 +206,12 @@ class VLPModule(ReadsText, Generic[BatchT]):
             if self.options.checkpoint_activations:
                 recompute_blocks(self)
             self._built = True
+            if self._trainer is not None and isinstance(
+                self.trainer.strategy, SharedOut
+            ):
+                # Whole weights can no longer be read into the networks after that.
+                self._start_warm()
+                share_out(self, self.trainer.strategy.device_mesh)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the class's name, and the vocabulary the weights were trained on."""
@@ -249,6 +256,13 @@ class VLPModule(ReadsText, Generic[BatchT]):
         if self.options.compile:
             check_compiler(self.device)
             compile_networks(self)
+        if not isinstance(self.trainer.strategy, SharedOut):
+            self._start_warm()
+
+    def _start_warm(self) -> None:
+        """Take over another encoder's weights, if a run begins that asks for them."""
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            return
         spec, keep = self.options.warm_start, self.options.keep_normalisation
         if spec and self.trainer.ckpt_path is None:
             start_from(self.image_encoder, spec, keep, self.trainer.is_global_zero)

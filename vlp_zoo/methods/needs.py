@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import (
 from torch import Tensor
 
 from vlp_zoo.errors import BatchFieldError, ConfigError, NonFiniteLossError
+from vlp_zoo.methods.sharing import SharedOut, check_sharing
 
 __all__ = [
     "PRECISIONS",
@@ -60,22 +61,25 @@ def check_precision(trainer: pl.Trainer) -> None:
 
 
 def check_strategy(trainer: pl.Trainer) -> None:
-    """Refuse to share the weights out among processes.
+    """Refuse to share the weights out among processes in a way that is not known.
 
-    Exports, pictures, warm starts and averaged weights read a network as a whole.
+    Exports, pictures and warm starts read a network as a whole.
 
     Args:
         trainer: The trainer of the run.
 
     Raises:
-        ConfigError: If a process would hold a part of the weights only.
+        ConfigError: If a process would hold a part of the weights only, in another way
+            than `SharedOut`.
     """
     strategy = trainer.strategy
-    if isinstance(strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy):
+    if isinstance(strategy, SharedOut):
+        check_sharing(trainer)
+    elif isinstance(strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy):
         raise ConfigError(
-            "a --trainer.strategy whose processes hold whole weights",
+            "--trainer.strategy ddp, whose processes hold whole weights, or fsdp2",
             f"{type(strategy).__name__}, which shares them out",
-            "use ddp; --model.checkpoint_activations true saves memory",
+            "use fsdp2, or ddp; --model.checkpoint_activations true saves memory",
         )
 
 
