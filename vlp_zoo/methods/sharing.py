@@ -158,6 +158,8 @@ def share_out(module: nn.Module, mesh: DeviceMesh) -> None:
         mesh: The strategy's, with its axis ``data_parallel``.
     """
     across = mesh["data_parallel"]
+    # Convolutions keep their weights channels last, in which form none is shared out.
+    module.to(memory_format=torch.contiguous_format)
     block: Any
     for block in blocks_of(module):
         fully_shard(block, mesh=across)
