@@ -15,6 +15,7 @@ __all__ = [
     "masked_mse",
     "multi_positive_targets",
     "rank_mean",
+    "sigmoid_contrast",
     "soft_cross_entropy",
     "weighted_token_ce",
 ]
@@ -317,3 +318,51 @@ def info_nce(
             )
         reverse = targets if reverse_targets is None else reverse_targets
         return soft_cross_entropy(forth, targets), soft_cross_entropy(back, reverse)
+
+
+def sigmoid_contrast(
+    a: Tensor,
+    b: Tensor,
+    scale: float | Tensor,
+    bias: float | Tensor,
+    *,
+    targets: Tensor | None = None,
+    gather: bool = True,
+) -> Tensor:
+    r"""Every pair judged by itself: do the two belong together?
+
+    .. math:: L = -\frac{1}{B} \sum_i \sum_j \log \sigma(y_{ij} (s\, a_i \cdot b_j + c))
+
+    with y 1 for partners and -1 for others (Zhai et al., Sigmoid loss for language image
+    pre-training, ICCV 2023, arXiv 2303.15343, equation 2). No row is normalised by the
+    others, so that further right pairs cost nothing.
+
+    Args:
+        a: (B, E).
+        b: (B, E), row i belonging to row i of ``a``.
+        scale: What cosines are multiplied by.
+        bias: What is added to them; far below 0 at first, as most pairs are wrong.
+        targets: (B, W*B), this process's rows, above 0 where two belong together (W = 1
+            without ``gather``); None = the row's own partner.
+        gather: Compare with all processes' rows; False keeps to this process's.
+
+    Returns:
+        Scalar in float32 or better, under autocast too.
+
+    Example:
+        >>> sigmoid_contrast(torch.eye(2), torch.eye(2), 1.0, 0.0)
+        tensor(1.0064)
+    """
+    wide = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = (functional.normalize(x.to(wide), dim=1) for x in (a, b))
+        others = gather_rows(b) if gather else b
+        logits = scale * (a @ others.T) + bias
+        if targets is None:
+            start = row_offset(len(a)) if gather else 0
+            numbers = torch.arange(len(others), device=a.device)
+            own = numbers[start : start + len(a), None] == numbers
+        else:
+            own = targets > 0
+        signs = torch.where(own, 1.0, -1.0).to(wide)
+        return -functional.logsigmoid(signs * logits).sum() / len(a)

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tests.methods.paired import (
     REPORTS,
@@ -22,8 +24,10 @@ from vlp_zoo.encoders.checkpoint import save_encoder
 from vlp_zoo.encoders.frozen_text import load_frozen_text
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.losses import info_nce, multi_positive_targets, sigmoid_contrast
 from vlp_zoo.methods.base import load_method
 from vlp_zoo.methods.clip import CLIP, CLIPOptions
+from vlp_zoo.types import Report, Study
 
 TINY: dict[str, Any] = {
     "image_encoder": "tiny_resnet",
@@ -42,7 +46,19 @@ KINDS: list[dict[str, Any]] = [
     {"image_encoder": "micro", "image_size": 32, "learn_temperature": True},
     {"head_width": 0, "multi_positive": False, "sentence_dropout": 0.3},
     {"text_model": "corpus", "text_width": 12},
+    {"loss": "sigmoid", "learn_temperature": True},
+    {"image_image_weight": 1.0, "text_text_weight": 0.5},
+    {"loss": "sigmoid", "image_image_weight": 1.0, "multi_positive": False},
 ]
+
+
+STUDY = Study(
+    image=np.zeros((40, 40), np.uint8),
+    uid="a",
+    patient_id="a",
+    study_id="a",
+    report=Report("", findings="Clear.", impression="Normal."),
+)
 
 
 def build(**arguments: Any) -> CLIP:
@@ -92,7 +108,7 @@ def test_fixed_features_tell_the_reports_apart() -> None:
     assert similar.argmax(1).tolist() == list(range(8))
 
 
-@pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], KINDS[3]])
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], *KINDS[3:]])
 def test_two_processes_equal_one(tmp_path: Path, kind: dict[str, Any]) -> None:
     module = build(**kind).train()
     batch = batch_of(module, count=8)
@@ -197,3 +213,68 @@ def test_a_pretrained_text_model_brings_its_vocabulary() -> None:
 def test_impossible_settings_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(arguments))):
         CLIP(**arguments)
+
+
+def test_the_sigmoid_loss_is_that_of_its_equation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 5, 4, generator=generator, dtype=torch.float64)
+    scale, bias = 7.0, -3.0
+    wanted = 0.0
+    for i in range(5):
+        for j in range(5):
+            cosine = torch.cosine_similarity(a[i], b[j], dim=0)
+            sign = 1 if i == j else -1
+            wanted += float(torch.log(1 + torch.exp(-sign * (scale * cosine + bias))))
+    assert float(sigmoid_contrast(a, b, scale, bias)) == pytest.approx(wanted / 5)
+    # All pairs right: no negative is left.
+    right = sigmoid_contrast(a, b, scale, bias, targets=torch.full((5, 5), 0.2))
+    cosines = functional.normalize(a, dim=1) @ functional.normalize(b, dim=1).T
+    expected = torch.log(1 + torch.exp(-(scale * cosines + bias))).sum() / 5
+    torch.testing.assert_close(right, expected)
+
+
+def test_the_sigmoid_loss_learns_a_batch_by_heart() -> None:
+    torch.manual_seed(0)
+    module = build(
+        loss="sigmoid",
+        learn_temperature=True,
+        jitter=0.0,
+        image_encoder="micro",
+        image_size=32,
+    ).train()
+    batch = batch_of(module, count=8, train=False)
+    train_on(module, batch, steps=120, rate=3e-3)
+    module.eval()
+    with torch.no_grad():
+        assert set(module.losses(batch)) == {"sigmoid"}
+        similar = module.embed_images(batch["image"]) @ module.embed_texts(REPORTS).T
+    assert similar.argmax(1).tolist() == list(range(8))
+
+
+def test_two_looks_are_compared_with_each_other() -> None:
+    module = build(image_image_weight=1.0, text_text_weight=0.5).eval()
+    batch = batch_of(module)
+    assert not torch.equal(batch["image"], batch["second_image"])
+    with torch.no_grad():
+        terms = module.losses(batch)
+        images, texts = module.looks(batch)
+        targets = multi_positive_targets(batch["report_key"])
+        one, other = images
+        both = info_nce(one, other, module.temperature, targets=targets)
+        found = [
+            info_nce(image, text, module.temperature, targets=targets)[0]
+            for image in images
+            for text in texts
+        ]
+    assert set(terms) == {"image_to_text", "text_to_image", "image_image", "text_text"}
+    torch.testing.assert_close(terms["image_image"], torch.stack(both).mean())
+    torch.testing.assert_close(terms["image_to_text"], 0.75 * torch.stack(found).mean())
+
+
+def test_a_report_is_read_in_its_two_halves() -> None:
+    module = build(text_text_weight=1.0)
+    example = module.make_transform(False)(STUDY, np.random.default_rng(0))
+    assert (example["report_text"], example["second_text"]) == ("Clear.", "Normal.")
+    whole = build().make_transform(False)(STUDY, np.random.default_rng(0))
+    assert example["report_key"] == whole["report_key"]
+    assert whole["report_text"] == "Clear. Normal."

@@ -206,7 +206,10 @@ class PairsDataModule(L.LightningDataModule):
         """Count the longest report while it is on the host: on a device it is a wait."""
         if "attention_mask" not in batch:
             return batch
-        return {**batch, "longest": int(batch["attention_mask"].sum(1).max())}
+        masks = [
+            batch[name] for name in ("attention_mask", "second_mask") if name in batch
+        ]
+        return {**batch, "longest": max(int(mask.sum(1).max()) for mask in masks)}
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled training batches; resumes inside an epoch."""

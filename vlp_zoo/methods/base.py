@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from vlp_zoo.encoders.frozen_text import FrozenText, frozen_text_from_state
 from vlp_zoo.encoders.image import ImageEncoder
@@ -206,12 +207,12 @@ class VLPModule(ReadsText, Generic[BatchT]):
             if self.options.checkpoint_activations:
                 recompute_blocks(self)
             self._built = True
-            if self._trainer is not None and isinstance(
-                self.trainer.strategy, SharedOut
-            ):
+            run = self._trainer
+            if run is not None and isinstance(run.strategy, SharedOut):
                 # Whole weights can no longer be read into the networks after that.
-                self._start_warm()
-                share_out(self, self.trainer.strategy.device_mesh)
+                if run.state.fn == TrainerFn.FITTING:
+                    self._start_warm()
+                share_out(self, run.strategy.device_mesh)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the class's name, and the vocabulary the weights were trained on."""
@@ -256,13 +257,11 @@ class VLPModule(ReadsText, Generic[BatchT]):
         if self.options.compile:
             check_compiler(self.device)
             compile_networks(self)
-        if not isinstance(self.trainer.strategy, SharedOut):
+        if not isinstance(self, FSDPModule):
             self._start_warm()
 
     def _start_warm(self) -> None:
         """Take over another encoder's weights, if a run begins that asks for them."""
-        if self.trainer.state.fn != TrainerFn.FITTING:
-            return
         spec, keep = self.options.warm_start, self.options.keep_normalisation
         if spec and self.trainer.ckpt_path is None:
             start_from(self.image_encoder, spec, keep, self.trainer.is_global_zero)

@@ -13,6 +13,12 @@ image:
     L_{v \to t} = -\frac{1}{N} \sum_i \sum_j y_{ij}
     \log \frac{\exp(v_i \cdot t_j / \tau)}{\sum_k \exp(v_i \cdot t_k / \tau)}
 
+``loss: sigmoid`` is SigLIP's (Zhai et al., ICCV 2023, arXiv 2303.15343): each pair is
+judged by itself, with a learnt bias; its authors start from a temperature of 0.1 and learn it.
+``image_image_weight`` and ``text_text_weight`` add the study-level contrasts of CXR-CLIP
+(You et al., MICCAI 2023, arXiv 2310.13292): two looks at an image, two texts of a report; with
+them the image-text terms are means over all pairs of looks, as in that paper.
+
 Deviations. Defaults are ConVIRT's (:math:`\lambda` 0.75, :math:`\tau` 0.1, 512 joint
 dimensions, ResNet-50, crops of 60 to 100 %) but for:
 
@@ -29,6 +35,8 @@ text from scratch       ConVIRT: ClinicalBERT, half frozen  no download; ``text_
                                                             names a pretrained one
 mean pooling of tokens  ConVIRT: maximum                    learns faster from scratch
 AdamW, cosine           ConVIRT: Adam, step on plateau      one schedule for all
+two texts               CXR-CLIP: the other is translated   no translator: sentences are
+                        forth and back                      left out (``sentence_dropout``)
 ======================  ==================================  ===========================
 
 ``text_model: corpus`` puts fixed features of the reports (TF-IDF, truncated SVD, learnt
@@ -41,6 +49,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, ClassVar
 
 import torch
@@ -48,9 +57,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.losses import info_nce, multi_positive_targets
+from vlp_zoo.losses import info_nce, multi_positive_targets, sigmoid_contrast
+from vlp_zoo.methods.options import check_choice
 from vlp_zoo.methods.paired.fields import PairedBatch, PairedTransform
 from vlp_zoo.methods.paired.options import PairedOptions
+from vlp_zoo.methods.paired.second import SecondLook, TwiceSeen
 from vlp_zoo.methods.paired.towers import PairedTowers, projection
 from vlp_zoo.methods.reading import longest
 
@@ -70,6 +81,12 @@ class CLIPOptions(PairedOptions):
         image_weight: Weight of the direction image to text.
         multi_positive: Count all images of the same report as right.
         sentence_dropout: Chance to leave out each sentence in training.
+        loss: ``"softmax"``, each row among all others, or ``"sigmoid"``, each pair by
+            itself.
+        image_image_weight: Weight of the contrast of two views of each image; at 0 there
+            is one view.
+        text_text_weight: Weight of the contrast of two texts of each report, findings
+            and impression where it has both; at 0 the report is one text.
     """
 
     image_encoder: str = "resnet50"
@@ -80,6 +97,9 @@ class CLIPOptions(PairedOptions):
     image_weight: float = 0.75
     jitter: float = 0.4
     sentence_dropout: float = 0.0
+    loss: str = "softmax"
+    image_image_weight: float = 0.0
+    text_text_weight: float = 0.0
     learning_rate: float = 1e-4
     weight_decay: float = 1e-6
 
@@ -91,9 +111,16 @@ class CLIPOptions(PairedOptions):
                 f"{self.temperature} and {self.image_weight}",
                 "correct --model.temperature or --model.image_weight",
             )
+        check_choice("loss", self.loss, ("softmax", "sigmoid"))
+        if min(self.image_image_weight, self.text_text_weight) < 0:
+            raise ConfigError(
+                "weights of 0 or more",
+                f"{self.image_image_weight} and {self.text_text_weight}",
+                "correct --model.image_image_weight or --model.text_text_weight",
+            )
 
 
-class CLIP(PairedTowers[PairedBatch]):
+class CLIP(PairedTowers[TwiceSeen]):
     """Image-report contrast (ConVIRT, CLIP).
 
     Options are those of `CLIPOptions`.
@@ -104,7 +131,7 @@ class CLIP(PairedTowers[PairedBatch]):
     least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = PairedBatch.__required_keys__
     pair_gains: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("image_to_text", "text_to_image"), "image_gain"
+        ("image_to_text", "text_to_image", "sigmoid"), "image_gain"
     )
 
     def __init__(self, **kwargs: Any) -> None:
@@ -119,11 +146,14 @@ class CLIP(PairedTowers[PairedBatch]):
         if self.options.learn_temperature:
             scale = math.log(1 / self.options.temperature)
             self.log_scale = nn.Parameter(torch.tensor(scale))
+        if self.options.loss == "sigmoid":
+            # As in SigLIP: a pair is wrong until it is shown to be right.
+            self.bias = nn.Parameter(torch.tensor(-10.0))
 
-    def make_transform(self, train: bool) -> PairedTransform:
-        """Crop, vary, tokenise."""
+    def make_transform(self, train: bool) -> SecondLook | PairedTransform:
+        """Crop, vary, tokenise; twice where two looks are compared."""
         options = self.options
-        return PairedTransform(
+        look = PairedTransform(
             self.report_tokens(),
             options.image_size,
             train,
@@ -131,6 +161,8 @@ class CLIP(PairedTowers[PairedBatch]):
             jitter=options.jitter,
             sentence_dropout=options.sentence_dropout,
         )
+        image, text = options.image_image_weight > 0, options.text_text_weight > 0
+        return SecondLook(look, image, text) if image or text else look
 
     @property
     def temperature(self) -> float | Tensor:
@@ -139,7 +171,7 @@ class CLIP(PairedTowers[PairedBatch]):
             return self.options.temperature
         return (-self.log_scale.clamp(max=math.log(100))).exp()
 
-    def embed(self, batch: PairedBatch) -> tuple[Tensor, Tensor]:
+    def embed(self, batch: TwiceSeen) -> tuple[Tensor, Tensor]:
         """Images and reports in the joint space, not normalised, (B, E) each."""
         pooled = self.image_encoder(self.image_encoder.prepare(batch["image"])).pooled
         self.watch(pooled)
@@ -147,17 +179,66 @@ class CLIP(PairedTowers[PairedBatch]):
         texts = self.text_tower(ids, mask, batch["report_text"], longest(batch))
         return self.image_head(pooled), self.text_head(texts.pooled)
 
-    def losses(self, batch: PairedBatch) -> dict[str, Tensor]:
-        """``image_to_text`` and ``text_to_image``."""
-        images, texts = self.embed(batch)
-        targets = None
-        if self.options.multi_positive:
+    def looks(self, batch: TwiceSeen) -> tuple[list[Tensor], list[Tensor]]:
+        """The same of every view of the images and every text of the reports."""
+        image, text = self.embed(batch)
+        images, texts = [image], [text]
+        if "second_image" in batch:
+            pixels = self.image_encoder.prepare(batch["second_image"])
+            images.append(self.image_head(self.image_encoder(pixels).pooled))
+        if "second_ids" in batch:
+            read = self.text_tower(
+                batch["second_ids"],
+                batch["second_mask"],
+                batch["second_text"],
+                longest(batch),
+            )
+            texts.append(self.text_head(read.pooled))
+        return images, texts
+
+    def losses(self, batch: TwiceSeen) -> dict[str, Tensor]:
+        """``image_to_text`` and ``text_to_image`` or ``sigmoid``; those of two looks."""
+        options, targets = self.options, None
+        if options.multi_positive:
             targets = multi_positive_targets(batch["report_key"])
-        forth, back = info_nce(images, texts, self.temperature, targets=targets)
-        return {
-            "image_to_text": self.options.image_weight * forth,
-            "text_to_image": (1 - self.options.image_weight) * back,
-        }
+        images, texts = self.looks(batch)
+        pairs = list(product(images, texts))
+        if options.loss == "sigmoid":
+            terms = {
+                "sigmoid": torch.stack(
+                    [
+                        sigmoid_contrast(
+                            image,
+                            text,
+                            1 / self.temperature,
+                            self.bias,
+                            targets=targets,
+                        )
+                        for image, text in pairs
+                    ]
+                ).mean()
+            }
+        else:
+            forth, back = self._contrast(pairs, targets)
+            terms = {
+                "image_to_text": options.image_weight * forth,
+                "text_to_image": (1 - options.image_weight) * back,
+            }
+        for name, seen, weight in (
+            ("image_image", images, options.image_image_weight),
+            ("text_text", texts, options.text_text_weight),
+        ):
+            if weight:
+                both = self._contrast([(seen[0], seen[1])], targets)
+                terms[name] = weight * both.mean()
+        return terms
+
+    def _contrast(
+        self, pairs: list[tuple[Tensor, Tensor]], targets: Tensor | None
+    ) -> Tensor:
+        """`info_nce` in both directions (2), the mean over pairs of looks."""
+        found = [info_nce(a, b, self.temperature, targets=targets) for a, b in pairs]
+        return torch.stack([torch.stack(both) for both in found]).mean(0)
 
     def embed_patches(self, images: Tensor) -> Tensor | None:
         """Places in the joint space: (B, E, h, w), unit length along E.
@@ -176,7 +257,7 @@ class CLIP(PairedTowers[PairedBatch]):
         places = functional.normalize(self.image_head(found.tokens).float(), dim=2)
         return torch.unflatten(places.transpose(1, 2), 2, found.grid)
 
-    def pictures(self, batch: PairedBatch) -> dict[str, Tensor | str]:
+    def pictures(self, batch: TwiceSeen) -> dict[str, Tensor | str]:
         """Images, their similarities to the reports (rows: images), and the reports."""
         images, texts = (
             functional.normalize(x.float(), dim=1) for x in self.embed(batch)
