@@ -207,12 +207,12 @@ class VLPModule(ReadsText, Generic[BatchT]):
             if self.options.checkpoint_activations:
                 recompute_blocks(self)
             self._built = True
-            run = self._trainer
-            if run is not None and isinstance(run.strategy, SharedOut):
+            strategy = getattr(self._trainer, "strategy", None)
+            if isinstance(strategy, SharedOut):
                 # Whole weights can no longer be read into the networks after that.
-                if run.state.fn == TrainerFn.FITTING:
+                if self.trainer.state.fn == TrainerFn.FITTING:
                     self._start_warm()
-                share_out(self, run.strategy.device_mesh)
+                share_out(self, strategy.device_mesh)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the class's name, and the vocabulary the weights were trained on."""
