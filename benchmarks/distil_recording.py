@@ -3,10 +3,11 @@
     python benchmarks/distil_recording.py imitate FOLDER tests/golden/imitate
     python benchmarks/distil_recording.py asg FOLDER tests/golden/asg
     python benchmarks/distil_recording.py ecamp IMAGES TEXT tests/golden/ecamp
+    python benchmarks/distil_recording.py mflag FOLDER tests/golden/mflag
     python benchmarks/distil_recording.py mrm FOLDER tests/golden/mrm
 
 Recorded numbers are selected, never computed: IMITATE keeps its model, whose weights are
-generated from a seed; ASG, ECAMP and MRM keep what their losses are made of. The README.md of
+generated from a seed; M-FLAG keeps all but large gradients and two of three equal channels; ASG, ECAMP and MRM keep what their losses are made of. The README.md of
 each folder says what it proves.
 """
 
@@ -28,6 +29,10 @@ OTHERWISE = 4096
 
 IMAGES = (1, 3)
 """ASG's images that are kept: a wide one, and one with a region in every slot."""
+
+IMAGE = "batch.image"
+SLOPE = 1024
+"""Largest gradient of M-FLAG's that is kept, in bytes."""
 
 HEAD = "bert_encoder.model.cls."
 CORNER = 32
@@ -123,6 +128,20 @@ def mrm(folder: Path, out: Path) -> None:
     save_file(kept, out / "loss_level.safetensors")
 
 
+def mflag(folder: Path, out: Path) -> None:
+    """All of it, but for large gradients and for two of three equal channels."""
+    for path in folder.iterdir():
+        if path.suffix == ".json":
+            shutil.copyfile(path, out / path.name)
+            continue
+        kept = load_file(path)
+        if path.stem == "inputs" and (kept[IMAGE] == kept[IMAGE][:, :1]).all():
+            kept[IMAGE] = kept[IMAGE][:, :1].contiguous()
+        if path.stem == "gradients":
+            kept = {n: t for n, t in kept.items() if t.nbytes <= SLOPE}
+        save_file(kept, out / path.name)
+
+
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -134,7 +153,7 @@ def _write(path: Path, facts: dict[str, Any]) -> None:
 def main() -> None:
     """Distil one recording."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("method", choices=("asg", "ecamp", "imitate", "mrm"))
+    parser.add_argument("method", choices=("asg", "ecamp", "imitate", "mflag", "mrm"))
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
@@ -144,7 +163,7 @@ def main() -> None:
         ecamp(images, text, options.out)
     else:
         (folder,) = options.folders
-        {"asg": asg, "imitate": imitate, "mrm": mrm}[options.method](
+        {"asg": asg, "imitate": imitate, "mflag": mflag, "mrm": mrm}[options.method](
             folder, options.out
         )
 

@@ -39,6 +39,12 @@ STARTS: dict[str, dict[str, Any]] = {
     "place": {"warm_start": "timm:vit_base_patch16_224.mae", "text_model": BERT},
     # ConVIRT (arXiv 2010.00747): ImageNet ResNet-50 and ClinicalBERT.
     "clip": {"warm_start": "timm:resnet50.tv_in1k", "text_model": BERT},
+    # Released code: ImageNet ResNet-50 and CXR-BERT-general; one process's batch statistics.
+    "mflag": {
+        "warm_start": "timm:resnet50.tv_in1k",
+        "text_model": "microsoft/BiomedVLP-CXR-BERT-general",
+        "statistics": "local",
+    },
     # Released code, README: `--resume mae_pretrain_vit_base.pth`.
     "mrm": {"warm_start": "timm:vit_base_patch16_224.mae"},
     # MAE (arXiv 2111.06377) starts from random weights.
@@ -50,6 +56,7 @@ STEPS: dict[str, tuple[int, int, int]] = {
     "ecamp": (256, 8, 120),
     "imitate": (128, 1, 21),
     "asg": (72, 1, 50),
+    "mflag": (512, 1, 50),
     "mrm": (32, 2, 200),
 }
 

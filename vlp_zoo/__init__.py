@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vlp_zoo.methods.ecamp import ECAMP
     from vlp_zoo.methods.imitate import IMITATE
     from vlp_zoo.methods.mae import MAE
+    from vlp_zoo.methods.mflag import MFLAG
     from vlp_zoo.methods.mrm import MRM
     from vlp_zoo.methods.place import PLACE
 
@@ -42,6 +43,7 @@ __all__ = [
     "ECAMP",
     "IMITATE",
     "MAE",
+    "MFLAG",
     "MIMICCXR",
     "MRM",
     "PLACE",
@@ -65,6 +67,7 @@ PUBLIC: dict[str, str] = {
     "IMITATE": "vlp_zoo.methods.imitate",
     "MAE": "vlp_zoo.methods.mae",
     "MIMICCXR": "vlp_zoo.data.official",
+    "MFLAG": "vlp_zoo.methods.mflag",
     "MRM": "vlp_zoo.methods.mrm",
     "PLACE": "vlp_zoo.methods.place",
     "Pairs": "vlp_zoo.data.datamodules",

@@ -47,7 +47,7 @@ _FOLDERS: dict[tuple[str, str], str] = {
         "networks options pictures text text_marks text_rules window"
     ),
     ("methods.imitate_", "methods.imitate."): (
-        "losses networks options pictures schedules text views"
+        "losses networks options pictures schedules views"
     ),
     ("methods.paired_", "methods.paired."): "sentences towers",
     ("methods.place_", "methods.place."): "matching networks options pictures",
@@ -90,6 +90,7 @@ _RENAMED = {
     "methods.imitate_loss_parity": "parity.imitate.losses",
     "methods.imitate_parity": "parity.imitate.replay",
     "methods.imitate_recording": "parity.imitate.recording",
+    "methods.imitate_text": "methods.paired.frozen_text",
 }
 
 MOVED: dict[str, str] = {

@@ -58,6 +58,7 @@ KNOWN = {
     "ecamp": "Masked image and report modelling",
     "imitate": "Findings meet many levels",
     "mae": "Masked autoencoder",
+    "mflag": "Images meet frozen texts",
     "mrm": "Masked record modelling",
     "place": "Pathology-level alignment",
 }

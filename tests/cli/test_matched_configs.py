@@ -13,10 +13,10 @@ from vlp_zoo.cli.names import config_files, config_names
 from vlp_zoo.files import configs_folder
 
 SCALES = ("laptop", "paper")
-METHODS = ("asg", "clip", "ecamp", "imitate", "mae", "mrm", "place")
+METHODS = ("asg", "clip", "ecamp", "imitate", "mae", "mflag", "mrm", "place")
 STARTS = ("image_encoder", "encoder_sizes", "image_size", "warm_start")
 AUGMENTATION = (
-    *("crop_scale", "flip", "jitter", "rotation", "perspective"),
+    *("crop_scale", "flip", "jitter", "perspective"),
     *("horizontal_flip", "vertical_flip", "autocontrast", "sentence_dropout"),
 )
 SCHEDULE = (
@@ -68,6 +68,9 @@ def test_one_image_start_and_one_augmentation(configs: dict[str, Any]) -> None:
     chance = assert_agree({m: options(c, AUGMENTATION) for m, c in configs.items()})
     assert chance.pop("crop_scale") == 0.6
     assert set(chance.values()) == {0.0}
+    # Either a largest angle or least and largest.
+    turns = [options(c, ("rotation",)).get("rotation", 0.0) for c in configs.values()]
+    assert all(turn in (0.0, [0.0, 0.0]) for turn in turns)
     assert all("crop_scale" in options(c, AUGMENTATION) for c in configs.values())
 
 
@@ -97,13 +100,14 @@ def test_one_size_of_text(parse: Parse) -> None:
     # ECAMP's fusion layer comes before those of text_depth.
     depths = {m: built(laptop[m]["model"]).options.text_depth for m in towers}
     assert depths == {"clip": 2, "place": 2, "asg": 2, "ecamp": 1, "mrm": 2}
-    imitate = options(laptop["imitate"], ("text_model", "text_width"))
-    assert imitate == {"text_model": "corpus", "text_width": 128}
+    for frozen in ("imitate", "mflag"):
+        found = options(laptop[frozen], ("text_model", "text_width"))
+        assert found == {"text_model": "corpus", "text_width": 128}
 
     paper = parsed("paper", parse)
     names = {
         m: options(paper[m], ("text_model",))["text_model"]
-        for m in ("clip", "place", "asg", "imitate")
+        for m in ("clip", "place", "asg", "imitate", "mflag")
     }
     (bert,) = set(names.values())
     ecamp = built(paper["ecamp"]["model"]).options

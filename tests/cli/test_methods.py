@@ -110,6 +110,7 @@ def test_validate_gives_what_the_fit_logged(
     [
         ("clip", 2),
         ("imitate", 2),
+        ("mflag", 2),
         ("asg", 2),
         ("place", 1),
         ("mae", 1),

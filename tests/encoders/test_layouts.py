@@ -159,6 +159,12 @@ def flair() -> tuple[nn.Module, nn.Module]:
     return whole, encoder
 
 
+def mflag() -> tuple[nn.Module, nn.Module]:
+    encoder = ResNet(Bottleneck, [1, 1, 1, 1], num_classes=0)
+    heads = {name: nn.Sequential(nn.Linear(2048, 8)) for name in ("proj_v", "proj_t")}
+    return Named(encoder=encoder, lm_model=nn.Linear(4, 4), **heads), encoder
+
+
 def moco() -> tuple[nn.Module, nn.Module]:
     encoders = [ResNet(Bottleneck, [1, 1, 1, 1], num_classes=8) for _ in range(2)]
     for encoder in encoders:
@@ -185,6 +191,7 @@ WHOLE: dict[str, Callable[[], tuple[nn.Module, nn.Module]]] = {
     "convirt": convirt,
     "gloria": gloria,
     "flair": flair,
+    "mflag": mflag,
     "moco": moco,
     "dino": dino,
 }

@@ -21,7 +21,16 @@ from vlp_zoo.methods.compiling import check_compiler, compile_networks
 from vlp_zoo.methods.place import matching
 from vlp_zoo.methods.place.assignment import assign_together
 
-BREAKS = {"asg": 0, "clip": 0, "ecamp": 4, "imitate": 3, "mae": 0, "mrm": 4, "place": 0}
+BREAKS = {
+    "asg": 0,
+    "clip": 0,
+    "ecamp": 4,
+    "imitate": 3,
+    "mae": 0,
+    "mflag": 1,
+    "mrm": 4,
+    "place": 0,
+}
 """How often the graph of all losses together breaks, where a GPU would run them.
 
 ECAMP and MRM pick out the tokens that count before the large projection; IMITATE looks up

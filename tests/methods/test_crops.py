@@ -14,12 +14,13 @@ from vlp_zoo.methods.loading import method_class
 from vlp_zoo.transforms import random_resized_crop, resize
 from vlp_zoo.types import Box
 
-COMPARED = ("asg", "clip", "ecamp", "imitate", "mae", "mrm", "place")
+COMPARED = ("asg", "clip", "ecamp", "imitate", "mae", "mflag", "mrm", "place")
 """Methods of the matched comparison, `configs/matched`."""
 
 STILL: dict[str, dict[str, Any]] = {
     "clip": {"jitter": 0.0},
     "place": {"jitter": 0.0},
+    "mflag": {"rotation": [0.0, 0.0], "perspective": 0.0, "autocontrast": 0.0},
     "imitate": {
         "horizontal_flip": 0.0,
         "vertical_flip": 0.0,
@@ -47,7 +48,7 @@ def test_the_whole_image_is_a_crop_of_every_method(method: str) -> None:
             assert np.array_equal(pixels, resize(NOISE, len(pixels))), view
 
 
-@pytest.mark.parametrize("method", ["asg", "imitate"])
+@pytest.mark.parametrize("method", ["asg", "imitate", "mflag"])
 def test_crops_of_any_size_are_drawn_like_those_of_the_others(method: str) -> None:
     module = BUILDERS[method](crop_scale=0.3, **STILL.get(method, {}))
     example = module.make_transform(True)(study(0, NOISE), np.random.default_rng(5))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.fakes.sources import RampSource
-from tests.methods import paired, test_clip, test_mae, test_mrm
+from tests.methods import paired, test_clip, test_mae, test_mflag, test_mrm
 from tests.methods.asg import test_asg
 from tests.methods.ecamp import test_ecamp
 from tests.methods.imitate import test_imitate
@@ -24,8 +24,8 @@ from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.loading import collate_examples
 from vlp_zoo.methods import METHODS
-from vlp_zoo.methods.imitate.views import Variation, cut_border
 from vlp_zoo.methods.paired.fields import PairedTransform, ReportTokens
+from vlp_zoo.methods.paired.views import Variation, cut_border
 from vlp_zoo.methods.place.networks import Exploration, pixel_patches
 from vlp_zoo.types import Study
 
@@ -45,6 +45,7 @@ BUILDERS: dict[str, Any] = {
     "ecamp": build_ecamp,
     "imitate": test_imitate.build,
     "mae": test_mae.build,
+    "mflag": test_mflag.build,
     "mrm": test_mrm.build,
     "place": test_place.build,
 }
@@ -54,6 +55,7 @@ PICTURES = {
     "ecamp": "input",
     "imitate": "views",
     "mae": "input",
+    "mflag": "images",
     "mrm": "input",
     "place": "queries",
 }

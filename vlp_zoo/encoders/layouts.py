@@ -267,6 +267,15 @@ LAYOUTS: dict[str, Layout] = {
         **IMAGENET,
         **MIMIC,
     ),
+    # cheliu-computation/M-FLAG-MICCAI2023 @ a7fea3c (MIT).
+    "mflag": Layout(
+        "M-FLAG checkpoint, whole model, ResNet-50",
+        prefix="encoder.",
+        dropped=("proj_v.", "proj_t.", "lm_model."),
+        resnet=True,
+        **HALF,
+        **MIMIC,
+    ),
     # kakaobrain/cxr-clip @ fd9fac5: cxrclip/model/clip.py and modules/image_encoder.py,
     # where torchvision's ResNet loses its fc. trainer.py and evaluator.py normalise a
     # ResNet's pixels with ImageNet's statistics and others' to -1..1; 224 pixels are of

@@ -15,6 +15,7 @@ METHODS: dict[str, str] = {
     "ecamp": "vlp_zoo.methods.ecamp.ECAMP",
     "imitate": "vlp_zoo.methods.imitate.IMITATE",
     "mae": "vlp_zoo.methods.mae.MAE",
+    "mflag": "vlp_zoo.methods.mflag.MFLAG",
     "mrm": "vlp_zoo.methods.mrm.MRM",
     "place": "vlp_zoo.methods.place.PLACE",
 }

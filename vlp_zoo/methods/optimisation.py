@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from vlp_zoo.methods.options import PretrainOptions
 
-__all__ = ["adamw_cosine", "parameter_groups", "warmup_cosine"]
+__all__ = ["adamw_cosine", "cosine_restarts", "parameter_groups", "warmup_cosine"]
 
 
 def warmup_cosine(step: float, warmup_steps: float, total_steps: float) -> float:
@@ -37,6 +37,28 @@ def warmup_cosine(step: float, warmup_steps: float, total_steps: float) -> float
         return 0.0
     progress = (step - warmup_steps) / (total_steps - warmup_steps)
     return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def cosine_restarts(
+    step: int, period: int, floor: float = 0.0, growth: int = 1
+) -> float:
+    """Cosine from 1 to ``floor`` that restarts after each period (SGDR).
+
+    Loshchilov and Hutter, arXiv 1608.03983.
+
+    Args:
+        step: Optimiser steps already taken.
+        period: Steps of the first period.
+        floor: What the factor falls to.
+        growth: How many times longer each period is than the one before.
+
+    Example:
+        >>> [cosine_restarts(step, 2, growth=2) for step in (0, 1, 2, 4, 6)]
+        [1.0, 0.5, 1.0, 0.5, 1.0]
+    """
+    while step >= period:
+        step, period = step - period, growth * period
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / period))
 
 
 def parameter_groups(

@@ -10,6 +10,7 @@ REPLAYS: dict[str, str] = {
     "asg": "vlp_zoo.parity.asg.replay.replay_fixture",
     "ecamp": "vlp_zoo.parity.ecamp.replay.replay_fixture",
     "imitate": "vlp_zoo.parity.imitate.replay.replay_fixture",
+    "mflag": "vlp_zoo.parity.mflag.replay.replay_fixture",
     "mrm": "vlp_zoo.parity.mrm.replay.replay_fixture",
 }
 """Method to the function that replays a folder of its recordings."""

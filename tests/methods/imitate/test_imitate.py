@@ -27,8 +27,10 @@ from vlp_zoo.methods.imitate.losses import (
     smooth,
 )
 from vlp_zoo.methods.imitate.networks import FindingsBranch, draw_channels
-from vlp_zoo.methods.imitate.schedules import cosine_restarts, findings_weight
-from vlp_zoo.methods.imitate.views import Variation, cut_border, sections_of
+from vlp_zoo.methods.imitate.schedules import findings_weight
+from vlp_zoo.methods.imitate.views import sections_of
+from vlp_zoo.methods.optimisation import cosine_restarts
+from vlp_zoo.methods.paired.views import Variation, cut_border
 from vlp_zoo.types import Report, Study
 
 REPORTS = (
@@ -391,16 +393,28 @@ def test_views_keep_the_image_in_its_frame() -> None:
     assert cut_border(np.full((4, 4), 7, np.uint8)).max() == 7
     rng = np.random.default_rng(0)
     still = Variation(
-        horizontal_flip=0, vertical_flip=0, rotation=0, perspective=0, autocontrast=0
+        horizontal_flip=0,
+        vertical_flip=0,
+        rotation=(0, 0),
+        perspective=0,
+        autocontrast=0,
     )
     view = still(inside, rng, 30)
     assert np.array_equal(view, inside)
     mirrored = Variation(
-        horizontal_flip=1, vertical_flip=0, rotation=0, perspective=0, autocontrast=0
+        horizontal_flip=1,
+        vertical_flip=0,
+        rotation=(0, 0),
+        perspective=0,
+        autocontrast=0,
     )(inside, rng, 30)
     assert np.abs(mirrored.astype(int) - inside[:, ::-1]).max() <= 1
     turned = Variation(
-        horizontal_flip=0, vertical_flip=1, rotation=0, perspective=0, autocontrast=0
+        horizontal_flip=0,
+        vertical_flip=1,
+        rotation=(0, 0),
+        perspective=0,
+        autocontrast=0,
     )(inside, rng, 30)
     assert np.abs(turned.astype(int) - inside[::-1]).max() <= 1
     tilted = [Variation()(inside, np.random.default_rng(i), 24) for i in range(8)]
@@ -423,7 +437,8 @@ def test_schedules_have_their_corners() -> None:
     assert findings_weight(31) == pytest.approx(1.25)
     assert cosine_restarts(9, 10) < 0.05
     assert cosine_restarts(10, 10) == 1.0
-    assert cosine_restarts(20, 10) == pytest.approx(0.5)
+    assert cosine_restarts(20, 10) == cosine_restarts(30, 10, growth=2) == 1.0
+    assert cosine_restarts(20, 10, growth=2) == pytest.approx(0.5)
     assert cosine_restarts(29, 10, floor=0.5) >= 0.5
     module = build(restart_steps=4, learning_rate=1e-3)
     trainer = SimpleNamespace(

@@ -68,7 +68,6 @@ from typing import Any, ClassVar, NamedTuple, TypedDict
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 from torch.nn import functional
-from torch.optim.lr_scheduler import LambdaLR
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import sync_batchnorm as synchronise
@@ -78,17 +77,15 @@ from vlp_zoo.methods.imitate.losses import (
     gather_each,
     prior,
 )
-from vlp_zoo.methods.imitate.networks import (
-    FindingsBranch,
-    draw_channels,
-    joint_projection,
-)
+from vlp_zoo.methods.imitate.networks import FindingsBranch, draw_channels
 from vlp_zoo.methods.imitate.options import IMITATEOptions
-from vlp_zoo.methods.imitate.pictures import draw_views, heat_map, write_reports
-from vlp_zoo.methods.imitate.schedules import cosine_restarts, findings_weight
-from vlp_zoo.methods.imitate.text import FrozenTextMethod
-from vlp_zoo.methods.imitate.views import IMITATETransform
+from vlp_zoo.methods.imitate.pictures import write_reports
+from vlp_zoo.methods.imitate.schedules import findings_weight
+from vlp_zoo.methods.imitate.views import IMITATETransform, sections_of
+from vlp_zoo.methods.paired.frozen_text import FrozenTextMethod, joint_projection
+from vlp_zoo.methods.paired.pictures import draw_views, heat_map
 from vlp_zoo.modules import in_full_precision
+from vlp_zoo.types import Report
 
 __all__ = ["IMITATE", "IMITATEBatch"]
 
@@ -123,7 +120,8 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
     Options are those of `IMITATEOptions`.
     """
 
-    has_text_head: ClassVar[bool] = True
+    options: IMITATEOptions
+    restart_growth: ClassVar[int] = 2
     least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = IMITATEBatch.__required_keys__
     image_fields: ClassVar[tuple[str, ...]] = ("image", "image_view2")
@@ -176,6 +174,11 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
     def make_transform(self, train: bool) -> IMITATETransform:
         """Two views of the image, two sections of the report."""
         return IMITATETransform(self.options.image_size, train, self.options.variation)
+
+    def texts_of(self, report: Report) -> Sequence[str]:
+        """Findings and impression."""
+        sections = sections_of(report)
+        return sections.findings, sections.impression
 
     # One step -------------------------------------------------------------------
 
@@ -327,27 +330,6 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
         """Images, (B, 1 or 3, H, W) uint8, in the impression space: (B, E)."""
         pooled = self.image_encoder(self.image_encoder.prepare(images)).pooled
         return functional.normalize(self.impression_head(pooled).float(), dim=1)
-
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Reports or prompts in the same space: (B, E), unit length."""
-        features = self.text_features(texts).to(self.dtype)
-        return functional.normalize(self.text_head(features).float(), dim=1)
-
-    def configure_optimizers(self) -> Any:
-        """AdamW, decaying everything, with a cosine that restarts."""
-        found = super().configure_optimizers()
-        if self.options.decay_vectors:
-            for group in found["optimizer"].param_groups:
-                group["weight_decay"] = self.options.weight_decay
-        if self.options.restart_steps is not None:
-            period, floor = (
-                self.options.restart_steps,
-                1e-8 / self.options.learning_rate,
-            )
-            found["lr_scheduler"]["scheduler"] = LambdaLR(
-                found["optimizer"], lambda step: cosine_restarts(step, period, floor)
-            )
-        return found
 
     def pictures(self, batch: IMITATEBatch) -> dict[str, Tensor | str]:
         """Views, clinical priors, similarities of images and texts, and the texts.

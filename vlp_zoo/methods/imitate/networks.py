@@ -14,21 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.methods.paired.frozen_text import joint_projection
 from vlp_zoo.modules import in_full_precision
 from vlp_zoo.noise import sample_noise
 
-__all__ = ["FindingsBranch", "draw_channels", "joint_projection"]
-
-
-def joint_projection(width: int, inner: int, joint: int) -> nn.Sequential:
-    """Linear, batch norm, ReLU, linear, batch norm without scale and shift."""
-    return nn.Sequential(
-        nn.Linear(width, inner),
-        nn.BatchNorm1d(inner),
-        nn.ReLU(),
-        nn.Linear(inner, joint),
-        nn.BatchNorm1d(joint, affine=False),
-    )
+__all__ = ["FindingsBranch", "draw_channels"]
 
 
 def draw_channels(

@@ -6,27 +6,18 @@ from dataclasses import dataclass, field
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.imitate.losses import SMOOTHINGS
-from vlp_zoo.methods.imitate.views import Variation
-from vlp_zoo.methods.options import PretrainOptions, check_crop
+from vlp_zoo.methods.paired.options import FrozenTextOptions
+from vlp_zoo.methods.paired.views import Variation
 
 __all__ = ["IMITATEOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class IMITATEOptions(PretrainOptions):
+class IMITATEOptions(FrozenTextOptions):
     """What can be chosen; `vlp_zoo.methods.imitate` says why.
 
     Args:
-        image_encoder: A preset (``tiny_resnet``, ...) or any timm name, CNN or ViT.
-        encoder_sizes: Changes to the network: a ViT's ``patch_size``, ``embed_dim``,
-            ``depth``, ``num_heads``; a ResNet's ``layers``, ``base_width``.
-        warm_start: Encoder to start from; the authors' is ``timm:resnet50.tv_in1k``.
-        text_model: Frozen text encoder: folder or hub name of a BERT, RoBERTa, MPNet or
-            the like (first token of the last layer), which checkpoints then hold; or
-            ``"corpus"`` for TF-IDF features of the training reports, without a download.
-        text_width: Width of the ``"corpus"`` features.
         max_tokens: Longest section in tokens, for a BERT; longer ones are cut.
-        cache_text: Embed each text once and keep it on disk; else embed in every step.
         channel_shares: Share of the channels that each level shows, finest first.
         channel_tokens: Token slots K of the findings branch.
         pool_side: Side of a channel's pooled map.
@@ -42,26 +33,13 @@ class IMITATEOptions(PretrainOptions):
         smoothing_ratio: Steepness of ``"exp"``.
         negatives: Rows of all processes (``"global"``) or of one (``"local"``).
         sync_batchnorm: Batch norm over all processes.
-        crop_scale: Smallest share of the image that a training view shows, whatever its
-            size; None cuts 224 of 256 pixels, as released.
         horizontal_flip: Chance of mirroring a training view.
         vertical_flip: Chance of turning a training view upside down.
-        rotation: Largest angle in degrees.
-        perspective: Chance of a perspective distortion.
-        autocontrast: Chance of stretching a view's grey values.
-        weight_decay: Decay of all parameters.
-        decay_vectors: False spares vectors and biases from weight decay.
-        restart_steps: Steps until the cosine restarts; None = one cosine over the run,
-            with the two settings below.
+        rotation: Largest angle in degrees, either way.
     """
 
-    image_encoder: str = "resnet50"
-    # A ResNet's ``layers`` are a list.
-    encoder_sizes: dict[str, int | list[int]] | None = None  # type: ignore[assignment]
     text_model: str = "emilyalsentzer/Bio_ClinicalBERT"
-    text_width: int = 128
     max_tokens: int = 256
-    cache_text: bool = True
     channel_shares: list[float] = field(default_factory=lambda: [0.25, 0.15, 0.1, 0.1])
     channel_tokens: int = 512
     pool_side: int = 16
@@ -76,23 +54,14 @@ class IMITATEOptions(PretrainOptions):
     smoothing_ratio: float = 0.2
     negatives: str = "global"
     sync_batchnorm: bool = True
-    crop_scale: float | None = None
     horizontal_flip: float = 0.5
     vertical_flip: float = 0.5
     rotation: float = 30.0
-    perspective: float = 0.5
-    autocontrast: float = 0.5
     learning_rate: float = 2e-4
-    weight_decay: float = 0.05
-    decay_vectors: bool = True
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     restart_steps: int | None = 33341
-    warmup_epochs: float = 0.0
-    schedule_epochs: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_crop(self.crop_scale)
         known = self.negatives in ("global", "local")
         if self.smoothing not in SMOOTHINGS or not known:
             raise ConfigError(
@@ -113,7 +82,7 @@ class IMITATEOptions(PretrainOptions):
             crop_scale=self.crop_scale,
             horizontal_flip=self.horizontal_flip,
             vertical_flip=self.vertical_flip,
-            rotation=self.rotation,
+            rotation=(-self.rotation, self.rotation),
             perspective=self.perspective,
             autocontrast=self.autocontrast,
         )

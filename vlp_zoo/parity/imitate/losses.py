@@ -17,7 +17,8 @@ from vlp_zoo.methods.imitate.losses import (
     prior,
     smooth,
 )
-from vlp_zoo.methods.imitate.schedules import cosine_restarts, findings_weight
+from vlp_zoo.methods.imitate.schedules import findings_weight
+from vlp_zoo.methods.optimisation import cosine_restarts
 from vlp_zoo.parity.comparison import Comparison, close
 from vlp_zoo.parity.replay import Read, Recording, replayed
 
@@ -189,7 +190,7 @@ def replay_schedules(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
     peak = meta["lr_by_step"]["0"]
     factor_error = worst_rate = 0.0
     for step, rate in meta["lr_by_step"].items():
-        ours = peak * cosine_restarts(int(step), 33341, 1e-8 / peak)
+        ours = peak * cosine_restarts(int(step), 33341, 1e-8 / peak, growth=2)
         factor_error = max(factor_error, abs(ours - rate) / rate)
         worst_rate = max(worst_rate, ours)
     count = len(meta["lr_by_step"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
 
 from vlp_zoo.encoders.frozen_text import (
     CorpusText,
@@ -16,20 +18,41 @@ from vlp_zoo.encoders.frozen_text import (
 )
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.base import BatchT, VLPModule
-from vlp_zoo.methods.imitate.options import IMITATEOptions
-from vlp_zoo.methods.imitate.views import sections_of
+from vlp_zoo.methods.optimisation import cosine_restarts
+from vlp_zoo.methods.paired.options import FrozenTextOptions
+from vlp_zoo.types import Report
 
-__all__ = ["FrozenTextMethod"]
+__all__ = ["FrozenTextMethod", "joint_projection"]
+
+
+def joint_projection(width: int, inner: int, joint: int) -> nn.Sequential:
+    """Linear, batch norm, ReLU, linear, batch norm without scale and shift."""
+    return nn.Sequential(
+        nn.Linear(width, inner),
+        nn.BatchNorm1d(inner),
+        nn.ReLU(),
+        nn.Linear(inner, joint),
+        nn.BatchNorm1d(joint, affine=False),
+    )
 
 
 class FrozenTextMethod(VLPModule[BatchT]):
     """Frozen text features: where they come from, are kept, and travel.
 
     The encoder is no sub-module: it is never trained, put into training mode, copied
-    into checkpoints or handed to DDP.
+    into checkpoints or handed to DDP. A method builds ``text_head``, from the features
+    into the joint space, and says in ``texts_of`` what it reads of a report.
     """
 
-    options: IMITATEOptions
+    options: FrozenTextOptions
+    has_text_head: ClassVar[bool] = True
+    restart_growth: ClassVar[int] = 1
+    """How many times longer each period of a cosine that restarts is."""
+    text_head: nn.Module
+
+    def texts_of(self, report: Report) -> Sequence[str]:
+        """The texts of a report that batches hold, to be embedded before training."""
+        raise NotImplementedError
 
     def setup(self, stage: str) -> None:
         """Load or learn the frozen text encoder; there is no tokenizer of our own."""
@@ -79,12 +102,12 @@ class FrozenTextMethod(VLPModule[BatchT]):
         frozen = self.frozen().to(self.device)
         if not self.options.cache_text:
             return
-        sections = [
-            sections_of(report)
+        texts = [
+            text
             for split in ("train", "val")
             for report in (sources[split].reports() if split in sources else ())
+            for text in self.texts_of(report)
         ]
-        texts = [text for s in sections for text in (s.findings, s.impression)]
         frozen.fill(texts, self.global_rank, self.trainer.world_size)
         # What is still missing later, such as a test report, is rare.
         frozen.to("cpu")
@@ -123,3 +146,24 @@ class FrozenTextMethod(VLPModule[BatchT]):
             frozen.cached(texts) if self.options.cache_text else frozen.encode(texts)
         )
         return found.to(self.device, non_blocking=True)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Reports or prompts in the joint space: (B, E), unit length."""
+        features = self.text_features(texts).to(self.dtype)
+        return functional.normalize(self.text_head(features).float(), dim=1)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, decaying everything, with a cosine that restarts."""
+        found = super().configure_optimizers()
+        options = self.options
+        if options.decay_vectors:
+            for group in found["optimizer"].param_groups:
+                group["weight_decay"] = options.weight_decay
+        if options.restart_steps is not None:
+            period, floor = options.restart_steps, 1e-8 / options.learning_rate
+            growth = self.restart_growth
+            found["lr_scheduler"]["scheduler"] = LambdaLR(
+                found["optimizer"],
+                lambda step: cosine_restarts(step, period, floor, growth),
+            )
+        return found

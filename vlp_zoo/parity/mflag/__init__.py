@@ -1,0 +1,1 @@
+"""Recordings of M-FLAG's released code, replayed."""
