@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +44,7 @@ def test_a_wrong_number_fails(
     folder = tmp_path / "bent"
     shutil.copytree(fixture("public_a"), folder, copy_function=shutil.copyfile)
     folder.chmod(0o755)
-    changes = {
+    changes: dict[str, Callable[[Any], Any]] = {
         "expected.json": lambda facts: facts["trajectory"]["steps"][3].update(
             total=1.001 * facts["trajectory"]["steps"][3]["total"]
         ),

@@ -204,7 +204,7 @@ class MFLAG(FrozenTextMethod[MFLAGBatch]):
         Args:
             run: What the networks made of a batch.
             present: (B,) bool, which studies have a report; None = all.
-            divide_by: As for `orthogonality`.
+            divide_by: What products are divided by; None = their rows.
         """
         options, terms = self.options, {}
         if options.orthogonality_weight:

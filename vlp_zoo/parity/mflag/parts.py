@@ -100,7 +100,7 @@ def replay_pipeline(recording: Recording, dtype: torch.dtype) -> Iterator[Compar
             text = joined(impression, findings)
             yield same(f"pipeline.{index}.sections lost", text != known, False)
             continue
-        text, tokens = next(recorded, (None, []))
+        text, tokens = next(recorded, ("none recorded", []))
         found = joined(impression, findings, separator="")
         ids = words.encode(found, meta["config"]["T"], sep=True)
         named = [words.tokens[i] for i in ids]
