@@ -161,7 +161,7 @@ def flair() -> tuple[nn.Module, nn.Module]:
 
 def mflag() -> tuple[nn.Module, nn.Module]:
     encoder = ResNet(Bottleneck, [1, 1, 1, 1], num_classes=8)
-    encoder.fc = nn.Identity()  # type: ignore[assignment]
+    encoder.fc = nn.Identity()
     heads = {name: nn.Sequential(nn.Linear(2048, 8)) for name in ("proj_v", "proj_t")}
     return Named(encoder=encoder, lm_model=nn.Linear(4, 4), **heads), encoder
 
