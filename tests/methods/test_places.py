@@ -14,7 +14,7 @@ from tests.methods.imitate import test_imitate
 from tests.methods.paired import REPORTS, batch_of
 from tests.methods.place import test_place
 from vlp_zoo.methods.asg.regions import sentence_means
-from vlp_zoo.methods.asg.transform import tokenize_texts
+from vlp_zoo.methods.paired.captions import tokenize_texts
 
 PHRASES = ["Small right effusion.", "edema", "Lungs are clear; no edema."]
 

@@ -45,14 +45,10 @@ from vlp_zoo.methods.asg.networks import (
     look_up,
     tag_queries,
 )
-from vlp_zoo.methods.asg.regions import (
-    merge_words,
-    roi_weights,
-    sentence_means,
-    word_slots,
-)
-from vlp_zoo.methods.asg.transform import report_sentences
+from vlp_zoo.methods.asg.regions import roi_weights, sentence_means
 from vlp_zoo.methods.base import load_method
+from vlp_zoo.methods.paired.captions import report_sentences
+from vlp_zoo.methods.paired.words import merge_words, word_slots
 from vlp_zoo.reports.regions import RegionAtlas
 from vlp_zoo.reports.words.tags import TAGS
 

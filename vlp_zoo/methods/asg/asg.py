@@ -87,18 +87,11 @@ from vlp_zoo.methods.asg.pictures import (
     group_texts,
     write_tags,
 )
-from vlp_zoo.methods.asg.regions import (
-    merge_words,
-    roi_weights,
-    sentence_means,
-    word_slots,
-)
-from vlp_zoo.methods.asg.transform import (
-    ASGBatch,
-    ASGTransform,
-    tokenize_texts,
-)
+from vlp_zoo.methods.asg.regions import roi_weights, sentence_means
+from vlp_zoo.methods.asg.transform import ASGBatch, ASGTransform
 from vlp_zoo.methods.base import VLPModule
+from vlp_zoo.methods.paired.captions import tokenize_texts
+from vlp_zoo.methods.paired.words import merge_words, word_slots
 from vlp_zoo.methods.reading import longest
 from vlp_zoo.modules import bert_layers, in_full_precision
 from vlp_zoo.reports.radgraph import read_radgraph

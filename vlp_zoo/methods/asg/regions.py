@@ -1,4 +1,4 @@
-"""ASG's local units as matrices: words of pieces, sentences of words, regions of patches.
+"""ASG's local units as matrices: sentences of words, regions of patches.
 
 Each is one weighted sum, so there is no index that could point at another sample, no
 loop over tokens and nothing whose shape depends on the data.
@@ -9,46 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["merge_words", "roi_weights", "sentence_means", "word_slots"]
-
-
-def word_slots(continuation_mask: Tensor, attention_mask: Tensor) -> Tensor:
-    """Which word each word piece belongs to.
-
-    A piece that does not continue a word opens one, special tokens included, so [CLS]
-    is word 0 and [SEP] the last one.
-
-    Args:
-        continuation_mask: (B, T) bool, True = ``##`` piece.
-        attention_mask: (B, T) bool, True = token.
-
-    Returns:
-        (B, T) int64; padding belongs to word T, which `merge_words` drops.
-
-    Example:
-        >>> continues = torch.tensor([[False, False, True, False, False]])
-        >>> word_slots(continues, torch.tensor([[True, True, True, True, False]]))
-        tensor([[0, 1, 1, 2, 5]])
-    """
-    opens = attention_mask & ~continuation_mask
-    slots = (opens.long().cumsum(1) - 1).clamp(min=0)
-    return slots.masked_fill(~attention_mask, attention_mask.shape[1])
-
-
-def merge_words(pieces: Tensor, slots: Tensor) -> Tensor:
-    """Sum the pieces of each word.
-
-    Args:
-        pieces: (B, L, D) features, L at most T: what is cut off must be padding.
-        slots: (B, T) from `word_slots`.
-
-    Returns:
-        (B, T, D); zero where there is no word.
-    """
-    batch, length = slots.shape
-    index = slots[:, : pieces.shape[1], None].expand(-1, -1, pieces.shape[2])
-    words = pieces.new_zeros(batch, length + 1, pieces.shape[2])
-    return words.scatter_add(1, index, pieces)[:, :length]
+__all__ = ["roi_weights", "sentence_means"]
 
 
 def sentence_means(counts: Tensor, words: Tensor) -> Tensor:

@@ -1,116 +1,32 @@
 """ASG in the workers: crop, caption, regions with their sentences, tags.
 
-Captions follow MGCA (Wang et al., arXiv 2210.06044), on which ASG builds: impression
-before findings, words only, lower case, no punctuation.
+Captions and crops are those of MGCA, on which ASG builds.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypedDict
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from vlp_zoo.methods.paired.captions import caption_pieces, report_sentences, words_of
+from vlp_zoo.methods.paired.square import Placement, square_crop
 from vlp_zoo.reports.regions import RegionBoxes
-from vlp_zoo.reports.sections import clean, split_sentences
 from vlp_zoo.reports.triplets import Reader, align, statements, tag_vector
 from vlp_zoo.reports.words.tags import TAGS
 from vlp_zoo.transforms import CropGeometry, planes, training_view
-from vlp_zoo.types import Box, Example, Report, Study
+from vlp_zoo.types import Box, Example, Study
 
 __all__ = [
     "ASGBatch",
     "ASGTransform",
-    "Placement",
-    "caption",
-    "caption_pieces",
-    "fit_square",
-    "report_sentences",
     "sentence_counts",
-    "tokenize_texts",
 ]
-
-Ids = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-_WORD = re.compile(r"[a-z0-9]+")
-
-
-def report_sentences(report: Report) -> list[str]:
-    """Sentences of a report, impression first; of the whole text without sections."""
-    parts = [report.impression, report.findings]
-    text = "\n\n".join(part for part in parts if part.strip()) or report.body
-    return [clean(sentence) for sentence in split_sentences(text)]
-
-
-def caption(text: str) -> list[str]:
-    """A text's sentences as the report encoder reads them.
-
-    >>> caption("No effusion. 3.5 cm mass.")
-    ['no effusion', '3 5 cm mass']
-    """
-    return [_words(clean(sentence)) for sentence in split_sentences(text)]
-
-
-def _words(sentence: str) -> str:
-    return " ".join(_WORD.findall(sentence.lower()))
-
-
-def caption_pieces(
-    tokenizer: ReportTokenizer, sentences: Sequence[str], max_tokens: int
-) -> tuple[Ids, Mask, Mask, list[range]]:
-    """Tokens of a caption, and the words of each sentence in it.
-
-    Args:
-        tokenizer: The vocabulary.
-        sentences: Sentences of the report, from `caption`.
-        max_tokens: T, special tokens included.
-
-    Returns:
-        ids (T,), attention mask (T,), continuation mask (T,), and for each sentence
-        the numbers of its words (the first word after [CLS] is 0), cut where the
-        caption is cut.
-    """
-    pieces: list[int] = []
-    spans: list[tuple[int, int]] = []
-    for sentence in sentences:
-        start = len(pieces)
-        pieces += tokenizer.pieces(sentence)
-        spans.append((start, len(pieces)))
-    pieces = pieces[: max_tokens - 2]
-    ids = np.full(max_tokens, tokenizer.pad_id, np.int64)
-    row = [tokenizer.cls_id, *pieces, tokenizer.sep_id]
-    ids[: len(row)] = row
-    present = np.arange(max_tokens) < len(row)
-    continues = tokenizer.continuation[ids] & present
-    # Words opened before each piece: the number of the word that starts there.
-    opened = np.concatenate([[0], np.cumsum(~continues[1 : len(pieces) + 1])])
-    words = [
-        range(int(opened[min(a, len(pieces))]), int(opened[min(b, len(pieces))]))
-        for a, b in spans
-    ]
-    return ids, present, continues, words
-
-
-def tokenize_texts(
-    tokenizer: ReportTokenizer, texts: Sequence[str], max_tokens: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Texts as the report encoder reads them, padded.
-
-    Returns:
-        ids (N, T) int64, attention mask (N, T), continuation mask (N, T).
-    """
-    rows = [caption_pieces(tokenizer, caption(text), max_tokens) for text in texts]
-    ids, present, continues = (
-        torch.from_numpy(np.stack([row[field] for row in rows])) for field in (0, 1, 2)
-    )
-    return ids, present, continues
 
 
 def sentence_counts(
@@ -136,60 +52,6 @@ class ASGBatch(TypedDict):
     region_groups: Tensor  # (B, R) int64, equal = same sentences, -1 = no region
     sentence_words: Tensor  # (B, R, T - 1) uint8, words of the region's sentences
     report_text: list[str]
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where an image went: scaled by its longer side, centred in a square, cropped.
-
-    Attributes:
-        across: Factor on x.
-        down: Factor on y.
-        left: Columns added on the left, less the crop's first column.
-        top: Rows added at the top, less the crop's first row.
-        size: Side of the crop.
-    """
-
-    across: float
-    down: float
-    left: int
-    top: int
-    size: int
-
-    def apply(self, box: Box) -> Box | None:
-        """A box in pixels of the crop, cut at its border; None if nothing is left."""
-        x1, y1, x2, y2 = box.xyxy
-        x1, x2 = (
-            min(max(x * self.across + self.left, 0.0), self.size) for x in (x1, x2)
-        )
-        y1, y2 = (min(max(y * self.down + self.top, 0.0), self.size) for y in (y1, y2))
-        if x2 <= x1 or y2 <= y1:
-            return None
-        return replace(box, xyxy=(x1, y1, x2, y2))
-
-
-def fit_square(
-    image: npt.NDArray[np.uint8], side: int, antialias: bool
-) -> tuple[npt.NDArray[np.uint8], Placement]:
-    """Scale the longer side to ``side`` and centre the image on a black square.
-
-    Args:
-        image: (H, W) or (H, W, 3).
-        side: Side of the square in pixels.
-        antialias: Shrink by area averaging; False is plain bilinear, as released.
-    """
-    height, width = image.shape[:2]
-    factor = side / max(height, width)
-    w, h = max(round(width * factor), 1), max(round(height * factor), 1)
-    shrinks = antialias and factor < 1
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    scaled = image
-    if (h, w) != (height, width):
-        scaled = np.asarray(cv2.resize(image, (w, h), interpolation=how), np.uint8)
-    top, left = (side - h) // 2, (side - w) // 2
-    square = np.zeros((side, side, *image.shape[2:]), np.uint8)
-    square[top : top + h, left : left + w] = scaled
-    return square, Placement(w / width, h / height, left, top, side)
 
 
 @dataclass(frozen=True)
@@ -228,7 +90,7 @@ class ASGTransform:
         pixels, placement = self.crop(study.image, rng)
         sentences = report_sentences(study.report)
         ids, present, continues, words = caption_pieces(
-            self.tokenizer, [_words(s) for s in sentences], self.max_tokens
+            self.tokenizer, [words_of(s) for s in sentences], self.max_tokens
         )
         values = tag_vector(sentences, self.read)
         return {
@@ -254,12 +116,9 @@ class ASGTransform:
                 train=self.train,
                 crop_scale=self.crop_scale,
             )
-        square, fitted = fit_square(image, self.resize, self.antialias)
-        free = self.resize - self.image_px
-        x, y = free // 2, free // 2
-        if self.train:
-            x, y = (int(offset) for offset in rng.integers(0, free + 1, 2))
-        return cut_out(square, fitted, x, y, self.image_px)
+        return square_crop(
+            image, rng, self.image_px, self.resize, self.train, self.antialias
+        )
 
     def regions(
         self,
@@ -294,11 +153,3 @@ class ASGTransform:
                 indices, self.max_regions, self.max_tokens - 1
             ),
         }
-
-
-def cut_out(
-    square: npt.NDArray[np.uint8], fitted: Placement, x: int, y: int, size: int
-) -> tuple[npt.NDArray[np.uint8], Placement]:
-    """Crop (size, size) at (x, y) of a square from `fit_square`."""
-    part = np.ascontiguousarray(square[y : y + size, x : x + size])
-    return part, replace(fitted, left=fitted.left - x, top=fitted.top - y, size=size)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.encoders.vocabulary import word_piece
-from vlp_zoo.methods.asg.transform import Placement, caption_pieces, cut_out, fit_square
+from vlp_zoo.methods.paired.captions import caption_pieces
+from vlp_zoo.methods.paired.square import Placement, cut_out, fit_square
 from vlp_zoo.parity.comparison import Comparison, tensor
 from vlp_zoo.parity.replay import Recording, count_inputs
 from vlp_zoo.types import Box

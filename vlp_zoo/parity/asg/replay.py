@@ -20,7 +20,8 @@ from vlp_zoo.encoders.published.official import asg_name
 from vlp_zoo.methods.asg.asg import ASG, ASGBatch
 from vlp_zoo.methods.asg.losses import global_scores, soft_labels
 from vlp_zoo.methods.asg.networks import Pass, cosine_restarts
-from vlp_zoo.methods.asg.regions import merge_words, sentence_means, word_slots
+from vlp_zoo.methods.asg.regions import sentence_means
+from vlp_zoo.methods.paired.words import merge_words, word_slots
 from vlp_zoo.parity.asg.losses import (
     DOUBLE,
     GRADIENT,

@@ -1,0 +1,109 @@
+"""Images as ASG, MGCA and GLoRIA see them: centred on a black square, cut out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from vlp_zoo.types import Box
+
+__all__ = ["Placement", "cut_out", "fit_square", "square_crop"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image went: scaled by its longer side, centred in a square, cropped.
+
+    Attributes:
+        across: Factor on x.
+        down: Factor on y.
+        left: Columns added on the left, less the crop's first column.
+        top: Rows added at the top, less the crop's first row.
+        size: Side of the crop.
+    """
+
+    across: float
+    down: float
+    left: int
+    top: int
+    size: int
+
+    def apply(self, box: Box) -> Box | None:
+        """A box in pixels of the crop, cut at its border; None if nothing is left."""
+        x1, y1, x2, y2 = box.xyxy
+        x1, x2 = (
+            min(max(x * self.across + self.left, 0.0), self.size) for x in (x1, x2)
+        )
+        y1, y2 = (min(max(y * self.down + self.top, 0.0), self.size) for y in (y1, y2))
+        if x2 <= x1 or y2 <= y1:
+            return None
+        return replace(box, xyxy=(x1, y1, x2, y2))
+
+
+def fit_square(
+    image: npt.NDArray[np.uint8], side: int, antialias: bool, official: bool = False
+) -> tuple[npt.NDArray[np.uint8], Placement]:
+    """Scale the longer side to ``side`` and centre the image on a black square.
+
+    Args:
+        image: (H, W) or (H, W, 3).
+        side: Side of the square in pixels.
+        antialias: Shrink by area averaging; False is plain bilinear, as ASG does.
+        official: As MGCA and GLoRIA do: the shorter side (the width of a square) is
+            cut to whole pixels, not rounded, and small images are enlarged by
+            OpenCV's area interpolation too.
+    """
+    height, width = image.shape[:2]
+    factor = side / max(height, width)
+    whole = int if official else round
+    w, h = max(whole(width * factor), 1), max(whole(height * factor), 1)
+    # Exact, where a quotient may fall just short of it and be cut.
+    w, h = (side, h) if width > height else (w, side)
+    area = official or (antialias and factor < 1)
+    how = cv2.INTER_AREA if area else cv2.INTER_LINEAR
+    scaled = image
+    if (h, w) != (height, width):
+        scaled = np.asarray(cv2.resize(image, (w, h), interpolation=how), np.uint8)
+    top, left = (side - h) // 2, (side - w) // 2
+    square = np.zeros((side, side, *image.shape[2:]), np.uint8)
+    square[top : top + h, left : left + w] = scaled
+    return square, Placement(w / width, h / height, left, top, side)
+
+
+def cut_out(
+    square: npt.NDArray[np.uint8], fitted: Placement, x: int, y: int, size: int
+) -> tuple[npt.NDArray[np.uint8], Placement]:
+    """Crop (size, size) at (x, y) of a square from `fit_square`."""
+    part = np.ascontiguousarray(square[y : y + size, x : x + size])
+    return part, replace(fitted, left=fitted.left - x, top=fitted.top - y, size=size)
+
+
+def square_crop(
+    image: npt.NDArray[np.uint8],
+    rng: np.random.Generator,
+    size: int,
+    resize: int,
+    train: bool,
+    antialias: bool = True,
+    official: bool = False,
+) -> tuple[npt.NDArray[np.uint8], Placement]:
+    """A square of the image, at random in training, else its centre.
+
+    Args:
+        image: (H, W) or (H, W, 3).
+        rng: Draws the place.
+        size: Side of the result.
+        resize: Side of the square that it is cut out of.
+        train: Cut at random.
+        antialias: See `fit_square`.
+        official: See `fit_square`.
+    """
+    square, fitted = fit_square(image, resize, antialias, official)
+    free = resize - size
+    x, y = free // 2, free // 2
+    if train:
+        x, y = (int(offset) for offset in rng.integers(0, free + 1, 2))
+    return cut_out(square, fitted, x, y, size)

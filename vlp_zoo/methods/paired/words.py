@@ -1,0 +1,49 @@
+"""Words of word pieces: one weighted sum, with no loop over tokens.
+
+ASG, MGCA and GLoRIA read reports by words; a word's state is the sum of its pieces'.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+__all__ = ["merge_words", "word_slots"]
+
+
+def word_slots(continuation_mask: Tensor, attention_mask: Tensor) -> Tensor:
+    """Which word each word piece belongs to.
+
+    A piece that does not continue a word opens one, special tokens included, so [CLS]
+    is word 0 and [SEP] the last one.
+
+    Args:
+        continuation_mask: (B, T) bool, True = ``##`` piece.
+        attention_mask: (B, T) bool, True = token.
+
+    Returns:
+        (B, T) int64; padding belongs to word T, which `merge_words` drops.
+
+    Example:
+        >>> continues = torch.tensor([[False, False, True, False, False]])
+        >>> word_slots(continues, torch.tensor([[True, True, True, True, False]]))
+        tensor([[0, 1, 1, 2, 5]])
+    """
+    opens = attention_mask & ~continuation_mask
+    slots = (opens.long().cumsum(1) - 1).clamp(min=0)
+    return slots.masked_fill(~attention_mask, attention_mask.shape[1])
+
+
+def merge_words(pieces: Tensor, slots: Tensor) -> Tensor:
+    """Sum the pieces of each word.
+
+    Args:
+        pieces: (B, L, D) features, L at most T: what is cut off must be padding.
+        slots: (B, T) from `word_slots`.
+
+    Returns:
+        (B, T, D); zero where there is no word.
+    """
+    batch, length = slots.shape
+    index = slots[:, : pieces.shape[1], None].expand(-1, -1, pieces.shape[2])
+    words = pieces.new_zeros(batch, length + 1, pieces.shape[2])
+    return words.scatter_add(1, index, pieces)[:, :length]
