@@ -98,8 +98,8 @@ def square_crop(
         size: Side of the result.
         resize: Side of the square that it is cut out of.
         train: Cut at random.
-        antialias: See `fit_square`.
-        official: See `fit_square`.
+        antialias: Shrink by area averaging, as for `fit_square`.
+        official: Sizes and interpolation of MGCA, as for `fit_square`.
     """
     square, fitted = fit_square(image, resize, antialias, official)
     free = resize - size
