@@ -2,13 +2,15 @@
 
     python benchmarks/distil_recording.py imitate FOLDER tests/golden/imitate
     python benchmarks/distil_recording.py asg FOLDER tests/golden/asg
+    python benchmarks/distil_recording.py gloria FOLDER tests/golden/gloria
     python benchmarks/distil_recording.py ecamp IMAGES TEXT tests/golden/ecamp
     python benchmarks/distil_recording.py mflag FOLDER tests/golden/mflag
     python benchmarks/distil_recording.py mrm FOLDER tests/golden/mrm
 
 Recorded numbers are selected, never computed: IMITATE keeps its model, whose weights are
-generated from a seed; M-FLAG keeps all but large gradients and two of three equal channels; ASG, ECAMP and MRM keep what their losses are made of. The README.md of
-each folder says what it proves.
+generated from a seed; M-FLAG keeps all but large gradients and two of three equal channels;
+ASG, ECAMP, GLoRIA and MRM keep what their losses are made of. The README.md of each folder
+says what it proves.
 """
 
 from __future__ import annotations
@@ -115,6 +117,26 @@ def ecamp(images: Path, text: Path, out: Path) -> None:
     _write(out / "parts.json", facts)
 
 
+def gloria(folder: Path, out: Path) -> None:
+    """Losses on embeddings, word merging, sentences, captions and two images."""
+    files = ("meta.json", "loss_level.json", "loss_level.safetensors", "pipeline.json")
+    for file in files:
+        shutil.copyfile(folder / file, out / file)
+    facts = _json(folder / "expected.json")
+    counts = facts["train_reference"]["cap_lens"]
+    kept = {name: facts[name] for name in ("agg_words", "agg_tokens")}
+    _write(out / "expected.json", {**kept, "train_reference": {"cap_lens": counts}})
+    for name in ("inputs", "intermediates", "pipeline"):
+        tensors = load_file(folder / f"{name}.safetensors")
+        some = {
+            key: tensor
+            for key, tensor in tensors.items()
+            if key.startswith(("agg.", "batch.caption_ids"))
+            or (name == "pipeline" and key.endswith((".0", ".3")))
+        }
+        save_file(some, out / f"{name}.safetensors")
+
+
 def mrm(folder: Path, out: Path) -> None:
     """The report loss, and the image loss on standardised patches, with gradients."""
     facts, without = _json(folder / "loss_level.json"), "image_norm_pix_False"
@@ -153,7 +175,9 @@ def _write(path: Path, facts: dict[str, Any]) -> None:
 def main() -> None:
     """Distil one recording."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("method", choices=("asg", "ecamp", "imitate", "mflag", "mrm"))
+    parser.add_argument(
+        "method", choices=("asg", "ecamp", "gloria", "imitate", "mflag", "mrm")
+    )
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
@@ -163,9 +187,9 @@ def main() -> None:
         ecamp(images, text, options.out)
     else:
         (folder,) = options.folders
-        {"asg": asg, "imitate": imitate, "mflag": mflag, "mrm": mrm}[options.method](
-            folder, options.out
-        )
+        parts = {"asg": asg, "gloria": gloria, "imitate": imitate}
+        parts |= {"mflag": mflag, "mrm": mrm}
+        parts[options.method](folder, options.out)
 
 
 if __name__ == "__main__":

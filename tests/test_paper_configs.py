@@ -47,6 +47,19 @@ STARTS: dict[str, dict[str, Any]] = {
     },
     # Released code, README: `--resume mae_pretrain_vit_base.pth`.
     "mrm": {"warm_start": "timm:vit_base_patch16_224.mae"},
+    # Released code: torchvision's ResNet-50 of ImageNet (V1); one GPU.
+    "gloria": {
+        "warm_start": "timm:resnet50.tv_in1k",
+        "text_model": BERT,
+        "text_depth": 12,
+        "upsample": 299,
+        "caption": "sentence",
+        "report_text": "impression",
+        "betas": [0.5, 0.999],
+        "negatives": "local",
+        "sync_bn": False,
+        "schedule": "plateau",
+    },
     # MAE (arXiv 2111.06377) starts from random weights.
     "mae": {"warm_start": None},
 }
@@ -56,6 +69,7 @@ STEPS: dict[str, tuple[int, int, int]] = {
     "ecamp": (256, 8, 120),
     "imitate": (128, 1, 21),
     "asg": (72, 1, 50),
+    "gloria": (48, 1, 50),
     "mflag": (512, 1, 50),
     "mrm": (32, 2, 200),
 }

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vlp_zoo.methods.asg import ASG
     from vlp_zoo.methods.clip import CLIP
     from vlp_zoo.methods.ecamp import ECAMP
+    from vlp_zoo.methods.gloria import GLoRIA
     from vlp_zoo.methods.imitate import IMITATE
     from vlp_zoo.methods.mae import MAE
     from vlp_zoo.methods.mflag import MFLAG
@@ -47,6 +48,7 @@ __all__ = [
     "MIMICCXR",
     "MRM",
     "PLACE",
+    "GLoRIA",
     "Pairs",
     "PhantomChest",
     "PhantomFundus",
@@ -64,6 +66,7 @@ PUBLIC: dict[str, str] = {
     "ASG": "vlp_zoo.methods.asg",
     "CLIP": "vlp_zoo.methods.clip",
     "ECAMP": "vlp_zoo.methods.ecamp",
+    "GLoRIA": "vlp_zoo.methods.gloria",
     "IMITATE": "vlp_zoo.methods.imitate",
     "MAE": "vlp_zoo.methods.mae",
     "MIMICCXR": "vlp_zoo.data.official",

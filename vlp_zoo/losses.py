@@ -11,6 +11,7 @@ from torch.nn import functional
 from vlp_zoo.gather import gather_rows, mean_over_processes, row_offset
 
 __all__ = [
+    "contrast",
     "info_nce",
     "masked_mse",
     "multi_positive_targets",
@@ -308,16 +309,42 @@ def info_nce(
         if normalise:
             a, b = functional.normalize(a, dim=1), functional.normalize(b, dim=1)
         all_a, all_b = (gather_rows(a), gather_rows(b)) if gather else (a, b)
-        forth, back = a @ all_b.T / temperature, b @ all_a.T / temperature
-        if targets is None:
-            partner = torch.arange(len(a), device=a.device)
-            partner = partner + (row_offset(len(a)) if gather else 0)
-            return (
-                functional.cross_entropy(forth, partner),
-                functional.cross_entropy(back, partner),
-            )
-        reverse = targets if reverse_targets is None else reverse_targets
-        return soft_cross_entropy(forth, targets), soft_cross_entropy(back, reverse)
+        return contrast(
+            a @ all_b.T / temperature,
+            b @ all_a.T / temperature,
+            row_offset(len(a)) if gather else 0,
+            targets,
+            reverse_targets,
+        )
+
+
+def contrast(
+    forth: Tensor,
+    back: Tensor,
+    first: int = 0,
+    targets: Tensor | None = None,
+    reverse_targets: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropies of both directions, from similarities.
+
+    Args:
+        forth: (B, N) logits of this process's a against all b.
+        back: (B, N) logits of this process's b against all a.
+        first: Column of the first row's own partner, see `row_offset`.
+        targets: (B, N), rows of sum 1; None = the row's own partner.
+        reverse_targets: Those of ``back``; None = the same rows.
+
+    Returns:
+        Loss a to b, and b to a.
+    """
+    if targets is None:
+        partner = torch.arange(len(forth), device=forth.device) + first
+        return (
+            functional.cross_entropy(forth, partner),
+            functional.cross_entropy(back, partner),
+        )
+    reverse = targets if reverse_targets is None else reverse_targets
+    return soft_cross_entropy(forth, targets), soft_cross_entropy(back, reverse)
 
 
 def sigmoid_contrast(

@@ -13,7 +13,7 @@ from vlp_zoo.cli.names import config_files, config_names
 from vlp_zoo.files import configs_folder
 
 SCALES = ("laptop", "paper")
-METHODS = ("asg", "clip", "ecamp", "imitate", "mae", "mflag", "mrm", "place")
+METHODS = ("asg", "clip", "ecamp", "gloria", "imitate", "mae", "mflag", "mrm", "place")
 STARTS = ("image_encoder", "encoder_sizes", "image_size", "warm_start")
 AUGMENTATION = (
     *("crop_scale", "flip", "jitter", "perspective"),
@@ -22,6 +22,7 @@ AUGMENTATION = (
 SCHEDULE = (
     *("learning_rate", "weight_decay", "betas", "warmup_epochs"),
     *("schedule_epochs", "restart_steps", "decay_vectors", "official_schedule"),
+    "schedule",
 )
 TEXT = (
     *("text_width", "text_heads", "text_ffn", "text_dropout", "max_tokens"),
@@ -89,17 +90,26 @@ def test_one_budget_and_one_schedule(configs: dict[str, Any]) -> None:
     assert schedule["restart_steps"] is None
     assert not schedule["decay_vectors"]
     assert not schedule["official_schedule"]
+    assert schedule["schedule"] == "cosine"
 
 
 def test_one_size_of_text(parse: Parse) -> None:
     laptop = parsed("laptop", parse)
     towers = {
-        m: options(laptop[m], TEXT) for m in ("clip", "place", "asg", "ecamp", "mrm")
+        m: options(laptop[m], TEXT)
+        for m in ("clip", "place", "asg", "ecamp", "gloria", "mrm")
     }
     assert assert_agree(towers)["vocab_size"] == 1000
     # ECAMP's fusion layer comes before those of text_depth.
     depths = {m: built(laptop[m]["model"]).options.text_depth for m in towers}
-    assert depths == {"clip": 2, "place": 2, "asg": 2, "ecamp": 1, "mrm": 2}
+    assert depths == {
+        "clip": 2,
+        "place": 2,
+        "asg": 2,
+        "ecamp": 1,
+        "gloria": 2,
+        "mrm": 2,
+    }
     for frozen in ("imitate", "mflag"):
         found = options(laptop[frozen], ("text_model", "text_width"))
         assert found == {"text_model": "corpus", "text_width": 128}
@@ -107,7 +117,7 @@ def test_one_size_of_text(parse: Parse) -> None:
     paper = parsed("paper", parse)
     names = {
         m: options(paper[m], ("text_model",))["text_model"]
-        for m in ("clip", "place", "asg", "imitate", "mflag")
+        for m in ("clip", "place", "asg", "gloria", "imitate", "mflag")
     }
     (bert,) = set(names.values())
     ecamp = built(paper["ecamp"]["model"]).options
@@ -117,8 +127,9 @@ def test_one_size_of_text(parse: Parse) -> None:
     mrm = built(paper["mrm"]["model"]).options
     assert mrm.tokenizer == bert
     assert (mrm.text_width, mrm.text_depth) == (768, 12)
-    # ASG takes the first layers of what it starts from.
+    # These take the first layers of what they start from.
     assert built(paper["asg"]["model"]).options.text_depth == 12
+    assert built(paper["gloria"]["model"]).options.text_depth == 12
     tokens = {m: options(c, ("max_tokens",)) for m, c in paper.items()}
     assert assert_agree(tokens) == {"max_tokens": 256}
 

@@ -116,6 +116,7 @@ def test_validate_gives_what_the_fit_logged(
         ("mae", 1),
         ("ecamp", 1),
         ("mrm", 1),
+        ("gloria", 2),
     ],
 )
 def test_a_batch_with_nothing_to_compare_is_refused_before_data_are_read(

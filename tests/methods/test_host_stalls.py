@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.methods import paired, test_clip, test_mae, test_mflag, test_mrm
+from tests.methods import paired, test_clip, test_gloria, test_mae, test_mflag, test_mrm
 from tests.methods.asg import test_asg
 from tests.methods.ecamp import test_ecamp
 from tests.methods.imitate import test_imitate
@@ -65,7 +65,7 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-METHODS = ("asg", "clip", "ecamp", "imitate", "mae", "mflag", "mrm", "place")
+METHODS = ("asg", "clip", "ecamp", "gloria", "imitate", "mae", "mflag", "mrm", "place")
 
 
 def case(name: str) -> tuple[Any, Any]:
@@ -81,6 +81,7 @@ def case(name: str) -> tuple[Any, Any]:
         files: dict[str, Any] = {
             "asg": test_asg,
             "clip": test_clip,
+            "gloria": test_gloria,
             "mae": test_mae,
             "mflag": test_mflag,
             "mrm": test_mrm,

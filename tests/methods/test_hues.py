@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.fakes.sources import RampSource
-from tests.methods import paired, test_clip, test_mae, test_mflag, test_mrm
+from tests.methods import paired, test_clip, test_gloria, test_mae, test_mflag, test_mrm
 from tests.methods.asg import test_asg
 from tests.methods.ecamp import test_ecamp
 from tests.methods.imitate import test_imitate
@@ -43,6 +43,7 @@ BUILDERS: dict[str, Any] = {
     "asg": test_asg.build,
     "clip": test_clip.build,
     "ecamp": build_ecamp,
+    "gloria": test_gloria.build,
     "imitate": test_imitate.build,
     "mae": test_mae.build,
     "mflag": test_mflag.build,
@@ -53,6 +54,7 @@ PICTURES = {
     "asg": "regions",
     "clip": "images",
     "ecamp": "input",
+    "gloria": "attention",
     "imitate": "views",
     "mae": "input",
     "mflag": "images",

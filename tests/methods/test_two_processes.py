@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.methods import paired, test_clip, test_mae
+from tests.methods import paired, test_clip, test_gloria, test_mae
 from tests.methods.asg import test_asg
 from tests.methods.ecamp import test_ecamp
 from tests.methods.imitate import test_imitate
@@ -27,6 +27,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("ecamp", {"mim_weight": 0.0}),
     ("ecamp", {"res_weight": 0.0}),
     ("ecamp", {"mlm_weight": 0.0, "window_source": "centre"}),
+    ("gloria", {}),
+    ("gloria", {"local_weight": 0.0}),
+    ("gloria", {"global_weight": 0.0}),
     ("imitate", {}),
     ("imitate", {"view_weight": 0.0}),
     ("imitate", {"smoothing": "none"}),
@@ -47,7 +50,12 @@ def build(name: str, flags: dict[str, Any]) -> tuple[Any, Any]:
         return test_ecamp.build(tokenizer, text_dropout=0.0, **flags), test_ecamp
     if name == "imitate":
         return test_imitate.build(**flags), test_imitate
-    files: dict[str, Any] = {"asg": test_asg, "clip": test_clip, "mae": test_mae}
+    files: dict[str, Any] = {
+        "asg": test_asg,
+        "clip": test_clip,
+        "gloria": test_gloria,
+        "mae": test_mae,
+    }
     return files.get(name, test_place).build(**flags), paired
 
 

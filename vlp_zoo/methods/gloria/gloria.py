@@ -1,0 +1,383 @@
+r"""GLoRIA: global-local representations of images, by attention, from reports.
+
+Huang, Shen, Lungren, Yeung, "GLoRIA: A multimodal global-local representation learning
+framework for label-efficient medical image recognition", ICCV 2021. Official code:
+marshuang80/gloria @ 416466a (Apache-2.0; nothing of it is copied here).
+
+An image and a sentence of its report meet as wholes, by their global features, and in
+parts: each word attends to the places of the image, and how much each word resembles
+what it sees makes the local score of the pair (`vlp_zoo.methods.gloria.losses`). Both
+scores are contrasted over the batch, in both directions, and all four losses added:
+
+.. math:: L = L_{local}^{v \to t} + L_{local}^{t \to v} + L_{global}^{v \to t}
+    + L_{global}^{t \to v}
+
+========================  =====================================================
+here                      in the paper's terms
+========================  =====================================================
+``places``                local image features, a map of an intermediate layer
+``words``                 word features: summed pieces of summed layers
+``whole``                 global features; the text's is the mean of its words
+``scales``                temperatures, all multipliers
+========================  =====================================================
+
+Deviations. The default is the left column; the flag's other value is the released code.
+
+=========================  ============================  =========================
+flag                       default                       released code
+=========================  ============================  =========================
+``sentences``              all of two words or more      none after exactly five
+                                                         words; empty ones too
+``count_unknown``          unknown words count           as many are cut off at
+                                                         the end
+``negatives``              ``global``: all processes     ``local``: one process
+``sync_bn``                statistics of all processes   of one process
+``schedule``               base's warm-up and cosine,    Adam at a ``constant``
+                           vectors do not decay          rate, as its schedule
+                                                         (``plateau``) never fires
+=========================  ============================  =========================
+
+Kept unless asked for otherwise: equal sentences of a batch are told apart
+(``multi_positive``); the softmax over words takes raw products, which are large
+(``text_scale: unit``); scores grow with the length of a text (``pool: mean``).
+
+Without a flag: draws of sentences differ between workers and epochs, and are the same in
+every validation; a report without impression, or without a sentence of two words, is
+read as a whole instead of left out; prompts are as long as their words, not their
+letters; evaluation is in evaluation mode; pieces that are not merged leave padding out
+of the mean; any encoder with two levels serves, also a ViT. The full text of the paper
+was not at hand: values are those of the released code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Adam
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.gather import exchanging, sync_batchnorm
+from vlp_zoo.losses import info_nce, multi_positive_targets
+from vlp_zoo.methods.asg.networks import local_features, local_shape, unit_length
+from vlp_zoo.methods.base import VLPModule
+from vlp_zoo.methods.gloria.losses import Words, local_loss, prompt_scores
+from vlp_zoo.methods.gloria.options import GLoRIAOptions
+from vlp_zoo.methods.gloria.pictures import draw_attention
+from vlp_zoo.methods.gloria.transform import GLoRIATransform, caption_sentences
+from vlp_zoo.methods.paired.words import merge_words, word_slots
+from vlp_zoo.methods.reading import longest
+from vlp_zoo.modules import bert_layers
+
+__all__ = ["GLoRIA", "GLoRIABatch"]
+
+STATES = 4
+"""Hidden states of the report encoder that are summed, the last ones."""
+
+
+class GLoRIABatch(TypedDict):
+    """What `GLoRIATransform` returns, collated. S is the side of the crop."""
+
+    uid: list[str]
+    image: Tensor  # (B, 1 or 3, S, S) uint8
+    input_ids: Tensor  # (B, T) int64
+    attention_mask: Tensor  # (B, T) bool
+    continuation_mask: Tensor  # (B, T) bool, ## pieces
+    word_count: Tensor  # (B,) int64, [CLS] and the words
+    report_key: Tensor  # (B,) int64, equal for equal captions
+    report_text: list[str]
+
+
+class Pass(NamedTuple):
+    """One forward pass, up to the losses; nothing has unit length."""
+
+    pooled: Tensor  # (B, D) image features before projection
+    image: Tensor  # (B, E)
+    places: Tensor | None  # (B, P, E)
+    words: Tensor  # (B, T, E), zero where there is no word
+    text: Tensor  # (B, E)
+
+
+class GLoRIA(VLPModule[GLoRIABatch]):
+    """Global and attention-weighted local alignment (Huang et al., 2021).
+
+    Options are those of `GLoRIAOptions`.
+    """
+
+    options: GLoRIAOptions
+    batch_keys: ClassVar[frozenset[str]] = GLoRIABatch.__required_keys__
+    pair_gains: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("local", "global"), "image_gain"
+    )
+    has_text_head: ClassVar[bool] = True
+    least_batch: ClassVar[int] = 2
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(GLoRIAOptions(**kwargs))
+
+    def build(self) -> None:
+        """Create the networks."""
+        options = self.options
+        self.image_encoder = self.make_image_encoder(
+            side=options.upsample, mean=[0.5] * 3, std=[0.5] * 3
+        )
+        self.grid, place_width = local_shape(self.image_encoder)
+        rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+        self.text_encoder = self.make_text_encoder(
+            options,
+            options.text_model,
+            max_positions=options.text_positions,
+            changes={
+                "num_hidden_layers": options.text_depth,
+                **dict.fromkeys(rates, options.text_dropout),
+            },
+        )
+        self.text_encoder.require_bert()
+        joint = self.text_encoder.width
+        self.image_head = nn.Linear(self.image_encoder.width, joint)
+        if options.local_weight:
+            self.place_head = nn.Linear(place_width, joint, bias=False)
+        if options.sync_bn:
+            sync_batchnorm(self)
+
+    @property
+    def compares_processes(self) -> bool:
+        """Whether neither negatives nor batch norm keep to one process."""
+        return bool(self.options.gather and self.options.sync_bn)
+
+    def make_transform(self, train: bool) -> GLoRIATransform:
+        """Crop, draw a sentence, tokenise."""
+        return GLoRIATransform(self.known_tokenizer(), self.options, train)
+
+    # One pass -------------------------------------------------------------------
+
+    def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Normalised images (B, 1 or 3, H, W): pooled, global features, and places."""
+        side = (self.image_encoder.image_size,) * 2
+        if images.shape[-2:] != side:
+            images = functional.interpolate(
+                images, side, mode="bilinear", align_corners=True
+            )
+        encoded = self.image_encoder(images.expand(-1, 3, -1, -1))
+        places = None
+        if self.options.local_weight:
+            places = self.place_head(local_features(self.image_encoder, encoded))
+        return encoded.pooled, self.image_head(encoded.pooled), places
+
+    def encode_pieces(
+        self, input_ids: Tensor, attention_mask: Tensor, length: int | None = None
+    ) -> Tensor:
+        """States (B, L, E) of word pieces, L the longest text: none of padding."""
+        if length is None:
+            length = longest({"attention_mask": attention_mask})
+        ids, mask = input_ids[:, :length], attention_mask[:, :length]
+        layers = self.text_encoder.bert.encoder.layer
+        first = max(len(layers) + 1 - STATES, 0)
+        total = hidden = bert_layers(
+            layers[:first], self.text_encoder.embeddings(ids), mask
+        )
+        for number in range(first, len(layers)):
+            hidden = bert_layers(layers[number : number + 1], hidden, mask)
+            total = total + hidden
+        if self.options.text_scale == "mean":
+            return total / (len(layers) + 1 - first)
+        return total
+
+    def encode_words(self, pieces: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Words (B, T, E) of pieces (B, L, E) by their slots (B, T), and their mean."""
+        words = merge_words(pieces, slots)
+        whole = words.mean(1)
+        if self.options.text_scale == "unit":
+            return unit_length(words), unit_length(whole)
+        return words, whole
+
+    def read(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        continuation_mask: Tensor,
+        length: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Words (B, T, E), [CLS] first and [SEP] last, and the text's feature (B, E)."""
+        pieces = self.encode_pieces(input_ids, attention_mask, length)
+        return self.encode_words(pieces, word_slots(continuation_mask, attention_mask))
+
+    def run(self, batch: GLoRIABatch) -> Pass:
+        """Encode images and texts; words are cut behind the longest text."""
+        length = longest(batch)
+        words, text = self.read(
+            batch["input_ids"],
+            batch["attention_mask"],
+            batch["continuation_mask"],
+            length,
+        )
+        images = self.image_encoder.normalise(batch["image"])
+        cut = words if exchanging() else words[:, :length]
+        return Pass(*self.encode_images(images), cut, text)
+
+    def terms(
+        self, run: Pass, counts: Tensor, keys: Tensor
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Both directions of each loss, unweighted; ``local`` only with a weight.
+
+        Args:
+            run: What the networks made of the batch.
+            counts: (B,) slots of words that count.
+            keys: (B,) int64, equal for equal captions.
+        """
+        options = self.options
+        targets = None
+        if options.multi_positive:
+            targets = multi_positive_targets(keys, options.gather)
+        terms = {}
+        if run.places is not None:
+            wide = torch.promote_types(run.places.dtype, torch.float32)
+            terms["local"] = local_loss(
+                run.places.to(wide),
+                Words(run.words.to(wide), counts),
+                options.scales,
+                options.pool,
+                targets,
+                options.gather,
+            )
+        terms["global"] = info_nce(
+            run.image,
+            run.text,
+            1 / options.scales.loss,
+            targets=targets,
+            gather=options.gather,
+        )
+        return terms
+
+    def losses(self, batch: GLoRIABatch) -> dict[str, Tensor]:
+        """``local`` and ``global``, weighted."""
+        run = self.run(batch)
+        self.watch(run.pooled)
+        with torch.autocast(run.image.device.type, enabled=False):
+            terms = self.terms(run, batch["word_count"], batch["report_key"])
+        options = self.options
+        weights = {"local": options.local_weight, "global": options.global_weight}
+        return {
+            name: weights[name] * (forth + back)
+            for name, (forth, back) in terms.items()
+        }
+
+    # Joint space and the rest ---------------------------------------------------
+
+    def read_texts(self, texts: Sequence[str]) -> tuple[Words, Tensor]:
+        """Words and global features (N, E) of reports or prompts, whole ones."""
+        transform = self.make_transform(train=False)
+        rows = [transform.tokens(caption_sentences(text)) for text in texts]
+        ids, mask, continues, counts = (
+            torch.from_numpy(np.stack([row[name] for row in rows])).to(self.device)
+            for name in (
+                "input_ids",
+                "attention_mask",
+                "continuation_mask",
+                "word_count",
+            )
+        )
+        words, whole = self.read(ids, mask, continues)
+        return Words(words.float(), counts), whole.float()
+
+    def similarities(
+        self, images: Tensor, texts: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
+        """Zero-shot scores of images with prompts, global and local: see `prompt_scores`.
+
+        The released code classifies by their mean, by the best prompt of a class.
+
+        Args:
+            images: (B, 1 or 3, H, W) uint8.
+            texts: N prompts.
+
+        Returns:
+            (B, N) each.
+        """
+        _, whole, places = self.encode_images(self.image_encoder.prepare(images))
+        if places is None:
+            raise ConfigError(
+                "local scores of images and texts",
+                "a model trained without the local loss",
+                "train with --model.local_weight above 0",
+            )
+        self._need_global()
+        words, text = self.read_texts(texts)
+        scales = self.options.scales
+        return prompt_scores(whole.float(), places.float(), text, words, scales)
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images (B, 1 or 3, H, W), uint8, in the joint space: (B, E), unit length."""
+        self._need_global()
+        return unit_length(self.encode_images(self.image_encoder.prepare(images))[1])
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Reports or prompts in the joint space: (B, E), unit length."""
+        self._need_global()
+        return unit_length(self.read_texts(texts)[1])
+
+    def _need_global(self) -> None:
+        if not self.options.global_weight:
+            raise ConfigError(
+                "a joint space of images and texts",
+                "a model trained without the global loss",
+                "train with --model.global_weight above 0",
+            )
+
+    def embed_patches(self, images: Tensor) -> Tensor | None:
+        """Places in the space of words: (B, E, h, w), unit length along E.
+
+        None without the local loss, which aligns them.
+        """
+        places = self.encode_images(self.image_encoder.prepare(images))[2]
+        if places is None:
+            return None
+        return torch.unflatten(unit_length(places).transpose(1, 2), 2, self.grid)
+
+    def embed_phrases(self, texts: Sequence[str]) -> Tensor:
+        """Phrases beside places, the mean of their words: (B, E), unit length."""
+        words, counts = self.read_texts(texts)[0]
+        number = torch.arange(words.shape[1], device=words.device)
+        said = (number > 0) & (number < counts[:, None])
+        return unit_length((words * said[..., None]).sum(1))
+
+    def pictures(self, batch: GLoRIABatch) -> dict[str, Tensor | str]:
+        """Where the words of each caption look in its image."""
+        run = self.run(batch)
+        shown: dict[str, Tensor | str] = {"captions": "\n\n".join(batch["report_text"])}
+        if run.places is not None:
+            words = Words(run.words, batch["word_count"])
+            scale = self.options.attention_scale
+            shown["attention"] = draw_attention(
+                batch["image"], run.places, words, self.grid, scale
+            )
+        return shown
+
+    def configure_optimizers(self) -> Any:
+        """The base's, or the released code's Adam, with the schedule it meant."""
+        options = self.options
+        if options.schedule == "cosine":
+            return super().configure_optimizers()
+        if options.schedule == "plateau" and not self.trainer.limit_val_batches:
+            raise ConfigError(
+                "a validation loss to halve the rate by (--model.schedule plateau)",
+                "no validation",
+                "set --trainer.limit_val_batches above 0, or --model.schedule constant",
+            )
+        beta1, beta2 = options.betas
+        optimizer = Adam(
+            [p for p in self.parameters() if p.requires_grad],
+            lr=options.learning_rate,
+            betas=(beta1, beta2),
+            weight_decay=options.weight_decay,
+        )
+        if options.schedule == "constant":
+            return optimizer
+        schedule = ReduceLROnPlateau(optimizer, factor=0.5, patience=5)
+        watched = {"scheduler": schedule, "monitor": "val/loss", "interval": "epoch"}
+        return {"optimizer": optimizer, "lr_scheduler": watched}

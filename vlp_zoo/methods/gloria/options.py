@@ -1,0 +1,136 @@
+"""What can be chosen in GLoRIA: defaults are the released code's values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vlp_zoo.errors import ConfigError
+from vlp_zoo.methods.gloria.losses import Scales
+from vlp_zoo.methods.options import PretrainedTextOptions, check_choice, check_crop
+
+__all__ = ["GLoRIAOptions"]
+
+CHOICES = {
+    "report_text": ("impression", "body"),
+    "caption": ("sentence", "report"),
+    "sentences": ("all", "official"),
+    "text_scale": ("sum", "mean", "unit"),
+    "pool": ("sum", "mean"),
+    "negatives": ("global", "local"),
+    "schedule": ("cosine", "plateau", "constant"),
+}
+"""Option to what it may be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GLoRIAOptions(PretrainedTextOptions):
+    """What can be chosen; `vlp_zoo.methods.gloria` says why.
+
+    Args:
+        image_encoder: A ResNet or ViT: a preset (``tiny_resnet``, ``tiny``) or a timm
+            name.
+        image_size: Side S of the image that is cropped.
+        upsample: Side to which images are enlarged before the encoder, which gives 19 x
+            19 places at 299; None = ``image_size``. A ViT takes sides its patches fill.
+        crop_scale: Smallest share of the image that a training crop shows, whatever its
+            size; None cuts a square of ``image_size`` out of one of 8/7 of it, as released.
+        warm_start: Image encoder to start from: ``timm:resnet50.tv_in1k`` is the
+            authors' choice.
+        text_model: Folder or hub name of a pretrained BERT, the first ``text_depth``
+            layers of which the report encoder starts from, with its own vocabulary and
+            sizes (the authors' ``emilyalsentzer/Bio_ClinicalBERT``); None starts from
+            random weights. Checkpoints need the folder no more.
+        text_width: Width of the report encoder and of the joint space.
+        text_positions: Size of the report encoder's position table, at least
+            ``max_tokens``.
+        max_tokens: Tokens T of a caption, padded or cut.
+        report_text: ``"impression"``, or where a report has none what was seen; or
+            ``"body"``, findings and impression.
+        caption: ``"sentence"``, one of the report drawn anew at each sight (in
+            validation always the same), or the whole ``"report"``.
+        sentences: ``"all"``, or the ``"official"`` ones: none after a sentence with
+            which the words read are exactly five, and empty ones too.
+        text_scale: Of the last four states of a piece (embeddings count) the ``"sum"``
+            or the ``"mean"``; or words and texts of ``"unit"`` length. Large ones make
+            the softmax over words all or nothing.
+        count_unknown: Count words that the vocabulary lacks; else as many words are
+            cut off at the end of the caption, as released.
+        attention_scale: What shares of words are multiplied by before the softmax over
+            places, t1.
+        word_scale: What cosines of words are multiplied by before they are pooled, t2.
+        loss_scale: What scores of pairs are multiplied by, t3.
+        pool: Of the words of a text, logarithm of the ``"sum"`` of exponentials, which
+            grows with the text, or of their ``"mean"``.
+        local_weight: Weight of the local loss; 0 builds no local head.
+        global_weight: Weight of the global loss; 0 leaves the joint space untrained.
+        multi_positive: Count all images of the same caption as right.
+        negatives: Texts of all processes (``"global"``) or of one (``"local"``).
+        sync_bn: Batch statistics over all processes.
+        schedule: ``"cosine"``: AdamW with warm-up and half a cosine; else Adam whose
+            decay is part of the gradient, as released, at a rate that is halved on a
+            ``"plateau"`` of the validation loss (of 5 epochs) or stays ``"constant"``.
+        learning_rate: Peak rate.
+        weight_decay: Decay.
+    """
+
+    image_encoder: str = "resnet50"
+    upsample: int | None = 299
+    crop_scale: float | None = None
+    text_depth: int = 12
+    text_positions: int = 512
+    max_tokens: int = 97
+    report_text: str = "impression"
+    caption: str = "sentence"
+    sentences: str = "all"
+    text_scale: str = "sum"
+    count_unknown: bool = True
+    attention_scale: float = 4.0
+    word_scale: float = 5.0
+    loss_scale: float = 10.0
+    pool: str = "sum"
+    local_weight: float = 1.0
+    global_weight: float = 1.0
+    multi_positive: bool = False
+    negatives: str = "global"
+    sync_bn: bool = True
+    schedule: str = "cosine"
+    learning_rate: float = 5e-5
+    weight_decay: float = 1e-6
+    betas: list[float] = field(default_factory=lambda: [0.5, 0.999])
+    warmup_epochs: float = 0
+    schedule_epochs: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, choices in CHOICES.items():
+            check_choice(name, getattr(self, name), choices)
+        check_crop(self.crop_scale)
+        if self.schedule != "cosine" and (self.warmup_epochs or self.schedule_epochs):
+            raise ConfigError(
+                "warm-up and end of a cosine (--model.schedule cosine)",
+                f"--model.schedule {self.schedule}, which has neither",
+                "leave --model.warmup_epochs and schedule_epochs out",
+            )
+        weights = (self.local_weight, self.global_weight)
+        if min(weights) < 0 or not sum(weights):
+            raise ConfigError(
+                "local_weight and global_weight of 0 or more, one of them above 0",
+                f"{weights[0]} and {weights[1]}",
+                "raise --model.local_weight or --model.global_weight",
+            )
+        if min(self.scales) <= 0:
+            raise ConfigError(
+                "attention_scale, word_scale and loss_scale above 0",
+                ", ".join(map(str, self.scales)),
+                "correct them",
+            )
+
+    @property
+    def scales(self) -> Scales:
+        """t1, t2 and t3."""
+        return Scales(self.attention_scale, self.word_scale, self.loss_scale)
+
+    @property
+    def gather(self) -> bool:
+        """Whether negatives are those of all processes."""
+        return self.negatives == "global"

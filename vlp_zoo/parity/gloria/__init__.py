@@ -1,0 +1,1 @@
+"""Recordings of GLoRIA's released code, replayed."""
