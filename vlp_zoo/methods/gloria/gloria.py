@@ -62,7 +62,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.gather import exchanging, sync_batchnorm
+from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.losses import info_nce, multi_positive_targets
 from vlp_zoo.methods.asg.networks import local_features, local_shape, unit_length
 from vlp_zoo.methods.base import VLPModule
@@ -217,8 +217,7 @@ class GLoRIA(VLPModule[GLoRIABatch]):
             length,
         )
         images = self.image_encoder.normalise(batch["image"])
-        cut = words if exchanging() else words[:, :length]
-        return Pass(*self.encode_images(images), cut, text)
+        return Pass(*self.encode_images(images), words[:, :length], text)
 
     def terms(
         self, run: Pass, counts: Tensor, keys: Tensor

@@ -150,8 +150,10 @@ def local_loss(
     batch, first = len(places), 0
     if gather and exchanging():
         counts = gather_rows(words.counts)
-        features = gather_rows(words.features[:, : int(counts.max())])
-        words, first = Words(features, counts), row_offset(batch)
+        # Of one width everywhere: that of the longest text.
+        beyond = int(counts.max()) - words.features.shape[1]
+        features = functional.pad(words.features, (0, 0, 0, beyond))
+        words, first = Words(gather_rows(features), counts), row_offset(batch)
     scores = scales.loss * match(places, words, scales, pool)
     everyone = gather_rows(scores) if gather else scores
     return contrast(scores, everyone[:, first : first + batch].T, first, targets)

@@ -19,7 +19,7 @@ from vlp_zoo.parity.comparison import Comparison, close, relative
 from vlp_zoo.parity.gloria.recording import PARTS
 from vlp_zoo.parity.replay import Recording, count_inputs
 
-__all__ = ["GRADIENT", "MID", "SCORE", "replay_losses"]
+__all__ = ["MID", "SCORE", "replay_losses"]
 
 MID = 1e-5
 """Tolerance of embeddings and attention, of the largest value."""

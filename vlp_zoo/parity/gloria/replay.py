@@ -28,7 +28,7 @@ from vlp_zoo.parity.comparison import (
     same,
     worst_norm,
 )
-from vlp_zoo.parity.gloria.losses import GRADIENT, MID, SCORE, replay_losses
+from vlp_zoo.parity.gloria.losses import MID, SCORE, replay_losses
 from vlp_zoo.parity.gloria.pipeline import replay_pipeline, word_labels
 from vlp_zoo.parity.gloria.recording import (
     PARTS,
@@ -45,7 +45,13 @@ __all__ = ["replay_fixture"]
 
 TRAJECTORY = {"clipped": 1e-3, "unclipped": 2e-4}
 """Relative tolerances of totals along the steps, in single precision."""
+LATER = 2e-2
+"""The same from the sixth clipped step on, where rounding has grown."""
 NORM_BEFORE_CLIP = 5e-2
+ATTENTION = 1e-4
+"""Tolerance of softmaxes over products of some hundreds, of the largest value."""
+NORM = 1e-3
+"""Tolerance of gradients of the whole model, of norms and of the largest value."""
 DOUBLE = 1e-9
 VARIANTS: dict[str, dict[str, Any]] = {
     "variant_mean_of_layers": {"text_scale": "mean"},
@@ -163,13 +169,10 @@ def _training(
         if key not in seen:
             raise ConfigError(f"the intermediate {key}", "none here", "update vlp-zoo")
         scores = key.startswith("scores_")
-        yield close(
-            f"mid.{key}",
-            seen[key],
-            mid[f"train.{key}"],
-            SCORE if scores else MID,
-            absolute=scores,
-        )
+        sharp = key.startswith(("attn_map.", "text1."))
+        tolerance = SCORE if scores else ATTENTION if sharp else MID
+        wanted = mid[f"train.{key}"]
+        yield close(f"mid.{key}", seen[key], wanted, tolerance, absolute=scores)
     words = word_labels(recording.facts("meta")["vocab"], inputs.ids)
     wrong = sum(a != b for a, b in zip(words, reference["words"], strict=True))
     yield same("train_reference.words", wrong, 0)
@@ -197,7 +200,7 @@ def _training(
             found = gradients[name]
             assert found is not None
             wanted = whole[key]
-            yield close(f"grad.{key}", found.view(wanted.shape), wanted, GRADIENT)
+            yield close(f"grad.{key}", found.view(wanted.shape), wanted, NORM)
 
 
 @torch.no_grad()
@@ -301,7 +304,7 @@ def _norms(
         if name not in vanishing
     }
     wanted = {gloria_name(theirs) or "": value for theirs, value in recorded.items()}
-    return worst_norm(f"{title}.{key}", found, wanted, GRADIENT)
+    return worst_norm(f"{title}.{key}", found, wanted, NORM)
 
 
 def _trajectory(
@@ -342,7 +345,8 @@ def _trajectory(
         found["total"] for _, (found, _) in zip(range(more), taken, strict=False)
     ]
     for number, (ours, value) in enumerate(zip(totals, trainer["losses"], strict=True)):
-        yield relative(f"trainer.step{number}", ours, value, 2 * TRAJECTORY[name])
+        tolerance = LATER if number >= len(steps) else 2 * TRAJECTORY[name]
+        yield relative(f"trainer.step{number}", ours, value, tolerance)
     yield same("trainer.lr_after", module.options.learning_rate, trainer["lr_after"])
     training = trainer["image_tower_train"] and trainer["bert_train"]
     yield same("trainer.training", float(module.training), float(training))
