@@ -141,7 +141,8 @@ def test_equal_captions_are_positives_only_if_asked_for() -> None:
     texts = [0, 1, 0, 4]
     found = {}
     for multi in (False, True):
-        module = build(multi_positive=multi).eval()
+        # Equal captions of equal features have equal scores, whatever the targets.
+        module = build(multi_positive=multi, text_dropout=0.5).train()
         transform = module.make_transform(False)
         batch: Any = collate_examples(
             [
@@ -154,7 +155,9 @@ def test_equal_captions_are_positives_only_if_asked_for() -> None:
         )
         assert batch["report_key"][0] == batch["report_key"][2]
         with torch.no_grad():
+            torch.manual_seed(0)
             found[multi] = module.losses(batch)
+            torch.manual_seed(0)
             run = module.run(batch)
         logits = 10 * functional.normalize(run.image) @ functional.normalize(run.text).T
         targets = torch.eye(4)
@@ -164,7 +167,8 @@ def test_equal_captions_are_positives_only_if_asked_for() -> None:
             -(targets * x.log_softmax(1)).sum(1).mean() for x in (logits, logits.T)
         )
         assert float(found[multi]["global"]) == pytest.approx(float(wanted), rel=1e-5)
-    assert float(found[True]["local"]) != pytest.approx(float(found[False]["local"]))
+    for name, value in found[True].items():
+        assert float(value) != pytest.approx(float(found[False][name]), rel=1e-4)
 
 
 @pytest.mark.parametrize(

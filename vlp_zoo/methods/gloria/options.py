@@ -63,7 +63,8 @@ class GLoRIAOptions(PretrainedTextOptions):
             grows with the text, or of their ``"mean"``.
         local_weight: Weight of the local loss; 0 builds no local head.
         global_weight: Weight of the global loss; 0 leaves the joint space untrained.
-        multi_positive: Count all images of the same caption as right.
+        multi_positive: Count all images of the same caption as right; such captions
+            differ by dropout alone, so little changes.
         negatives: Texts of all processes (``"global"``) or of one (``"local"``).
         sync_bn: Batch statistics over all processes.
         schedule: ``"cosine"``: AdamW with warm-up and half a cosine; else Adam whose
