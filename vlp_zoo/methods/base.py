@@ -190,7 +190,7 @@ class VLPModule(ReadsText, Generic[BatchT]):
         """The image encoder of the options.
 
         Args:
-            side: Of its input; None = ``image_size``.
+            side: Side of its input; None = ``image_size``.
             **look: Pooling, mean and deviation, as for `ImageEncoder`.
         """
         return ImageEncoder(

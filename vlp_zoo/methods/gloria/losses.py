@@ -86,7 +86,7 @@ def match(places: Tensor, words: Words, scales: Scales, pool: str = "sum") -> Te
     number = max(VALUES // (places.shape[:2].numel() * features.shape[1]), 1)
     if number >= len(features):
         return _match(places, gram, features, counts, scales, pool)
-    parts = zip(features.split(number), counts.split(number), strict=True)
+    parts = zip(torch.split(features, number), torch.split(counts, number), strict=True)
     found = [
         checkpoint(
             _match,
@@ -110,7 +110,7 @@ def _match(
     number = torch.arange(features.shape[1], device=counts.device)
     counted = number < counts[:, None]
     products = features.flatten(0, 1) @ places.transpose(1, 2)
-    products = products.unflatten(1, features.shape[:2])
+    products = torch.unflatten(products, 1, features.shape[:2])
     attention = word_attention(products, counted, scales.attention)
     inner = (attention * products).sum(-1)
     flat = attention.flatten(1, 2)
@@ -120,8 +120,8 @@ def _match(
     scaled = scales.words * inner / lengths.clamp(min=1e-8)
     scaled = scaled.masked_fill(~counted, -math.inf)
     if pool == "max":
-        return scaled.amax(-1)
-    pooled = scaled.logsumexp(-1)
+        return torch.amax(scaled, -1)
+    pooled: Tensor = scaled.logsumexp(-1)
     return pooled - counts.to(pooled.dtype).log() if pool == "mean" else pooled
 
 
@@ -141,8 +141,8 @@ def local_loss(
     Args:
         places: (B, P, E).
         words: B texts, in the order of the images.
-        scales: See `Scales`.
-        pool: See `match`.
+        scales: What similarities are multiplied by.
+        pool: How words are pooled, as for `match`.
         targets: (B, N) as of `multi_positive_targets`; None = the own text alone.
         gather: Against the texts of all processes (N = W*B), else against this
             process's own (N = B).

@@ -50,17 +50,17 @@ class GLoRIAOptions(PretrainedTextOptions):
             validation always the same), or the whole ``"report"``.
         sentences: ``"all"``, or the ``"official"`` ones: none after a sentence with
             which the words read are exactly five, and empty ones too.
-        text_scale: Of the last four states of a piece (embeddings count) the ``"sum"``
-            or the ``"mean"``; or words and texts of ``"unit"`` length. Large ones make
-            the softmax over words all or nothing.
+        text_scale: ``"sum"`` or ``"mean"`` of the last four states of a piece, its
+            embedding among them; or words and texts of ``"unit"`` length. Large ones
+            make the softmax over words all or nothing.
         count_unknown: Count words that the vocabulary lacks; else as many words are
             cut off at the end of the caption, as released.
         attention_scale: What shares of words are multiplied by before the softmax over
             places, t1.
         word_scale: What cosines of words are multiplied by before they are pooled, t2.
         loss_scale: What scores of pairs are multiplied by, t3.
-        pool: Of the words of a text, logarithm of the ``"sum"`` of exponentials, which
-            grows with the text, or of their ``"mean"``.
+        pool: Logarithm of the ``"sum"`` of the words' exponentials, which grows with
+            the text, or of their ``"mean"``.
         local_weight: Weight of the local loss; 0 builds no local head.
         global_weight: Weight of the global loss; 0 leaves the joint space untrained.
         multi_positive: Count all images of the same caption as right; such captions

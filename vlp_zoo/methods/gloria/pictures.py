@@ -36,7 +36,7 @@ def draw_attention(
     products = features.float() @ places.float().transpose(1, 2)
     maps = word_attention(products, counted, scale)[:, 1 : 1 + SHOWN]
     seen = functional.interpolate(
-        maps.unflatten(2, grid), images.shape[-2:], mode="bilinear"
+        torch.unflatten(maps, 2, grid), images.shape[-2:], mode="bilinear"
     )
     low, high = (f(seen, (2, 3), keepdim=True) for f in (torch.amin, torch.amax))
     seen = ((seen - low) / (high - low).clamp(min=1e-12))[:, :, None]

@@ -52,7 +52,7 @@ def fit_square(
         image: (H, W) or (H, W, 3).
         side: Side of the square in pixels.
         antialias: Shrink by area averaging; False is plain bilinear, as ASG does.
-        official: As MGCA and GLoRIA do: the shorter side (the width of a square) is
+        official: What MGCA and GLoRIA do: the shorter side (the width of a square) is
             cut to whole pixels, not rounded, and small images are enlarged by
             OpenCV's area interpolation too.
     """

@@ -68,7 +68,7 @@ def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
             title = f"loss_level.{case}.scores_{name}"
             yield close(title, scores[name], recorded, SCORE, absolute=True)
             wanted = [leaves[leaf] for leaf in LEAVES[name]]
-            gradients = torch.autograd.grad(sum(both), wanted)
+            gradients = torch.autograd.grad(both[0] + both[1], wanted)
             for leaf, gradient in zip(LEAVES[name], gradients, strict=True):
                 key = f"{case}.grad.{name}.{leaf}"
                 yield close(f"loss_level.{key}", gradient, tensors[key], GRADIENT)
@@ -77,7 +77,9 @@ def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
             counted = torch.arange(len(products)) < count
             seen = word_attention(products, counted, scales.attention)[:count]
             key = f"{case}.attn.{text}"
-            yield close(f"loss_level.{key}", seen.unflatten(1, grid), tensors[key], MID)
+            yield close(
+                f"loss_level.{key}", torch.unflatten(seen, 1, grid), tensors[key], MID
+            )
     yield count_inputs(
         {
             "loss_level.": (tensors, lambda name: True),

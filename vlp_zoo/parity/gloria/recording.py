@@ -176,6 +176,9 @@ def named_losses(module: GLoRIA, run: Pass, counts: Tensor) -> dict[str, Tensor]
     """The four cross-entropies under recorded names, and the weighted total."""
     terms = module.terms(run, counts, counts)
     losses = {name: terms[term][way] for name, (term, way) in PARTS.items()}
-    weights = module.options.local_weight, module.options.global_weight
-    both = [sum(terms[term]) for term in ("local", "global")]
-    return {**losses, "total": weights[0] * both[0] + weights[1] * both[1]}
+    options = module.options
+    local = options.local_weight * (
+        losses["local_image_rows"] + losses["local_text_rows"]
+    )
+    whole = losses["global_image_rows"] + losses["global_text_rows"]
+    return {**losses, "total": local + options.global_weight * whole}

@@ -187,11 +187,8 @@ def _training(
     yield _norms("float64", module, losses["total"], recording, "grad_norm_total")
     gradients = gradients_of(module, losses["total"])
     vanishing, whole = _vanishing(recording), recording.tensors("gradients")
-    missing = {
-        name
-        for key in expected["float64"]["params_without_gradient"]
-        if (name := gloria_name(key)) is not None
-    }
+    ours = map(gloria_name, expected["float64"]["params_without_gradient"])
+    missing = {name for name in ours if name is not None}
     unmoved = {name for name, gradient in gradients.items() if gradient is None}
     yield same("params_without_gradient", len(unmoved ^ missing), 0)
     for key in sorted(whole):
@@ -240,7 +237,7 @@ def _seen(module: GLoRIA, run: Pass, inputs: Inputs) -> dict[str, Tensor]:
         "img_feat_g": run.pooled,
         "img_feat_l.strided7": local.flatten()[::7],
         "img_emb_g": run.image,
-        "img_emb_l": places.transpose(1, 2).unflatten(2, module.grid),
+        "img_emb_l": torch.unflatten(places.transpose(1, 2), 2, module.grid),
         "text_emb_l": words.transpose(1, 2),
         "text_emb_g": run.text,
         **_scores(module, run, inputs),
@@ -320,7 +317,8 @@ def _trajectory(
     taken = _steps(module, inputs, recorded)
     steps = recorded["steps_float64" if double else "steps"]
     totals = []
-    for number, (entry, (found, norm)) in enumerate(zip(steps, taken, strict=False)):
+    for number, entry in enumerate(steps):
+        found, norm = next(taken)
         title = f"{name}.step{number}"
         for key in sorted(found.keys() & entry.keys()):
             tolerance = DOUBLE if double else TRAJECTORY[name]
@@ -341,9 +339,7 @@ def _trajectory(
     if name == "unclipped":
         return
     more = len(trainer["losses"]) - len(totals)
-    totals += [
-        found["total"] for _, (found, _) in zip(range(more), taken, strict=False)
-    ]
+    totals += [next(taken)[0]["total"] for _ in range(more)]
     for number, (ours, value) in enumerate(zip(totals, trainer["losses"], strict=True)):
         tolerance = LATER if number >= len(steps) else 2 * TRAJECTORY[name]
         yield relative(f"trainer.step{number}", ours, value, tolerance)

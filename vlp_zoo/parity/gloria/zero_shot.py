@@ -157,7 +157,7 @@ def _drawn(
     for name, parts in classes.items():
         prompts = [
             " ".join(three)
-            for three in itertools.product(*map(parts.get, parts["axes"]))
+            for three in itertools.product(*(parts[axis] for axis in parts["axes"]))
         ]
         title, recorded = f"zero_shot.{name}", facts["seed6_five_per_class"][name]
         yield same(f"{title}.prompts", len(prompts), facts["prompt_counts"][name])
