@@ -25,7 +25,7 @@ from vlp_zoo.parity.replay import Recording, count_inputs, under
 __all__ = ["class_scores", "replay_zero_shot"]
 
 SCALES = Scales(4.0, 5.0, 1.0)
-"""As the released code has them there, whatever the model was trained with."""
+"""The released code has these there, whatever the model was trained with."""
 SCORE, STANDARD = 1e-4, 2e-3
 """Tolerances of scores, and of scores in units of their deviation."""
 SEED = 6
