@@ -6,11 +6,12 @@
     python benchmarks/distil_recording.py ecamp IMAGES TEXT tests/golden/ecamp
     python benchmarks/distil_recording.py mflag FOLDER tests/golden/mflag
     python benchmarks/distil_recording.py mrm FOLDER tests/golden/mrm
+    python benchmarks/distil_recording.py flair FOLDER tests/golden/flair
 
 Recorded numbers are selected, never computed: IMITATE keeps its model, whose weights are
 generated from a seed; M-FLAG keeps all but large gradients and two of three equal channels;
-ASG, ECAMP, GLoRIA and MRM keep what their losses are made of. The README.md of each folder
-says what it proves.
+ASG, ECAMP, GLoRIA and MRM keep what their losses are made of; FLAIR keeps its losses, its
+captions and two canvases. The README.md of each folder says what it proves.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ IMAGES = (1, 3)
 IMAGE = "batch.image"
 SLOPE = 1024
 """Largest gradient of M-FLAG's that is kept, in bytes."""
+
+CANVASES = ("scale.0.", "scale.2.")
+"""FLAIR's that are kept: a small image, stretched too, and a wide one."""
 
 HEAD = "bert_encoder.model.cls."
 CORNER = 32
@@ -164,6 +168,18 @@ def mflag(folder: Path, out: Path) -> None:
         save_file(kept, out / path.name)
 
 
+def flair(folder: Path, out: Path) -> None:
+    """Losses, captions, ban and turns, and two of the canvases."""
+    for file in ("loss_level.json", "loss_level.safetensors", "pipeline.json"):
+        shutil.copyfile(folder / file, out / file)
+    kept = {
+        name: tensor
+        for name, tensor in load_file(folder / "pipeline.safetensors").items()
+        if name.startswith(CANVASES)
+    }
+    save_file(kept, out / "pipeline.safetensors")
+
+
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -176,7 +192,7 @@ def main() -> None:
     """Distil one recording."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "method", choices=("asg", "ecamp", "gloria", "imitate", "mflag", "mrm")
+        "method", choices=("asg", "ecamp", "flair", "gloria", "imitate", "mflag", "mrm")
     )
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("out", type=Path)
@@ -187,7 +203,7 @@ def main() -> None:
         ecamp(images, text, options.out)
     else:
         (folder,) = options.folders
-        parts = {"asg": asg, "gloria": gloria, "imitate": imitate}
+        parts = {"asg": asg, "flair": flair, "gloria": gloria, "imitate": imitate}
         parts |= {"mflag": mflag, "mrm": mrm}
         parts[options.method](folder, options.out)
 

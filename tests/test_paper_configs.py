@@ -47,6 +47,14 @@ STARTS: dict[str, dict[str, Any]] = {
     },
     # Released code, README: `--resume mae_pretrain_vit_base.pth`.
     "mrm": {"warm_start": "timm:vit_base_patch16_224.mae"},
+    # Released code: torchvision's ResNet-50 (V1 in the released model), all of
+    # Bio_ClinicalBERT; one process.
+    "flair": {
+        "warm_start": "timm:resnet50.tv_in1k",
+        "text_model": BERT,
+        "negatives": "local",
+        "image_size": 512,
+    },
     # Released code: torchvision's ResNet-50 of ImageNet (V1); one GPU.
     "gloria": {
         "warm_start": "timm:resnet50.tv_in1k",
@@ -72,6 +80,7 @@ STEPS: dict[str, tuple[int, int, int]] = {
     "gloria": (48, 1, 50),
     "mflag": (512, 1, 50),
     "mrm": (32, 2, 200),
+    "flair": (128, 1, 15),
 }
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vlp_zoo.methods.asg import ASG
     from vlp_zoo.methods.clip import CLIP
     from vlp_zoo.methods.ecamp import ECAMP
+    from vlp_zoo.methods.flair import FLAIR
     from vlp_zoo.methods.gloria import GLoRIA
     from vlp_zoo.methods.imitate import IMITATE
     from vlp_zoo.methods.mae import MAE
@@ -42,6 +43,7 @@ __all__ = [
     "ASG",
     "CLIP",
     "ECAMP",
+    "FLAIR",
     "IMITATE",
     "MAE",
     "MFLAG",
@@ -66,6 +68,7 @@ PUBLIC: dict[str, str] = {
     "ASG": "vlp_zoo.methods.asg",
     "CLIP": "vlp_zoo.methods.clip",
     "ECAMP": "vlp_zoo.methods.ecamp",
+    "FLAIR": "vlp_zoo.methods.flair",
     "GLoRIA": "vlp_zoo.methods.gloria",
     "IMITATE": "vlp_zoo.methods.imitate",
     "MAE": "vlp_zoo.methods.mae",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from vlp_zoo.errors import BatchFieldError, ConfigError
 from vlp_zoo.types import Example, Study, StudySource, Transform
 
 __all__ = [
+    "Draw",
     "EpochSampler",
     "ResumableLoader",
     "SampleKey",
@@ -39,6 +41,70 @@ class SampleKey(NamedTuple):
 
     epoch: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
+    repeat: int = 0
+    """How often the study came before in this epoch."""
+
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Which studies an epoch shows, where that is not each of them once.
+
+    Attributes:
+        indices: (n,) the studies that may be shown.
+        groups: (n,) group of each, from 0 on; None shows each study once. Groups take
+            turns, and each gives one of its studies, drawn with replacement, so that all
+            have the same share of the n places.
+    """
+
+    indices: Indices
+    groups: Indices | None = None
+
+    @classmethod
+    def of(cls, indices: Sequence[int], names: Sequence[str] = ()) -> Draw:
+        """A draw with the groups by name, in the order of the names."""
+        shown = np.asarray(indices, np.int64)
+        if len(set(names)) < 2:
+            return cls(shown)
+        _, groups = np.unique(np.asarray(names), return_inverse=True)
+        return cls(shown, groups.astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def turns(self) -> Indices:
+        """(n,) the group whose turn each place is, before shuffling."""
+        groups = 1 if self.groups is None else int(self.groups.max()) + 1
+        return np.arange(len(self)) % groups
+
+    def __call__(self, rng: np.random.Generator) -> Indices:
+        """(n,) studies in the order of an epoch."""
+        if self.groups is None:
+            return rng.permutation(self.indices)
+        turns = rng.permutation(self.turns())
+        order = np.empty_like(turns)
+        for group in range(int(turns.max()) + 1):
+            places = np.flatnonzero(turns == group)
+            members = self.indices[self.groups == group]
+            order[places] = rng.choice(members, len(places))
+        return order
+
+
+def _repeats(order: Indices) -> Indices:
+    """How often each entry came before.
+
+    Example:
+        >>> _repeats(np.array([5, 6, 5, 5])).tolist()
+        [0, 0, 1, 2]
+    """
+    places = order.argsort(kind="stable")
+    ordered, count = order[places], np.arange(len(order))
+    starts = np.append(True, ordered[1:] != ordered[:-1])[: len(order)]
+    repeats = np.empty_like(order)
+    repeats[places] = count - np.maximum.accumulate(np.where(starts, count, 0))
+    return repeats
 
 
 class StudyDataset(Dataset[Example]):
@@ -78,8 +144,9 @@ class StudyDataset(Dataset[Example]):
         Bare indices come from ``Trainer(overfit_batches=...)``, which puts a
         sequential sampler in place of ours and wants the same samples every epoch.
         """
-        epoch, index = key if isinstance(key, tuple) else (0, key)
-        rng = np.random.default_rng((self.seed, epoch, index))
+        epoch, index, repeat = key if isinstance(key, tuple) else (0, key, 0)
+        place = (epoch, index, repeat) if repeat else (epoch, index)
+        rng = np.random.default_rng((self.seed, *place))
         return self.transform(self.study(index), rng)
 
 
@@ -102,6 +169,8 @@ class EpochSampler(Sampler[SampleKey]):
         rank: This process.
         world_size: Number of processes.
         drop_last: Leave out a short last global batch.
+        draw: Which of the studies an epoch shows; None shows each once. Needs
+            ``shuffle``, and has a number of its own in place of ``n``.
 
     Raises:
         ConfigError: If there is not a single full global batch and ``drop_last``.
@@ -117,7 +186,10 @@ class EpochSampler(Sampler[SampleKey]):
         rank: int = 0,
         world_size: int = 1,
         drop_last: bool = False,
+        draw: Draw | None = None,
     ) -> None:
+        n = n if draw is None else len(draw)
+        self.draw = draw
         self.global_batch = batch_size * world_size
         if n == 0 or (drop_last and n < self.global_batch):
             raise ConfigError(
@@ -148,7 +220,8 @@ class EpochSampler(Sampler[SampleKey]):
         """The global order of this epoch, the same on every rank."""
         if not self.shuffle:
             return np.arange(self.n)
-        return np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
+        rng = np.random.default_rng((self.seed, self.epoch))
+        return rng.permutation(self.n) if self.draw is None else self.draw(rng)
 
     def __len__(self) -> int:
         full, tail = divmod(self.n, self.global_batch)
@@ -158,14 +231,16 @@ class EpochSampler(Sampler[SampleKey]):
         skip, self._skip = self._skip, 0
         epoch = self.epoch if self.shuffle else 0
         order = self.order()
+        repeats = np.zeros_like(order) if self.draw is None else _repeats(order)
         full, tail = divmod(self.n, self.global_batch)
         for batch in range(skip, full):
             first = batch * self.global_batch + self.rank * self.batch_size
-            for index in order[first : first + self.batch_size].tolist():
-                yield SampleKey(epoch, index)
+            for place in range(first, first + self.batch_size):
+                yield SampleKey(epoch, int(order[place]), int(repeats[place]))
         if not self.drop_last and skip <= full:
             for offset in self._part(tail):
-                yield SampleKey(epoch, int(order[full * self.global_batch + offset]))
+                place = full * self.global_batch + offset
+                yield SampleKey(epoch, int(order[place]), int(repeats[place]))
 
     def _part(self, tail: int) -> list[int]:
         """Offsets of this rank inside a last global batch of ``tail`` studies."""

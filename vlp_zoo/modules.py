@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -147,8 +147,9 @@ class MAEDecoder(nn.Module):
 def in_full_precision(head: nn.Module, features: Tensor) -> Tensor:
     """What a head makes of features, in float32 or better under autocast too.
 
-    For heads with batch norm, which divides by how much the rows of a batch differ: where
-    that is little, half precision is off by several per cent of the loss.
+    For heads with batch norm, which divides by how much the rows of a batch differ, and
+    for those of vectors that are scaled to unit length: where rows differ little, half
+    precision is off by several per cent of the loss.
 
     Args:
         head: Rows to rows.
@@ -257,7 +258,7 @@ def split_heads(tokens: Tensor, heads: int) -> Tensor:
 
 
 def bert_layers(
-    layers: nn.ModuleList, hidden: Tensor, mask: Tensor, keys: int | None = None
+    layers: Iterable[nn.Module], hidden: Tensor, mask: Tensor, keys: int | None = None
 ) -> Tensor:
     """The layers of a transformers BertModel, without work for padded keys.
 
@@ -266,7 +267,7 @@ def bert_layers(
     have no weight. Positions beyond still get outputs.
 
     Args:
-        layers: ``BertModel.encoder.layer``; read, never changed.
+        layers: ``BertModel.encoder.layer``, or some of them in a row; read, never changed.
         hidden: (B, T, D).
         mask: (B, T) bool, True = may be attended to.
         keys: At least the longest text of the batch; None = T.

@@ -56,6 +56,7 @@ KNOWN = {
     "asg": "Image, region and tag alignment",
     "clip": "Image-report contrast",
     "ecamp": "Masked image and report modelling",
+    "flair": "Category-aware contrast",
     "gloria": "Global and attention-weighted local alignment",
     "imitate": "Findings meet many levels",
     "mae": "Masked autoencoder",

@@ -13,7 +13,18 @@ from vlp_zoo.cli.names import config_files, config_names
 from vlp_zoo.files import configs_folder
 
 SCALES = ("laptop", "paper")
-METHODS = ("asg", "clip", "ecamp", "gloria", "imitate", "mae", "mflag", "mrm", "place")
+METHODS = (
+    "asg",
+    "clip",
+    "ecamp",
+    "flair",
+    "gloria",
+    "imitate",
+    "mae",
+    "mflag",
+    "mrm",
+    "place",
+)
 STARTS = ("image_encoder", "encoder_sizes", "image_size", "warm_start")
 AUGMENTATION = (
     *("crop_scale", "flip", "jitter", "perspective"),

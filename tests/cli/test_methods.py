@@ -109,6 +109,7 @@ def test_validate_gives_what_the_fit_logged(
     ("method", "least"),
     [
         ("clip", 2),
+        ("flair", 2),
         ("imitate", 2),
         ("mflag", 2),
         ("asg", 2),

@@ -79,7 +79,18 @@ def test_shares_and_lengths_that_cannot_be_are_refused(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["asg", "clip", "ecamp", "gloria", "imitate", "mae", "mflag", "mrm", "place"],
+    [
+        "asg",
+        "clip",
+        "ecamp",
+        "flair",
+        "gloria",
+        "imitate",
+        "mae",
+        "mflag",
+        "mrm",
+        "place",
+    ],
 )
 @alone
 def test_configs_at_paper_scale_are_planned_without_a_network(

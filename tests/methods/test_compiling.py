@@ -25,6 +25,7 @@ BREAKS = {
     "asg": 0,
     "clip": 0,
     "ecamp": 4,
+    "flair": 0,
     "gloria": 0,
     "imitate": 3,
     "mae": 0,
@@ -59,7 +60,7 @@ def gradients(module: Any, batch: Any) -> list[Tensor]:
         pytest.param("ecamp", True, marks=pytest.mark.slow),
         *(
             pytest.param(name, again, marks=pytest.mark.slow)
-            for name in ("asg", "clip", "gloria", "mae", "mrm", "place")
+            for name in ("asg", "clip", "flair", "gloria", "mae", "mrm", "place")
             for again in (False, True)
         ),
         pytest.param("imitate", False, marks=pytest.mark.slow),

@@ -14,7 +14,18 @@ from vlp_zoo.methods.loading import method_class
 from vlp_zoo.transforms import random_resized_crop, resize
 from vlp_zoo.types import Box
 
-COMPARED = ("asg", "clip", "ecamp", "gloria", "imitate", "mae", "mflag", "mrm", "place")
+COMPARED = (
+    "asg",
+    "clip",
+    "ecamp",
+    "flair",
+    "gloria",
+    "imitate",
+    "mae",
+    "mflag",
+    "mrm",
+    "place",
+)
 """Methods of the matched comparison, `configs/matched`."""
 
 STILL: dict[str, dict[str, Any]] = {

@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.methods import paired, test_clip, test_gloria, test_mae, test_mflag, test_mrm
+from tests.methods import (
+    paired,
+    test_clip,
+    test_flair,
+    test_gloria,
+    test_mae,
+    test_mflag,
+    test_mrm,
+)
 from tests.methods.asg import test_asg
 from tests.methods.ecamp import test_ecamp
 from tests.methods.imitate import test_imitate
@@ -65,7 +73,18 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-METHODS = ("asg", "clip", "ecamp", "gloria", "imitate", "mae", "mflag", "mrm", "place")
+METHODS = (
+    "asg",
+    "clip",
+    "ecamp",
+    "flair",
+    "gloria",
+    "imitate",
+    "mae",
+    "mflag",
+    "mrm",
+    "place",
+)
 
 
 def case(name: str) -> tuple[Any, Any]:
@@ -81,6 +100,7 @@ def case(name: str) -> tuple[Any, Any]:
         files: dict[str, Any] = {
             "asg": test_asg,
             "clip": test_clip,
+            "flair": test_flair,
             "gloria": test_gloria,
             "mae": test_mae,
             "mflag": test_mflag,

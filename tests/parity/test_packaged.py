@@ -37,6 +37,7 @@ def test_a_checkout_proves_its_parity_by_itself(
     least = {
         "asg": 60,
         "ecamp": 7,
+        "flair": 250,
         "gloria": 100,
         "imitate": 200,
         "mflag": 180,

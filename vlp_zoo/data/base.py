@@ -24,6 +24,7 @@ from vlp_zoo.data.precheck import usable
 from vlp_zoo.data.studies import FileStudies
 from vlp_zoo.errors import ConfigError, StoreError
 from vlp_zoo.loading import (
+    Draw,
     EpochSampler,
     ResumableLoader,
     StudyDataset,
@@ -155,6 +156,7 @@ class PairsDataModule(L.LightningDataModule):
         world_size: int = 1,
         pin_memory: bool = False,
         place: Callable[[], tuple[int, int]] | None = None,
+        draw: Draw | None = None,
     ) -> ResumableLoader:
         """A loader of one split, also without a trainer.
 
@@ -167,6 +169,7 @@ class PairsDataModule(L.LightningDataModule):
             world_size: Number of processes.
             pin_memory: Copy batches to page-locked memory, for CUDA.
             place: Where in an epoch to go on, see `ResumableLoader`.
+            draw: Which studies an epoch of training shows; None shows each once.
 
         Raises:
             ConfigError: If there is no such split, or less than a batch to train on.
@@ -190,6 +193,7 @@ class PairsDataModule(L.LightningDataModule):
                 rank=rank,
                 world_size=world_size,
                 drop_last=train,
+                draw=draw,
             ),
             num_workers=workers,
             collate_fn=collate or collate_examples,
@@ -258,6 +262,10 @@ class PairsDataModule(L.LightningDataModule):
                 "set --trainer.use_distributed_sampler false",
             )
 
+        draw = None
+        if train and hasattr(module, "training_draw"):
+            draw = module.training_draw(self.sources[split])
+
         def place() -> tuple[int, int]:
             progress = trainer.fit_loop.epoch_loop.batch_progress
             return trainer.current_epoch, progress.current.ready
@@ -271,6 +279,7 @@ class PairsDataModule(L.LightningDataModule):
             world_size=trainer.world_size,
             pin_memory=trainer.strategy.root_device.type == "cuda",
             place=place if train else None,
+            draw=draw,
         )
 
 

@@ -13,6 +13,7 @@ METHODS: dict[str, str] = {
     "asg": "vlp_zoo.methods.asg.ASG",
     "clip": "vlp_zoo.methods.clip.CLIP",
     "ecamp": "vlp_zoo.methods.ecamp.ECAMP",
+    "flair": "vlp_zoo.methods.flair.FLAIR",
     "gloria": "vlp_zoo.methods.gloria.GLoRIA",
     "imitate": "vlp_zoo.methods.imitate.IMITATE",
     "mae": "vlp_zoo.methods.mae.MAE",

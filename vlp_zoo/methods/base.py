@@ -26,6 +26,7 @@ from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import mean_over_processes
+from vlp_zoo.loading import Draw
 from vlp_zoo.methods.compiling import check_compiler, compile_networks
 from vlp_zoo.methods.loading import method_class, option_names
 from vlp_zoo.methods.needs import (
@@ -42,7 +43,7 @@ from vlp_zoo.methods.reading import ReadsText
 from vlp_zoo.methods.sharing import SharedOut, share_out
 from vlp_zoo.methods.warm_start import normalisation, restore_normalisation, start_from
 from vlp_zoo.recomputing import recompute_blocks
-from vlp_zoo.types import Transform
+from vlp_zoo.types import StudySource, Transform
 
 __all__ = [
     "VLPModule",
@@ -128,6 +129,10 @@ class VLPModule(ReadsText, Generic[BatchT]):
     def make_transform(self, train: bool) -> Transform:
         """What the workers run on a study: augment, tokenize, mark spans."""
         raise NotImplementedError
+
+    def training_draw(self, source: StudySource) -> Draw | None:
+        """Which studies of a training split an epoch shows; None shows each once."""
+        return None
 
     def card_facts(self) -> dict[str, Any]:
         """What the card of the exported encoder says about this run of the method."""

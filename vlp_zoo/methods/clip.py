@@ -54,7 +54,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.losses import info_nce, multi_positive_targets, sigmoid_contrast
@@ -62,7 +61,7 @@ from vlp_zoo.methods.options import check_choice
 from vlp_zoo.methods.paired.fields import PairedBatch, PairedTransform
 from vlp_zoo.methods.paired.options import PairedOptions
 from vlp_zoo.methods.paired.second import SecondLook, TwiceSeen
-from vlp_zoo.methods.paired.towers import PairedTowers, projection
+from vlp_zoo.methods.paired.towers import PairedTowers, pair_pictures, projection
 from vlp_zoo.methods.reading import longest
 
 __all__ = ["CLIP", "CLIPOptions"]
@@ -243,30 +242,11 @@ class CLIP(PairedTowers[TwiceSeen]):
     def embed_patches(self, images: Tensor) -> Tensor | None:
         """Places in the joint space: (B, E, h, w), unit length along E.
 
-        The image's embedding is the mean of what the places become, so that each has
-        its share in it, only where the encoder pools by the plain mean and the head is
-        linear (``head_width: 0``). Elsewhere the head has never seen a place: None.
+        None where the image head is not linear (``head_width: 0``), or the encoder does
+        not pool by the plain mean.
         """
-        if self.options.head_width:
-            return None
-        found = self.image_encoder(self.image_encoder.prepare(images))
-        gap = (found.tokens.float().mean(1) - found.pooled.float()).norm()
-        # Wide enough for half precision; a norm between mean and output is far beyond.
-        if gap > 0.05 * found.pooled.float().norm():
-            return None
-        places = functional.normalize(self.image_head(found.tokens).float(), dim=2)
-        return torch.unflatten(places.transpose(1, 2), 2, found.grid)
+        return None if self.options.head_width else self.linear_places(images)
 
     def pictures(self, batch: TwiceSeen) -> dict[str, Tensor | str]:
         """Images, their similarities to the reports (rows: images), and the reports."""
-        images, texts = (
-            functional.normalize(x.float(), dim=1) for x in self.embed(batch)
-        )
-        heat = ((images @ texts.T + 1) / 2).clamp(0, 1)
-        heat = heat.repeat_interleave(16, 0).repeat_interleave(16, 1)
-        row = torch.cat(list(batch["image"].float() / 255), dim=2)
-        return {
-            "images": row.expand(3, -1, -1),
-            "similarity": heat.expand(3, -1, -1),
-            "reports": "\n\n".join(batch["report_text"]),
-        }
+        return pair_pictures(batch["image"], *self.embed(batch), batch["report_text"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +75,12 @@ class ReadsText(pl.LightningModule):
                 "no data module with a corpus",
                 "pass --model.tokenizer FILE (vocab.txt or tokenizer.json)",
             )
-        return ReportTokenizer.for_corpus(
-            data.corpus, data.corpus_fingerprint, options.vocab_size
-        )
+        corpus, fingerprint = self.corpus_of(data)
+        return ReportTokenizer.for_corpus(corpus, fingerprint, options.vocab_size)
+
+    def corpus_of(self, data: Any) -> tuple[Callable[[], Iterable[str]], str]:
+        """Texts of a data module to learn a vocabulary from, and what names them."""
+        return data.corpus, data.corpus_fingerprint
 
     def load_tokenizer(self, name: str) -> ReportTokenizer:
         """The tokenizer of that name: a WordPiece vocabulary."""

@@ -9,6 +9,7 @@ __all__ = ["REPLAYS"]
 REPLAYS: dict[str, str] = {
     "asg": "vlp_zoo.parity.asg.replay.replay_fixture",
     "ecamp": "vlp_zoo.parity.ecamp.replay.replay_fixture",
+    "flair": "vlp_zoo.parity.flair.replay.replay_fixture",
     "gloria": "vlp_zoo.parity.gloria.replay.replay_fixture",
     "imitate": "vlp_zoo.parity.imitate.replay.replay_fixture",
     "mflag": "vlp_zoo.parity.mflag.replay.replay_fixture",

@@ -196,6 +196,7 @@ def take_step(
     losses: Mapping[str, Tensor],
     recorded: Mapping[str, Any],
     tolerance: float,
+    clip: float | None = None,
 ) -> Iterator[Comparison]:
     """Compare losses before a step of the optimiser, and take it.
 
@@ -205,17 +206,20 @@ def take_step(
         losses: Ours, under their recorded names, with ``total``.
         recorded: Official numbers; ``grad_norm``, if there, is that of the total.
         tolerance: Largest relative error.
+        clip: Largest norm of the gradient that is stepped by; None = any.
     """
     for name, value in losses.items():
         yield relative(f"{title}.{name}", value, recorded[name], tolerance)
     optimizer.zero_grad()
     losses["total"].backward()  # type: ignore[no-untyped-call]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if "grad_norm" in recorded:
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.get_total_norm(
             [p.grad for p in parameters if p.grad is not None]
         )
         yield relative(f"{title}.grad_norm", norm, recorded["grad_norm"], tolerance)
+    if clip is not None:
+        nn.utils.clip_grad_norm_(parameters, clip)
     optimizer.step()
 
 

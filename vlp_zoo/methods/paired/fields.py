@@ -26,6 +26,7 @@ __all__ = [
     "PairedTransform",
     "ReportTokens",
     "SentenceBatch",
+    "exact_key",
     "observations",
     "text_key",
 ]
@@ -64,8 +65,12 @@ def text_key(text: str) -> int:
         >>> text_key("No edema.") == text_key("no  EDEMA")
         True
     """
-    words = " ".join(re.findall(r"[^\W_]+", text.lower()))
-    digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
+    return exact_key(" ".join(re.findall(r"[^\W_]+", text.lower())))
+
+
+def exact_key(text: str) -> int:
+    """A 64-bit number for a text to the letter, the same in every process."""
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 

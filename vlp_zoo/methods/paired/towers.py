@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.methods.base import BatchT, VLPModule
+from vlp_zoo.methods.options import CORPUS, PretrainedTextOptions
 from vlp_zoo.methods.paired.fields import ReportTokens
-from vlp_zoo.methods.paired.options import CORPUS, PairedOptions
 from vlp_zoo.methods.reading import longest
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "PairedTowers",
     "TextOutput",
     "TextTower",
+    "pair_pictures",
     "projection",
 ]
 
@@ -124,6 +125,28 @@ class FrozenTower(nn.Module):
         return TextOutput(found, found[:, None], mask[:, :1])
 
 
+def pair_pictures(
+    shown: Tensor, images: Tensor, texts: Tensor, reports: Sequence[str]
+) -> dict[str, Tensor | str]:
+    """Images in a row, their similarities to the texts (rows: images), and the texts.
+
+    Args:
+        shown: (B, 1 or 3, S, S) uint8.
+        images: (B, E), of any length.
+        texts: (B, E), of any length.
+        reports: The texts as strings.
+    """
+    images, texts = (functional.normalize(x.float(), dim=1) for x in (images, texts))
+    heat = ((images @ texts.T + 1) / 2).clamp(0, 1)
+    heat = heat.repeat_interleave(16, 0).repeat_interleave(16, 1)
+    row = torch.cat(list(shown.float() / 255), dim=2)
+    return {
+        "images": row.expand(3, -1, -1),
+        "similarity": heat.expand(3, -1, -1),
+        "reports": "\n\n".join(reports),
+    }
+
+
 class PairedTowers(VLPModule[BatchT]):
     """The half that image-report methods share: encoders and tokens.
 
@@ -131,7 +154,9 @@ class PairedTowers(VLPModule[BatchT]):
     into the joint space.
     """
 
-    options: PairedOptions
+    options: PretrainedTextOptions
+    ends_texts: ClassVar[bool] = False
+    """Whether [SEP] ends a text."""
     text_tower: TextTower | FrozenTower
     image_head: nn.Module
     text_head: nn.Module
@@ -191,6 +216,21 @@ class PairedTowers(VLPModule[BatchT]):
         pooled = self.encode_texts(texts).pooled
         return functional.normalize(self.text_head(pooled).float(), dim=1)
 
+    def linear_places(self, images: Tensor) -> Tensor | None:
+        """Places in the joint space: (B, E, h, w), unit length along E.
+
+        For a linear image head: the embedding of an image is the mean of what the places
+        become, up to its length, so that each has its share in it. Where the encoder does
+        not pool by the plain mean, the head has never seen a place: None.
+        """
+        found = self.image_encoder(self.image_encoder.prepare(images))
+        gap = (found.tokens.float().mean(1) - found.pooled.float()).norm()
+        # Wide enough for half precision; a norm between mean and output is far beyond.
+        if gap > 0.05 * found.pooled.float().norm():
+            return None
+        places = functional.normalize(self.image_head(found.tokens).float(), dim=2)
+        return torch.unflatten(places.transpose(1, 2), 2, found.grid)
+
     def _need_heads(self) -> None:
         if not hasattr(self, "image_head"):
             raise ConfigError(
@@ -206,7 +246,9 @@ class PairedTowers(VLPModule[BatchT]):
     def encode_texts(self, texts: Sequence[str]) -> TextOutput:
         """Texts straight through the tower, on this module's device."""
         tokenizer = self.known_tokenizer()
-        ids, mask = tokenizer.encode_batch(list(texts), self.options.max_tokens)
+        ids, mask = tokenizer.encode_batch(
+            list(texts), self.options.max_tokens, sep=self.ends_texts
+        )
         device = self.device
         found: TextOutput = self.text_tower(
             torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device), texts

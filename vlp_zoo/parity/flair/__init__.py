@@ -1,0 +1,1 @@
+"""Recordings of FLAIR's released code, replayed."""
