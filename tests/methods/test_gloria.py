@@ -43,7 +43,6 @@ def build(**arguments: Any) -> GLoRIA:
     settings: dict[str, Any] = {
         "image_encoder": "micro",
         "image_size": 32,
-        "upsample": None,
         "text_width": 24,
         "text_depth": 2,
         "text_heads": 2,
@@ -176,7 +175,7 @@ def test_equal_captions_are_positives_only_if_asked_for() -> None:
     [
         {},
         RESNET,
-        {**RESNET, "upsample": 64},
+        {**RESNET, "image_size": 64, "crop_size": 48},
         {"local_weight": 0.0},
         {"global_weight": 0.0},
         {**RESNET, "global_weight": 0.0},
@@ -267,7 +266,7 @@ def test_the_impression_is_read_and_what_was_seen_where_there_is_none() -> None:
 
 
 def test_images_are_cut_out_of_a_square_and_enlarged() -> None:
-    module = build(**RESNET, upsample=64).eval()
+    module = build(**{**RESNET, "image_size": 64, "crop_size": 48}).eval()
     batch = batch_of(module)
     assert batch["image"].shape == (4, 1, 48, 48)
     assert module.image_encoder.image_size == 64
@@ -320,6 +319,12 @@ def test_prompts_are_scored_by_their_best_word_without_cls() -> None:
     assert torch.allclose(local, by_loops(places, said, Scales(4.0, 5.0, 1.0), "max"))
     cosine = functional.cosine_similarity(whole[:, None], text[None], dim=2)
     assert torch.allclose(total, cosine)
+
+
+def test_a_prompt_without_words_is_refused_by_name() -> None:
+    module = build().eval()
+    with pytest.raises(ConfigError, match=r"'\.\.\.'"):
+        module.similarities(batch_of(module)["image"], ["no edema", "..."])
 
 
 @pytest.mark.parametrize("kind", [{}, RESNET, {"multi_positive": True}])

@@ -191,16 +191,15 @@ class VLPModule(ReadsText, Generic[BatchT]):
 
     # Tokenizer and construction -------------------------------------------------
 
-    def make_image_encoder(self, side: int | None = None, **look: Any) -> ImageEncoder:
+    def make_image_encoder(self, **look: Any) -> ImageEncoder:
         """The image encoder of the options.
 
         Args:
-            side: Side of its input; None = ``image_size``.
             **look: Pooling, mean and deviation, as for `ImageEncoder`.
         """
         return ImageEncoder(
             self.options.image_encoder,
-            side or self.options.image_size,
+            self.options.image_size,
             timm_arguments=self.options.encoder_sizes,
             **look,
         )

@@ -32,6 +32,7 @@ flag                       default                       released code
                                                          the end
 ``negatives``              ``global``: all processes     ``local``: one process
 ``sync_bn``                statistics of all processes   of one process
+``crop_size``              the encoder's side, 224       224, enlarged to 299
 ``schedule``               base's warm-up and cosine,    Adam at a ``constant``
                            vectors do not decay          rate, as its schedule
                                                          (``plateau``) never fires
@@ -123,9 +124,7 @@ class GLoRIA(VLPModule[GLoRIABatch]):
     def build(self) -> None:
         """Create the networks."""
         options = self.options
-        self.image_encoder = self.make_image_encoder(
-            side=options.upsample, mean=[0.5] * 3, std=[0.5] * 3
-        )
+        self.image_encoder = self.make_image_encoder(mean=[0.5] * 3, std=[0.5] * 3)
         self.grid, place_width = local_shape(self.image_encoder)
         rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
         self.text_encoder = self.make_text_encoder(
@@ -307,6 +306,12 @@ class GLoRIA(VLPModule[GLoRIABatch]):
             )
         self._need_global()
         words, text = self.read_texts(texts)
+        if int(words.counts.min()) < 2:
+            raise ConfigError(
+                "prompts with words",
+                f"{texts[int(words.counts.argmin())]!r}, of which none counts",
+                "leave it out",
+            )
         scales = self.options.scales
         return prompt_scores(whole.float(), places.float(), text, words, scales)
 

@@ -29,11 +29,11 @@ class GLoRIAOptions(PretrainedTextOptions):
     Args:
         image_encoder: A ResNet or ViT: a preset (``tiny_resnet``, ``tiny``) or a timm
             name.
-        image_size: Side S of the image that is cropped.
-        upsample: Side to which images are enlarged before the encoder, which gives 19 x
-            19 places at 299; None = ``image_size``. A ViT takes sides its patches fill.
+        image_size: Side of the encoder's input; 299, of 19 x 19 places, as released.
+        crop_size: Side of the crops, which are enlarged to ``image_size``: 224 as
+            released; None = ``image_size``.
         crop_scale: Smallest share of the image that a training crop shows, whatever its
-            size; None cuts a square of ``image_size`` out of one of 8/7 of it, as released.
+            size; None cuts a square out of one of 8/7 of its side, as released.
         warm_start: Image encoder to start from: ``timm:resnet50.tv_in1k`` is the
             authors' choice.
         text_model: Folder or hub name of a pretrained BERT, the first ``text_depth``
@@ -75,7 +75,7 @@ class GLoRIAOptions(PretrainedTextOptions):
     """
 
     image_encoder: str = "resnet50"
-    upsample: int | None = 299
+    crop_size: int | None = None
     crop_scale: float | None = None
     text_depth: int = 12
     text_positions: int = 512
@@ -130,6 +130,11 @@ class GLoRIAOptions(PretrainedTextOptions):
     def scales(self) -> Scales:
         """t1, t2 and t3."""
         return Scales(self.attention_scale, self.word_scale, self.loss_scale)
+
+    @property
+    def crop_side(self) -> int:
+        """Side of the crops."""
+        return self.crop_size or self.image_size
 
     @property
     def gather(self) -> bool:

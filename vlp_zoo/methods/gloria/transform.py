@@ -66,7 +66,7 @@ class GLoRIATransform:
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         """Fields of one example; see `GLoRIABatch`."""
-        size, share = self.options.image_size, self.options.crop_scale
+        size, share = self.options.crop_side, self.options.crop_scale
         if share is None:
             # 256 for 224, as released.
             square = round(size * 8 / 7)

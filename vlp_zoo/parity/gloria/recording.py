@@ -82,8 +82,8 @@ def official_options(recording: Recording) -> dict[str, Any]:
         "image_encoder": "resnet50",
         # Lists, which the option's type does not allow for; timm takes them.
         "encoder_sizes": {"layers": config["blocks"], "channels": config["planes"]},
-        "image_size": config["crop"],
-        "upsample": meta["tower"]["upsample"],
+        "image_size": meta["tower"]["upsample"],
+        "crop_size": config["crop"],
         "text_width": config["E"],
         "text_depth": config["layers"],
         "text_heads": config["heads"],
