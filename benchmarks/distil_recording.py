@@ -4,13 +4,14 @@
     python benchmarks/distil_recording.py asg FOLDER tests/golden/asg
     python benchmarks/distil_recording.py gloria FOLDER tests/golden/gloria
     python benchmarks/distil_recording.py ecamp IMAGES TEXT tests/golden/ecamp
+    python benchmarks/distil_recording.py medclip FOLDER tests/golden/medclip
     python benchmarks/distil_recording.py mflag FOLDER tests/golden/mflag
     python benchmarks/distil_recording.py mrm FOLDER tests/golden/mrm
     python benchmarks/distil_recording.py flair FOLDER tests/golden/flair
 
 Recorded numbers are selected, never computed: IMITATE keeps its model, whose weights are
 generated from a seed; M-FLAG keeps all but large gradients and two of three equal channels;
-ASG, ECAMP, GLoRIA and MRM keep what their losses are made of; FLAIR keeps its losses, its
+ASG, ECAMP, GLoRIA, MedCLIP and MRM keep what their losses are made of; FLAIR keeps its losses, its
 captions and two canvases. The README.md of each folder says what it proves.
 """
 
@@ -154,6 +155,16 @@ def mrm(folder: Path, out: Path) -> None:
     save_file(kept, out / "loss_level.safetensors")
 
 
+def medclip(folder: Path, out: Path) -> None:
+    """Losses with their gradients, and the sentences of reports."""
+    for name in ("loss_level.json", "loss_level.safetensors", "meta.json"):
+        shutil.copyfile(folder / name, out / name)
+    shutil.copyfile(folder / "pipeline.json", out / "pipeline.json")
+    pixels = load_file(folder / "pipeline.safetensors")
+    kept = {name: t for name, t in pixels.items() if not name.startswith("image.")}
+    save_file(kept, out / "pipeline.safetensors")
+
+
 def mflag(folder: Path, out: Path) -> None:
     """All of it, but for large gradients and for two of three equal channels."""
     for path in folder.iterdir():
@@ -192,7 +203,17 @@ def main() -> None:
     """Distil one recording."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "method", choices=("asg", "ecamp", "flair", "gloria", "imitate", "mflag", "mrm")
+        "method",
+        choices=(
+            "asg",
+            "ecamp",
+            "flair",
+            "gloria",
+            "imitate",
+            "medclip",
+            "mflag",
+            "mrm",
+        ),
     )
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     parser.add_argument("out", type=Path)
@@ -204,7 +225,7 @@ def main() -> None:
     else:
         (folder,) = options.folders
         parts = {"asg": asg, "flair": flair, "gloria": gloria, "imitate": imitate}
-        parts |= {"mflag": mflag, "mrm": mrm}
+        parts |= {"medclip": medclip, "mflag": mflag, "mrm": mrm}
         parts[options.method](folder, options.out)
 
 

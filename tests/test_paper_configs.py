@@ -39,6 +39,11 @@ STARTS: dict[str, dict[str, Any]] = {
     "place": {"warm_start": "timm:vit_base_patch16_224.mae", "text_model": BERT},
     # ConVIRT (arXiv 2010.00747): ImageNet ResNet-50 and ClinicalBERT.
     "clip": {"warm_start": "timm:resnet50.tv_in1k", "text_model": BERT},
+    # Released code: the script's Swin-T of ImageNet, and ClinicalBERT.
+    "medclip": {
+        "warm_start": "timm:swin_tiny_patch4_window7_224.ms_in1k",
+        "text_model": BERT,
+    },
     # Released code: ImageNet ResNet-50 and CXR-BERT-general; one process's batch statistics.
     "mflag": {
         "warm_start": "timm:resnet50.tv_in1k",
@@ -79,6 +84,7 @@ STEPS: dict[str, tuple[int, int, int]] = {
     "imitate": (128, 1, 21),
     "asg": (72, 1, 50),
     "gloria": (48, 1, 50),
+    "medclip": (100, 1, 10),
     "mflag": (512, 1, 50),
     "mrm": (32, 2, 200),
     "flair": (128, 1, 15),

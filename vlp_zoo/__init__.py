@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vlp_zoo.methods.gloria import GLoRIA
     from vlp_zoo.methods.imitate import IMITATE
     from vlp_zoo.methods.mae import MAE
+    from vlp_zoo.methods.medclip import MedCLIP
     from vlp_zoo.methods.mflag import MFLAG
     from vlp_zoo.methods.mrm import MRM
     from vlp_zoo.methods.place import PLACE
@@ -51,6 +52,7 @@ __all__ = [
     "MRM",
     "PLACE",
     "GLoRIA",
+    "MedCLIP",
     "Pairs",
     "PhantomChest",
     "PhantomFundus",
@@ -73,6 +75,7 @@ PUBLIC: dict[str, str] = {
     "IMITATE": "vlp_zoo.methods.imitate",
     "MAE": "vlp_zoo.methods.mae",
     "MIMICCXR": "vlp_zoo.data.official",
+    "MedCLIP": "vlp_zoo.methods.medclip",
     "MFLAG": "vlp_zoo.methods.mflag",
     "MRM": "vlp_zoo.methods.mrm",
     "PLACE": "vlp_zoo.methods.place",

@@ -60,6 +60,7 @@ KNOWN = {
     "gloria": "Global and attention-weighted local alignment",
     "imitate": "Findings meet many levels",
     "mae": "Masked autoencoder",
+    "medclip": "Images and sentences of like findings",
     "mflag": "Images meet frozen texts",
     "mrm": "Masked record modelling",
     "place": "Pathology-level alignment",

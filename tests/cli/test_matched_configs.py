@@ -21,6 +21,7 @@ METHODS = (
     "gloria",
     "imitate",
     "mae",
+    "medclip",
     "mflag",
     "mrm",
     "place",
@@ -108,7 +109,7 @@ def test_one_size_of_text(parse: Parse) -> None:
     laptop = parsed("laptop", parse)
     towers = {
         m: options(laptop[m], TEXT)
-        for m in ("clip", "place", "asg", "ecamp", "gloria", "mrm")
+        for m in ("clip", "place", "asg", "ecamp", "gloria", "medclip", "mrm")
     }
     assert assert_agree(towers)["vocab_size"] == 1000
     # ECAMP's fusion layer comes before those of text_depth.
@@ -119,6 +120,7 @@ def test_one_size_of_text(parse: Parse) -> None:
         "asg": 2,
         "ecamp": 1,
         "gloria": 2,
+        "medclip": 2,
         "mrm": 2,
     }
     for frozen in ("imitate", "mflag"):
@@ -128,7 +130,7 @@ def test_one_size_of_text(parse: Parse) -> None:
     paper = parsed("paper", parse)
     names = {
         m: options(paper[m], ("text_model",))["text_model"]
-        for m in ("clip", "place", "asg", "gloria", "imitate", "mflag")
+        for m in ("clip", "place", "asg", "gloria", "imitate", "medclip", "mflag")
     }
     (bert,) = set(names.values())
     ecamp = built(paper["ecamp"]["model"]).options

@@ -111,6 +111,7 @@ def test_validate_gives_what_the_fit_logged(
         ("clip", 2),
         ("flair", 2),
         ("imitate", 2),
+        ("medclip", 2),
         ("mflag", 2),
         ("asg", 2),
         ("place", 1),

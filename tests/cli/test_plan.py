@@ -87,6 +87,7 @@ def test_shares_and_lengths_that_cannot_be_are_refused(
         "gloria",
         "imitate",
         "mae",
+        "medclip",
         "mflag",
         "mrm",
         "place",

@@ -29,14 +29,15 @@ BREAKS = {
     "gloria": 0,
     "imitate": 3,
     "mae": 0,
-    "mflag": 1,
+    "medclip": 0,
+    "mflag": 5,
     "mrm": 4,
     "place": 0,
 }
 """How often the graph of all losses together breaks, where a GPU would run them.
 
-ECAMP and MRM pick out the tokens that count before the large projection; IMITATE looks up
-the features of its texts on the host. Neither is part of what is compiled.
+ECAMP and MRM pick out the tokens that count before the large projection; IMITATE
+and M-FLAG look up the features of their texts on the host. Neither is part of what is compiled.
 """
 
 
@@ -60,7 +61,16 @@ def gradients(module: Any, batch: Any) -> list[Tensor]:
         pytest.param("ecamp", True, marks=pytest.mark.slow),
         *(
             pytest.param(name, again, marks=pytest.mark.slow)
-            for name in ("asg", "clip", "flair", "gloria", "mae", "mrm", "place")
+            for name in (
+                "asg",
+                "clip",
+                "flair",
+                "gloria",
+                "mae",
+                "medclip",
+                "mrm",
+                "place",
+            )
             for again in (False, True)
         ),
         pytest.param("imitate", False, marks=pytest.mark.slow),

@@ -22,6 +22,7 @@ COMPARED = (
     "gloria",
     "imitate",
     "mae",
+    "medclip",
     "mflag",
     "mrm",
     "place",
@@ -30,6 +31,7 @@ COMPARED = (
 
 STILL: dict[str, dict[str, Any]] = {
     "clip": {"jitter": 0.0},
+    "medclip": {"jitter": 0.0},
     "place": {"jitter": 0.0},
     "mflag": {"rotation": [0.0, 0.0], "perspective": 0.0, "autocontrast": 0.0},
     "imitate": {

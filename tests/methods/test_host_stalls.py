@@ -16,6 +16,7 @@ from tests.methods import (
     test_flair,
     test_gloria,
     test_mae,
+    test_medclip,
     test_mflag,
     test_mrm,
 )
@@ -81,6 +82,7 @@ METHODS = (
     "gloria",
     "imitate",
     "mae",
+    "medclip",
     "mflag",
     "mrm",
     "place",
@@ -103,6 +105,7 @@ def case(name: str) -> tuple[Any, Any]:
             "flair": test_flair,
             "gloria": test_gloria,
             "mae": test_mae,
+            "medclip": test_medclip,
             "mflag": test_mflag,
             "mrm": test_mrm,
         }

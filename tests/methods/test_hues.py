@@ -20,6 +20,7 @@ from tests.methods import (
     test_flair,
     test_gloria,
     test_mae,
+    test_medclip,
     test_mflag,
     test_mrm,
 )
@@ -55,6 +56,7 @@ BUILDERS: dict[str, Any] = {
     "gloria": test_gloria.build,
     "imitate": test_imitate.build,
     "mae": test_mae.build,
+    "medclip": test_medclip.build,
     "mflag": test_mflag.build,
     "mrm": test_mrm.build,
     "place": test_place.build,
@@ -67,6 +69,7 @@ PICTURES = {
     "gloria": "attention",
     "imitate": "views",
     "mae": "input",
+    "medclip": "images",
     "mflag": "images",
     "mrm": "input",
     "place": "queries",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.methods import test_clip, test_mflag
+from tests.methods import test_clip, test_medclip, test_mflag
 from tests.methods.asg import test_asg
 from tests.methods.imitate import test_imitate
 from tests.methods.paired import REPORTS, batch_of
@@ -121,5 +121,5 @@ def test_methods_without_places_say_so() -> None:
     with torch.no_grad():
         assert module.embed_patches(images()) is None
     # IMITATE's findings meet channels and its impression a bent head: no places.
-    for other in (test_imitate, test_mflag):
+    for other in (test_imitate, test_medclip, test_mflag):
         assert other.build().eval().embed_patches(images()) is None

@@ -39,6 +39,7 @@ def test_a_checkout_proves_its_parity_by_itself(
         "ecamp": 7,
         "flair": 250,
         "gloria": 100,
+        "medclip": 80,
         "imitate": 200,
         "mflag": 180,
         "mrm": 4,

@@ -17,6 +17,7 @@ METHODS: dict[str, str] = {
     "gloria": "vlp_zoo.methods.gloria.GLoRIA",
     "imitate": "vlp_zoo.methods.imitate.IMITATE",
     "mae": "vlp_zoo.methods.mae.MAE",
+    "medclip": "vlp_zoo.methods.medclip.MedCLIP",
     "mflag": "vlp_zoo.methods.mflag.MFLAG",
     "mrm": "vlp_zoo.methods.mrm.MRM",
     "place": "vlp_zoo.methods.place.PLACE",

@@ -12,6 +12,7 @@ REPLAYS: dict[str, str] = {
     "flair": "vlp_zoo.parity.flair.replay.replay_fixture",
     "gloria": "vlp_zoo.parity.gloria.replay.replay_fixture",
     "imitate": "vlp_zoo.parity.imitate.replay.replay_fixture",
+    "medclip": "vlp_zoo.parity.medclip.replay.replay_fixture",
     "mflag": "vlp_zoo.parity.mflag.replay.replay_fixture",
     "mrm": "vlp_zoo.parity.mrm.replay.replay_fixture",
 }

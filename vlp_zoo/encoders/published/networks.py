@@ -75,8 +75,11 @@ SWIN_WORDS = (
 """Parts of a tensor's name in transformers, and in timm."""
 
 
-def swin_of_transformers(state: Mapping[str, Tensor]) -> Plan:
-    """A Swin as transformers 4 names it; query, key and value become one matrix."""
+def swin_names(state: Mapping[str, Tensor]) -> State:
+    """A Swin as transformers 4 names it, under timm's names.
+
+    Query, key and value become one matrix.
+    """
     found: State = {}
     for key, tensor in state.items():
         if key.endswith("relative_position_index"):
@@ -92,7 +95,12 @@ def swin_of_transformers(state: Mapping[str, Tensor]) -> Plan:
             key = key.replace(theirs, ours)
         key = re.sub(r"^layernorm\.", "norm.", key.removeprefix("encoder."))
         found[_merging(key)] = tensor
-    return _swin(found, {})
+    return found
+
+
+def swin_of_transformers(state: Mapping[str, Tensor]) -> Plan:
+    """A Swin as transformers 4 has it."""
+    return _swin(swin_names(state), {})
 
 
 def _merging(key: str) -> str:

@@ -161,20 +161,24 @@ class PairedTowers(VLPModule[BatchT]):
     image_head: nn.Module
     text_head: nn.Module
 
-    def build_towers(self, read: bool = True) -> None:
+    def build_towers(
+        self, read: bool = True, tower: type[TextTower] = TextTower, **look: Any
+    ) -> None:
         """Create both encoders; batch norms see the rows of all processes.
 
         Args:
             read: Create the text tower.
+            tower: Its class, where it is trained.
+            **look: Mean and deviation of images, as for `ImageEncoder`.
         """
-        self.image_encoder = self.make_image_encoder(pooling="avg")
+        self.image_encoder = self.make_image_encoder(pooling="avg", **look)
         sync_batchnorm(self.image_encoder)
         if not read:
             return
         if self.options.text_model == CORPUS:
             self.text_tower = FrozenTower(self.options.text_width, self.frozen_text)
         else:
-            self.text_tower = TextTower(
+            self.text_tower = tower(
                 self.make_text_encoder(
                     self.options, name=self.options.text_model, pooling="mean"
                 )

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.encoders.vocabulary import word_piece
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.mflag.losses import alignment, orthogonality
 from vlp_zoo.methods.mflag.mflag import HALF, MFLAG, joined
@@ -22,6 +20,7 @@ from vlp_zoo.parity.comparison import (
     tensor,
 )
 from vlp_zoo.parity.replay import Read, Recording, count_inputs
+from vlp_zoo.parity.words import recorded_words
 
 __all__ = ["replay_losses", "replay_pipeline"]
 
@@ -85,9 +84,7 @@ def replay_pipeline(recording: Recording, dtype: torch.dtype) -> Iterator[Compar
     """
     card, tensors = recording.facts("pipeline"), recording.tensors("pipeline")
     meta = recording.facts("meta")
-    words = ReportTokenizer(
-        word_piece({token: index for index, token in enumerate(meta["vocab"])})
-    )
+    words = recorded_words(meta["vocab"])
     recorded = iter(
         [pair for pair in zip(card["texts"], card["tokens"], strict=True) if pair[0]]
     )

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlp_zoo.encoders.frozen_text import BertText
 from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.text import TextEncoder
-from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.encoders.vocabulary import word_piece
 from vlp_zoo.encoders.weight_files import renamed, renamed_state
 from vlp_zoo.methods.mflag.mflag import MFLAG, Pass
 from vlp_zoo.methods.optimisation import cosine_restarts
@@ -45,6 +43,8 @@ from vlp_zoo.parity.replay import (
     take_step,
     under,
 )
+from vlp_zoo.parity.resnet import narrow_stem
+from vlp_zoo.parity.words import recorded_words
 
 __all__ = ["replay_fixture"]
 
@@ -87,19 +87,6 @@ def _name(key: str) -> str | None:
     return renamed(key, NAMES)
 
 
-def _narrow(network: Any, stem: int) -> None:
-    """Give a ResNet a stem of another width than the 64 that timm has."""
-    block = network.layer1[0]
-    inner, wide = block.conv1.out_channels, block.conv3.out_channels
-    network.conv1 = nn.Conv2d(3, stem, 7, 2, 3, bias=False)
-    network.bn1 = nn.BatchNorm2d(stem)
-    block.conv1 = nn.Conv2d(stem, inner, 1, bias=False)
-    block.downsample = None
-    if stem != wide:
-        shortcut = nn.Conv2d(stem, wide, 1, bias=False), nn.BatchNorm2d(wide)
-        block.downsample = nn.Sequential(*shortcut)
-
-
 def _text(
     meta: Mapping[str, Any], state: Mapping[str, Tensor], dtype: torch.dtype
 ) -> BertText:
@@ -120,11 +107,10 @@ def _text(
     }
     check_keys(encoder.bert.state_dict(), own, "the recorded text encoder")
     encoder.bert.load_state_dict(own)
-    words = {token: index for index, token in enumerate(meta["vocab"])}
     return BertText(
         "recorded",
         meta["config"]["T"],
-        parts=(encoder.to(dtype), ReportTokenizer(word_piece(words))),
+        parts=(encoder.to(dtype), recorded_words(meta["vocab"])),
     )
 
 
@@ -161,7 +147,7 @@ class _Replay:
         )
         module.frozen_text = self.text
         module.configure_model()
-        _narrow(module.image_encoder.timm, self.config["stem"])
+        narrow_stem(module.image_encoder.timm, self.config["stem"])
         expected = module.state_dict()
         ours = {
             name: value.reshape(expected[name].shape)
@@ -171,6 +157,8 @@ class _Replay:
         }
         check_keys(expected, ours, "the recording")
         module.load_state_dict(ours)
+        # Sums in the order of the recording: with so few rows their rounding grows.
+        module.image_encoder.timm.to(memory_format=torch.contiguous_format)
         return module.to(self.dtype).train()
 
     def __call__(self) -> tuple[Pass, dict[str, Tensor]]:

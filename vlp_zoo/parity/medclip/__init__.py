@@ -1,0 +1,1 @@
+"""Recordings of MedCLIP's released code, replayed."""

@@ -1,0 +1,28 @@
+"""The tokenizer of recorded BERTs, from the list of their word pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from vlp_zoo.encoders.vocabulary import word_piece
+
+__all__ = ["recorded_words"]
+
+
+def recorded_words(vocabulary: Sequence[str]) -> ReportTokenizer:
+    """A BERT's lower-case tokenizer: each punctuation mark is a word, digits are letters.
+
+    Args:
+        vocabulary: Word pieces in the order of their ids.
+    """
+    spec = word_piece({token: index for index, token in enumerate(vocabulary)})
+    spec["normalizer"] = {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": True,
+        "strip_accents": None,
+        "lowercase": True,
+    }
+    spec["pre_tokenizer"] = {"type": "BertPreTokenizer"}
+    return ReportTokenizer(spec, origin="the recording")
