@@ -85,7 +85,7 @@ from vlp_zoo.types import Example, Report, Study
 __all__ = ["MedCLIP", "MedCLIPBatch", "MedCLIPTransform", "label_targets", "layer_mean"]
 
 MEAN, DEVIATION = 0.5862785803043838, 0.27950088968644304
-"""Of pixels in 0..1, in the released code."""
+"""Statistics of pixels in 0..1, in the released code."""
 MOST = 4.6052
 """Largest logarithm of the scale: that of 100."""
 
@@ -96,8 +96,8 @@ class MedCLIPBatch(PairedBatch):
     second_text: list[str]
     second_ids: Tensor  # (B, T) int64
     second_mask: Tensor  # (B, T) bool
-    image_labels: Tensor  # (B, 14) float32 in -1..1
-    text_labels: Tensor  # (B, 14)
+    labels_of_image: Tensor  # (B, 14) float32 in -1..1
+    labels_of_text: Tensor  # (B, 14)
 
 
 def layer_mean(encoder: Any, ids: Tensor, mask: Tensor, padding: bool) -> TextOutput:
@@ -198,8 +198,8 @@ class MedCLIPTransform:
             "second_text": second,
             "second_ids": read["input_ids"],
             "second_mask": read["attention_mask"],
-            "image_labels": label_row(whole),
-            "text_labels": label_row(sentence),
+            "labels_of_image": label_row(whole),
+            "labels_of_text": label_row(sentence),
         }
 
 
@@ -273,7 +273,7 @@ class MedCLIP(PairedTowers[MedCLIPBatch]):
         Args:
             images: (B, E) before they are scaled to unit length.
             texts: Sentences (M, E), and varied ones.
-            labels: Of images (B, 14) and of sentences (M, 14); None compares pairs, and
+            labels: Those of images (B, 14) and of sentences (M, 14); None compares pairs, and
                 leaves varied sentences out.
         """
         options, scale = self.options, self.scale()
@@ -307,7 +307,7 @@ class MedCLIP(PairedTowers[MedCLIPBatch]):
         kinds = ("report", "second") if options.second_weight else ("report",)
         if options.similarity == "pairs":
             return self.objective(images, [self._read(batch, "report")], None)
-        labels = batch["image_labels"], batch["text_labels"]
+        labels = batch["labels_of_image"], batch["labels_of_text"]
         return self.objective(
             images, [self._read(batch, kind) for kind in kinds], labels
         )
@@ -331,7 +331,7 @@ class MedCLIP(PairedTowers[MedCLIPBatch]):
     def pictures(self, batch: MedCLIPBatch) -> dict[str, Tensor | str]:
         """Images, how alike labels and embeddings are (rows: images), sentences."""
         image, text = self._see(batch), self._read(batch, "report")
-        labels = batch["image_labels"], batch["text_labels"]
+        labels = batch["labels_of_image"], batch["labels_of_text"]
         u, v = (functional.normalize(x.float(), dim=1) for x in (image, text))
         a, b = (functional.normalize(x, dim=1) for x in labels)
         return {

@@ -128,6 +128,8 @@ def replay_pipeline(recording: Recording, dtype: torch.dtype) -> Iterator[Compar
             )
             yield tensor(f"pipeline.{name}", torch.from_numpy(ids), wanted, 0.0)
     pictures = {f"raw.{name}": LOOK for name in tensors if name.startswith("image.")}
+    if not recording.has("inputs.safetensors"):
+        pictures["card.batch"] = "its tokens are not in this recording"
     pictures["raw.tok.long.input_ids"] = "its text is not recorded"
     yield count_inputs(
         {

@@ -151,7 +151,7 @@ class Model:
         if labels is None:
             return {"total": total}
         parts = {}
-        for title, text in zip(("", "aug_"), texts, strict=False):
+        for title, text in zip(("", "aug_")[: len(texts)], texts, strict=True):
             ways = self.module.objective(images, [text], labels)
             parts[f"{title}image"] = 2 * ways["image_to_text"]
             parts[f"{title}text"] = 2 * ways["text_to_image"]
@@ -163,7 +163,7 @@ class Model:
         places = {
             int(number): name
             for name, owner in self.owners.items()
-            for number in owner.unique()
+            for number in set(owner.flatten().tolist())
         }
         for number, key in enumerate(self.weights):
             value = ours.get(places.get(number, ""))

@@ -259,7 +259,7 @@ def _trajectory(replay: Model, recorded: Mapping[str, Any]) -> Iterator[Comparis
     none = {number[key] for key in spared if key in number}
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, parameter in named.items():
-        owners = {int(value) for value in replay.owners[name].unique()}
+        owners = {int(value) for value in replay.owners[name].flatten().tolist()}
         groups[bool(owners & none)].append(parameter)
     optimizer = torch.optim.AdamW(
         [
