@@ -63,6 +63,11 @@ def test_clip_has_places_where_its_head_is_linear(encoder: str) -> None:
         assert module.embed_patches(images()) is None
 
 
+def test_medclip_has_places_as_its_head_is_linear() -> None:
+    module = test_medclip.build()
+    assert_places(module, module.image_encoder.grid)
+
+
 def test_asg_has_the_places_of_its_regions() -> None:
     module: Any = test_asg.build().eval()
     places = assert_places(module, module.grid)
@@ -121,5 +126,5 @@ def test_methods_without_places_say_so() -> None:
     with torch.no_grad():
         assert module.embed_patches(images()) is None
     # IMITATE's findings meet channels and its impression a bent head: no places.
-    for other in (test_imitate, test_medclip, test_mflag):
+    for other in (test_imitate, test_mflag):
         assert other.build().eval().embed_patches(images()) is None

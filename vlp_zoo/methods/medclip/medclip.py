@@ -47,6 +47,7 @@ never mirrored, crops of    mirrored half; turned, moved and    reports name sid
 norms and the scale do      they do                             no reason to
 not decay
 warm-up of an epoch         of a tenth of the steps             one schedule for all
+no [SEP] behind sentences   [SEP]                               as all texts here
 ==========================  ==================================  =======================
 
 Kept as they are: the mean of the first two layers and the last; heads without bias; a
@@ -211,7 +212,6 @@ class MedCLIP(PairedTowers[MedCLIPBatch]):
 
     options: MedCLIPOptions
     has_text_head: ClassVar[bool] = True
-    ends_texts: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = MedCLIPBatch.__required_keys__
     pair_gains: ClassVar[Mapping[str, str]] = dict.fromkeys(
@@ -327,6 +327,10 @@ class MedCLIP(PairedTowers[MedCLIPBatch]):
         )
         projected: Tensor = self.text_head(read.pooled)
         return projected
+
+    def embed_patches(self, images: Tensor) -> Tensor | None:
+        """Places in the joint space; see `PairedTowers.linear_places`."""
+        return self.linear_places(images)
 
     def pictures(self, batch: MedCLIPBatch) -> dict[str, Tensor | str]:
         """Images, how alike labels and embeddings are (rows: images), sentences."""
