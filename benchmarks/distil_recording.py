@@ -6,12 +6,13 @@
     python benchmarks/distil_recording.py ecamp IMAGES TEXT tests/golden/ecamp
     python benchmarks/distil_recording.py medclip FOLDER tests/golden/medclip
     python benchmarks/distil_recording.py mflag FOLDER tests/golden/mflag
+    python benchmarks/distil_recording.py mgca FOLDER tests/golden/mgca
     python benchmarks/distil_recording.py mrm FOLDER tests/golden/mrm
     python benchmarks/distil_recording.py flair FOLDER tests/golden/flair
 
 Recorded numbers are selected, never computed: IMITATE keeps its model, whose weights are
 generated from a seed; M-FLAG keeps all but large gradients and two of three equal channels;
-ASG, ECAMP, GLoRIA, MedCLIP and MRM keep what their losses are made of; FLAIR keeps its losses, its
+ASG, ECAMP, GLoRIA, MedCLIP, MGCA and MRM keep what their losses are made of; FLAIR keeps its losses, its
 captions and two canvases. The README.md of each folder says what it proves.
 """
 
@@ -142,6 +143,22 @@ def gloria(folder: Path, out: Path) -> None:
         save_file(some, out / f"{name}.safetensors")
 
 
+def mgca(folder: Path, out: Path) -> None:
+    """Losses on embeddings, word merging, the schedule, captions and two images."""
+    for file in ("meta", "loss_level", "pipeline"):
+        shutil.copyfile(folder / f"{file}.json", out / f"{file}.json")
+    shutil.copyfile(folder / "loss_level.safetensors", out / "loss_level.safetensors")
+    facts = _json(folder / "expected.json")
+    _write(out / "expected.json", {k: facts[k] for k in ("lr_curve", "agg_words")})
+    for name, ends in (("intermediates", ""), ("pipeline", (".0", ".1"))):
+        kept = {
+            key: tensor
+            for key, tensor in load_file(folder / f"{name}.safetensors").items()
+            if (key.endswith(ends) if ends else key.startswith("agg."))
+        }
+        save_file(kept, out / f"{name}.safetensors")
+
+
 def mrm(folder: Path, out: Path) -> None:
     """The report loss, and the image loss on standardised patches, with gradients."""
     facts, without = _json(folder / "loss_level.json"), "image_norm_pix_False"
@@ -212,6 +229,7 @@ def main() -> None:
             "imitate",
             "medclip",
             "mflag",
+            "mgca",
             "mrm",
         ),
     )
@@ -225,7 +243,7 @@ def main() -> None:
     else:
         (folder,) = options.folders
         parts = {"asg": asg, "flair": flair, "gloria": gloria, "imitate": imitate}
-        parts |= {"medclip": medclip, "mflag": mflag, "mrm": mrm}
+        parts |= {"medclip": medclip, "mflag": mflag, "mgca": mgca, "mrm": mrm}
         parts[options.method](folder, options.out)
 
 

@@ -50,6 +50,15 @@ STARTS: dict[str, dict[str, Any]] = {
         "text_model": "microsoft/BiomedVLP-CXR-BERT-general",
         "statistics": "local",
     },
+    # Released code: `BertEncoder` and `vit_base`, run by its README's command.
+    "mgca": {
+        "warm_start": "timm:deit_base_patch16_224",
+        "text_model": BERT,
+        "text_depth": 6,
+        "text_dropout": 0.1,
+        "negatives": "local",
+        "sync_bn": False,
+    },
     # Released code, README: `--resume mae_pretrain_vit_base.pth`.
     "mrm": {"warm_start": "timm:vit_base_patch16_224.mae"},
     # Released code: torchvision's ResNet-50 (V1 in the released model), all of
@@ -86,6 +95,7 @@ STEPS: dict[str, tuple[int, int, int]] = {
     "gloria": (48, 1, 50),
     "medclip": (100, 1, 10),
     "mflag": (512, 1, 50),
+    "mgca": (72, 1, 50),
     "mrm": (32, 2, 200),
     "flair": (128, 1, 15),
 }

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vlp_zoo.methods.mae import MAE
     from vlp_zoo.methods.medclip import MedCLIP
     from vlp_zoo.methods.mflag import MFLAG
+    from vlp_zoo.methods.mgca import MGCA
     from vlp_zoo.methods.mrm import MRM
     from vlp_zoo.methods.place import PLACE
 
@@ -48,6 +49,7 @@ __all__ = [
     "IMITATE",
     "MAE",
     "MFLAG",
+    "MGCA",
     "MIMICCXR",
     "MRM",
     "PLACE",
@@ -74,6 +76,7 @@ PUBLIC: dict[str, str] = {
     "GLoRIA": "vlp_zoo.methods.gloria",
     "IMITATE": "vlp_zoo.methods.imitate",
     "MAE": "vlp_zoo.methods.mae",
+    "MGCA": "vlp_zoo.methods.mgca",
     "MIMICCXR": "vlp_zoo.data.official",
     "MedCLIP": "vlp_zoo.methods.medclip",
     "MFLAG": "vlp_zoo.methods.mflag",

@@ -113,31 +113,36 @@ class _NormaliseTogether(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, rows: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
         axes, shape = _axes(rows)
         variance, mean = torch.var_mean(wide, axes, correction=0)
-        own = torch.stack([mean, variance])
+        # Processes may have different numbers of rows, such as words.
+        count = torch.full_like(mean, rows.numel() // rows.shape[1])
+        own = torch.stack([mean, variance, count])
         parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, own)
-        means, variances = torch.stack(parts).unbind(1)
+        means, variances, counts = torch.stack(parts).unbind(1)
         # Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm (1979).
-        mean = means.mean(0)
-        variance = (variances + (means - mean).square()).mean(0)
+        count = counts.sum(0)
+        shares = counts / count
+        mean = (shares * means).sum(0)
+        variance = (shares * (variances + (means - mean).square())).sum(0)
         scale = (variance + eps).rsqrt()
-        ctx.save_for_backward(rows, mean, scale)
-        ctx.mark_non_differentiable(mean, variance)
-        return (wide - mean.view(shape)) * scale.view(shape), mean, variance
+        ctx.save_for_backward(rows, mean, scale, count)
+        ctx.mark_non_differentiable(mean, variance, count)
+        return (wide - mean.view(shape)) * scale.view(shape), mean, variance, count
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        rows, mean, scale = ctx.saved_tensors
+        rows, mean, scale, count = ctx.saved_tensors
         error = grad_outputs[0]
         axes, shape = _axes(rows)
         normal = (rows.to(error.dtype) - mean.view(shape)) * scale.view(shape)
         sums = torch.stack([error.sum(axes), (error * normal).sum(axes)])
         dist.all_reduce(sums)
-        count = rows.numel() // rows.shape[1] * dist.get_world_size()
         along, across = (sums / count).unbind(0)
         found = error - along.view(shape) - normal * across.view(shape)
         return (found * scale.view(shape)).to(rows.dtype), None
@@ -172,11 +177,10 @@ class SyncedBatchNorm(_BatchNorm):
         self._check_input_dim(input)
         if input.is_cuda:
             return self._by_kernels(input)
-        normal, mean, variance = _NormaliseTogether.apply(input, self.eps)
+        normal, mean, variance, count = _NormaliseTogether.apply(input, self.eps)
         if self.running_mean is not None and self.running_var is not None:
-            count = input.numel() // input.shape[1] * dist.get_world_size()
             rate = self._rate()
-            unbiased = variance * (count / max(count - 1, 1))
+            unbiased = variance * (count / (count - 1).clamp(min=1))
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), rate)
             self.running_var.lerp_(unbiased.to(self.running_var.dtype), rate)
         _, shape = _axes(input)

@@ -340,17 +340,20 @@ class MultiHeadAttention(nn.Module):
 
 
 @torch.no_grad()
-def attention_map(query: Tensor, key: Tensor) -> Tensor:
-    """Attention probabilities, the mean over heads, without gradient.
+def attention_map(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention probabilities, the mean over heads, without gradient or dropout.
 
     Args:
         query: (B, heads, T, d) from `MultiHeadAttention.project`.
         key: (B, heads, S, d).
+        mask: (B, S) bool, True = attend to; None = all.
 
     Returns:
         (B, T, S) float32; rows sum to 1.
     """
     scores = (query @ key.transpose(-1, -2)).float() / query.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, None, None], -math.inf)
     probabilities: Tensor = scores.softmax(-1).mean(1)
     return probabilities
 

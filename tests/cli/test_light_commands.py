@@ -62,6 +62,7 @@ KNOWN = {
     "mae": "Masked autoencoder",
     "medclip": "Images and sentences of like findings",
     "mflag": "Images meet frozen texts",
+    "mgca": "Alignment of instances",
     "mrm": "Masked record modelling",
     "place": "Pathology-level alignment",
 }

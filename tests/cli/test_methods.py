@@ -114,6 +114,7 @@ def test_validate_gives_what_the_fit_logged(
         ("medclip", 2),
         ("mflag", 2),
         ("asg", 2),
+        ("mgca", 2),
         ("place", 1),
         ("mae", 1),
         ("ecamp", 1),

@@ -89,6 +89,7 @@ def test_shares_and_lengths_that_cannot_be_are_refused(
         "mae",
         "medclip",
         "mflag",
+        "mgca",
         "mrm",
         "place",
     ],

@@ -31,13 +31,14 @@ BREAKS = {
     "mae": 0,
     "medclip": 0,
     "mflag": 5,
+    "mgca": 1,
     "mrm": 4,
     "place": 0,
 }
 """How often the graph of all losses together breaks, where a GPU would run them.
 
-ECAMP and MRM pick out the tokens that count before the large projection; IMITATE
-and M-FLAG look up the features of their texts on the host. Neither is part of what is compiled.
+ECAMP and MRM pick out the tokens that count before the large projection, MGCA the words;
+IMITATE and M-FLAG look up the features of their texts on the host. Neither is part of what is compiled.
 """
 
 
@@ -68,6 +69,7 @@ def gradients(module: Any, batch: Any) -> list[Tensor]:
                 "gloria",
                 "mae",
                 "medclip",
+                "mgca",
                 "mrm",
                 "place",
             )

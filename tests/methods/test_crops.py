@@ -24,6 +24,7 @@ COMPARED = (
     "mae",
     "medclip",
     "mflag",
+    "mgca",
     "mrm",
     "place",
 )
@@ -61,7 +62,7 @@ def test_the_whole_image_is_a_crop_of_every_method(method: str) -> None:
             assert np.array_equal(pixels, resize(NOISE, len(pixels))), view
 
 
-@pytest.mark.parametrize("method", ["asg", "imitate", "mflag"])
+@pytest.mark.parametrize("method", ["asg", "imitate", "mflag", "mgca"])
 def test_crops_of_any_size_are_drawn_like_those_of_the_others(method: str) -> None:
     module = BUILDERS[method](crop_scale=0.3, **STILL.get(method, {}))
     example = module.make_transform(True)(study(0, NOISE), np.random.default_rng(5))

@@ -36,7 +36,9 @@ def test_losses_in_half_precision_are_those_in_full(name: str) -> None:
         assert error < BOUND, (term, error)
 
 
-@pytest.mark.parametrize(("name", "heads"), [("asg", 4), ("imitate", 6), ("mflag", 4)])
+@pytest.mark.parametrize(
+    ("name", "heads"), [("asg", 4), ("imitate", 6), ("mflag", 4), ("mgca", 4)]
+)
 def test_heads_that_normalise_few_rows_stay_in_full_precision(
     name: str, heads: int
 ) -> None:

@@ -18,6 +18,7 @@ from tests.methods import (
     test_mae,
     test_medclip,
     test_mflag,
+    test_mgca,
     test_mrm,
 )
 from tests.methods.asg import test_asg
@@ -43,6 +44,8 @@ WAITS = {
 ALLOWED = {
     # Valid tokens are picked out before the large projection, which pays for the wait.
     "weighted_token_ce",
+    # Words are picked out, so that padding does not count in batch norm.
+    "embed_words",
     # Features of texts are looked up on the host and copied without waiting.
     "cached",
 }
@@ -84,6 +87,7 @@ METHODS = (
     "mae",
     "medclip",
     "mflag",
+    "mgca",
     "mrm",
     "place",
 )
@@ -107,6 +111,7 @@ def case(name: str) -> tuple[Any, Any]:
             "mae": test_mae,
             "medclip": test_medclip,
             "mflag": test_mflag,
+            "mgca": test_mgca,
             "mrm": test_mrm,
         }
         module = files.get(name, test_place).build()

@@ -22,6 +22,7 @@ from tests.methods import (
     test_mae,
     test_medclip,
     test_mflag,
+    test_mgca,
     test_mrm,
 )
 from tests.methods.asg import test_asg
@@ -58,6 +59,7 @@ BUILDERS: dict[str, Any] = {
     "mae": test_mae.build,
     "medclip": test_medclip.build,
     "mflag": test_mflag.build,
+    "mgca": test_mgca.build,
     "mrm": test_mrm.build,
     "place": test_place.build,
 }
@@ -71,6 +73,7 @@ PICTURES = {
     "mae": "input",
     "medclip": "images",
     "mflag": "images",
+    "mgca": "words",
     "mrm": "input",
     "place": "queries",
 }
@@ -184,7 +187,7 @@ def test_pictures_are_in_colour(method: str) -> None:
         shown = module.pictures(batch)[PICTURES[method]]
     assert isinstance(shown, Tensor)
     side = module.options.image_size
-    side = {"asg": 224, "place": 160, "mrm": 2 * side}.get(method, side)
+    side = {"asg": 224, "mgca": 160, "place": 160, "mrm": 2 * side}.get(method, side)
     left, right = shown[:, side // 2, side // 8], shown[:, side // 2, 7 * side // 8]
     assert left[0] > left[2] + 0.2
     assert right[2] > right[0] + 0.2

@@ -42,6 +42,7 @@ def test_a_checkout_proves_its_parity_by_itself(
         "medclip": 80,
         "imitate": 200,
         "mflag": 180,
+        "mgca": 150,
         "mrm": 4,
     }
     assert all(said[method]["compared"] >= number for method, number in least.items())
@@ -130,9 +131,11 @@ def test_a_wrong_formula_of_asg_fails(
     failed: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    right = getattr(asg, name)
+    right = getattr(replay, name)
     for place in (asg, replay):
-        monkeypatch.setattr(place, name, lambda *given: change(right(*given)))
+        # The module itself merges words in what it shares with MGCA.
+        if hasattr(place, name):
+            monkeypatch.setattr(place, name, lambda *given: change(right(*given)))
     rows = [row.quantity for row in replay.replay_fixture(GOLDEN / "asg") if not row.ok]
     expected = f"loss_level.case0.{failed}" if failed else "mid.agg.out (720)"
     assert expected in rows

@@ -19,6 +19,7 @@ METHODS: dict[str, str] = {
     "mae": "vlp_zoo.methods.mae.MAE",
     "medclip": "vlp_zoo.methods.medclip.MedCLIP",
     "mflag": "vlp_zoo.methods.mflag.MFLAG",
+    "mgca": "vlp_zoo.methods.mgca.MGCA",
     "mrm": "vlp_zoo.methods.mrm.MRM",
     "place": "vlp_zoo.methods.place.PLACE",
 }

@@ -14,6 +14,7 @@ REPLAYS: dict[str, str] = {
     "imitate": "vlp_zoo.parity.imitate.replay.replay_fixture",
     "medclip": "vlp_zoo.parity.medclip.replay.replay_fixture",
     "mflag": "vlp_zoo.parity.mflag.replay.replay_fixture",
+    "mgca": "vlp_zoo.parity.mgca.replay.replay_fixture",
     "mrm": "vlp_zoo.parity.mrm.replay.replay_fixture",
 }
 """Method to the function that replays a folder of its recordings."""

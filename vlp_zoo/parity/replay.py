@@ -197,6 +197,7 @@ def take_step(
     recorded: Mapping[str, Any],
     tolerance: float,
     clip: float | None = None,
+    norm_tolerance: float | None = None,
 ) -> Iterator[Comparison]:
     """Compare losses before a step of the optimiser, and take it.
 
@@ -207,6 +208,7 @@ def take_step(
         recorded: Official numbers; ``grad_norm``, if there, is that of the total.
         tolerance: Largest relative error.
         clip: Largest norm of the gradient that is stepped by; None = any.
+        norm_tolerance: Largest one of the gradient's norm; None = the same.
     """
     for name, value in losses.items():
         yield relative(f"{title}.{name}", value, recorded[name], tolerance)
@@ -217,7 +219,8 @@ def take_step(
         norm = nn.utils.get_total_norm(
             [p.grad for p in parameters if p.grad is not None]
         )
-        yield relative(f"{title}.grad_norm", norm, recorded["grad_norm"], tolerance)
+        most = tolerance if norm_tolerance is None else norm_tolerance
+        yield relative(f"{title}.grad_norm", norm, recorded["grad_norm"], most)
     if clip is not None:
         nn.utils.clip_grad_norm_(parameters, clip)
     optimizer.step()

@@ -37,6 +37,8 @@ __all__ = [
     "image_state",
     "layout_of",
     "load_official",
+    "mgca_name",
+    "mgca_state",
     "network_of",
     "read_checkpoint",
 ]
@@ -290,7 +292,7 @@ def ecamp_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed_state(state, ECAMP_NAMES)
 
 
-ASG_NAMES: tuple[tuple[str, str], ...] = (
+MGCA_NAMES: tuple[tuple[str, str], ...] = (
     ("img_encoder_q.model.", "image_encoder.timm."),
     ("img_encoder_q.global_embed.", "image_head."),
     ("img_encoder_q.local_embed.", "patch_head."),
@@ -298,6 +300,14 @@ ASG_NAMES: tuple[tuple[str, str], ...] = (
     ("text_encoder_q.model.", "text_encoder.bert."),
     ("text_encoder_q.global_embed.", "report_head."),
     ("text_encoder_q.local_embed.", "word_head."),
+    ("word_local_atten_layer.", "word_attention."),
+    ("patch_local_atten_layer.", "patch_attention."),
+    ("prototype_layer.", "prototypes."),
+)
+"""Start of an official name of MGCA to start of ours."""
+
+ASG_NAMES: tuple[tuple[str, str], ...] = (
+    *MGCA_NAMES[:7],
     ("irl.decoder_norm.", "tag_decoder.decoder.norm."),
     ("irl.decoder.", "tag_decoder.decoder."),
     ("irl.mlp_head.0.", "tag_decoder.score."),
@@ -331,7 +341,43 @@ def asg_state(state: Mapping[str, Tensor], tag_features: Tensor) -> dict[str, Te
     Returns:
         State for ``ASG.load_state_dict``.
     """
-    found = {"tag_features": tag_features, **renamed_state(state, ASG_NAMES)}
+    return {"tag_features": tag_features, **_with_rows(renamed_state(state, ASG_NAMES))}
+
+
+def mgca_name(key: str) -> str | None:
+    """Our name for a key of the official MGCA model; None = left out.
+
+    Left out is the cross-attention of the report encoder, which nothing ever runs.
+
+    Example:
+        >>> mgca_name("prototype_layer.weight")
+        'prototypes.weight'
+    """
+    return None if ".crossattention." in key else renamed(key, MGCA_NAMES)
+
+
+def mgca_state(
+    state: Mapping[str, Tensor], learnt_attention: bool = False
+) -> dict[str, Tensor]:
+    """A whole official MGCA pre-training state under the names of our MGCA.
+
+    What happens to convolutions and to the segment embedding is said at `asg_state`.
+
+    Args:
+        state: Tensors of the checkpoint.
+        learnt_attention: Keep the attention layers that the released command never
+            trains.
+
+    Returns:
+        State for ``MGCA.load_state_dict``.
+    """
+    idle = () if learnt_attention else ("word_attention.", "patch_attention.")
+    named = {mgca_name(key): tensor for key, tensor in state.items()}
+    kept = {k: v for k, v in named.items() if k is not None and not k.startswith(idle)}
+    return _with_rows(kept)
+
+
+def _with_rows(found: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in found.items():
         if name.startswith(("patch_head.", "word_head.")) and tensor.ndim == 3:
             found[name] = tensor.squeeze(-1)

@@ -50,14 +50,14 @@ statistical atlas that is named (`vlp_zoo.reports.regions`): the authors' own we
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from vlp_zoo.errors import ConfigError
@@ -71,14 +71,9 @@ from vlp_zoo.methods.asg.losses import (
 )
 from vlp_zoo.methods.asg.networks import (
     Pass,
-    ProjectionHead,
     TagDecoder,
     check_queries,
-    local_features,
-    local_shape,
-    official_optimizer,
     tag_queries,
-    unit_length,
 )
 from vlp_zoo.methods.asg.options import ASGOptions
 from vlp_zoo.methods.asg.pictures import (
@@ -89,11 +84,10 @@ from vlp_zoo.methods.asg.pictures import (
 )
 from vlp_zoo.methods.asg.regions import roi_weights, sentence_means
 from vlp_zoo.methods.asg.transform import ASGBatch, ASGTransform
-from vlp_zoo.methods.base import VLPModule
-from vlp_zoo.methods.paired.captions import tokenize_texts
-from vlp_zoo.methods.paired.words import merge_words, word_slots
+from vlp_zoo.methods.paired.heads import unit_length
+from vlp_zoo.methods.paired.word_towers import WordTowers, local_features
 from vlp_zoo.methods.reading import longest
-from vlp_zoo.modules import bert_layers, in_full_precision
+from vlp_zoo.modules import in_full_precision
 from vlp_zoo.reports.radgraph import read_radgraph
 from vlp_zoo.reports.regions import RegionAtlas, RegionBoxes
 from vlp_zoo.reports.triplets import Reader, statements
@@ -103,7 +97,7 @@ __all__ = ["ASG", "ASGBatch"]
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
-class ASG(VLPModule[ASGBatch]):
+class ASG(WordTowers[ASGBatch]):
     """Image, region and tag alignment with reports (Li et al., 2024).
 
     Options are those of `ASGOptions`.
@@ -114,8 +108,6 @@ class ASG(VLPModule[ASGBatch]):
     pair_gains: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("ira", "arsa", "irl", "erl"), "image_gain"
     )
-    has_text_head: ClassVar[bool] = True
-    least_batch: ClassVar[int] = 2
     tag_features: Tensor  # (K, F), frozen
 
     def __init__(self, **kwargs: Any) -> None:
@@ -184,31 +176,7 @@ class ASG(VLPModule[ASGBatch]):
     def build(self) -> None:
         """Create the networks."""
         options = self.options
-        self.image_encoder = self.make_image_encoder(mean=IMAGENET[0], std=IMAGENET[1])
-        self.grid, patch_width = local_shape(self.image_encoder)
-        rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
-        self.text_encoder = self.make_text_encoder(
-            options,
-            options.text_model,
-            max_positions=options.text_positions,
-            changes={
-                "num_hidden_layers": options.text_depth,
-                **dict.fromkeys(rates, options.text_dropout),
-            },
-        )
-        self.text_encoder.require_bert()
-        segments: Any = self.text_encoder.bert.embeddings.token_type_embeddings
-        nn.init.zeros_(segments.weight).requires_grad_(False)
-        width, inner, joint = (
-            self.text_encoder.width,
-            options.head_hidden,
-            options.joint_width,
-        )
-        self.image_head = ProjectionHead(self.image_encoder.width, inner, joint)
-        self.report_head = ProjectionHead(width, inner, joint)
-        if options.weights["arsa"]:
-            self.patch_head = ProjectionHead(patch_width, inner, joint)
-            self.word_head = ProjectionHead(width, inner, joint)
+        patch_width = self.build_towers(mean=IMAGENET[0], std=IMAGENET[1])
         if options.weights["irl"]:
             self.register_buffer("tag_features", torch.zeros(40, options.tag_width))
             if self.known_tags is not None:
@@ -231,9 +199,9 @@ class ASG(VLPModule[ASGBatch]):
         return read_radgraph(Path(path)) if path else statements
 
     @property
-    def compares_processes(self) -> bool:
-        """Whether neither negatives nor batch norm keep to one process."""
-        return bool(self.options.gather and self.options.sync_bn)
+    def aligns_parts(self) -> bool:
+        """Whether regions and sentences are aligned."""
+        return bool(self.options.weights["arsa"])
 
     def make_transform(self, train: bool) -> ASGTransform:
         """Crop, tokenise, align regions with sentences, read tags."""
@@ -252,29 +220,6 @@ class ASG(VLPModule[ASGBatch]):
             read=self.read,
         )
 
-    def encode_pieces(
-        self, input_ids: Tensor, attention_mask: Tensor, length: int | None = None
-    ) -> Tensor:
-        """Word piece features (B, L, D), L the longest report: none of padding."""
-        if length is None:
-            length = longest({"attention_mask": attention_mask})
-        ids, mask = input_ids[:, :length], attention_mask[:, :length]
-        places = torch.zeros_like(ids) if self.options.official_positions else None
-        bert = self.text_encoder.bert
-        hidden = bert.embeddings(ids, position_ids=places)
-        return bert_layers(bert.encoder.layer, hidden, mask)
-
-    def encode_words(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        continuation_mask: Tensor,
-        length: int | None = None,
-    ) -> Tensor:
-        """Word features (B, T, D), [CLS] first, zero beyond [SEP]."""
-        pieces = self.encode_pieces(input_ids, attention_mask, length)
-        return merge_words(pieces, word_slots(continuation_mask, attention_mask))
-
     def run(
         self,
         images: Tensor,
@@ -287,7 +232,7 @@ class ASG(VLPModule[ASGBatch]):
         encoded = self.image_encoder(images)
         patches = local_features(self.image_encoder, encoded)
         words = self.encode_words(input_ids, attention_mask, continuation_mask, length)
-        local = bool(self.options.weights["arsa"])
+        local = self.aligns_parts
         return Pass(
             encoded.pooled,
             patches,
@@ -365,48 +310,6 @@ class ASG(VLPModule[ASGBatch]):
         weights = self.options.weights
         return {name: weights[name] * value for name, value in terms.items()}
 
-    def embed_images(self, images: Tensor) -> Tensor:
-        """Images (B, 1 or 3, H, W), uint8, in the joint space: (B, E), unit length."""
-        encoded = self.image_encoder(self.image_encoder.prepare(images))
-        return unit_length(self.image_head(encoded.pooled))
-
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Reports or prompts in the joint space: (B, E), unit length."""
-        tokenizer = self.known_tokenizer()
-        ids, mask, continues = (
-            field.to(self.device)
-            for field in tokenize_texts(tokenizer, texts, self.options.max_tokens)
-        )
-        words = self.encode_words(ids, mask, continues)
-        return unit_length(self.report_head(words[:, 0]))
-
-    def embed_patches(self, images: Tensor) -> Tensor | None:
-        """Local features in the space of regions and sentences: (B, E, h, w).
-
-        Regions are means of these. None without ``arsa``, which aligns them.
-        """
-        if not self.options.weights["arsa"]:
-            return None
-        encoded = self.image_encoder(self.image_encoder.prepare(images))
-        patches = self.patch_head(local_features(self.image_encoder, encoded))
-        return torch.unflatten(unit_length(patches).transpose(1, 2), 2, self.grid)
-
-    def embed_phrases(self, texts: Sequence[str]) -> Tensor:
-        """Phrases as ``arsa`` reads sentences, the mean of their words: (B, E)."""
-        if not self.options.weights["arsa"]:
-            return self.embed_texts(texts)
-        tokenizer = self.known_tokenizer()
-        ids, mask, continues = (
-            field.to(self.device)
-            for field in tokenize_texts(tokenizer, texts, self.options.max_tokens)
-        )
-        words = unit_length(self.word_head(self.encode_words(ids, mask, continues)))
-        # [CLS] is the first word and [SEP] the last; neither is said.
-        last = (mask & ~continues).sum(1, keepdim=True) - 1
-        number = torch.arange(words.shape[1], device=words.device)
-        said = ((number > 0) & (number < last)).to(words.dtype)
-        return unit_length(sentence_means(said[:, None], words)[:, 0])
-
     def pictures(self, batch: ASGBatch) -> dict[str, Tensor | str]:
         """Regions with their sentences, region-sentence scores, recognised tags."""
         images = self.image_encoder.normalise(batch["image"].expand(-1, 3, -1, -1))
@@ -430,13 +333,3 @@ class ASG(VLPModule[ASGBatch]):
         if run.tag_logits is not None:
             shown["tags"] = write_tags(run.tag_logits.float().sigmoid(), batch["tags"])
         return shown
-
-    def configure_optimizers(self) -> Any:
-        """The base's, or the released code's AdamW and schedule with restarts."""
-        if not self.options.official_schedule:
-            return super().configure_optimizers()
-        steps = float(self.trainer.estimated_stepping_batches)
-        epochs = self.trainer.max_epochs or 1
-        warmup = self.options.warmup_epochs * steps / epochs
-        cycle = (self.options.schedule_epochs or epochs) * steps / epochs
-        return official_optimizer(self.parameters(), self.options, warmup, cycle)

@@ -1,38 +1,25 @@
-"""ASG's own networks and its schedule; `vlp_zoo.methods.asg` joins them.
+"""ASG's tag decoder, in the manner of Query2Label (Liu et al., arXiv 2107.10834).
 
-arXiv 2403.09294; the released code is MGCA's (Wang et al., arXiv 2210.06044) with a tag
-decoder in the manner of Query2Label (Liu et al., arXiv 2107.10834).
+The towers beside it are MGCA's: `vlp_zoo.methods.paired.word_towers`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
 from vlp_zoo.encoders.frozen_text import CorpusText, text_for
-from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.options import PretrainOptions
 from vlp_zoo.reports.words.tags import TAGS
 
 __all__ = [
     "Pass",
-    "ProjectionHead",
     "TagDecoder",
     "check_queries",
-    "cosine_restarts",
-    "local_features",
-    "local_shape",
     "look_up",
-    "official_optimizer",
     "tag_queries",
-    "unit_length",
 ]
 
 
@@ -46,33 +33,6 @@ class Pass(NamedTuple):
     patch_embeddings: Tensor | None  # (B, P, E)
     word_embeddings: Tensor | None  # (B, W, E), W = T - 1: without [CLS]
     tag_logits: Tensor | None  # (B, K)
-
-
-class ProjectionHead(nn.Module):
-    """Two linear layers with batch norm into the joint space.
-
-    Local features are rows too: a 1x1 convolution in the released code.
-
-    Args:
-        width: Width D of the input.
-        hidden: Inner width.
-        joint: Width E of the joint space.
-    """
-
-    def __init__(self, width: int, hidden: int, joint: int) -> None:
-        super().__init__()
-        self.head = nn.Sequential(
-            nn.Linear(width, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden, joint),
-            nn.BatchNorm1d(joint, affine=False),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(..., D) to (..., E), with statistics over all leading axes."""
-        rows: Tensor = self.head(features.flatten(0, -2))
-        return rows.view(*features.shape[:-1], -1)
 
 
 class TagDecoder(nn.Module):
@@ -184,61 +144,6 @@ def look_up(
     return result, weights
 
 
-def cosine_restarts(
-    step: int, warmup: int, total: int, peak: float, least: float = 1e-8
-) -> float:
-    """Learning rate of the released code: linear warm-up, half cosine, start anew.
-
-    Args:
-        step: Optimiser steps already taken.
-        warmup: Steps of the linear part of a cycle.
-        total: Steps of a cycle.
-        peak: Largest rate.
-        least: Rate at the start of a cycle and at the end of its cosine.
-
-    Example:
-        >>> [round(cosine_restarts(s, 2, 6, 1.0), 3) for s in (0, 1, 2, 4, 6, 8)]
-        [0.0, 0.5, 1.0, 0.5, 0.0, 1.0]
-    """
-    place = step % total
-    if place < warmup:
-        return least + (peak - least) * place / warmup
-    done = (place - warmup) / (total - warmup)
-    return least + (peak - least) * (1 + math.cos(math.pi * done)) / 2
-
-
-def official_optimizer(
-    parameters: Iterable[nn.Parameter],
-    options: PretrainOptions,
-    warmup: float,
-    cycle: float,
-) -> dict[str, Any]:
-    """AdamW that decays every parameter, under `cosine_restarts`.
-
-    Args:
-        parameters: Those of the method; what is frozen is left out.
-        options: Rate, decay and averaging coefficients.
-        warmup: Steps of the linear part.
-        cycle: Steps until it starts anew.
-    """
-    beta1, beta2 = options.betas
-    optimizer = AdamW(
-        [p for p in parameters if p.requires_grad],
-        lr=options.learning_rate,
-        betas=(beta1, beta2),
-        weight_decay=options.weight_decay,
-    )
-    total = max(round(cycle), 1)
-    linear, peak = min(round(warmup), total - 1), options.learning_rate
-    schedule = LambdaLR(
-        optimizer, lambda step: cosine_restarts(step, linear, total, peak) / peak
-    )
-    return {
-        "optimizer": optimizer,
-        "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-    }
-
-
 def tag_queries(spec: str, data: Any, width: int) -> Tensor:
     """Features of the 40 tags, computed once.
 
@@ -278,23 +183,3 @@ def check_queries(features: Tensor | None, width: int) -> Tensor:
             else f"set --model.tag_width {features.shape[-1]}",
         )
     return features.clone()
-
-
-def local_shape(encoder: ImageEncoder) -> tuple[tuple[int, int], int]:
-    """Grid and width of the local image features."""
-    if encoder.is_vit:
-        return encoder.grid, encoder.width
-    return encoder.shapes.sides[-2], encoder.shapes.channels[-2]
-
-
-def local_features(encoder: ImageEncoder, encoded: EncoderOutput) -> Tensor:
-    """(B, P, C): patches of a ViT, the last stage but one of a CNN."""
-    if encoder.is_vit:
-        return encoded.tokens
-    return encoded.levels[-2].flatten(2).transpose(1, 2)
-
-
-def unit_length(features: Tensor) -> Tensor:
-    """Unit length along the last axis, in float32 or better."""
-    wide = torch.promote_types(features.dtype, torch.float32)
-    return nn.functional.normalize(features.to(wide), dim=-1)

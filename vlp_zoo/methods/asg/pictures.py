@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlp_zoo.methods.paired.words import written_words
 from vlp_zoo.reports.words.tags import TAGS
 
 if TYPE_CHECKING:
@@ -43,14 +44,9 @@ def group_texts(tokens: Sequence[str], batch: ASGBatch) -> list[dict[int, str]]:
     """
     found: list[dict[int, str]] = []
     for row in range(len(batch["uid"])):
-        words: list[str] = []
-        pieces = batch["input_ids"][row][batch["attention_mask"][row]].tolist()
-        for piece in pieces[1:]:
-            token = tokens[piece] if tokens else str(piece)
-            if token.startswith("##") and words:
-                words[-1] += token.removeprefix("##")
-            else:
-                words.append(token)
+        words = written_words(
+            tokens, batch["input_ids"][row], batch["attention_mask"][row]
+        )
         texts: dict[int, str] = {}
         groups = batch["region_groups"][row].tolist()
         for slot, group in enumerate(groups):

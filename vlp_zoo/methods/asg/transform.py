@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.methods.paired.captions import caption_pieces, report_sentences, words_of
-from vlp_zoo.methods.paired.square import Placement, square_crop
+from vlp_zoo.methods.paired.captions import report_sentences
+from vlp_zoo.methods.paired.square import Placement
+from vlp_zoo.methods.paired.word_fields import WordBatch, WordTransform
 from vlp_zoo.reports.regions import RegionBoxes
 from vlp_zoo.reports.triplets import Reader, align, statements, tag_vector
 from vlp_zoo.reports.words.tags import TAGS
-from vlp_zoo.transforms import CropGeometry, planes, training_view
+from vlp_zoo.transforms import CropGeometry, planes
 from vlp_zoo.types import Box, Example, Study
 
 __all__ = [
@@ -39,86 +38,44 @@ def sentence_counts(
     return counts
 
 
-class ASGBatch(TypedDict):
-    """What ``ASG.make_transform`` returns, collated. S is the image side."""
+class ASGBatch(WordBatch):
+    """What ``ASG.make_transform`` returns, collated."""
 
-    uid: list[str]
-    image: Tensor  # (B, 1 or 3, S, S) uint8
-    input_ids: Tensor  # (B, T) int64
-    attention_mask: Tensor  # (B, T) bool
-    continuation_mask: Tensor  # (B, T) bool, ## pieces
     tags: Tensor  # (B, 40) float32, 1 = the report states it
     region_boxes: Tensor  # (B, R, 4) float32, x1 y1 x2 y2 in pixels of the image
     region_groups: Tensor  # (B, R) int64, equal = same sentences, -1 = no region
     sentence_words: Tensor  # (B, R, T - 1) uint8, words of the region's sentences
-    report_text: list[str]
 
 
-@dataclass(frozen=True)
-class ASGTransform:
+@dataclass(frozen=True, kw_only=True)
+class ASGTransform(WordTransform):
     """Study to example: what the workers run.
 
     Args:
-        tokenizer: The vocabulary.
         boxes: Looks up region boxes.
-        max_tokens: T.
         max_regions: R.
-        resize: Side of the square that is cropped from.
-        image_px: Side S of the crop.
-        train: Crop at random; else at the centre.
-        antialias: Shrink by area averaging; False is plain bilinear, as released.
         shared_positives: Give regions with the same sentences the same group.
-        crop_scale: Smallest share of the image that a crop of any size shows; None
-            crops out of the resized image.
         read: Finds the statements of a sentence.
     """
 
-    tokenizer: ReportTokenizer
     boxes: RegionBoxes
-    max_tokens: int
     max_regions: int
-    resize: int
-    image_px: int
-    train: bool
-    antialias: bool = True
     shared_positives: bool = True
-    crop_scale: float | None = None
     read: Reader = statements
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         """Fields of one example; see the batch of `vlp_zoo.methods.asg`."""
         pixels, placement = self.crop(study.image, rng)
         sentences = report_sentences(study.report)
-        ids, present, continues, words = caption_pieces(
-            self.tokenizer, [words_of(s) for s in sentences], self.max_tokens
-        )
+        caption, words = self.read_caption(sentences)
         values = tag_vector(sentences, self.read)
         return {
             "uid": study.uid,
             "image": planes(pixels),
-            "input_ids": ids,
-            "attention_mask": present,
-            "continuation_mask": continues,
+            **caption,
             "tags": np.array([values[tag] == 1 for tag in TAGS], np.float32),
             **self.regions(study, placement, sentences, words),
-            "report_text": " ".join(sentences),
         }
-
-    def crop(
-        self, image: npt.NDArray[np.uint8], rng: np.random.Generator
-    ) -> tuple[npt.NDArray[np.uint8], Placement | CropGeometry]:
-        """The square crop (S, S), and where it came from."""
-        if self.crop_scale is not None:
-            return training_view(
-                image,
-                rng,
-                self.image_px,
-                train=self.train,
-                crop_scale=self.crop_scale,
-            )
-        return square_crop(
-            image, rng, self.image_px, self.resize, self.train, self.antialias
-        )
 
     def regions(
         self,

@@ -58,19 +58,20 @@ from typing import Any, ClassVar, NamedTuple, TypedDict
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.losses import info_nce, multi_positive_targets
-from vlp_zoo.methods.asg.networks import local_features, local_shape, unit_length
 from vlp_zoo.methods.base import VLPModule
 from vlp_zoo.methods.gloria.losses import Words, local_loss, prompt_scores
 from vlp_zoo.methods.gloria.options import GLoRIAOptions
 from vlp_zoo.methods.gloria.pictures import draw_attention
 from vlp_zoo.methods.gloria.transform import GLoRIATransform, caption_sentences
+from vlp_zoo.methods.paired.heads import unit_length
+from vlp_zoo.methods.paired.square import enlarged
+from vlp_zoo.methods.paired.word_towers import local_features, local_shape
 from vlp_zoo.methods.paired.words import merge_words, word_slots
 from vlp_zoo.methods.reading import longest
 from vlp_zoo.modules import bert_layers
@@ -157,11 +158,7 @@ class GLoRIA(VLPModule[GLoRIABatch]):
 
     def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Normalised images (B, 1 or 3, H, W): pooled, global features, and places."""
-        side = (self.image_encoder.image_size,) * 2
-        if images.shape[-2:] != side:
-            images = functional.interpolate(
-                images, side, mode="bilinear", align_corners=True
-            )
+        images = enlarged(images, self.image_encoder.image_size)
         encoded = self.image_encoder(images.expand(-1, 3, -1, -1))
         places = None
         if self.options.local_weight:

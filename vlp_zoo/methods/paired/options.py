@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.options import (
     CORPUS,
     PretrainedTextOptions,
     PretrainOptions,
+    check_choice,
     check_crop,
 )
 
-__all__ = ["CORPUS", "FrozenTextOptions", "PairedOptions"]
+__all__ = ["CORPUS", "FrozenTextOptions", "PairedOptions", "WordOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,3 +89,86 @@ class FrozenTextOptions(PretrainOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_crop(self.crop_scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordOptions(PretrainedTextOptions):
+    """Options of methods that read reports by words: MGCA and ASG.
+
+    Args:
+        image_encoder: A ViT or ResNet: a preset (``tiny``, ``tiny_resnet``) or a timm
+            name (``resnet50``).
+        resize: Longer side of the image before cropping; None = 8/7 of the crop's side
+            (256 for 224).
+        crop_scale: Smallest share of the image that a training crop shows, whatever its
+            size; None cuts a square out of ``resize``, as released.
+        encoder_sizes: Changes to the network (``patch_size``, ``embed_dim``, ...).
+        warm_start: Image encoder to start from: ``timm:deit_base_patch16_224`` is the
+            authors' choice; any ``load_encoder`` spec of the same network.
+        text_model: Folder or hub name of a pretrained BERT, the first ``text_depth``
+            layers of which the report encoder starts from, with its own vocabulary and
+            sizes (the authors' ``emilyalsentzer/Bio_ClinicalBERT``); None starts from
+            random weights. Checkpoints need the folder no more.
+        text_width: Width of the report encoder.
+        text_positions: Size of the report encoder's position table, at least
+            ``max_tokens``.
+        max_tokens: Tokens T of a report, padded or cut.
+        joint_width: Width E of the joint space.
+        head_hidden: Inner width of the projection heads.
+        temperature: What similarities are divided by.
+        official_positions: Position 0 for every token, as in the released code.
+        negatives: Rows of all processes (``"global"``) or of one (``"local"``).
+        sync_bn: Batch statistics over all processes.
+        official_schedule: Cosine with warm-up restarts, decay of all parameters.
+        learning_rate: Peak rate.
+        weight_decay: Decay.
+        schedule_epochs: Where the cosine ends (or starts anew).
+    """
+
+    resize: int | None = None
+    crop_scale: float | None = None
+    text_positions: int = 512
+    max_tokens: int = 112
+    joint_width: int = 128
+    head_hidden: int = 2048
+    temperature: float = 0.07
+    official_positions: bool = False
+    negatives: str = "global"
+    sync_bn: bool = True
+    official_schedule: bool = False
+    weight_decay: float = 0.05
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    warmup_epochs: float = 20
+    schedule_epochs: float | None = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("negatives", self.negatives, ("global", "local"))
+        check_crop(self.crop_scale)
+        if self.crop_scale is not None and self.cuts_as_released:
+            raise ConfigError(
+                "crops of any size, or crops as released out of a resized image",
+                f"--model.crop_scale {self.crop_scale} beside options of the other kind "
+                f"(resize {self.resize})",
+                "leave --model.crop_scale out, or resize and antialias",
+            )
+
+    @property
+    def cuts_as_released(self) -> bool:
+        """Whether an option of crops out of a resized image was given."""
+        return self.resize is not None
+
+    @property
+    def gather(self) -> bool:
+        """Whether negatives are those of all processes."""
+        return self.negatives == "global"
+
+    @property
+    def crop_side(self) -> int:
+        """Side of the crops."""
+        return self.image_size
+
+    @property
+    def square(self) -> int:
+        """Side of the square that is cropped from: ``resize``, or in proportion."""
+        return self.resize or round(self.crop_side * 256 / 224)

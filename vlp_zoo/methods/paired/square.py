@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
+from torch.nn import functional
 
 from vlp_zoo.types import Box
 
-__all__ = ["Placement", "cut_out", "fit_square", "square_crop"]
+__all__ = ["Placement", "cut_out", "enlarged", "fit_square", "square_crop"]
 
 
 @dataclass(frozen=True)
@@ -107,3 +109,12 @@ def square_crop(
     if train:
         x, y = (int(offset) for offset in rng.integers(0, free + 1, 2))
     return cut_out(square, fitted, x, y, size)
+
+
+def enlarged(images: Tensor, side: int) -> Tensor:
+    """Images (B, C, S, S) at another side, corners on corners: a ResNet reads 224 as 299."""
+    if images.shape[-1] == side:
+        return images
+    return functional.interpolate(
+        images, (side, side), mode="bilinear", align_corners=True
+    )

@@ -5,9 +5,11 @@ ASG, MGCA and GLoRIA read reports by words; a word's state is the sum of its pie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
-__all__ = ["merge_words", "word_slots"]
+__all__ = ["merge_words", "word_slots", "written_words"]
 
 
 def word_slots(continuation_mask: Tensor, attention_mask: Tensor) -> Tensor:
@@ -47,3 +49,21 @@ def merge_words(pieces: Tensor, slots: Tensor) -> Tensor:
     index = slots[:, : pieces.shape[1], None].expand(-1, -1, pieces.shape[2])
     words = pieces.new_zeros(batch, length + 1, pieces.shape[2])
     return words.scatter_add(1, index, pieces)[:, :length]
+
+
+def written_words(tokens: Sequence[str], ids: Tensor, mask: Tensor) -> list[str]:
+    """The words of a report as its encoder reads them, without [CLS], with [SEP].
+
+    Args:
+        tokens: The vocabulary by id; where it is empty, ids stand for words.
+        ids: (T,).
+        mask: (T,) bool, True = token.
+    """
+    words: list[str] = []
+    for piece in ids[mask].tolist()[1:]:
+        token = tokens[piece] if tokens else str(piece)
+        if token.startswith("##") and words:
+            words[-1] += token.removeprefix("##")
+        else:
+            words.append(token)
+    return words

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from vlp_zoo.methods.paired.pictures import SHOWN, STUDIES, draw_attention
 
 if TYPE_CHECKING:
     from vlp_zoo.methods.paired.fields import SentenceBatch
 
 __all__ = ["STUDIES", "draw_correlation", "draw_queries"]
-
-TILE = 160
-STUDIES = 3
-QUERIES = 6
 
 
 def draw_queries(
@@ -34,52 +30,21 @@ def draw_queries(
         (3, H, W) in 0..1; below each attention map the sentence that its query is
         paired with most.
     """
-    from PIL import Image, ImageDraw, ImageFont
-
-    count = min(STUDIES, len(pairing))
-    caption = 52
-    sheet = Image.new("RGB", ((QUERIES + 1) * TILE, count * (TILE + caption)), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for row in range(count):
-        top = row * (TILE + caption)
-        image = functional.interpolate(
-            batch["image"][row : row + 1].float(), (TILE, TILE)
+    maps, labels = [], []
+    for row in range(min(STUDIES, len(pairing))):
+        busiest = pairing[row].sum(1).argsort(descending=True)[:SHOWN]
+        maps.append(attention[row, busiest])
+        shares, sentences = pairing[row, busiest].max(1)
+        texts = [batch["sentences"][row][best] for best in sentences.tolist()]
+        labels.append(
+            [
+                f"query {query} ({share:.2f})\n{text}" if text else ""
+                for query, share, text in zip(
+                    busiest.tolist(), shares.tolist(), texts, strict=True
+                )
+            ]
         )
-        colour = image[0].clamp(0, 255).byte().expand(3, -1, -1)
-        pixels = np.asarray(colour.permute(1, 2, 0).cpu().numpy())
-        sheet.paste(Image.fromarray(pixels), (0, top))
-        busiest = pairing[row].sum(1).argsort(descending=True)[:QUERIES]
-        for column, query in enumerate(busiest.tolist(), 1):
-            tile = _overlay(pixels, attention[row, query].view(grid))
-            sheet.paste(Image.fromarray(tile), (column * TILE, top))
-            sentence = batch["sentences"][row][int(pairing[row, query].argmax())]
-            share = float(pairing[row, query].max())
-            words = (
-                f"query {query} ({share:.2f})\n{_wrap(sentence)}" if sentence else ""
-            )
-            pen.multiline_text(
-                (column * TILE + 3, top + TILE + 2), words, "black", font
-            )
-    return torch.from_numpy(np.array(sheet)).permute(2, 0, 1).float() / 255
-
-
-def _wrap(text: str, width: int = 27, lines: int = 2) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" ..."))
-
-
-def _overlay(pixels: np.ndarray, attention: Tensor) -> np.ndarray:
-    """The lightness of an image, attention in red: uint8 (TILE, TILE, 3), like it."""
-    heat = functional.interpolate(
-        attention[None, None].float().cpu(), (TILE, TILE), mode="bilinear"
-    )[0, 0]
-    heat = heat / heat.max().clamp(min=1e-12)
-    # A red map could not be read on the red of a fundus.
-    light = torch.from_numpy(pixels).float().mean(2, keepdim=True)
-    colour = light.repeat(1, 1, 3) * 0.7
-    colour[..., 0] += heat * (255 - colour[..., 0])
-    return np.asarray(colour.byte().numpy(), np.uint8)
+    return draw_attention(batch["image"], grid, maps, labels)
 
 
 def draw_correlation(wanted: Tensor, predicted: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from torch.optim import AdamW
 from vlp_zoo.encoders.published.official import asg_name
 from vlp_zoo.methods.asg.asg import ASG, ASGBatch
 from vlp_zoo.methods.asg.losses import global_scores, soft_labels
-from vlp_zoo.methods.asg.networks import Pass, cosine_restarts
+from vlp_zoo.methods.asg.networks import Pass
 from vlp_zoo.methods.asg.regions import sentence_means
 from vlp_zoo.methods.paired.words import merge_words, word_slots
 from vlp_zoo.parity.asg.losses import (
@@ -46,6 +45,7 @@ from vlp_zoo.parity.comparison import (
     tensor,
     worst_norm,
 )
+from vlp_zoo.parity.paired import recorded_rate, replay_schedule, top_shares
 from vlp_zoo.parity.replay import (
     Recording,
     count_inputs,
@@ -96,7 +96,7 @@ def replay_fixture(
     """
     parts = {
         "state_dict.safetensors": _replay_model,
-        "expected.json": _replay_schedule,
+        "expected.json": replay_schedule,
         "intermediates.safetensors": _replay_merging,
         "loss_level.json": replay_losses,
         "pipeline.json": replay_pipeline,
@@ -126,27 +126,12 @@ def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
     )
 
 
-def _replay_schedule(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
-    curve = recording.facts("expected")["lr_curve"]
-    official = torch.tensor(curve["lr_used_at_step"], dtype=torch.float64)
-    rates = [_rate(step, curve) for step in range(len(official))]
-    ours = torch.tensor(rates, dtype=torch.float64)
-    yield tensor("lr_curve", ours, official, 1e-9 * max(rates))
-
-
 def _replay_merging(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     """Word pieces to words, on random vectors."""
     mid = recording.tensors("intermediates")
     slots = word_slots(continuations(recording, mid["agg.ids"]), mid["agg.ids"] != 0)
     merged = merge_words(mid["agg.in"][:, 0].to(dtype), slots)
     yield tensor("mid.agg.out", merged, mid["agg.out"][:, 0], MID)
-
-
-def _rate(step: int, recipe: Mapping[str, Any]) -> float:
-    """The learning rate of a step by the recorded recipe."""
-    cycle = recipe.get("first_cycle_steps") or recipe["training_steps"]
-    warm, peak, least = (recipe[f"{n}"] for n in ("warmup_steps", "max_lr", "min_lr"))
-    return cosine_restarts(step, warm, cycle, peak, least)
 
 
 def _sorted_batch(recording: Recording) -> Iterator[Comparison]:
@@ -185,19 +170,13 @@ def _parts(
     scores = global_scores(run.image, run.report, module.options.temperature, False)
     soft = soft_labels((batch["tags"] == 1).to(run.image.dtype), False)
     parts: dict[str, Tensor] = {}
-    hits: dict[int, list[Tensor]] = {1: [], 5: []}
     for index, (found, name) in enumerate(zip(scores, ("kl", "kl1"), strict=True)):
         parts[f"loss_ira{index}"] = -found.diagonal().mean()
         parts[f"{name}_for"] = (soft * (soft.log() - found)).sum(1).mean()
         parts[f"{name}_back"] = (found.exp() * (found - soft.log())).sum(1).mean()
         both = parts[f"{name}_for"] + parts[f"{name}_back"]
         parts[f"loss_soft{index}"] = both / 2
-        own = torch.arange(len(found))[:, None]
-        for top, shares in hits.items():
-            right = (found.topk(top, 1).indices == own).any(1)
-            shares.append(100 * right.to(found.dtype).mean())
-    parts |= {f"acc{top}": torch.stack(s).mean() for top, s in hits.items()}
-    return parts
+    return parts | top_shares(run.image @ run.report.T)
 
 
 def _training(
@@ -400,7 +379,7 @@ def _trajectory(
     )
     stale = recording.tensors("inputs")["batch.regions"][:, 0, 0].long()
     for step, entry in enumerate(recipe["steps"]):
-        rate = optimizer.param_groups[0]["lr"] = _rate(step, recipe)
+        rate = optimizer.param_groups[0]["lr"] = recorded_rate(step, recipe)
         yield relative(f"step{step}.lr", torch.tensor(rate), entry["lr"], 1e-6)
         run = run_batch(module, recording, batch, module.tag_features.dtype)
         terms = module.terms(run, batch, stale)

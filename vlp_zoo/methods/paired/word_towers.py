@@ -1,0 +1,176 @@
+"""Towers that read images by patches and reports by words, as MGCA and ASG do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
+from vlp_zoo.methods.base import BatchT, VLPModule
+from vlp_zoo.methods.paired.captions import tokenize_texts
+from vlp_zoo.methods.paired.heads import ProjectionHead, unit_length
+from vlp_zoo.methods.paired.options import WordOptions
+from vlp_zoo.methods.paired.restarts import official_optimizer
+from vlp_zoo.methods.paired.words import merge_words, word_slots
+from vlp_zoo.methods.reading import longest
+from vlp_zoo.modules import bert_layers
+
+__all__ = ["WordTowers", "local_features", "local_shape"]
+
+
+def local_shape(encoder: ImageEncoder) -> tuple[tuple[int, int], int]:
+    """Grid and width of the local image features."""
+    if encoder.is_vit:
+        return encoder.grid, encoder.width
+    return encoder.shapes.sides[-2], encoder.shapes.channels[-2]
+
+
+def local_features(encoder: ImageEncoder, encoded: EncoderOutput) -> Tensor:
+    """(B, P, C): patches of a ViT, the last stage but one of a CNN."""
+    if encoder.is_vit:
+        return encoded.tokens
+    return encoded.levels[-2].flatten(2).transpose(1, 2)
+
+
+class WordTowers(VLPModule[BatchT]):
+    """An image encoder, a BERT whose pieces are summed to words, and heads for both.
+
+    ``image_head`` and ``report_head`` lead wholes into the joint space, ``patch_head``
+    and ``word_head`` parts, where a method aligns those.
+    """
+
+    options: WordOptions
+    has_text_head: ClassVar[bool] = True
+    least_batch: ClassVar[int] = 2
+
+    @property
+    def aligns_parts(self) -> bool:
+        """Whether parts of images and reports are aligned: only then they have heads."""
+        raise NotImplementedError
+
+    @property
+    def compares_processes(self) -> bool:
+        """Whether neither negatives nor batch norm keep to one process."""
+        return self.options.gather and self.options.sync_bn
+
+    def build_towers(self, mean: Sequence[float], std: Sequence[float]) -> int:
+        """Create encoders and heads.
+
+        Args:
+            mean: Mean of the pixels of each channel.
+            std: Deviations of the pixels.
+
+        Returns:
+            Width of the local image features.
+        """
+        options = self.options
+        self.image_encoder = self.make_image_encoder(mean=mean, std=std)
+        self.grid, patch_width = local_shape(self.image_encoder)
+        rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+        self.text_encoder = self.make_text_encoder(
+            options,
+            options.text_model,
+            max_positions=options.text_positions,
+            changes={
+                "num_hidden_layers": options.text_depth,
+                **dict.fromkeys(rates, options.text_dropout),
+            },
+        )
+        self.text_encoder.require_bert()
+        segments: Any = self.text_encoder.bert.embeddings.token_type_embeddings
+        nn.init.zeros_(segments.weight).requires_grad_(False)
+        width, inner, joint = (
+            self.text_encoder.width,
+            options.head_hidden,
+            options.joint_width,
+        )
+        self.image_head = ProjectionHead(self.image_encoder.width, inner, joint)
+        self.report_head = ProjectionHead(width, inner, joint)
+        if self.aligns_parts:
+            self.patch_head = ProjectionHead(patch_width, inner, joint)
+            self.word_head = ProjectionHead(width, inner, joint)
+        return patch_width
+
+    def embed_pieces(self, input_ids: Tensor) -> Tensor:
+        """Word pieces (B, T) as the layers see them first, (B, T, D)."""
+        at_zero = self.options.official_positions
+        places = torch.zeros_like(input_ids) if at_zero else None
+        hidden: Tensor = self.text_encoder.bert.embeddings(
+            input_ids, position_ids=places
+        )
+        return hidden
+
+    def encode_pieces(
+        self, input_ids: Tensor, attention_mask: Tensor, length: int | None = None
+    ) -> Tensor:
+        """Word piece features (B, L, D), L the longest report: none of padding."""
+        if length is None:
+            length = longest({"attention_mask": attention_mask})
+        hidden = self.embed_pieces(input_ids[:, :length])
+        layers = self.text_encoder.bert.encoder.layer
+        return bert_layers(layers, hidden, attention_mask[:, :length])
+
+    def encode_words(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        continuation_mask: Tensor,
+        length: int | None = None,
+    ) -> Tensor:
+        """Word features (B, T, D), [CLS] first, zero beyond [SEP]."""
+        pieces = self.encode_pieces(input_ids, attention_mask, length)
+        return merge_words(pieces, word_slots(continuation_mask, attention_mask))
+
+    def tokens_of(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids, attention mask and continuation mask (N, T), on this module's device."""
+        ids, mask, continues = (
+            field.to(self.device)
+            for field in tokenize_texts(
+                self.known_tokenizer(), texts, self.options.max_tokens
+            )
+        )
+        return ids, mask, continues
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images (B, 1 or 3, H, W), uint8, in the joint space: (B, E), unit length."""
+        encoded = self.image_encoder(self.image_encoder.prepare(images))
+        return unit_length(self.image_head(encoded.pooled))
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Reports or prompts in the joint space: (B, E), unit length."""
+        ids, mask, continues = self.tokens_of(texts)
+        words = self.encode_words(ids, mask, continues)
+        return unit_length(self.report_head(words[:, 0]))
+
+    def embed_patches(self, images: Tensor) -> Tensor | None:
+        """Local features in the space of words: (B, E, h, w); None without that space."""
+        if not self.aligns_parts:
+            return None
+        encoded = self.image_encoder(self.image_encoder.prepare(images))
+        patches = self.patch_head(local_features(self.image_encoder, encoded))
+        return torch.unflatten(unit_length(patches).transpose(1, 2), 2, self.grid)
+
+    def embed_phrases(self, texts: Sequence[str]) -> Tensor:
+        """Phrases as the mean of their words: (B, E)."""
+        if not self.aligns_parts:
+            return self.embed_texts(texts)
+        ids, mask, continues = self.tokens_of(texts)
+        words = unit_length(self.word_head(self.encode_words(ids, mask, continues)))
+        # [CLS] is the first word and [SEP] the last; neither is said.
+        last = (mask & ~continues).sum(1, keepdim=True) - 1
+        number = torch.arange(words.shape[1], device=words.device)
+        said = ((number > 0) & (number < last)).to(words.dtype)
+        return unit_length((said[..., None] * words).sum(1))
+
+    def configure_optimizers(self) -> Any:
+        """The base's, or the released code's AdamW and schedule with restarts."""
+        if not self.options.official_schedule:
+            return super().configure_optimizers()
+        steps = float(self.trainer.estimated_stepping_batches)
+        epochs = self.trainer.max_epochs or 1
+        warmup = self.options.warmup_epochs * steps / epochs
+        cycle = (self.options.schedule_epochs or epochs) * steps / epochs
+        return official_optimizer(self.parameters(), self.options, warmup, cycle)

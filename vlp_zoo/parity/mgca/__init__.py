@@ -1,0 +1,1 @@
+"""Replay of recordings of the official MGCA code."""
