@@ -45,6 +45,15 @@ SIZES: dict[str, dict[str, int]] = {
         "intermediate_size": 3072,
         "max_position_embeddings": 512,
     },
+    # Its paper (arXiv 2204.09817): BERT-base with a vocabulary of its own.
+    "microsoft/BiomedVLP-CXR-BERT-general": {
+        "vocab_size": 30522,
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "max_position_embeddings": 512,
+    },
 }
 """Sizes of the text models that packaged configs name, for work without a network."""
 
