@@ -112,6 +112,28 @@ class ReadsText(pl.LightningModule):
         """The text encoder that is trained, once it is built."""
         return getattr(self, "text_encoder", None)
 
+    def make_first_layers(
+        self, options: PretrainedTextOptions, positions: int
+    ) -> TextEncoder:
+        """A BERT of ``text_depth`` layers, the first ones of a pretrained one.
+
+        Args:
+            options: Options of the method.
+            positions: Size of its position table.
+        """
+        rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+        encoder = self.make_text_encoder(
+            options,
+            options.text_model,
+            max_positions=positions,
+            changes={
+                "num_hidden_layers": options.text_depth,
+                **dict.fromkeys(rates, options.text_dropout),
+            },
+        )
+        encoder.require_bert()
+        return encoder
+
     def make_text_encoder(
         self, options: ReportOptions, name: str | None = None, **kind: Any
     ) -> TextEncoder:

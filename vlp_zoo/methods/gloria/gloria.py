@@ -127,17 +127,7 @@ class GLoRIA(VLPModule[GLoRIABatch]):
         options = self.options
         self.image_encoder = self.make_image_encoder(mean=[0.5] * 3, std=[0.5] * 3)
         self.grid, place_width = local_shape(self.image_encoder)
-        rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
-        self.text_encoder = self.make_text_encoder(
-            options,
-            options.text_model,
-            max_positions=options.text_positions,
-            changes={
-                "num_hidden_layers": options.text_depth,
-                **dict.fromkeys(rates, options.text_dropout),
-            },
-        )
-        self.text_encoder.require_bert()
+        self.text_encoder = self.make_first_layers(options, options.text_positions)
         joint = self.text_encoder.width
         self.image_head = nn.Linear(self.image_encoder.width, joint)
         if options.local_weight:

@@ -69,17 +69,7 @@ class WordTowers(VLPModule[BatchT]):
         options = self.options
         self.image_encoder = self.make_image_encoder(mean=mean, std=std)
         self.grid, patch_width = local_shape(self.image_encoder)
-        rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
-        self.text_encoder = self.make_text_encoder(
-            options,
-            options.text_model,
-            max_positions=options.text_positions,
-            changes={
-                "num_hidden_layers": options.text_depth,
-                **dict.fromkeys(rates, options.text_dropout),
-            },
-        )
-        self.text_encoder.require_bert()
+        self.text_encoder = self.make_first_layers(options, options.text_positions)
         segments: Any = self.text_encoder.bert.embeddings.token_type_embeddings
         nn.init.zeros_(segments.weight).requires_grad_(False)
         width, inner, joint = (
