@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.methods import test_clip, test_medclip, test_mflag
+from tests.methods import test_clip, test_gloria, test_medclip, test_mflag
 from tests.methods.asg import test_asg
 from tests.methods.imitate import test_imitate
 from tests.methods.paired import REPORTS, batch_of
@@ -66,6 +66,23 @@ def test_clip_has_places_where_its_head_is_linear(encoder: str) -> None:
 def test_medclip_has_places_as_its_head_is_linear() -> None:
     module = test_medclip.build()
     assert_places(module, module.image_encoder.grid)
+
+
+@pytest.mark.parametrize("kind", [{}, test_gloria.RESNET])
+def test_gloria_has_the_places_that_words_attend_to(kind: dict[str, Any]) -> None:
+    module = test_gloria.build(**kind).eval()
+    places = assert_places(module, module.grid)
+    with torch.no_grad():
+        found = module.encode_images(module.image_encoder.prepare(images()))[2]
+        words, counts = module.read_texts(PHRASES)[0]
+        phrases = module.embed_phrases(PHRASES)
+    assert found is not None
+    unit = functional.normalize(found, dim=2).transpose(1, 2)
+    assert torch.allclose(places.flatten(2), unit, atol=1e-5)
+    # [CLS] and [SEP] are not said.
+    for row, count in enumerate(counts.tolist()):
+        said = functional.normalize(words[row, 1:count].sum(0), dim=0)
+        assert torch.allclose(phrases[row], said, atol=1e-5)
 
 
 def test_asg_has_the_places_of_its_regions() -> None:
