@@ -20,7 +20,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-METHODS = ("ecamp", "imitate", "asg", "place", "clip", "mae")
+from vlp_zoo.methods.facts import FACTS
+
+METHODS = tuple(name for name, facts in FACTS.items() if "chest" in facts.images)
 FOLDER = Path(__file__).parent
 BUDGET = {
     "data.train_studies": "2000",

@@ -28,7 +28,9 @@ from typing import Any
 
 import numpy as np
 
-METHODS = ("ecamp", "imitate", "asg", "place", "clip", "mae")
+from vlp_zoo.methods.facts import FACTS
+
+METHODS = tuple(name for name, facts in FACTS.items() if "chest" in facts.images)
 FRACTIONS = (0.01, 0.1, 1.0)
 DRAWS = (0, 1, 2)
 """Draws of labelled patients at fractions below 1, averaged for each encoder."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -278,3 +279,16 @@ def test_a_report_is_read_in_its_two_halves() -> None:
     whole = build().make_transform(False)(STUDY, np.random.default_rng(0))
     assert example["report_key"] == whole["report_key"]
     assert whole["report_text"] == "Clear. Normal."
+
+
+def test_labels_stand_in_for_a_report_that_is_not_there() -> None:
+    module = build(label_prompts=True)
+    module.label_names = ("Edema", "Lung Mass", "Fracture")
+    labels = np.array([0, 1, np.nan], np.float32)
+    transform, rng = module.make_transform(False), np.random.default_rng(0)
+    bare = replace(STUDY, report=Report(""), labels=labels)
+    said = transform(bare, rng)["report_text"]
+    assert said == "There is no edema. There is lung mass."
+    assert transform(STUDY, rng)["report_text"] == "Clear. Normal."
+    assert not module.reads_reports
+    assert build().reads_reports

@@ -18,6 +18,8 @@ from vlp_zoo.data import DATASETS
 from vlp_zoo.encoders.layouts import LAYOUTS
 from vlp_zoo.encoders.specs import SPECS
 from vlp_zoo.errors import DatasetNotFoundError
+from vlp_zoo.methods.facts import FACTS
+from vlp_zoo.parity import REPLAYS
 
 if TYPE_CHECKING:
     from vlp_zoo.data.records import Card
@@ -32,6 +34,12 @@ NARROW = 24
 
 OFFICIAL = "in their official layout (--data NAME --data.root DIR)"
 TOPICS = ("methods", "datasets", "configs", "presets", "suites", "encoders")
+
+
+def _method(name: str, class_path: str) -> str:
+    """What a method is, and what a user asks of it, where that is known."""
+    line = _first_line(class_path)
+    return f"{line} {FACTS[name].line(name in REPLAYS)}" if name in FACTS else line
 
 
 def _first_line(class_path: str) -> str:
@@ -81,7 +89,7 @@ def main(argv: list[str]) -> int:
     topic = options.topic
     if topic in (None, "methods", "models"):
         paths = sorted(known("model").items())
-        _list("methods (--model)", {name: _first_line(path) for name, path in paths})
+        _list("methods (--model)", {name: _method(name, path) for name, path in paths})
     if topic in (None, "datasets", "data"):
         _data_sets(options.root, cards=topic is not None or options.root is not None)
     if topic in (None, "configs"):

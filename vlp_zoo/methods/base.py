@@ -73,7 +73,7 @@ class VLPModule(ReadsText, Generic[BatchT]):
 
     batch_keys: ClassVar[frozenset[str]] = frozenset()
     """Fields that ``losses`` reads; checked on the first batch."""
-    reads_reports: ClassVar[bool] = True
+    reads_reports: bool = True
     """Whether data sets without reports are of no use to the method."""
     field_sources: ClassVar[dict[str, str]] = {
         "image": "choose a paired data set (--data pairs, mimic_cxr, ...)",

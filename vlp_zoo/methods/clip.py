@@ -15,7 +15,8 @@ image:
 
 ``loss: sigmoid`` is SigLIP's (Zhai et al., ICCV 2023, arXiv 2303.15343): each pair is
 judged by itself, with a learnt bias; its authors start from a temperature of 0.1 and learn it.
-``image_image_weight`` and ``text_text_weight`` add the study-level contrasts of CXR-CLIP
+``label_prompts`` writes reports for images that have labels only, as CXR-CLIP does, though
+in plain sentences where that draws from templates. ``image_image_weight`` and ``text_text_weight`` add the study-level contrasts of CXR-CLIP
 (You et al., MICCAI 2023, arXiv 2310.13292): two looks at an image, two texts of a report; with
 them the image-text terms are means over all pairs of looks, as in that paper.
 
@@ -47,9 +48,9 @@ learn and the image encoder learns faster.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from typing import Any, ClassVar
 
 import torch
@@ -59,10 +60,12 @@ from vlp_zoo.errors import ConfigError
 from vlp_zoo.losses import info_nce, multi_positive_targets, sigmoid_contrast
 from vlp_zoo.methods.options import check_choice
 from vlp_zoo.methods.paired.fields import PairedBatch, PairedTransform
-from vlp_zoo.methods.paired.options import PairedOptions
+from vlp_zoo.methods.paired.options import CORPUS, PairedOptions
+from vlp_zoo.methods.paired.prompts import LabelPrompts, label_sentences
 from vlp_zoo.methods.paired.second import SecondLook, TwiceSeen
 from vlp_zoo.methods.paired.towers import PairedTowers, pair_pictures, projection
 from vlp_zoo.methods.reading import longest
+from vlp_zoo.types import Transform
 
 __all__ = ["CLIP", "CLIPOptions"]
 
@@ -80,6 +83,8 @@ class CLIPOptions(PairedOptions):
         image_weight: Weight of the direction image to text.
         multi_positive: Count all images of the same report as right.
         sentence_dropout: Chance to leave out each sentence in training.
+        label_prompts: Train on studies without a report too, by sentences made of their
+            labels.
         loss: ``"softmax"``, each row among all others, or ``"sigmoid"``, each pair by
             itself.
         image_image_weight: Weight of the contrast of two views of each image; at 0 there
@@ -96,6 +101,7 @@ class CLIPOptions(PairedOptions):
     image_weight: float = 0.75
     jitter: float = 0.4
     sentence_dropout: float = 0.0
+    label_prompts: bool = False
     loss: str = "softmax"
     image_image_weight: float = 0.0
     text_text_weight: float = 0.0
@@ -111,6 +117,12 @@ class CLIPOptions(PairedOptions):
                 "correct --model.temperature or --model.image_weight",
             )
         check_choice("loss", self.loss, ("softmax", "sigmoid"))
+        if self.label_prompts and self.text_model == CORPUS:
+            raise ConfigError(
+                "a text encoder that is trained (--model.label_prompts)",
+                "--model.text_model corpus, features learnt on reports",
+                "add --model.text_model null, or name a pretrained one",
+            )
         if min(self.image_image_weight, self.text_text_weight) < 0:
             raise ConfigError(
                 "weights of 0 or more",
@@ -135,6 +147,25 @@ class CLIP(PairedTowers[TwiceSeen]):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(CLIPOptions(**kwargs))
+        self.reads_reports = not self.options.label_prompts
+        self.label_names: tuple[str, ...] = ()
+
+    def setup(self, stage: str) -> None:
+        """Learn the names of the labels, then the vocabulary."""
+        data = getattr(self.trainer, "datamodule", None)
+        self.label_names = tuple(getattr(data, "label_names", ()))
+        super().setup(stage)
+
+    def corpus_of(self, data: Any) -> tuple[Callable[[], Iterable[str]], str]:
+        """Reports, and the sentences that labels may become."""
+        if not self.options.label_prompts:
+            return super().corpus_of(data)
+        names = self.label_names
+        said = [
+            text for x in (0, 1) for text in label_sentences(names, [x] * len(names))
+        ]
+        reports = data.corpus if data.has_reports else tuple
+        return lambda: chain(reports(), said), f"{data.corpus_fingerprint} {said}"
 
     def build(self) -> None:
         """Two encoders and two projection heads."""
@@ -149,7 +180,7 @@ class CLIP(PairedTowers[TwiceSeen]):
             # As in SigLIP: a pair is wrong until it is shown to be right.
             self.bias = nn.Parameter(torch.tensor(-10.0))
 
-    def make_transform(self, train: bool) -> SecondLook | PairedTransform:
+    def make_transform(self, train: bool) -> Transform:
         """Crop, vary, tokenise; twice where two looks are compared."""
         options = self.options
         look = PairedTransform(
@@ -161,7 +192,10 @@ class CLIP(PairedTowers[TwiceSeen]):
             sentence_dropout=options.sentence_dropout,
         )
         image, text = options.image_image_weight > 0, options.text_text_weight > 0
-        return SecondLook(look, image, text) if image or text else look
+        seen = SecondLook(look, image, text) if image or text else look
+        if not options.label_prompts:
+            return seen
+        return LabelPrompts(seen, self.label_names)
 
     @property
     def temperature(self) -> float | Tensor:

@@ -250,7 +250,7 @@ class MAE(MaskedImages[MAEBatch]):
     """
 
     options: MAEOptions
-    reads_reports: ClassVar[bool] = False
+    reads_reports: bool = False
     batch_keys: ClassVar[frozenset[str]] = MAEBatch.__required_keys__
     field_sources: ClassVar[dict[str, str]] = {
         "image": "choose a data set with images (--data pairs, mimic_cxr, ...)",

@@ -85,7 +85,7 @@ class FLAIR(PairedTowers[FLAIRBatch]):
 
     options: FLAIROptions
     has_text_head: ClassVar[bool] = True
-    reads_reports: ClassVar[bool] = False
+    reads_reports: bool = False
     ends_texts: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = FLAIRBatch.__required_keys__

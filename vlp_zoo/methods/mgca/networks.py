@@ -69,9 +69,10 @@ def attentive_bert(layers: Any, hidden: Tensor, mask: Tensor) -> tuple[Tensor, T
     before = bert_layers(layers[:-1], hidden, mask)
     own = layers[-1].attention.self
     with torch.no_grad():
+        held = before.detach()
         query, key = (
             split_heads(part, own.num_attention_heads)
-            for part in (own.query(before[:, :1]), own.key(before))
+            for part in (own.query(held[:, :1]), own.key(held))
         )
         attention = attention_map(query, key, mask)[:, 0]
     return bert_layers(layers[-1:], before, mask), attention
