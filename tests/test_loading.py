@@ -16,6 +16,7 @@ import torch
 from tests.fakes.sources import NoisyTransform, RampSource
 from vlp_zoo.errors import BatchFieldError, ConfigError
 from vlp_zoo.loading import (
+    Draw,
     EpochSampler,
     ResumableLoader,
     SampleKey,
@@ -247,3 +248,33 @@ def test_kept_studies_are_read_once_and_transformed_anew() -> None:
         assert again["uid"] == example["uid"]
         assert np.array_equal(again["noise"], example["noise"])
     assert Counting.reads == 4 + 2 * 3
+
+
+def test_an_epoch_shows_what_is_drawn_for_it() -> None:
+    groups = ["a"] * 6 + ["b"] * 2 + ["c"]
+    draw = Draw.of([1, 3, 5, 7, 9, 11, 12, 13, 20], groups)
+    assert draw.turns().tolist() == [0, 1, 2] * 3
+
+    def keys(rank: int = 0, world: int = 1, epoch: int = 0) -> list[SampleKey]:
+        made = EpochSampler(
+            99, batch_size=4 // world, rank=rank, world_size=world, draw=draw, seed=3
+        )
+        made.set_epoch(epoch)
+        return list(made)
+
+    one = keys()
+    assert len(one) == 9
+    counts = [sum(k.index in part for k in one) for part in ((12, 13), (20,))]
+    assert counts == [3, 3]
+    # A study that is shown again is another sample.
+    again = [key.repeat for key in one if key.index == 20]
+    assert again == [0, 1, 2]
+    data = StudyDataset(RampSource(21), NoisyTransform(), seed=3)
+    first, second = data[SampleKey(0, 20)], data[SampleKey(0, 20, 1)]
+    assert (first["noise"] != second["noise"]).any()
+    # Two processes see together what one sees, epochs differ, and one group is all once.
+    halves = [keys(rank, 2) for rank in range(2)]
+    assert [*halves[0][:2], *halves[1][:2]] == one[:4]
+    assert keys(epoch=1) != one
+    plain = Draw.of([4, 2, 8], ["a"] * 3)
+    assert sorted(plain(np.random.default_rng(0))) == [2, 4, 8]

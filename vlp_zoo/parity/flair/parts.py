@@ -81,8 +81,8 @@ def replay_pipeline(recording: Recording, dtype: torch.dtype) -> Iterator[Compar
     if "aug.in_u8" in tensors:
         yield from _variation(tensors, dtype)
     # No side may lose its last pixel to rounding; the other side is rounded down.
-    shown = card["scale"]["size"]
-    short = sum(int(side / (side / shown)) < shown for side in range(shown, 6001))
+    shown = FLAIROptions().image_size
+    short = sum(int(side / (side / shown)) < shown for side in range(1, 6001))
     recorded = card["longest_sides_that_become_511"]
     yield same("pipeline.scale.short sides", short, recorded["count_up_to_6000"])
     crop = "the foreground is found by `content_box` here, by Li's threshold there"
@@ -220,5 +220,7 @@ def _variation(tensors: Read[Tensor], dtype: torch.dtype) -> Iterator[Comparison
     }
     for name, value in neutral.items():
         recorded = tensors[f"aug.params{name}"]
+        if not len(recorded):
+            continue  # the batch had nothing to turn, or to vary
         ours = value.expand_as(recorded)
         yield tensor(f"pipeline.aug{name}", ours, recorded, EXACT)
