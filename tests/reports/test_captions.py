@@ -57,10 +57,10 @@ def test_words_come_from_whatever_a_set_knows() -> None:
     # MESSIDOR-2's 1 is no IDRiD's 1.
     assert words.words({"macular_edema": 1.0}, grade).categories == (GRADES[2],)
     unknown = [math.nan] * len(GRADES)
-    found = words.words(
+    lesions = words.words(
         {"part": "segmentation"}, unknown, ["haemorrhage", "optic disc"]
     )
-    assert found.categories == ("hemorrhages",)
+    assert lesions.categories == ("hemorrhages",)
     odir = {"keywords": ("lens dust", "drusens"), "patient_labels": ()}
     assert words.words(odir, unknown) == Words(("drusen",), (), "odir")
     listed = {"categories": ("Healthy",), "attributes": ("noisy",), "source": "23_HRF"}
