@@ -31,13 +31,14 @@ BREAKS = {
     "mae": 0,
     "medclip": 0,
     "mflag": 5,
-    "mgca": 1,
+    "mgca": 6,
     "mrm": 4,
     "place": 0,
 }
 """How often the graph of all losses together breaks, where a GPU would run them.
 
-ECAMP and MRM pick out the tokens that count before the large projection, MGCA the words;
+ECAMP and MRM pick out the tokens that count before the large projection, MGCA the words
+(counted again in each function around it);
 IMITATE and M-FLAG look up the features of their texts on the host. Neither is part of what is compiled.
 """
 
