@@ -187,7 +187,9 @@ def test_pictures_are_in_colour(method: str) -> None:
         shown = module.pictures(batch)[PICTURES[method]]
     assert isinstance(shown, Tensor)
     side = module.options.image_size
-    side = {"asg": 224, "mgca": 160, "place": 160, "mrm": 2 * side}.get(method, side)
+    side = {"asg": 224, "gloria": 160, "mgca": 160, "place": 160, "mrm": 2 * side}.get(
+        method, side
+    )
     left, right = shown[:, side // 2, side // 8], shown[:, side // 2, 7 * side // 8]
     assert left[0] > left[2] + 0.2
     assert right[2] > right[0] + 0.2

@@ -65,14 +65,19 @@ from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.losses import info_nce, multi_positive_targets
 from vlp_zoo.methods.base import VLPModule
-from vlp_zoo.methods.gloria.losses import Words, local_loss, prompt_scores
+from vlp_zoo.methods.gloria.losses import (
+    Words,
+    local_loss,
+    prompt_scores,
+    word_attention,
+)
 from vlp_zoo.methods.gloria.options import GLoRIAOptions
-from vlp_zoo.methods.gloria.pictures import draw_attention
 from vlp_zoo.methods.gloria.transform import GLoRIATransform, caption_sentences
 from vlp_zoo.methods.paired.heads import unit_length
+from vlp_zoo.methods.paired.pictures import SHOWN, STUDIES, draw_attention
 from vlp_zoo.methods.paired.square import enlarged
 from vlp_zoo.methods.paired.word_towers import local_features, local_shape
-from vlp_zoo.methods.paired.words import merge_words, word_slots
+from vlp_zoo.methods.paired.words import merge_words, word_slots, written_words
 from vlp_zoo.methods.reading import longest
 from vlp_zoo.modules import bert_layers
 
@@ -341,12 +346,20 @@ class GLoRIA(VLPModule[GLoRIABatch]):
         """Where the words of each caption look in its image."""
         run = self.run(batch)
         shown: dict[str, Tensor | str] = {"captions": "\n\n".join(batch["report_text"])}
-        if run.places is not None:
-            words = Words(run.words, batch["word_count"])
-            scale = self.options.attention_scale
-            shown["attention"] = draw_attention(
-                batch["image"], run.places, words, self.grid, scale
-            )
+        if run.places is None:
+            return shown
+        tokens = [] if self.tokenizer is None else self.tokenizer.tokens
+        maps, labels = [], []
+        for row in range(min(STUDIES, len(run.places))):
+            ids, mask = batch["input_ids"][row], batch["attention_mask"][row]
+            # Without [SEP].
+            labels.append(written_words(tokens, ids, mask)[:-1][:SHOWN])
+            products = run.words[row].float() @ run.places[row].float().T
+            counted = torch.arange(len(products), device=products.device)
+            counted = counted < batch["word_count"][row]
+            looks = word_attention(products, counted, self.options.attention_scale)
+            maps.append(looks[1 : 1 + len(labels[-1])])
+        shown["attention"] = draw_attention(batch["image"], self.grid, maps, labels)
         return shown
 
     def configure_optimizers(self) -> Any:
