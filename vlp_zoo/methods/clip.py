@@ -152,7 +152,7 @@ class CLIP(PairedTowers[TwiceSeen]):
 
     def setup(self, stage: str) -> None:
         """Learn the names of the labels, then the vocabulary."""
-        data = getattr(self.trainer, "datamodule", None)
+        data = getattr(self._trainer, "datamodule", None)
         self.label_names = tuple(getattr(data, "label_names", ()))
         super().setup(stage)
 

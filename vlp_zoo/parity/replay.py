@@ -196,6 +196,7 @@ def take_step(
     losses: Mapping[str, Tensor],
     recorded: Mapping[str, Any],
     tolerance: float,
+    *,
     clip: float | None = None,
     norm_tolerance: float | None = None,
 ) -> Iterator[Comparison]:

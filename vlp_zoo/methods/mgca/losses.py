@@ -38,7 +38,7 @@ def clipped_weights(attention: Tensor, counted: Tensor) -> Tensor:
     Example:
         >>> attention = torch.tensor([[0.5, 1.0, 9.0, 0.0]])
         >>> clipped_weights(attention, attention > 0)
-        tensor([[0.0698, 0.1163, 0.8140, 0.0000]])
+        tensor([[0.0667, 0.1111, 0.8222, 0.0000]])
     """
     spread = attention.masked_fill(~counted, torch.nan)
     low, high = (spread.nanquantile(q, 1, keepdim=True) for q in (0.1, 0.9))

@@ -26,6 +26,7 @@ def word_slots(continuation_mask: Tensor, attention_mask: Tensor) -> Tensor:
         (B, T) int64; padding belongs to word T, which `merge_words` drops.
 
     Example:
+        >>> import torch
         >>> continues = torch.tensor([[False, False, True, False, False]])
         >>> word_slots(continues, torch.tensor([[True, True, True, True, False]]))
         tensor([[0, 1, 1, 2, 5]])

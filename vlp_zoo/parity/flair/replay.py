@@ -370,7 +370,7 @@ def _step(
     """Compare losses and the norm of the gradient, clip it, and step."""
     recorded = {**entry, "total": entry["loss"]}
     recorded["grad_norm"] = entry["total_norm_before_clip"]
-    yield from take_step(title, optimizer, losses, recorded, DRIFT, clip)
+    yield from take_step(title, optimizer, losses, recorded, DRIFT, clip=clip)
 
 
 def _curve(title: str, curve: Mapping[str, Any]) -> Comparison:

@@ -407,7 +407,9 @@ def _trajectory(module: MGCA, recording: Recording) -> Iterator[Comparison]:
         losses["total"] = weighted_total(terms, module.options.weights)
         norms = TRAJECTORY if module.image_encoder.is_vit else KINKS
         title = f"step{step}"
-        yield from take_step(title, optimizer, losses, entry, TRAJECTORY, norms)
+        yield from take_step(
+            title, optimizer, losses, entry, TRAJECTORY, norm_tolerance=norms
+        )
     # Adam scales rounding noise up to full steps: leave those parameters out.
     skipped, parameters = _vanishing(recording), dict(module.named_parameters())
     for key, norm in recipe["final_param_norm"].items():
