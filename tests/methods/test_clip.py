@@ -292,3 +292,28 @@ def test_labels_stand_in_for_a_report_that_is_not_there() -> None:
     assert transform(STUDY, rng)["report_text"] == "Clear. Normal."
     assert not module.reads_reports
     assert build().reads_reports
+
+
+def test_studies_of_which_nothing_is_known_are_not_drawn() -> None:
+    source: Any = SimpleNamespace(
+        labels=np.array([[np.nan], [1.0], [np.nan]], np.float32),
+        reports=lambda: iter([Report(""), Report(""), Report("Clear.")]),
+    )
+    draw = build(label_prompts=True).training_draw(source)
+    assert draw is not None
+    assert draw.indices.tolist() == [1, 2]
+    assert build().training_draw(source) is None
+
+
+def test_both_views_of_another_patient_are_shown_to_a_text() -> None:
+    torch.manual_seed(0)
+    module = build(image_image_weight=1.0, multi_positive=False).eval()
+    batch = batch_of(module)
+    with torch.no_grad():
+        terms = module.losses(batch)
+        gains = dict(module.gains(batch, terms))
+        views = ("image", "second_image")
+        swapped: Any = {**batch, **{name: batch[name].roll(1, 0) for name in views}}
+        others = module.losses(swapped)
+    expected = others["image_to_text"] - terms["image_to_text"]
+    torch.testing.assert_close(gains["image_gain/image_to_text"], expected)

@@ -86,7 +86,7 @@ class VLPModule(ReadsText, Generic[BatchT]):
     """Studies that a step must see together; a contrast of one pair teaches nothing."""
 
     image_fields: ClassVar[tuple[str, ...]] = ("image",)
-    """Fields of a batch that show a study's image."""
+    """Fields of a batch that show a study's image; some come with options only."""
     pair_gains: ClassVar[Mapping[str, str]] = {}
     """Loss terms of image and text together, to what a wrong partner adds: the term's
     ``"image_gain"``, or its ``"text_gain"`` where the text helps to predict the image."""
@@ -346,7 +346,8 @@ class VLPModule(ReadsText, Generic[BatchT]):
         if not paired or _size(batch) < 2:
             return
         fields: dict[str, Any] = dict(batch)
-        fields |= {name: fields[name].roll(1, 0) for name in self.image_fields}
+        shown = [name for name in self.image_fields if name in fields]
+        fields |= {name: fields[name].roll(1, 0) for name in shown}
         others = self.losses(cast("BatchT", fields))
         self._watched = None
         for name, kind in paired.items():

@@ -53,10 +53,12 @@ from dataclasses import dataclass
 from itertools import chain, product
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.loading import Draw
 from vlp_zoo.losses import info_nce, multi_positive_targets, sigmoid_contrast
 from vlp_zoo.methods.options import check_choice
 from vlp_zoo.methods.paired.fields import PairedBatch, PairedTransform
@@ -65,7 +67,7 @@ from vlp_zoo.methods.paired.prompts import LabelPrompts, label_sentences
 from vlp_zoo.methods.paired.second import SecondLook, TwiceSeen
 from vlp_zoo.methods.paired.towers import PairedTowers, pair_pictures, projection
 from vlp_zoo.methods.reading import longest
-from vlp_zoo.types import Transform
+from vlp_zoo.types import StudySource, Transform
 
 __all__ = ["CLIP", "CLIPOptions"]
 
@@ -141,6 +143,7 @@ class CLIP(PairedTowers[TwiceSeen]):
     has_text_head: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = PairedBatch.__required_keys__
+    image_fields: ClassVar[tuple[str, ...]] = ("image", "second_image")
     pair_gains: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("image_to_text", "text_to_image", "sigmoid"), "image_gain"
     )
@@ -166,6 +169,24 @@ class CLIP(PairedTowers[TwiceSeen]):
         ]
         reports = data.corpus if data.has_reports else tuple
         return lambda: chain(reports(), said), f"{data.corpus_fingerprint} {said}"
+
+    def training_draw(self, source: StudySource) -> Draw | None:
+        """With ``label_prompts``: studies of which a report or a label says something.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        if not self.options.label_prompts:
+            return None
+        written = [bool(report.body.strip()) for report in source.reports()]
+        kept = np.flatnonzero(np.isfinite(source.labels).any(1) | np.array(written))
+        if not len(kept):
+            raise ConfigError(
+                "reports, or labels that are known (--model.label_prompts)",
+                f"{len(source)} studies without either",
+                "choose a data set with labels or reports",
+            )
+        return Draw(kept)
 
     def build(self) -> None:
         """Two encoders and two projection heads."""
