@@ -73,4 +73,8 @@ FACTS = {
         "image, report", True, "chest", "no code released", 199.2, 247.4
     ),
 }
-"""Name of a method to its facts; numbers by ``vlpzoo plan --config methods/NAME``."""
+"""Name of a method to its facts.
+
+Numbers are those of ``vlpzoo plan --config methods/NAME --studies 300000``, FLOPs of a batch
+divided by its studies.
+"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,7 +13,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from vlp_zoo.methods.options import PretrainOptions
 
-__all__ = ["adamw_cosine", "cosine_restarts", "parameter_groups", "warmup_cosine"]
+__all__ = [
+    "adamw_cosine",
+    "adamw_decaying_all",
+    "cosine_restarts",
+    "parameter_groups",
+    "warmup_cosine",
+]
 
 
 def warmup_cosine(step: float, warmup_steps: float, total_steps: float) -> float:
@@ -84,6 +90,37 @@ def parameter_groups(
         {"params": plain, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def adamw_decaying_all(
+    parameters: Iterable[nn.Parameter],
+    options: PretrainOptions,
+    factor: Callable[[int], float],
+) -> dict[str, Any]:
+    """AdamW that decays every parameter, as several released codes have it.
+
+    Args:
+        parameters: Those of the method; what is frozen is left out.
+        options: Rate, decay and averaging coefficients.
+        factor: Factor of the rate, by the optimiser steps already taken.
+
+    Returns:
+        What Lightning's ``configure_optimizers`` returns.
+    """
+    beta1, beta2 = options.betas
+    optimizer = AdamW(
+        [p for p in parameters if p.requires_grad],
+        lr=options.learning_rate,
+        betas=(beta1, beta2),
+        weight_decay=options.weight_decay,
+    )
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {
+            "scheduler": LambdaLR(optimizer, factor),
+            "interval": "step",
+        },
+    }
 
 
 def adamw_cosine(

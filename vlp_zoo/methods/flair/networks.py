@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
+from vlp_zoo.methods.optimisation import adamw_decaying_all
 from vlp_zoo.methods.options import PretrainOptions
 from vlp_zoo.methods.paired.towers import TextOutput, TextTower
 from vlp_zoo.methods.reading import longest
@@ -94,17 +93,8 @@ def official_optimizer(
         options: Rate, decay, averaging coefficients, epochs of the schedule.
         epoch: Steps of an epoch.
     """
-    beta1, beta2 = options.betas
-    optimizer = AdamW(
-        [p for p in parameters if p.requires_grad],
-        options.learning_rate,
-        (beta1, beta2),
-        weight_decay=options.weight_decay,
-    )
     warmup = round(options.warmup_epochs * epoch)
     total = round((options.schedule_epochs or 100) * epoch)
-    schedule = LambdaLR(optimizer, lambda step: official_rate(step, warmup, total))
-    return {
-        "optimizer": optimizer,
-        "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-    }
+    return adamw_decaying_all(
+        parameters, options, lambda step: official_rate(step, warmup, total)
+    )

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
+from vlp_zoo.methods.optimisation import adamw_decaying_all
 from vlp_zoo.methods.options import PretrainOptions
 
 __all__ = ["cosine_restarts", "official_optimizer"]
@@ -52,19 +51,10 @@ def official_optimizer(
         warmup: Steps of the linear part.
         cycle: Steps until it starts anew.
     """
-    beta1, beta2 = options.betas
-    optimizer = AdamW(
-        [p for p in parameters if p.requires_grad],
-        lr=options.learning_rate,
-        betas=(beta1, beta2),
-        weight_decay=options.weight_decay,
-    )
     total = max(round(cycle), 1)
     linear, peak = min(round(warmup), total - 1), options.learning_rate
-    schedule = LambdaLR(
-        optimizer, lambda step: cosine_restarts(step, linear, total, peak) / peak
+    return adamw_decaying_all(
+        parameters,
+        options,
+        lambda step: cosine_restarts(step, linear, total, peak) / peak,
     )
-    return {
-        "optimizer": optimizer,
-        "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-    }
