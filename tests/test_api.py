@@ -130,7 +130,7 @@ def test_a_loaded_encoder_is_evaluated_as_its_file_is(
         "image_size": 32,
         "min_positives": 2,
         "bootstrap": 0,
-        "floors": False,
+        "baselines": False,
         "num_workers": 0,
         "device": "cpu",
     }

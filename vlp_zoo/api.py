@@ -97,7 +97,7 @@ def evaluate(
         **options: Others of `vlp_zoo.bench.evaluate`, those of the tasks among them.
 
     Returns:
-        All results, headline and others, encoders before floors within each task.
+        All results, headline and others, encoders before baselines within each task.
 
     Raises:
         SuiteError: At the end, if runs failed; it carries the results of the others.

@@ -3,7 +3,7 @@
     python benchmarks/leaderboard/run.py            # or: make bench
 
 Every method starts from its demo config and gets the same studies and steps; the suite
-`phantom-chest` evaluates the encoders beside their untrained networks and other floors,
+`phantom-chest` evaluates the encoders beside their untrained networks and other baselines,
 and beside an ImageNet encoder where the extra `weights` is installed, and ``vlpzoo
 leaderboard`` writes what was found. Whatever is finished is found again: a second run
 trains and evaluates nothing and writes the same bytes.

@@ -161,7 +161,7 @@ def train(job: Job, real: Path | None) -> None:
 
 
 def probe(jobs: Sequence[Job], task: str, out: Path) -> list[Any]:
-    """Linear probes of all encoders of one data set, floors beside them."""
+    """Linear probes of all encoders of one data set, baselines beside them."""
     from vlp_zoo.bench import evaluate
     from vlp_zoo.encoders.checkpoint import load_encoder, save_encoder
     from vlp_zoo.encoders.image import ImageEncoder
@@ -269,10 +269,10 @@ def _texts(module: Any, texts: Sequence[str]) -> Any:
 def seed_mean(
     rows: Sequence[tuple[Any, Any]], replicates: int = 1000
 ) -> tuple[float, float, float]:
-    """Mean over runs of AUROC minus floor, with a paired interval over test patients.
+    """Mean over runs of AUROC minus baseline, with a paired interval over test patients.
 
     Args:
-        rows: (cases, cases of the floor or None) of each run, same test cases in all.
+        rows: (cases, cases of the baseline or None) of each run, same test cases in all.
         replicates: Bootstrap replicates.
     """
     from vlp_zoo.evaluation.statistics.intervals import (
@@ -292,8 +292,8 @@ def seed_mean(
 
     def value(weights: Any) -> Any:
         total: Any = 0.0
-        for mine, floor in rows:
-            for sign, cases in ((1, mine), (-1, floor)):
+        for mine, baseline in rows:
+            for sign, cases in ((1, mine), (-1, baseline)):
                 if cases is not None:
                     scores = cases.scores[:, used]
                     made = label_statistic("macro_auroc", labels, scores)
@@ -408,12 +408,12 @@ def _mean(each: Sequence[Sequence[Any]]) -> str:
     return f"{np.mean(means):.3f}{spread}"
 
 
-def _gap(mine: Sequence[Sequence[Any]], floors: Sequence[Sequence[Any]]) -> str:
+def _gap(mine: Sequence[Sequence[Any]], baselines: Sequence[Sequence[Any]]) -> str:
     """Mean difference, seed by seed and draw by draw, and its interval."""
     pairs = [
         pair
-        for one, floor in zip(mine, floors, strict=True)
-        for pair in zip(one, floor, strict=True)
+        for one, baseline in zip(mine, baselines, strict=True)
+        for pair in zip(one, baseline, strict=True)
     ]
     value, low, high = seed_mean(pairs)
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"

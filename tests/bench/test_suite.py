@@ -29,7 +29,7 @@ from vlp_zoo.evaluation.subject import subject_of
 from vlp_zoo.evaluation.tasks import SPLITS, Task
 from vlp_zoo.pixels import ACQUISITION
 
-FLOORS = ("pixels", "acquisition", "prevalence")
+BASELINES = ("pixels", "acquisition", "prevalence")
 
 DIFFERENCE = "macro_auroc_difference"
 
@@ -57,7 +57,7 @@ def _by(results: list[Result], metric: str = "macro_auroc") -> dict[str, float |
     return {row.encoder: row.value for row in results if row.metric == metric}
 
 
-def test_encoder_and_floors_share_a_table(tmp_path: Path) -> None:
+def test_encoder_and_baselines_share_a_table(tmp_path: Path) -> None:
     results = _evaluate(tmp_path, block_task(), StubEncoder())
     aurocs = _by(results)
     assert list(aurocs) == ["stub", "pixels", "acquisition", "prevalence"]
@@ -66,8 +66,8 @@ def test_encoder_and_floors_share_a_table(tmp_path: Path) -> None:
     assert aurocs["pixels"] > 0.95
     gaps = {row.baseline_name: row for row in results if row.metric == DIFFERENCE}
     assert list(gaps) == ["pixels", "acquisition"]
-    for floor, gap in gaps.items():
-        expected = (aurocs["stub"] or 0) - (aurocs[floor or ""] or 0)
+    for baseline, gap in gaps.items():
+        expected = (aurocs["stub"] or 0) - (aurocs[baseline or ""] or 0)
         assert gap.value == pytest.approx(expected)
         assert gap.low is not None
         assert gap.high is not None
@@ -151,14 +151,14 @@ def test_seeds_are_draws_of_patients_and_all_labels_need_one(tmp_path: Path) -> 
     assert len(result_tables(results)) == 3
 
 
-def test_random_init_is_a_floor_of_each_architecture(tmp_path: Path) -> None:
+def test_random_init_is_a_baseline_of_each_architecture(tmp_path: Path) -> None:
     torch.manual_seed(3)
     encoder = ImageEncoder("micro").eval()
     extraction = _extraction()
     candidates = candidates_of(["a", "b"], extraction, load=lambda spec: encoder)
     names = [c.subject.name for c in candidates]
     # One set of weights under two names is one encoder.
-    assert names == ["a", "random init of a", *FLOORS]
+    assert names == ["a", "random init of a", *BASELINES]
     state = torch.random.get_rng_state()
     one, two = random_copy(encoder), random_copy(encoder)
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -177,9 +177,9 @@ def test_random_init_is_a_floor_of_each_architecture(tmp_path: Path) -> None:
     assert gaps == {"random init of a", "pixels", "acquisition"}
     # Both vits, the pixels: one reading.
     assert all(task.splits[s].read == len(task.splits[s]) for s in SPLITS)  # type: ignore[attr-defined]
-    floor = candidates_of(["r"], extraction, load=lambda spec: random_copy(encoder))
-    assert [c.subject.name for c in floor] == ["r", *FLOORS]
-    alone = candidates_of(["a"], extraction, floors=False, load=lambda spec: encoder)
+    baseline = candidates_of(["r"], extraction, load=lambda spec: random_copy(encoder))
+    assert [c.subject.name for c in baseline] == ["r", *BASELINES]
+    alone = candidates_of(["a"], extraction, baselines=False, load=lambda spec: encoder)
     assert [c.subject.name for c in alone] == ["a"]
 
 
@@ -191,7 +191,7 @@ def test_what_a_loader_raises_becomes_one_message() -> None:
         candidates_of(["timm:x"], _extraction(), load=fail)
 
 
-def test_the_pixel_floor_is_the_image_whatever_the_pooling() -> None:
+def test_the_pixel_baseline_is_the_image_whatever_the_pooling() -> None:
     source = BlockSource("val", 2)
     for pooling in ("global", "mean"):
         extraction = Extraction(
@@ -248,7 +248,7 @@ def test_equal_weights_that_see_images_differently_are_two_encoders() -> None:
     found = candidates_of(["0.1", "0.9", "0.1"], _extraction(), load=load)
     assert [candidate.subject.name for candidate in found] == [
         *("0.1", "0.9", "random init of 0.1", "random init of 0.9"),
-        *FLOORS,
+        *BASELINES,
     ]
     assert found[0].subject.sha256 == found[1].subject.sha256
     assert found[0].baselines != found[1].baselines
@@ -267,7 +267,7 @@ def test_equal_weights_that_pool_in_two_ways_are_never_one_encoder(
     task = block_task()
     store = ResultStore(tmp_path)
     one, other = (
-        candidates_of([spec], extraction, floors=False, load=load)
+        candidates_of([spec], extraction, baselines=False, load=load)
         for spec in ("avg", "token")
     )
     for candidates in (one, one):
@@ -283,7 +283,7 @@ def test_equal_weights_that_pool_in_two_ways_are_never_one_encoder(
 
 
 @pytest.mark.parametrize("colour", [False, True])
-def test_what_the_size_of_a_file_tells_is_a_floor(colour: bool) -> None:
+def test_what_the_size_of_a_file_tells_is_a_baseline(colour: bool) -> None:
     task = block_task(60, labels=1)
     for source in task.splits.values():
         sick = source.labels[:, 0] == 1

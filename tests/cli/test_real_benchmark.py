@@ -1,6 +1,6 @@
-"""Real images from training to evaluation: encoders made here, above their floors.
+"""Real images from training to evaluation: encoders made here, above their baselines.
 
-Bounds are the floors themselves: an interval of a paired difference above 0, or of a
+Bounds are the baselines themselves: an interval of a paired difference above 0, or of a
 value above chance. Where the encoder is not shown to be above its untrained network,
 only what is true is asked for.
 """
@@ -83,9 +83,9 @@ def evaluated(
     presets: Sequence[str],
     split: Mapping[str, float] = SPLIT,
 ) -> dict[str, dict[str, Result]]:
-    """Preset to the headline of each encoder and floor, and to differences.
+    """Preset to the headline of each encoder and baseline, and to differences.
 
-    Differences stand under ``minus`` and the name of the floor.
+    Differences stand under ``minus`` and the name of the baseline.
     """
     options = {"root": str(table), **split, "colour": "fundus" in name}
     task = {"name": name, "data": "pairs", "options": options, "presets": presets}

@@ -80,7 +80,7 @@ def _mean(values: np.ndarray) -> float:
     ],
 )
 def test_an_always_empty_segmenter_scores_the_share_of_empty_masks(
-    cases: int, empty: int, floor: float
+    cases: int, empty: int, baseline: float
 ) -> None:
     area = 224 * 224
     actual = np.full((cases, 1), area // 20)
@@ -89,7 +89,7 @@ def test_an_always_empty_segmenter_scores_the_share_of_empty_masks(
     overlap = Overlap(nothing, actual, nothing, np.full_like(actual, area))
     once = np.ones((cases, 1), np.float32)
     assert _mean(dice_with_empty(overlap)) == pytest.approx(empty / cases)
-    assert _mean(dice_with_empty(overlap)) == pytest.approx(floor, abs=5e-4)
+    assert _mean(dice_with_empty(overlap)) == pytest.approx(baseline, abs=5e-4)
     assert _mean(empty_floor(overlap)) == _mean(dice_with_empty(overlap))
     assert _mean(positive_dice(overlap)) == 0
     assert pooled_dice(overlap, once)[0, 0] == 0

@@ -1,4 +1,4 @@
-"""Results of two encoders and their floors, written by the real suite."""
+"""Results of two encoders and their baselines, written by the real suite."""
 
 from __future__ import annotations
 

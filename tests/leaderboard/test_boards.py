@@ -54,8 +54,8 @@ def test_a_board_holds_one_protocol_and_one_fraction(boards: list[Board]) -> Non
     ]
     for board in boards:
         assert [entry.name for entry in board.encoders] == ["wide", HOSTILE]
-        floors = [entry.name for entry in board.floors]
-        assert floors == ["pixels", "acquisition", "prevalence"]
+        baselines = [entry.name for entry in board.baselines]
+        assert baselines == ["pixels", "acquisition", "prevalence"]
 
 
 def test_draws_are_averaged_with_the_hierarchical_interval(
@@ -95,10 +95,10 @@ def test_one_draw_keeps_its_stored_interval(boards: list[Board]) -> None:
 def test_differences_are_those_of_the_paired_interval(boards: list[Board]) -> None:
     board = boards[3]
     wide, narrow = board.encoders
-    pixels = board.floors[0]
+    pixels = board.baselines[0]
     found = [entry.runs[0].cases() for entry in (wide, narrow, pixels)]
     assert all(found)
-    one, two, floor = (cases for cases in found if cases is not None)
+    one, two, baseline = (cases for cases in found if cases is not None)
 
     def statistic(cases: Cases) -> Statistic:
         return label_statistic("macro_auroc", cases.labels, cases.scores)
@@ -114,31 +114,31 @@ def test_differences_are_those_of_the_paired_interval(boards: list[Board]) -> No
     )
     assert pair.adjusted == pair.estimate.p_value == pytest.approx(2 / 41)
     assert board.unbeaten == {"wide"}
-    gap = {gap.floor: gap.estimate for gap in wide.gaps}["pixels"]
+    gap = {gap.baseline: gap.estimate for gap in wide.gaps}["pixels"]
     expected = paired_interval(
-        statistic(one), statistic(floor), one.patient_ids, replicates=40
+        statistic(one), statistic(baseline), one.patient_ids, replicates=40
     )
     assert (gap.low, gap.high) == pytest.approx(
         (expected.low, expected.high), abs=1e-12
     )
 
 
-def test_every_kind_of_floor_is_subtracted(
+def test_every_kind_of_baseline_is_subtracted(
     folder: Path, boards: list[Board], tmp_path: Path
 ) -> None:
     for board in boards:
         assert board.kinds == ("pixels", "acquisition")
         for entry in board.encoders:
-            assert [(gap.kind, gap.floor) for gap in entry.gaps] == [
+            assert [(gap.kind, gap.baseline) for gap in entry.gaps] == [
                 ("pixels", "pixels"),
                 ("acquisition", "acquisition"),
             ]
             for gap in entry.gaps:
-                floor = next(f for f in board.floors if f.name == gap.floor)
-                shown = [e.scores["macro_auroc"].value or 0 for e in (entry, floor)]
+                baseline = next(f for f in board.baselines if f.name == gap.baseline)
+                shown = [e.scores["macro_auroc"].value or 0 for e in (entry, baseline)]
                 assert gap.estimate.value == pytest.approx(shown[0] - shown[1])
-        assert not any(floor.gaps for floor in board.floors)
-    # Results that name no such floor are compared with it all the same.
+        assert not any(baseline.gaps for baseline in board.baselines)
+    # Results that name no such baseline are compared with it all the same.
     stored = ResultStore(folder).read()
     rows = [row for row in stored if row.baseline_name != "acquisition"]
     (tmp_path / "predictions").symlink_to(folder / "predictions")
@@ -147,7 +147,7 @@ def test_every_kind_of_floor_is_subtracted(
     assert [b.entries[0].gaps for b in found] == [b.entries[0].gaps for b in boards]
 
 
-def test_of_floors_used_in_two_ways_the_one_used_alike_is_subtracted(
+def test_of_baselines_used_in_two_ways_the_one_used_alike_is_subtracted(
     folder: Path, tmp_path: Path
 ) -> None:
     store = ResultStore(tmp_path)
@@ -158,13 +158,13 @@ def test_of_floors_used_in_two_ways_the_one_used_alike_is_subtracted(
             key = f"{row.key}m"
             store.add([replace(row, key=key, settings=settings)])
     for board in make_boards(read_runs([folder, tmp_path]), replicates=0):
-        assert len(board.floors) == 6
+        assert len(board.baselines) == 6
         for entry in board.encoders:
             assert [gap.kind for gap in entry.gaps] == ["pixels", "acquisition"]
             poolings = {
-                floor.who[3]
-                for floor in board.floors
-                if floor.name in {gap.floor for gap in entry.gaps}
+                baseline.who[3]
+                for baseline in board.baselines
+                if baseline.name in {gap.baseline for gap in entry.gaps}
             }
             assert poolings == {entry.who[3]}
 
@@ -309,7 +309,7 @@ def test_rows_that_are_not_current_are_flagged(folder: Path, tmp_path: Path) -> 
     assert not board.pairs
     assert board.unbeaten == {"wide", HOSTILE}
     # The stored difference is all that is left.
-    assert [gap.floor for gap in wide.gaps] == ["pixels", "acquisition"]
+    assert [gap.baseline for gap in wide.gaps] == ["pixels", "acquisition"]
     older = _copied(
         folder, tmp_path / "older", {"data_sha256": "x", "date": "2001"}, "wide"
     )

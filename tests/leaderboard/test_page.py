@@ -94,8 +94,8 @@ def test_curves_join_what_differs_in_the_fraction_alone(boards: list[Board]) -> 
     assert [c.boards[0].shared.protocol for c in curves] == ["vlp-knn", "vlp-linear"]
     for curve in curves:
         assert not curve.left_out
-        floors = ["acquisition", "pixels", "prevalence"]
-        assert sorted(curve.points) == sorted([HOSTILE, "wide", *floors])
+        baselines = ["acquisition", "pixels", "prevalence"]
+        assert sorted(curve.points) == sorted([HOSTILE, "wide", *baselines])
         assert list(curve.points)[:2] == [HOSTILE, "wide"]
         for each in curve.points.values():
             assert [fraction for fraction, _ in each] == [0.5, 1.0]
@@ -306,7 +306,7 @@ def test_the_page_fits_a_phone_asks_for_nothing_and_turns_dark(
     assert "Log.entryAdded" not in methods
 
 
-def test_tints_range_over_encoders_and_floors(boards: list[Board]) -> None:
+def test_tints_range_over_encoders_and_baselines(boards: list[Board]) -> None:
     rows = [row for block in _heat(boards)["blocks"] for row in block]
     for column in range(len(boards)):
         cells = [row["cells"][column] for row in rows]

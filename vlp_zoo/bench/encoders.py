@@ -148,7 +148,7 @@ def seen_lines(candidates: Sequence[Candidate], task: Task) -> list[str]:
     """What a reader of a task's numbers must know of the encoders' pre-training.
 
     Args:
-        candidates: Encoders and floors, returned by
+        candidates: Encoders and baselines, returned by
             `vlp_zoo.bench.suite.candidates_of`.
         task: The task.
     """

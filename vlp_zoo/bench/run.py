@@ -42,7 +42,7 @@ def evaluate(
     fractions: Sequence[float] = (1.0,),
     seeds: Sequence[int] = (0,),
     bootstrap: int = 1000,
-    floors: bool = True,
+    baselines: bool = True,
     pooling: str = "global",
     precision: str = "32",
     batch_size: int = 64,
@@ -68,7 +68,7 @@ def evaluate(
         seeds: For tasks given by name: draws of patients at fractions below 1, and of
             new weights.
         bootstrap: Replicates of the intervals; 0 for none.
-        floors: Random init, pixels and prevalence beside the encoders.
+        baselines: Random init, pixels and prevalence beside the encoders.
         pooling: ``"global"`` or ``"mean"``.
         precision: ``"32"`` or ``"bf16"``.
         batch_size: Images per forward pass.
@@ -82,7 +82,7 @@ def evaluate(
         **settings: Passed to `build_task`.
 
     Returns:
-        All results, headline and others, encoders before floors within each task.
+        All results, headline and others, encoders before baselines within each task.
 
     Raises:
         SuiteError: At the end, if runs failed; it carries the results of the others.
@@ -129,7 +129,7 @@ def evaluate(
     candidates = candidates_of(
         [*files, *loaded],
         extraction,
-        floors=floors,
+        baselines=baselines,
         load=lambda spec: loaded[spec] if spec in loaded else open_encoder(spec),
         joints=joints_of(files) if needs_text else {},
         names={f: name for f, (name, _) in zip(files, named, strict=True)},

@@ -52,7 +52,7 @@ class Cell:
     """One run: who, how, and with which draw.
 
     Attributes:
-        candidate: Encoder or floor.
+        candidate: Encoder or baseline.
         protocol: The protocol, with its label fraction.
         seed: Seed of every random draw of the run.
         key: Hash under which it is found again.
@@ -92,18 +92,18 @@ def candidates_of(
     encoders: Sequence[str],
     extraction: Extraction,
     *,
-    floors: bool = True,
+    baselines: bool = True,
     load: Callable[[str], nn.Module] = open_encoder,
     joints: Mapping[str, JointEncoder] | None = None,
     names: Mapping[str, str] | None = None,
     sources: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Candidate]:
-    """Load encoders and put their floors behind them.
+    """Load encoders and put their baselines behind them.
 
     Args:
         encoders: Specs as `open_encoder` takes them.
         extraction: How they will be encoded.
-        floors: Add a random copy of each architecture, pixels, what the acquisition
+        baselines: Add a random copy of each architecture, pixels, what the acquisition
             tells, and prevalence.
         load: From spec to encoder.
         joints: Spec to the joint space of those encoders that have one.
@@ -141,15 +141,15 @@ def candidates_of(
             ) from error
         name = (names or {}).get(spec, spec)
         subject = subject_of(module, name, "encoder", extraction)
-        baselines: list[str] = []
-        copy = random_copy(module) if floors else None
+        compared: list[str] = []
+        copy = random_copy(module) if baselines else None
         if copy is not None:
             random = subject_of(copy, f"random init of {name}", "floor", extraction)
             fresh.setdefault(random.identity, Candidate(random, copy))
-            baselines.append(random.identity)
-        if floors:
+            compared.append(random.identity)
+        if baselines:
             # Pixels and acquisition; what the prevalence says is in the metrics.
-            baselines += [floor.subject.identity for floor in others[:2]]
+            compared += [other.subject.identity for other in others[:2]]
         joint = (joints or {}).get(spec)
         # One image encoder may lie under several joint spaces.
         known = found.setdefault(
@@ -157,7 +157,7 @@ def candidates_of(
             Candidate(
                 subject,
                 module,
-                tuple(dict.fromkeys(baselines)),
+                tuple(dict.fromkeys(compared)),
                 joint,
                 tuple((sources or {}).get(spec, ())),
             ),
@@ -165,11 +165,11 @@ def candidates_of(
         _refuse_two_poolings(
             subject, known.subject.own_pooling, f"the encoder {known.subject.name}"
         )
-    if not floors:
+    if not baselines:
         return list(found.values())
     taken = {identity for identity, _ in found}
-    random_floors = [c for identity, c in fresh.items() if identity not in taken]
-    return [*found.values(), *random_floors, *others]
+    random_baselines = [c for identity, c in fresh.items() if identity not in taken]
+    return [*found.values(), *random_baselines, *others]
 
 
 def _refuse_two_poolings(subject: Subject, other: str, where: str) -> None:
@@ -215,7 +215,7 @@ def evaluate_task(
     alone (a missing package, a label without cases) must not cost the rest.
 
     Args:
-        candidates: Encoders and floors, returned by `candidates_of`.
+        candidates: Encoders and baselines, returned by `candidates_of`.
         task: The task.
         store: Where results are and go.
         extraction: How to encode, and the cache.
@@ -314,10 +314,14 @@ def evaluate_task(
         results += newest.values()
     by_identity = {c.subject.identity: c for c in candidates}
     for cell in cells:
-        for baseline in cell.candidate.baselines:
-            floor = by_identity[baseline]
-            key = cell.protocol.key(floor, task, cell.seed)
-            if floor is cell.candidate or cell.key not in stored or key not in stored:
+        for identity in cell.candidate.baselines:
+            baseline = by_identity[identity]
+            key = cell.protocol.key(baseline, task, cell.seed)
+            if (
+                baseline is cell.candidate
+                or cell.key not in stored
+                or key not in stored
+            ):
                 continue
             gap = _difference(cell.protocol, stored[cell.key], stored[key], store)
             if gap is not None:
@@ -379,11 +383,11 @@ def _failure(error: Exception, cell: Cell, store: ResultStore) -> VLPZooError:
 def _difference(
     protocol: Protocol,
     rows: Sequence[Result],
-    floor: Sequence[Result],
+    baseline: Sequence[Result],
     store: ResultStore,
 ) -> Result | None:
     """The stored or computed paired difference of two runs; None without cases."""
-    mine, other = rows[0], floor[0]
+    mine, other = rows[0], baseline[0]
     for row in rows:
         if row.baseline and row.details.get("baseline_key") == other.key:
             return row

@@ -87,13 +87,13 @@ def verdicts(results: Sequence[Result]) -> list[str]:
             gaps = [r for r in rows if r.key == row.key and r.baseline]
             chance = _chance(row)
             if not gaps and chance is not None:
-                # What has no floor but chance is compared with that.
+                # What has no baseline but chance is compared with that.
                 beats = row.low is not None and row.low > chance
                 word = "above chance" if beats else "NOT shown to be above chance"
                 lines.append(f"{_what(row)}: {word} ({chance:.3f})")
                 continue
-            above = [_floor(gap) for gap in gaps if (gap.low or 0.0) > 0]
-            rest = [_floor(gap) for gap in gaps if not (gap.low or 0.0) > 0]
+            above = [_baseline(gap) for gap in gaps if (gap.low or 0.0) > 0]
+            rest = [_baseline(gap) for gap in gaps if not (gap.low or 0.0) > 0]
             said = []
             if above:
                 said.append(f"above {' and '.join(above)}")
@@ -227,11 +227,11 @@ def _beyond_ranking(rows: Sequence[Result]) -> list[str]:
     return lines
 
 
-def _against(rows: Sequence[Result], floor: str) -> Result | None:
-    return next((r for r in rows if r.baseline and _floor(r) == floor), None)
+def _against(rows: Sequence[Result], baseline: str) -> Result | None:
+    return next((r for r in rows if r.baseline and _baseline(r) == baseline), None)
 
 
-def _floor(gap: Result) -> str:
+def _baseline(gap: Result) -> str:
     name = gap.baseline_name or ""
     return name if name in (PIXELS, ACQUISITION) else RANDOM
 

@@ -1,7 +1,7 @@
 """Baselines: what a number must beat before it says anything about pre-training.
 
-Each is a module like an encoder and goes through the same probe. Stored results call them
-floors, by the role ``"floor"``.
+Each is a module like an encoder and goes through the same probe. Stored results know them
+by the role ``"floor"``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A protocol is a frozen dataclass of settings with one method, `Protocol.measure`, which
 looks at a candidate on a task and says what it found (`Outcome`). Everything around it
 is the same for all and lives here and in `vlp_zoo.bench.suite`: keys under which
-finished runs are found again, provenance, paired differences to the floors, failures
+finished runs are found again, provenance, paired differences to the baselines, failures
 that stop one cell and not the rest.
 
 Rules that every protocol keeps: settings (thresholds, C, checkpoints, learning rates)
@@ -45,13 +45,13 @@ __all__ = ["ByLabel", "Candidate", "Measure", "Outcome", "Protocol", "by_label"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """An encoder or floor to be evaluated.
+    """An encoder or baseline to be evaluated.
 
     Attributes:
         subject: Who it is: name, weights, preprocessing.
         module: The image encoder: ``preprocessing``, and outputs ``pooled`` (B, D),
             ``tokens`` (B, P, D), ``grid`` and ``levels``.
-        baselines: `Subject.identity` of the floors that it is compared with.
+        baselines: `Subject.identity` of the baselines that it is compared with.
         joint: The space shared by images and texts; None where it has none.
         sources: Names of the data sets it was pre-trained on, as far as known.
     """
@@ -209,7 +209,7 @@ class Protocol(ABC):
 
         Args:
             one: Cases of the candidate.
-            two: Cases of the floor, the same test cases.
+            two: Cases of the baseline, the same test cases.
             undefined: Labels that count for neither.
             seed: Seed of the bootstrap replicates.
 

@@ -58,7 +58,7 @@ class Result:
 
     Attributes:
         key: Hash of the inputs, see `result_key`; all metrics of a run share it.
-        encoder: Name of the encoder on the command line, or of a floor.
+        encoder: Name of the encoder on the command line, or of a baseline.
         encoder_sha256: SHA-256 of the weights.
         role: ``"encoder"`` or ``"floor"``.
         task: Name of the task.

@@ -1,4 +1,4 @@
-"""Who is evaluated: the identity of an encoder or a floor under given settings."""
+"""Who is evaluated: the identity of an encoder or a baseline under given settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Subject", "subject_of"]
 
 @dataclass(frozen=True)
 class Subject:
-    """Who is probed: an encoder or a floor.
+    """Who is probed: an encoder or a baseline.
 
     Attributes:
         name: Name in tables and stored results.

@@ -32,36 +32,36 @@ from vlp_zoo.leaderboard.tables import Tables
 __all__ = ["KINDS", "Board", "Entry", "Gap", "Pair", "make_boards"]
 
 KINDS = ("random init", PIXELS, ACQUISITION)
-"""Kinds of floors that are subtracted, in the order in which tables show them."""
+"""Kinds of baselines that are subtracted, in the order in which tables show them."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """An entry minus a floor.
+    """An entry minus a baseline.
 
     Attributes:
-        floor: Name of the floor.
+        baseline: Name of the baseline.
         kind: One of `KINDS`; an entry has at most one of each.
         estimate: Over the draws that both have.
     """
 
-    floor: str
+    baseline: str
     kind: str
     estimate: Estimate
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An encoder or floor on a board.
+    """An encoder or baseline on a board.
 
     Attributes:
-        who: Identity of the encoder or floor.
+        who: Identity of the encoder or baseline.
         name: Not shared with another one.
         role: ``"encoder"`` or ``"floor"``.
         runs: One per draw, by seed.
         scores: Metric to value; of several draws their mean.
         drawn: The headline of each run, over the labels of the board.
-        gaps: To its floors, by kind.
+        gaps: To its baselines, by kind.
         flags: Flag to explanation: what is doubtful.
     """
 
@@ -85,7 +85,7 @@ class Entry:
         return not {"disagrees", "other cases"} & set(self.flags)
 
     def gap(self, kind: str) -> Gap | None:
-        """Its difference to one kind of floor."""
+        """Its difference to one kind of baseline."""
         return next((gap for gap in self.gaps if gap.kind == kind), None)
 
 
@@ -115,7 +115,7 @@ class Board:
         shared: A row, for what they share: task, split, data, protocol, fraction.
         settings: Settings that define the metric.
         metrics: The headline first.
-        entries: Encoders, best first; then floors.
+        entries: Encoders, best first; then baselines.
         pairs: Pairs of encoders, the largest difference first.
         left_out: Label that does not count to the reason.
         apart: What sets it apart from boards that else look like it, to its value here.
@@ -154,17 +154,17 @@ class Board:
 
     @property
     def encoders(self) -> tuple[Entry, ...]:
-        """Entries that are no floors."""
+        """Entries that are no baselines."""
         return tuple(entry for entry in self.entries if entry.role == "encoder")
 
     @property
-    def floors(self) -> tuple[Entry, ...]:
+    def baselines(self) -> tuple[Entry, ...]:
         """Entries that show what a number is worth."""
         return tuple(entry for entry in self.entries if entry.role != "encoder")
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of the floors that its entries are compared with."""
+        """Kinds of the baselines that its entries are compared with."""
         held = {gap.kind for entry in self.entries for gap in entry.gaps}
         return tuple(kind for kind in KINDS if kind in held)
 
@@ -315,21 +315,21 @@ def _score(metric: str, runs: Sequence[Run], tables: Tables) -> Estimate:
 
 
 def _gaps(entry: Entry, entries: Sequence[Entry], tables: Tables) -> Iterator[Gap]:
-    """Differences to the floors that its runs named, and to those that all share."""
+    """Differences to the baselines that its runs named, and to those that all share."""
     if entry.role != "encoder":
         return
     named = {sha: row for run in entry.runs for sha, row in run.gaps.items()}
     found: dict[str, list[tuple[tuple[int, int], Gap]]] = {}
-    for floor in entries:
-        if floor.role == "encoder":
+    for baseline in entries:
+        if baseline.role == "encoder":
             continue
-        kind = _kind(floor.runs[0].head.encoder)
-        if kind == KINDS[0] and floor.who[1] not in named:
+        kind = _kind(baseline.runs[0].head.encoder)
+        if kind == KINDS[0] and baseline.who[1] not in named:
             continue
-        estimate = tables.difference(entry.runs, floor.runs, test=False)
+        estimate = tables.difference(entry.runs, baseline.runs, test=False)
         if estimate is not None:
-            alike = sum(map(str.__eq__, entry.who[2:], floor.who[2:]))
-            gap = Gap(floor.name, kind, estimate)
+            alike = sum(map(str.__eq__, entry.who[2:], baseline.who[2:]))
+            gap = Gap(baseline.name, kind, estimate)
             found.setdefault(kind, []).append(((estimate.draws, alike), gap))
     if len(entry.runs) == 1:
         # Without predictions the stored difference is all there is.
@@ -343,14 +343,14 @@ def _gaps(entry: Entry, entries: Sequence[Entry], tables: Tables) -> Iterator[Ga
             found.setdefault(gap.kind, []).append(((0, 0), gap))
     for kind in KINDS:
         if kind in found:
-            # Of floors used in several ways the one used most like the entry.
+            # Of baselines used in several ways the one used most like the entry.
             best = max(score for score, _ in found[kind])
             held = [gap for score, gap in found[kind] if score == best]
-            yield min(held, key=lambda gap: gap.floor)
+            yield min(held, key=lambda gap: gap.baseline)
 
 
-def _kind(floor: str) -> str:
-    return floor if floor in KINDS else KINDS[0]
+def _kind(baseline: str) -> str:
+    return baseline if baseline in KINDS else KINDS[0]
 
 
 def _pairs(encoders: Sequence[Entry], tables: Tables) -> list[Pair]:

@@ -53,7 +53,7 @@ def compare(
 
     Args:
         runs: Stored runs, from `vlp_zoo.leaderboard.runs.read_runs`.
-        first: Name of an encoder or a floor in the results.
+        first: Name of an encoder or a baseline in the results.
         second: Name of the one that is subtracted.
         replicates: Number of paired bootstrap replicates over patients.
 

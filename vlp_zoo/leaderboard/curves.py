@@ -24,7 +24,7 @@ class Curve:
 
     Attributes:
         boards: Boards that it joins, by fraction.
-        points: Encoder, then floor, to (fraction, value), ascending.
+        points: Encoder, then baseline, to (fraction, value), ascending.
         left_out: Labels that no point counts, where boards count different ones.
         missing: Entries of which points are missing, for they cannot be made again.
     """
@@ -63,7 +63,7 @@ def pooled_reliability(entry: Entry, left_out: Collection[str]) -> Reliability |
     """Reliability of the first draw, the known cases of all counted labels together.
 
     Args:
-        entry: Encoder or floor.
+        entry: Encoder or baseline.
         left_out: Labels that do not count on its board.
 
     Returns:

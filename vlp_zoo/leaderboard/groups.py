@@ -36,7 +36,7 @@ def group_tables(board: Board, *, minimum: int = 50) -> list[GroupTable]:
     """Slice the headline by every column of words that the cases carry.
 
     Args:
-        board: Encoders and floors.
+        board: Encoders and baselines.
         minimum: Patients below which a group is not measured.
     """
     found: dict[str, list[tuple[str, Slices]]] = {}

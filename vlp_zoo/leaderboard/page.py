@@ -116,14 +116,14 @@ def _facts(boards: Sequence[Board]) -> list[tuple[str, str]]:
 def _colours(boards: Sequence[Board]) -> dict[str, str]:
     """The same classes for an encoder in every figure."""
     encoders = sorted({entry.name for board in boards for entry in board.encoders})
-    floors = {entry.name for board in boards for entry in board.floors}
-    return dict.fromkeys(floors, "floor") | {
+    baselines = {entry.name for board in boards for entry in board.baselines}
+    return dict.fromkeys(baselines, "floor") | {
         name: series(place) for place, name in enumerate(encoders)
     }
 
 
 def _heat(boards: Sequence[Board]) -> dict[str, Any]:
-    """Encoders and floors by board; tints compare within a column only."""
+    """Encoders and baselines by board; tints compare within a column only."""
     rows: dict[tuple[bool, str], dict[str, Any]] = {}
     for board in boards:
         values = {
@@ -133,7 +133,7 @@ def _heat(boards: Sequence[Board]) -> dict[str, Any]:
         }
         if not values:
             continue
-        # Floors are of the range: where all encoders are close, it shows to what.
+        # Baselines are of the range: where all encoders are close, it shows to what.
         low, high = min(values.values()), max(values.values())
         for entry in board.entries:
             value = values.get(entry.name)
@@ -163,8 +163,8 @@ def _heat(boards: Sequence[Board]) -> dict[str, Any]:
     blocks = [
         [
             {"name": name, "cells": [cells.get(board.key) for board in boards]}
-            for (floor, name), cells in sorted(rows.items())
-            if floor == wanted
+            for (baseline, name), cells in sorted(rows.items())
+            if baseline == wanted
         ]
         for wanted in (False, True)
     ]
@@ -248,7 +248,7 @@ def _shown(board: Board, colours: dict[str, str]) -> dict[str, Any]:
         for metric in board.metrics
     ]
     blocks = []
-    for entries in (board.encoders, board.floors):
+    for entries in (board.encoders, board.baselines):
         rows = []
         for i, entry in enumerate(entries):
             gaps = [entry.gap(kind) for kind in board.kinds]
@@ -296,9 +296,9 @@ def _shown(board: Board, colours: dict[str, str]) -> dict[str, Any]:
 
 def _forests(board: Board) -> list[dict[str, Any]]:
     what = f"difference of {metric_title(board.headline)}"
-    floors = [
+    baselines = [
         ForestRow(
-            (entry.name, gap.floor),
+            (entry.name, gap.baseline),
             gap.estimate,
             verdict(gap.estimate, board.headline),
         )
@@ -318,8 +318,8 @@ def _forests(board: Board) -> list[dict[str, Any]]:
         for pair in board.pairs
     ]
     found = []
-    if floors:
-        found.append(_forest("Against baselines", floors, what))
+    if baselines:
+        found.append(_forest("Against baselines", baselines, what))
     count = "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
     tested = f"p after Holm's correction over {count}; coloured below 0.05."
     if pairs:

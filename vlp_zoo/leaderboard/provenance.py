@@ -19,7 +19,7 @@ def provenance_of(board: Board, entry: Entry) -> dict[str, Any]:
 
     Args:
         board: Where the entry stands.
-        entry: Encoder or floor.
+        entry: Encoder or baseline.
     """
     row = entry.runs[0].head
     preset = {k: v for k, v in sorted(row.settings.items()) if k != "known_issues"}

@@ -27,7 +27,7 @@ class Run:
     Attributes:
         store: Where its predictions are.
         rows: Metric to row, the headline first.
-        gaps: SHA-256 of a floor to the stored difference.
+        gaps: SHA-256 of a baseline to the stored difference.
         others: Runs of the same thing that it stands for, see `settled`.
     """
 
@@ -125,7 +125,7 @@ def identity(row: Result) -> Identity:
 
 
 def encoder_names(runs: Sequence[Run]) -> dict[Identity, str]:
-    """A name of its own for every encoder and floor.
+    """A name of its own for every encoder and baseline.
 
     Names that different encoders share get what tells them apart.
     """

@@ -22,7 +22,7 @@ class Tables:
     """Replicated metrics of the runs of a board, the same patients for all.
 
     Args:
-        drawn: Encoder or floor to its runs by seed.
+        drawn: Encoder or baseline to its runs by seed.
         headline: The metric that ranks.
         left_out: Labels that do not count on the board.
         replicates: Number of bootstrap replicates; 0 for the values alone.

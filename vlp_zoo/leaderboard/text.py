@@ -186,7 +186,7 @@ def csv_text(boards: Sequence[Board]) -> str:
                     rows.writerow(_record(board, entry, metric, entry.scores[metric]))
             for gap in entry.gaps:
                 rows.writerow(
-                    _record(board, entry, board.headline, gap.estimate, gap.floor)
+                    _record(board, entry, board.headline, gap.estimate, gap.baseline)
                 )
             for pair in board.pairs:
                 if pair.first == entry.name:

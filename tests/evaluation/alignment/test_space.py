@@ -238,7 +238,7 @@ def test_two_joint_spaces_over_one_image_encoder_are_two(tmp_path: Path) -> None
     candidates = candidates_of(
         ["right", "wrong"],
         how,
-        floors=False,
+        baselines=False,
         load=lambda spec: module,
         joints=joints,
     )
@@ -280,7 +280,7 @@ def test_joint_spaces_of_equal_names_are_told_apart(tmp_path: Path) -> None:
         candidates = candidates_of(
             ["mine"],
             how,
-            floors=False,
+            baselines=False,
             load=lambda spec: module,
             joints={"mine": joint},
         )
@@ -296,7 +296,7 @@ def test_an_encoder_has_one_name_with_and_without_texts(tmp_path: Path) -> None:
     for module in (StubEncoder(seed=1), StubEncoder(seed=2)):
         load = {"mine": module}.__getitem__
         candidates = candidates_of(
-            ["mine"], how, floors=False, load=load, joints=joints
+            ["mine"], how, baselines=False, load=load, joints=joints
         )
         evaluate_task(
             candidates,

@@ -31,7 +31,7 @@ from vlp_zoo.evaluation.reports.judging import ThroughVocabulary, judge_reports
 from vlp_zoo.evaluation.reports.pieces import BEGIN, END, PAD, ReportPieces
 from vlp_zoo.evaluation.reports.scores import (
     FINDINGS,
-    floor_texts,
+    baseline_texts,
     most_common_report,
     score_reports,
     stated,
@@ -143,15 +143,15 @@ def learnt() -> Outcome:
     return measure(squares(mute=3), WriteReport(**QUICK))
 
 
-def test_a_simple_mapping_is_learnt_and_beats_every_floor(learnt: Outcome) -> None:
+def test_a_simple_mapping_is_learnt_and_beats_every_baseline(learnt: Outcome) -> None:
     found = values(learnt)
     assert learnt.measures[0].metric == WriteReport.headline == "f1_14_macro"
     assert found["f1_14_macro"] > 0.9
     assert found["bleu_4"] > 0.9
     assert found["rouge_l"] > 0.9
-    for floor in ("most_common_report", "random_report", "other_patient"):
+    for baseline in ("most_common_report", "random_report", "other_patient"):
         gap = next(
-            m for m in learnt.measures if m.metric == f"f1_14_macro_minus_{floor}"
+            m for m in learnt.measures if m.metric == f"f1_14_macro_minus_{baseline}"
         )
         assert gap.low is not None
         assert gap.low > 0.2
@@ -160,7 +160,7 @@ def test_a_simple_mapping_is_learnt_and_beats_every_floor(learnt: Outcome) -> No
     assert found["most_common_report_f1_14_macro"] < 0.4
 
 
-def test_every_number_stands_beside_its_floors(learnt: Outcome) -> None:
+def test_every_number_stands_beside_its_baselines(learnt: Outcome) -> None:
     found = values(learnt)
     own = [m for m in learnt.measures if "floors" in m.details]
     assert [m.metric for m in own] == [
@@ -172,8 +172,8 @@ def test_every_number_stands_beside_its_floors(learnt: Outcome) -> None:
     for one in own:
         assert one.low is not None
         assert one.low <= one.value <= (one.high or 0)
-        for floor, value in one.details["floors"].items():
-            assert found[f"{floor}_{one.metric}"] == value
+        for baseline, value in one.details["floors"].items():
+            assert found[f"{baseline}_{one.metric}"] == value
         assert one.details["chance"] == max(one.details["floors"].values())
     assert learnt.details["most_common_report"] == SAID[0]
     assert 0.4 < learnt.details["most_common_report_share"] < 0.6
@@ -210,9 +210,11 @@ def test_everything_can_be_computed_again_from_the_cases(learnt: Outcome) -> Non
             assert np.nanmean(remade(once)) == pytest.approx(found[metric]), metric
     for name, column in again.columns().items():
         assert np.array_equal(cases.columns[name], column), name
-    for floor in ("random_report", "most_common_report", "other_patient"):
-        anew = score_reports([str(t) for t in cases.columns[floor]], references)
-        assert anew.means["cider_d"].mean() == pytest.approx(found[f"{floor}_cider_d"])
+    for baseline in ("random_report", "most_common_report", "other_patient"):
+        anew = score_reports([str(t) for t in cases.columns[baseline]], references)
+        assert anew.means["cider_d"].mean() == pytest.approx(
+            found[f"{baseline}_cider_d"]
+        )
     gap, per_finding = WriteReport(**QUICK).difference(
         cases, cases, learnt.undefined, 0
     )
@@ -237,10 +239,10 @@ def test_the_difference_is_the_headline_of_one_minus_the_other(
     assert gap.low > 0
 
 
-def test_a_suite_stores_texts_and_compares_with_floors(tmp_path: Path) -> None:
+def test_a_suite_stores_texts_and_compares_with_baselines(tmp_path: Path) -> None:
     how = extraction()
-    floor = PixelEncoder()
-    pixels = Candidate(subject_of(floor, "pixels", "floor", how), floor)
+    baseline = PixelEncoder()
+    pixels = Candidate(subject_of(baseline, "pixels", "floor", how), baseline)
     stub = StubEncoder()
     encoder = Candidate(
         subject_of(stub, "stub", "encoder", how), stub, (pixels.subject.identity,)
@@ -411,7 +413,7 @@ def test_every_text_comes_back_as_it_went_in() -> None:
         ReportPieces.train(SAID, 100)
 
 
-# Scores and floors -------------------------------------------------------------------
+# Scores and baselines -------------------------------------------------------------------
 
 
 def test_macro_f1_hangs_on_what_references_state_alone() -> None:
@@ -435,20 +437,20 @@ def test_macro_f1_hangs_on_what_references_state_alone() -> None:
     assert labels["Pleural Effusion"] == 0
 
 
-def test_floors_know_nothing_of_the_images() -> None:
+def test_baselines_know_nothing_of_the_images() -> None:
     train = ["Clear lungs."] * 3 + ["Edema."] * 2 + ["Mass."]
     generated = [f"text {i}" for i in range(6)]
     patients = ["a", "a", "b", "b", "c", "d"]
-    floors = floor_texts(train, generated, patients, 0)
-    assert floors["most_common_report"] == ["Clear lungs."] * 6
-    assert set(floors["random_report"]) <= set(train)
+    baselines = baseline_texts(train, generated, patients, 0)
+    assert baselines["most_common_report"] == ["Clear lungs."] * 6
+    assert set(baselines["random_report"]) <= set(train)
     owner = dict(zip(generated, patients, strict=True))
-    others = [owner[text] for text in floors["other_patient"]]
+    others = [owner[text] for text in baselines["other_patient"]]
     assert all(a != b for a, b in zip(others, patients, strict=True))
     assert set(others) == set(patients)
-    assert floors == floor_texts(train, generated, patients, 0)
-    assert floors != floor_texts(train, generated, patients, 1)
-    assert "other_patient" not in floor_texts(train, ["x"], ["a"], 0)
+    assert baselines == baseline_texts(train, generated, patients, 0)
+    assert baselines != baseline_texts(train, generated, patients, 1)
+    assert "other_patient" not in baseline_texts(train, ["x"], ["a"], 0)
     # All equally common: the one nearest to the others.
     near = ["no acute disease in the chest", "no acute disease", "left rib fracture"]
     assert most_common_report(near, 0) == (near[1], 1)

@@ -91,11 +91,11 @@ def dice(what: Task, structure: str, **settings: Any) -> tuple[Any, dict[str, An
     for module in (encoder, Prevalence()):
         who = Candidate(subject_of(module, "m", "encoder", how), module)
         found.append(protocol.measure(who, what, 0, how))
-    mine, floor = found
-    gap, _ = protocol.difference(mine.cases, floor.cases, mine.undefined, 0)
+    mine, baseline = found
+    gap, _ = protocol.difference(mine.cases, baseline.cases, mine.undefined, 0)
     assert gap.low > 0
     values = {m.metric: m for m in mine.measures}
-    empty = {m.metric: m.value for m in floor.measures}
+    empty = {m.metric: m.value for m in baseline.measures}
     assert values["dice_all_floor"].value == empty["dice_all"]
     assert values["dice_all"].value > empty["dice_all"]
     return mine, values

@@ -80,7 +80,7 @@ def measure(
     return outcome, {m.metric: m for m in outcome.measures}
 
 
-# Floors --------------------------------------------------------------------------
+# Baselines --------------------------------------------------------------------------
 
 
 def test_an_always_empty_model_scores_the_share_of_empty_masks() -> None:
@@ -120,7 +120,7 @@ def test_who_can_take_it() -> None:
         DenseEncoder(Flat())
 
 
-def test_a_suite_runs_the_encoder_and_its_floors_and_compares_them(
+def test_a_suite_runs_the_encoder_and_its_baselines_and_compares_them(
     tmp_path: Path,
 ) -> None:
     protocol = Segment(**{**QUICK, "steps": (2, 2, 2), "decoder": "linear"})
@@ -135,10 +135,10 @@ def test_a_suite_runs_the_encoder_and_its_floors_and_compares_them(
     gaps = {r.baseline_name: r for r in rows if r.baseline}
     assert set(gaps) == {"random init of micro", "pixels"}
     value = {row.encoder: row.value or 0.0 for row in first}
-    for floor, gap in gaps.items():
-        assert floor is not None
+    for baseline, gap in gaps.items():
+        assert baseline is not None
         assert gap.metric == "dice_positive_difference"
-        assert gap.value == pytest.approx(value["micro"] - value[floor])
+        assert gap.value == pytest.approx(value["micro"] - value[baseline])
     again = evaluate_task(who, shape_task(12), store, how, **options)
     assert len(again) == len(rows)
     assert len(store.read()) == len(rows)
@@ -430,7 +430,7 @@ def test_presets_say_what_is_trained_and_what_is_reported(
     assert isinstance(strict, Segment)
     assert strict.reported == strict.select == "dice_positive"
     assert len(strict.known_issues) < len(protocol.known_issues)
-    # The legacy headline comes first, and its floor is beside it all the same.
+    # The legacy headline comes first, and its baseline is beside it all the same.
     quick = Segment(**{**QUICK, "reported": reported})
     _, found = measure(Prevalence(), shape_task(12), quick)
     assert next(iter(found)) == reported

@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
             wanted,
             options.out,
             bootstrap=options.bootstrap,
-            floors=not options.no_baselines,
+            baselines=not options.no_baselines,
             pooling=options.pooling,
             precision=options.precision,
             batch_size=options.batch_size,

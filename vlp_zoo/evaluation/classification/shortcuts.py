@@ -2,7 +2,7 @@
 
 Where the sick come from one hospital and the healthy from another, an encoder can score
 by telling the hospitals apart. The probe predicts each label from a few numbers that
-describe the acquisition; what it reaches is a floor that a model has to be compared
+describe the acquisition; what it reaches is a baseline that a model has to be compared
 with, and a high one says that the data set cannot show what is claimed of it.
 """
 

@@ -8,7 +8,7 @@ a beam, once. References are the reports as they are: not cut, no word replaced.
 The headline is the macro F1 of fourteen findings read from both texts by rule. Overlap
 of words rewards phrases that stand in every report, and micro averages are mostly "No
 Finding" where most studies are normal: under both the most common training report, the
-same for every patient, scores well. All are reported, each beside its floors.
+same for every patient, scores well. All are reported, each beside its baselines.
 
 Images are never mirrored in training, since reports name sides.
 """

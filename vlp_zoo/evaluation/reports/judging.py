@@ -14,7 +14,7 @@ from vlp_zoo.evaluation.reports.scores import (
     FINDINGS,
     ReportScores,
     Scorer,
-    floor_texts,
+    baseline_texts,
     score_reports,
     stated,
 )
@@ -78,10 +78,10 @@ def judge_reports(
     Args:
         generated: (N,).
         references: (N,) as written.
-        learnt: Training reports, for the floors.
+        learnt: Training reports, for the baselines.
         test: The N cases.
         replicates: Number of bootstrap replicates over patients.
-        seed: Seed of floor texts and bootstrap replicates.
+        seed: Seed of baseline texts and bootstrap replicates.
         least: Findings that fewer references state, or fewer do not, count in no
             macro mean.
         spelt: How both sides look when overlaps are counted; None leaves them whole.
@@ -114,9 +114,9 @@ def judge_reports(
             scorers=scorers,
         )
 
-    floors = floor_texts(learnt, generated, test.patient_ids, seed)
+    baselines = baseline_texts(learnt, generated, test.patient_ids, seed)
     mine = scored(generated)
-    others = {name: scored(texts) for name, texts in floors.items()}
+    others = {name: scored(texts) for name, texts in baselines.items()}
     cases = Cases(
         list(test.uids),
         list(test.patient_ids),
@@ -126,7 +126,7 @@ def judge_reports(
         {
             "generated": np.array(generated, object),
             "reference": np.array(references, object),
-            **{name: np.array(texts, object) for name, texts in floors.items()},
+            **{name: np.array(texts, object) for name, texts in baselines.items()},
             **mine.columns(),
         },
     )
@@ -150,16 +150,16 @@ def _measures(
 ) -> list[Measure]:
     """Each number with its baselines, differences to them, then the baselines alone."""
     how: dict[str, Any] = {"replicates": replicates, "seed": seed}
-    floors = {name: each.statistics() for name, each in others.items()}
+    baselines = {name: each.statistics() for name, each in others.items()}
     alone = {
-        (floor, metric): interval(statistic, patients, **how)
-        for floor, every in floors.items()
+        (baseline, metric): interval(statistic, patients, **how)
+        for baseline, every in baselines.items()
         for metric, statistic in every.items()
     }
     statistics = mine.statistics()
     measures = []
     for metric, statistic in statistics.items():
-        known = {floor: alone[floor, metric].value for floor in floors}
+        known = {baseline: alone[baseline, metric].value for baseline in baselines}
         defined = [value for value in known.values() if not np.isnan(value)]
         details: dict[str, Any] = {"floors": known}
         if defined:
@@ -171,10 +171,10 @@ def _measures(
         measures.append(Measure.of(metric, found, labels, **details))
     measures += [
         Measure.of(
-            f"{HEADLINE}_minus_{floor}",
+            f"{HEADLINE}_minus_{baseline}",
             paired_interval(statistics[HEADLINE], every[HEADLINE], patients, **how),
         )
-        for floor, every in floors.items()
+        for baseline, every in baselines.items()
     ]
     return measures + [
         Measure.of("_".join(name), found) for name, found in alone.items()

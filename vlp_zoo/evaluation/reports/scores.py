@@ -1,8 +1,8 @@
-"""What generated reports are worth: overlap of words, findings, and floors for both.
+"""What generated reports are worth: overlap of words, findings, and baselines for both.
 
 Reports of one department resemble each other, most of all the normal ones. A text that
 is the same for everybody overlaps well with many of them, so each number stands beside
-those of texts that know nothing of the image (`floor_texts`).
+those of texts that know nothing of the image (`baseline_texts`).
 
 Findings are read from both texts by the project's own rules
 (`vlp_zoo.reports.annotate`); a finding counts as stated where it is stated as present,
@@ -41,9 +41,9 @@ __all__ = [
     "FINDINGS",
     "SCORERS",
     "ReportScores",
+    "baseline_texts",
     "bleu_statistic",
     "finding_statistics",
-    "floor_texts",
     "load_scorer",
     "macro_f1",
     "most_common_report",
@@ -243,7 +243,7 @@ def most_common_report(texts: Sequence[str], seed: int) -> tuple[str, int]:
     return first[some[int(np.argmax(near))]], most
 
 
-def floor_texts(
+def baseline_texts(
     train: Sequence[str],
     generated: Sequence[str],
     patient_ids: Sequence[str],

@@ -6,8 +6,8 @@ Every convention of Dice is computed, each under its own name, and the one that 
 an empty prediction on an empty mask a 1 has the score of a model that never marks
 anything beside it: on test lists in use that is up to 0.78.
 
-That model is also a candidate: the floor ``prevalence`` is run as always empty. The
-floor ``pixels`` gets the same decoder on the image itself, 32 x 32 pixels large.
+That model is also a candidate: the baseline ``prevalence`` is run as always empty. The
+baseline ``pixels`` gets the same decoder on the image itself, 32 x 32 pixels large.
 """
 
 from __future__ import annotations

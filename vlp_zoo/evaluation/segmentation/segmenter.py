@@ -139,7 +139,7 @@ class Masked(Learner):
 
 
 class AlwaysEmpty(Masked):
-    """The floor that never marks anything: what empty masks alone are worth."""
+    """The baseline that never marks anything: what empty masks alone are worth."""
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         """Nothing is learnt."""
