@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lowest fit smoke bench test test-real test-slow test-kernels check format lock build clean
+.PHONY: help setup setup-lowest fit smoke bench test test-real test-slow test-kernels check docs format lock build clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,13 +55,16 @@ check: setup  ## lint, formatting, types, import contracts, spelling
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
+docs: setup  ## the site into build/site, its links checked; no network is asked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f docs/site/mkdocs.yml
+
 format: setup  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 lock:  ## resolve the dependencies anew into requirements.lock
 	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra dicom --extra report --extra sheets --extra sweep --extra weights --universal --python-version 3.11 --no-header --quiet -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra dicom --extra docs --extra report --extra sheets --extra sweep --extra weights --universal --python-version 3.11 --no-header --quiet -o requirements.lock
 
 build: setup  ## wheel and sdist into dist/
 	$(BIN)/python -m build --outdir dist .

@@ -2,7 +2,7 @@ r"""MGCA: multi-granularity cross-modal alignment of images and reports.
 
 Wang, Zhou, Wang, et al., "Multi-granularity cross-modal alignment for generalized medical
 visual representation learning", NeurIPS 2022, arXiv 2210.06044. Official code:
-HKU-MedAI/MGCA @ 680fe4a (Apache-2.0).
+HKU-MedAI/MGCA @ 680fe4a (no licence found; nothing of it is copied here).
 
 Images and reports meet at three scales. ``ita`` aligns each image with its report, ``cta``
 each word with what it means among the patches and each patch with its words, ``cpa``
@@ -15,8 +15,9 @@ here                      in the paper's terms
 ========================  =====================================================
 ``image``, ``report``     global features in the joint space, unit length
 ``patches``, ``words``    local features, unit length; words are sums of pieces
-``patch_weights``         importance of tokens, from the attention of [CLS] to
-``word_weights``          them in the encoders' last blocks
+``patch_weights``         importance of patches, from the attention of [CLS] to
+                          them in the encoder's last block
+``word_weights``          the same of words
 ``prototypes``            cluster centres; codes come from Sinkhorn-Knopp
 ========================  =====================================================
 
@@ -40,8 +41,8 @@ flag                       default                       released code
                                                          decimals too
 ``official_schedule``      base's warm-up and cosine;    restarts; everything
                            vectors do not decay          decays
-``image_size``,            a ResNet reads its crops as   224 enlarged to 299
-``crop_size``              they are
+``image_size``             a ResNet reads its crops as   224 enlarged to 299
+(``crop_size``)            they are
 =========================  ============================  =========================
 
 Without a flag: weights of the losses are 1, as the released command has them (the
