@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -65,6 +66,19 @@ def test_equations_need_no_script_and_wrong_markup_is_an_error(
     file.write_text('"""Title.\n\n====  ====\na     b\n====\n"""\n')
     with pytest.raises(Exception, match="table"):
         pages.from_docstring(file)
+
+
+def test_what_the_comparison_names_of_ours_is_there() -> None:
+    rows = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8").splitlines()
+    cells = [
+        row.split("|")[2] for row in rows if row.startswith("|") and "||" not in row
+    ]
+    named = {n for cell in cells for n in re.findall(r"`([\w./]+)`", cell) if "/" in n}
+    ours = {
+        name for name in named if name.split("/")[0] in {"vlp_zoo", "docs", "configs"}
+    }
+    assert len(ours) > 20
+    assert not [name for name in ours if not (ROOT / name).exists()]
 
 
 def test_the_site_asks_nothing_of_a_network() -> None:

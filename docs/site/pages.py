@@ -28,8 +28,16 @@ from vlp_zoo.reading.yamls import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
-SOURCES = ("*.md", "docs/*.*", "docs/api/*", "docs/zoo/*", "docs/site/site.css")
-SOURCES += ("docs/notebooks/*.ipynb", "benchmarks/**/*.md")
+SOURCES = (
+    "*.md",
+    "docs/*.*",
+    "docs/api/*",
+    "docs/zoo/*",
+    "docs/notebooks/*.ipynb",
+    "docs/site/site.css",
+    "benchmarks/**/*.md",
+)
+"""What of the repository is on the site."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -271,12 +279,10 @@ def _source(name: str) -> Path:
 
 def _options_class(source: Path) -> str:
     """Dotted path of the dataclass that has the options of a method."""
+    wanted = f"{source.stem}options"
     for path in (source.with_name("options.py"), source):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            own = isinstance(node, ast.ClassDef) and node.name.lower() == (
-                f"{source.stem}options"
-            )
-            if own:
+            if isinstance(node, ast.ClassDef) and node.name.lower() == wanted:
                 parts = path.relative_to(ROOT).with_suffix("").parts
                 return ".".join([*parts, node.name])
     raise LookupError(f"no class of options beside {source}")
