@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,24 @@ def test_shared_weights_are_those_of_whole_ones(again: str, tmp_path: Path) -> N
         torch.testing.assert_close(
             second[number]["exp_avg"], values["exp_avg"], rtol=1e-2, atol=1e-4
         )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="a C++ compiler is needed")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_compiled_networks_in_two_processes_are_those_of_plain_ones(
+    strategy: str, tmp_path: Path
+) -> None:
+    for compiled in ("false", "true"):
+        more = ("--model.compile", compiled, "--trainer.max_epochs", "1")
+        train(tmp_path / compiled, strategy, *more)
+    plain, found = (
+        load_file(run_folder(tmp_path / compiled) / "encoder.safetensors")
+        for compiled in ("false", "true")
+    )
+    assert found.keys() == plain.keys()
+    for name, wanted in plain.items():
+        torch.testing.assert_close(found[name], wanted, rtol=0, atol=1e-3)
 
 
 @pytest.mark.slow

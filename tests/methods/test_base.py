@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import BatchFieldError, ConfigError, NonFiniteLossError
 from vlp_zoo.methods.base import VLPModule, parameter_groups, warmup_cosine
-from vlp_zoo.methods.needs import check_compiled_alone, check_strategy
+from vlp_zoo.methods.needs import check_strategy
 from vlp_zoo.methods.options import PretrainOptions
 from vlp_zoo.types import Transform
 
@@ -203,12 +203,3 @@ def test_strategies_that_share_out_the_weights_are_refused() -> None:
     check_strategy(run(DDPStrategy()))
     with pytest.raises(ConfigError, match="FSDPStrategy, which shares them out"):
         check_strategy(run(FSDPStrategy()))
-
-
-def test_compiled_networks_run_in_one_process() -> None:
-    one: Any = SimpleNamespace(world_size=1)
-    two: Any = SimpleNamespace(world_size=2)
-    check_compiled_alone(True, one)
-    check_compiled_alone(False, two)
-    with pytest.raises(ConfigError, match="leave --model"):
-        check_compiled_alone(True, two)

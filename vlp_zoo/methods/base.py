@@ -31,7 +31,6 @@ from vlp_zoo.methods.compiling import check_compiler, compile_networks
 from vlp_zoo.methods.loading import method_class, option_names
 from vlp_zoo.methods.needs import (
     check_batch_size,
-    check_compiled_alone,
     check_fields,
     check_finite,
     check_precision,
@@ -186,7 +185,6 @@ class VLPModule(ReadsText, Generic[BatchT]):
         check_strategy(self.trainer)
         if self.trainer.state.fn == TrainerFn.FITTING:
             check_batch_size(self, self.trainer)
-            check_compiled_alone(self.options.compile, self.trainer)
         return []
 
     # Tokenizer and construction -------------------------------------------------

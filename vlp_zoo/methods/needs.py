@@ -20,7 +20,6 @@ from vlp_zoo.methods.sharing import SharedOut, check_sharing
 __all__ = [
     "PRECISIONS",
     "check_batch_size",
-    "check_compiled_alone",
     "check_fields",
     "check_finite",
     "check_precision",
@@ -80,24 +79,6 @@ def check_strategy(trainer: pl.Trainer) -> None:
             "--trainer.strategy ddp, whose processes hold whole weights, or fsdp2",
             f"{type(strategy).__name__}, which shares them out",
             "use fsdp2, or ddp; --model.checkpoint_activations true saves memory",
-        )
-
-
-def check_compiled_alone(compiled: bool, trainer: pl.Trainer) -> None:
-    """Refuse compiled networks in several processes, where they were not seen to work.
-
-    Args:
-        compiled: Whether networks are to be compiled.
-        trainer: The trainer of the run.
-
-    Raises:
-        ConfigError: If there are several processes.
-    """
-    if compiled and trainer.world_size > 1:
-        raise ConfigError(
-            "one process (--model.compile true)",
-            f"{trainer.world_size}, where a trial of compiled networks failed",
-            "leave --model.compile out, or use --trainer.devices 1",
         )
 
 
