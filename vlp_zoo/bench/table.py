@@ -197,7 +197,7 @@ def _caption(rows: Sequence[Result]) -> str:
 
 
 def _beyond_ranking(rows: Sequence[Result]) -> list[str]:
-    """For each encoder calibration, operating points and groups, where measured."""
+    """For each encoder calibration, operating points, outlines and groups, if measured."""
     lines = []
     for key in dict.fromkeys(r.key for r in rows if r.role == "encoder"):
         mine = {r.metric: r for r in rows if r.key == key and r.baseline is None}
@@ -214,6 +214,11 @@ def _beyond_ranking(rows: Sequence[Result]) -> list[str]:
             for name in ("sensitivity@specificity95", "specificity@sensitivity95")
             if name in mine
         ]
+        said += [
+            f"{metric_title(name)} {_number(row.value)}{_missed(row)}"
+            for name, row in mine.items()
+            if name.partition("_")[0] in ("hd95", "assd", "surface")
+        ]
         for name, row in mine.items():
             _, gap, attribute = name.partition("_gap_by_")
             if gap:
@@ -225,6 +230,14 @@ def _beyond_ranking(rows: Sequence[Result]) -> list[str]:
         if said:
             lines.append(f"{next(iter(mine.values())).encoder}: {'; '.join(said)}")
     return lines
+
+
+def _missed(row: Result) -> str:
+    """Of a distance the structures that were missed: they have none."""
+    cases = row.details.get("cases_without_distance", {})
+    missed = sum(cases[name]["missed"] for name in cases if name not in row.undefined)
+    distance = not row.metric.startswith("surface")
+    return f" without {missed} missed" if missed and distance else ""
 
 
 def _against(rows: Sequence[Result], baseline: str) -> Result | None:

@@ -16,7 +16,7 @@ from vlp_zoo.data.boxes import box_fault, inside, parse_boxes
 from vlp_zoo.data.masks import decode_mask
 from vlp_zoo.data.records import MaskRef
 from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError
-from vlp_zoo.pixels import read_grey, read_rgb
+from vlp_zoo.pixels import read_grey, read_rgb, read_spacing
 from vlp_zoo.reading import read_text
 from vlp_zoo.reports.sections import parse_report, without_blanks
 from vlp_zoo.types import Box, Report, Study
@@ -243,6 +243,11 @@ class FileStudies:
     def facts_of(self, index: int) -> Mapping[str, Any]:
         """What else is known of one study, nothing decoded."""
         return self.facts[index]
+
+    def spacing_mm(self, index: int) -> tuple[float, float] | None:
+        """Millimetres between pixels, (down, across); None where the file says none."""
+        path = self.images[index]
+        return read_spacing(path) if path.suffix else None
 
     def masks_of(
         self, index: int, height: int, width: int

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 __all__ = ["higher_is_better", "shown_first"]
 
-LOWER = {"brier", "distance", "ece", "error", "false", "gap", "loss", "mae", "rank"}
+LOWER = {
+    *("assd", "brier", "distance", "ece", "error", "false", "gap", "hd95", "loss"),
+    *("mae", "rank"),
+}
 """Words in the names of metrics of which less is better."""
 
 ASIDE = {"above", "centre", "gap", "rank", "scaled", "uniform", "val", "worst"}
@@ -35,5 +38,7 @@ def higher_is_better(metric: str) -> bool:
     Example:
         >>> higher_is_better("macro_auroc"), higher_is_better("i2t_median_rank")
         (True, False)
+        >>> higher_is_better("hd95_mm"), higher_is_better("surface_dice@2mm")
+        (False, True)
     """
     return not LOWER & set(metric.split("_"))

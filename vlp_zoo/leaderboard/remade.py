@@ -116,11 +116,15 @@ def _finding_statistic(
 def _overlap_statistic(
     metric: str, cases: Cases, left_out: Collection[str]
 ) -> Statistic | None:
-    """A metric of masks from the pixel counts that are stored per structure."""
+    """A metric of masks from what is stored per structure: pixel counts, distances."""
     counts = [entry.name for entry in fields(Overlap)]
     used = [name for name in cases.label_names if name not in left_out]
     if not used or any(f"{c} {n}" not in cases.columns for c in counts for n in used):
         return None
+    measured = [f"{metric} {name}" for name in used]
+    if set(measured) <= set(cases.columns):
+        values = np.stack([cases.columns[column] for column in measured], 1)
+        return case_means(values.astype(np.float64))
     # Other boards need no decoders, which this module brings along.
     from vlp_zoo.evaluation.segmentation.segmentation import OVERLAPS, stored_overlap
 

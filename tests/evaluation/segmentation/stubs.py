@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from vlp_zoo.evaluation.segmentation.segmenter import Masked
 from vlp_zoo.evaluation.tasks import Task
 from vlp_zoo.types import Report, Study
 
-__all__ = ["ShapeSource", "shape_task"]
+__all__ = ["Bright", "ShapeSource", "shape_task"]
 
 
 class ShapeSource:
@@ -72,3 +75,14 @@ def shape_task(n: int = 24, **options: Any) -> Task:
         gives=frozenset({"masks"}),
         min_positives=1,
     )
+
+
+class Bright(Masked):
+    """Marks what is bright, whatever the structure."""
+
+    def loss(self, batch: Any) -> Tensor:
+        return torch.zeros(())
+
+    def forward(self, images: Tensor) -> Tensor:
+        bright = images.float().mean(1, keepdim=True) - 150
+        return bright.expand(-1, 2, -1, -1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.evaluation.segmentation.stubs import ShapeSource, shape_task
+from tests.evaluation.segmentation.stubs import Bright, ShapeSource, shape_task
 from tests.evaluation.stubs import block_task
 from vlp_zoo.bench.presets import read_preset
 from vlp_zoo.bench.suite import candidates_of, evaluate_task
@@ -30,12 +30,11 @@ from vlp_zoo.evaluation.segmentation.mask_truth import (
 )
 from vlp_zoo.evaluation.segmentation.segmentation import Segment
 from vlp_zoo.evaluation.segmentation.segmenter import (
-    Masked,
     Segmenter,
     histograms_of,
-    mask_loss,
     overlap_of,
 )
+from vlp_zoo.evaluation.segmentation.surfaces import surface_metrics
 from vlp_zoo.evaluation.subject import subject_of
 from vlp_zoo.evaluation.tasks import Selected, Task
 from vlp_zoo.evaluation.training.decoders import DECODERS, DenseEncoder, make_decoder
@@ -184,8 +183,12 @@ def test_two_processes_learn_what_one_learns() -> None:
     two, other = measure(micro(), task, protocol, devices=2)
     assert one.details["best_step"] == two.details["best_step"]
     assert one.details["encoder_parameters_trained"] > 0
+    outlines = surface_metrics("px")
     for metric, value in mine.items():
-        assert value.value == pytest.approx(other[metric].value, abs=2e-3)
+        # One pixel moves an outline further than it moves an overlap.
+        near = 0.1 if metric in outlines else 2e-3
+        expected = pytest.approx(other[metric].value, abs=near, nan_ok=True)
+        assert value.value == expected, metric
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -193,7 +196,7 @@ def test_batches_of_1_7_and_all_count_the_same_pixels(decoder: str) -> None:
     protocol = Segment(**{**QUICK, "decoder": decoder})
     torch.manual_seed(0)
     learner = Segmenter(micro(), RULE, protocol)
-    learner.ranking = True
+    learner.full = True
     source = ShapeSource("test", 12)
     seen = [predict(learner, source, extraction(batch_size=n)) for n in (1, 7, 12)]
     for other in seen[1:]:
@@ -306,25 +309,6 @@ def test_files_are_not_opened_to_learn_what_was_annotated() -> None:
     assert RULE.known_in(Selected(source, [1]), 0).tolist() == [True, False]
 
 
-@pytest.mark.parametrize("name", ["bce+dice", "focal+dice", "bce"])
-def test_what_was_not_annotated_costs_nothing(name: str) -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(3, 2, 8, 8, generator=generator)
-    masks = (torch.rand(3, 2, 8, 8, generator=generator) > 0.5).float()
-    known = torch.tensor([[1, 1], [0, 1], [1, 0]], dtype=torch.bool)
-    changed = masks.clone()
-    changed[1, 0], changed[2, 1] = 1 - masks[1, 0], 0
-    moving = logits.clone().requires_grad_()
-    loss = mask_loss(name, moving, masks, known)
-    assert loss.item() == pytest.approx(mask_loss(name, logits, changed, known).item())
-    loss.backward()  # type: ignore[no-untyped-call]
-    assert moving.grad is not None
-    assert (moving.grad[~known] == 0).all()
-    assert (moving.grad[known] != 0).any()
-    perfect = mask_loss(name, 40 * (masks - 0.5), masks, known)
-    assert perfect.item() == pytest.approx(0, abs=1e-3)
-
-
 def test_studies_without_any_known_structure_are_left_out_and_counted() -> None:
     task = shape_task()
     protocol = Segment(**{**QUICK, "steps": (1, 1, 1)}, structures=("corner",))
@@ -344,17 +328,6 @@ def test_a_validation_split_without_a_mask_cannot_choose_the_step() -> None:
     protocol = Segment(**{**QUICK, "steps": (1, 1, 1)}, structures=("corner",))
     with pytest.raises(ConfigError, match="validation case"):
         protocol.measure(candidate(micro()), without, 0, extraction())
-
-
-class Bright(Masked):
-    """Marks what is bright, whatever the structure."""
-
-    def loss(self, batch: Any) -> Tensor:
-        return torch.zeros(())
-
-    def forward(self, images: Tensor) -> Tensor:
-        bright = images.float().mean(1, keepdim=True) - 150
-        return bright.expand(-1, 2, -1, -1)
 
 
 @pytest.mark.parametrize("resize", ["pad", "squash"])

@@ -27,7 +27,7 @@ from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.tasks import Selected
 from vlp_zoo.types import Study, StudySource
 
-__all__ = ["MaskRule", "mask_names", "structures_of"]
+__all__ = ["MaskRule", "mask_names", "structures_of", "unwrapped"]
 
 Flags = npt.NDArray[np.bool_]
 
@@ -96,7 +96,7 @@ class MaskRule:
 
     def known_in(self, source: StudySource, index: int) -> Flags:
         """(S,) of one study of a source; decoded only where its source makes it so."""
-        inner, place = _unwrapped(source, index)
+        inner, place = unwrapped(source, index)
         names, facts = (getattr(inner, n, None) for n in ("mask_names", "facts_of"))
         if callable(names) and callable(facts):
             return self.known(names(place), source.labels[index], facts(place))
@@ -140,9 +140,10 @@ def mask_names(source: StudySource) -> list[tuple[str, ...]]:
     return found
 
 
-def _unwrapped(source: StudySource, index: int) -> tuple[StudySource, int]:
+def unwrapped(source: StudySource, index: int) -> tuple[StudySource, int]:
+    """The source that a selection was made of, and the index there."""
     if isinstance(source, Selected):
-        return _unwrapped(source.source, source.indices[index])
+        return unwrapped(source.source, source.indices[index])
     return source, index
 
 

@@ -49,9 +49,16 @@ from vlp_zoo.evaluation.segmentation.segmenter import (
     Masked,
     Segmenter,
     histograms_of,
+    outlines_of,
     overlap_of,
 )
 from vlp_zoo.evaluation.segmentation.settings import SegmentationSettings
+from vlp_zoo.evaluation.segmentation.surfaces import (
+    require_surfaces,
+    spacings,
+    surface_metrics,
+    without_distance,
+)
 from vlp_zoo.evaluation.statistics.intervals import (
     Statistic,
     case_means,
@@ -87,6 +94,7 @@ class Segment(SegmentationSettings):
         self, candidate: Candidate, task: Task, seed: int, extraction: Extraction
     ) -> Outcome:
         """Train, then score the test split in the frame in which it was annotated."""
+        require_surfaces()
         rule = self.rule(task)
         chosen = training_cases(task, self.fraction, seed)
         train, seen = _annotated(task, rule, chosen)
@@ -97,25 +105,20 @@ class Segment(SegmentationSettings):
         }
         learner: Masked
         chosen_by: list[Measure] = []
-        if isinstance(candidate.module, Prevalence):
+        module = candidate.module
+        if isinstance(module, Prevalence):
             learner = AlwaysEmpty(rule, 32)
         else:
             score = partial(_validation_score, self.select)
-            segmenter, fitted, _ = fit_best(
-                lambda: Segmenter(candidate.module, rule, self),
+            trained, fitted, _ = fit_best(
+                lambda: Segmenter(module, rule, self),
                 *(train, task.splits["val"], [self.plan()], score, seed, extraction),
             )
-            learner = segmenter
-            details |= {
-                "input_size": segmenter.size,
-                "input_size_note": segmenter.dense.note,
-                "encoder_parameters_trained": sum(
-                    p.numel() for p in segmenter.dense.parameters() if p.requires_grad
-                ),
-                **fitted.details(),
-            }
+            learner = trained
+            details |= {**trained.details(), **fitted.details()}
             chosen_by = [Measure.validation(self.select, fitted.best_score)]
-        learner.ranking = True
+        learner.full = True
+        learner.spacings = spacings(task.splits["test"])
         found = predict(learner, task.splits["test"], extraction)
         missing = {
             name: f"not annotated in {len(train)} training cases"
@@ -154,6 +157,15 @@ class Segment(SegmentationSettings):
         statistics["pixel_auprc"] = Statistic(
             partial(pixel_average_precision, histograms), len(test)
         )
+        unit = "mm" if spacings(test) else "px"
+        outlines = dict(
+            zip(
+                surface_metrics(unit),
+                np.moveaxis(outlines_of(predictions), -1, 0),
+                strict=True,
+            )
+        )
+        statistics |= {name: case_means(v[:, used]) for name, v in outlines.items()}
         measures = []
         for metric, statistic in statistics.items():
             found = interval(
@@ -177,13 +189,14 @@ class Segment(SegmentationSettings):
                 }
                 for k, name in enumerate(names)
             },
+            "cases_without_distance": without_distance(counts, names),
             "always_empty": {
                 "dice_positive": 0.0,
                 "dice_all": OVERLAPS["dice_all_floor"](kept).value,
             },
             **details,
         }
-        cases = _rows(counts, list(test.uids), list(test.patient_ids), names)
+        cases = _rows(counts, outlines, list(test.uids), list(test.patient_ids), names)
         return Outcome(measures, cases, n_train, missing, shared)
 
 
@@ -224,14 +237,19 @@ def _columns(counts: Overlap, used: Sequence[int]) -> Overlap:
 
 
 def _rows(
-    counts: Overlap, uids: list[str], patients: list[str], names: tuple[str, ...]
+    counts: Overlap,
+    outlines: Mapping[str, npt.NDArray[np.float64]],
+    uids: list[str],
+    patients: list[str],
+    names: tuple[str, ...],
 ) -> Cases:
-    """Counts per case; label = whether the structure is there, score = its Dice."""
+    """Each case's numbers; label = whether the structure is there, score = its Dice."""
     known = counts.pixels > 0
     present = np.where(known, counts.actual > 0, np.nan).astype(np.float32)
+    values = {f.name: getattr(counts, f.name) for f in fields(Overlap)} | dict(outlines)
     columns = {
-        f"{entry.name} {name}": getattr(counts, entry.name)[:, k]
-        for entry in fields(Overlap)
+        f"{metric} {name}": table[:, k]
+        for metric, table in values.items()
         for k, name in enumerate(names)
     }
     return Cases(uids, patients, names, present, dice_with_empty(counts), columns)

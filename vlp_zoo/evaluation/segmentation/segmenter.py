@@ -1,4 +1,4 @@
-"""What is learnt for segmentation: encoder and decoder, loss, and counts of pixels.
+"""What is learnt for segmentation: encoder and decoder, and counts of pixels.
 
 Predictions are compared with the masks in the frame in which these were drawn: padding
 is cut away and the logits are enlarged to the original image, case by case. A case is
@@ -7,7 +7,7 @@ then a few counts of pixels, which do not depend on the cases beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +18,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.augment import Augment
+from vlp_zoo.evaluation.segmentation.losses import mask_loss
 from vlp_zoo.evaluation.segmentation.mask_truth import MaskRule
 from vlp_zoo.evaluation.segmentation.metrics import (
     Overlap,
     count_overlap,
     pixel_histograms,
 )
+from vlp_zoo.evaluation.segmentation.surfaces import Spacing, outline_agreement
 from vlp_zoo.evaluation.training.decoders import DenseEncoder, make_decoder
 from vlp_zoo.evaluation.training.groups import layer_decay_groups
 from vlp_zoo.evaluation.training.learner import Learner, Predictions
 from vlp_zoo.loading import collate_examples
-from vlp_zoo.losses import rank_mean
 from vlp_zoo.transforms import content_box, planes
 from vlp_zoo.types import Example, Study, Transform
 
@@ -38,10 +39,12 @@ if TYPE_CHECKING:
 __all__ = [
     "THRESHOLD",
     "AlwaysEmpty",
+    "Learnt",
     "Masked",
     "Segmenter",
+    "decayed",
     "histograms_of",
-    "mask_loss",
+    "outlines_of",
     "overlap_of",
 ]
 
@@ -59,7 +62,10 @@ class Masked(Learner):
         crop_content: Cut away a dark surround first.
 
     Attributes:
-        ranking: Keep histograms of probabilities, for `histograms_of`.
+        full: Keep all that the test split is judged by: beside the counts histograms of
+            probabilities, for `histograms_of`, and `outlines_of`.
+        spacings: Of the pixels of each study by uid; a study without one is measured in
+            pixels.
     """
 
     def __init__(
@@ -70,7 +76,8 @@ class Masked(Learner):
         self.size = size
         self.resize = resize
         self.crop_content = crop_content
-        self.ranking = False
+        self.full = False
+        self.spacings: dict[str, Spacing] = {}
 
     def make_transform(self, train: bool) -> Transform:
         """Fit into the square; masks in the original frame ride along."""
@@ -79,25 +86,30 @@ class Masked(Learner):
                 "none", self.size, resize=self.resize, crop_content=self.crop_content
             ),
             self.rule,
+            self.spacings,
         )
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Examples to a batch: original masks stay a list, they differ in size."""
-        truths = [example.pop("truth", None) for example in examples]
-        batch = collate_examples(examples)
-        return batch | {"truth": truths} if truths[0] is not None else batch
+        lists = {
+            name: [example.pop(name) for example in examples]
+            for name in ("truth", "spacing")
+            if name in examples[0]
+        }
+        return collate_examples(examples) | lists
 
     def predict(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Counts of pixels in the original frame, and histograms where asked for."""
+        """Counts of pixels in the original frame, and the rest where `full`."""
         logits = self(batch["image"]).float()
         rows = [
-            self._judge(logits[i], content, frame, truth, known)
-            for i, (content, frame, truth, known) in enumerate(
+            self._judge(logits[i], *case)
+            for i, case in enumerate(
                 zip(
                     batch["content"].tolist(),
                     batch["frame"].tolist(),
                     batch["truth"],
                     batch["known"].cpu().numpy(),
+                    batch["spacing"],
                     strict=True,
                 )
             )
@@ -111,6 +123,7 @@ class Masked(Learner):
         frame: Sequence[int],
         truth: npt.NDArray[np.bool_],
         known: npt.NDArray[np.bool_],
+        spacing: Spacing | None,
     ) -> dict[str, Any]:
         """One case: logits (K, S, S) against masks (K, H, W)."""
         x1, y1, x2, y2 = content
@@ -123,11 +136,10 @@ class Masked(Learner):
         )[0]
         probabilities = np.zeros(truth.shape, np.float32)
         probabilities[:, top:bottom, left:right] = enlarged.sigmoid().cpu().numpy()
-        counts = count_overlap(
-            (probabilities > THRESHOLD)[None], truth[None], known[None]
-        )
+        marked = probabilities > THRESHOLD
+        counts = count_overlap(marked[None], truth[None], known[None])
         row = {name: getattr(counts, name)[0] for name in COUNTS}
-        if self.ranking:
+        if self.full:
             # One structure at a time: the places of all pixels are held meanwhile.
             parts = [
                 pixel_histograms(probabilities[None, k : k + 1], truth[None, k : k + 1])
@@ -135,6 +147,14 @@ class Masked(Learner):
             ]
             histograms = np.concatenate(parts, 1)[0]
             row["histograms"] = histograms * known[:, None, None]
+            row["outlines"] = np.stack(
+                [
+                    outline_agreement(marked[k], truth[k], spacing)
+                    if known[k]
+                    else np.full(3, np.nan)
+                    for k in range(len(known))
+                ]
+            )
         return row
 
 
@@ -152,31 +172,25 @@ class AlwaysEmpty(Masked):
         return images.new_full(shape, -1e4, dtype=torch.float32)
 
 
-class Segmenter(Masked):
-    """Encoder and decoder.
+class Learnt(Masked):
+    """What is trained on images and masks; subclasses give network and logits.
 
     Args:
-        encoder: Copied; the caller's weights stay as they are.
         rule: Structures.
         protocol: Settings.
+        size: Side S of the input.
+        resize: ``"pad"`` or ``"squash"``.
     """
 
     def __init__(
-        self, encoder: nn.Module, rule: MaskRule, protocol: SegmentationSettings
+        self,
+        rule: MaskRule,
+        protocol: SegmentationSettings,
+        size: int,
+        resize: str = "pad",
     ) -> None:
-        again = protocol.augment == "none"
-        dense = DenseEncoder(encoder, protocol.size, protocol.frozen, again=again)
-        resize = str(dense.preprocessing.get("resize", "pad"))
-        super().__init__(rule, dense.size, resize, protocol.crop_content)
+        super().__init__(rule, size, resize, protocol.crop_content)
         self.protocol = protocol
-        self.dense = dense
-        self.decoder = make_decoder(
-            protocol.decoder,
-            dense.channels,
-            dense.strides,
-            protocol.decoder_width,
-            len(rule.structures),
-        )
 
     def make_transform(self, train: bool) -> Transform:
         """Fit into the square; in training augment image and masks alike."""
@@ -193,13 +207,46 @@ class Segmenter(Masked):
             self.rule,
         )
 
+    def loss(self, batch: Mapping[str, Any]) -> Tensor:
+        """Loss over the structures that were annotated; others count for nothing."""
+        logits = self(batch["image"]).float()
+        return mask_loss(
+            self.protocol.loss, logits, batch["masks"].float(), batch["known"]
+        )
+
+    def details(self) -> dict[str, Any]:
+        """For the record: what it takes."""
+        return {"input_size": self.size}
+
+
+class Segmenter(Learnt):
+    """Encoder and decoder.
+
+    Args:
+        encoder: Copied; the caller's weights stay as they are.
+        rule: Structures.
+        protocol: Settings.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, rule: MaskRule, protocol: SegmentationSettings
+    ) -> None:
+        again = protocol.augment == "none"
+        dense = DenseEncoder(encoder, protocol.size, protocol.frozen, again=again)
+        resize = str(dense.preprocessing.get("resize", "pad"))
+        super().__init__(rule, protocol, dense.size, resize)
+        self.dense = dense
+        self.decoder = make_decoder(
+            protocol.decoder,
+            dense.channels,
+            dense.strides,
+            protocol.decoder_width,
+            len(rule.structures),
+        )
+
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Decoder at the full rate, encoder at its own, no decay of vectors."""
-        weights = list(self.decoder.parameters())
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in weights if p.ndim > 1]},
-            {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups = decayed(self.decoder.parameters())
         if not self.protocol.frozen:
             groups += layer_decay_groups(
                 self.dense.encoder,
@@ -216,46 +263,24 @@ class Segmenter(Masked):
             logits, images.shape[-2:], mode="bilinear", align_corners=False
         )
 
-    def loss(self, batch: Mapping[str, Any]) -> Tensor:
-        """Loss over the structures that were annotated; others count for nothing."""
-        logits = self(batch["image"]).float()
-        return mask_loss(
-            self.protocol.loss, logits, batch["masks"].float(), batch["known"]
-        )
+    def details(self) -> dict[str, Any]:
+        """See `Learnt.details`."""
+        return {
+            **super().details(),
+            "input_size_note": self.dense.note,
+            "encoder_parameters_trained": sum(
+                p.numel() for p in self.dense.parameters() if p.requires_grad
+            ),
+        }
 
 
-def mask_loss(name: str, logits: Tensor, masks: Tensor, known: Tensor) -> Tensor:
-    """Loss of a batch.
-
-    Args:
-        name: One of `LOSSES`.
-        logits: (B, K, S, S).
-        masks: (B, K, S, S) of 0 and 1.
-        known: (B, K) bool; False counts for nothing.
-
-    Returns:
-        Scalar; 0 with zero gradient where nothing is known.
-    """
-    use = known.float()
-    # Processes may hold different numbers of known masks.
-    pairs = rank_mean(int(known.sum()), logits).clamp(min=1)
-    entropy = functional.binary_cross_entropy_with_logits(
-        logits, masks, reduction="none"
-    )
-    probabilities = logits.sigmoid()
-    both, either = probabilities * masks, probabilities + masks
-    if name == "focal+dice":
-        wrong = probabilities + masks - 2 * both
-        focal = ((wrong**2 * entropy).mean((2, 3)) * use).sum() / pairs
-        shared = (both.sum((2, 3)) * use).sum(0)
-        total = (either.sum((2, 3)) * use).sum(0)
-        dice = torch.log((2 * shared + 1) / (total + 1))
-        return 10 * focal - dice.mean()
-    crossed = (entropy.mean((2, 3)) * use).sum() / pairs
-    if name == "bce":
-        return crossed
-    dice = (2 * both.sum((2, 3)) + 1) / (either.sum((2, 3)) + 1)
-    return crossed + ((1 - dice) * use).sum() / pairs
+def decayed(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
+    """Groups of an optimiser: matrices and kernels, and vectors without decay."""
+    weights = list(parameters)
+    return [
+        {"params": [p for p in weights if p.ndim > 1]},
+        {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 COUNTS = ("predicted", "actual", "both", "pixels")
@@ -267,8 +292,13 @@ def overlap_of(predictions: Predictions) -> Overlap:
 
 
 def histograms_of(predictions: Predictions) -> npt.NDArray[np.int32]:
-    """(N, K, 2, bins) of all cases, of a learner with ``ranking``."""
+    """(N, K, 2, bins) of all cases, of a learner that is ``full``."""
     return np.stack([p["histograms"] for p in predictions]).astype(np.int32)
+
+
+def outlines_of(predictions: Predictions) -> npt.NDArray[np.float64]:
+    """(N, K, 3) `outline_agreement` of all cases, of a learner that is ``full``."""
+    return np.stack([p["outlines"] for p in predictions])
 
 
 @dataclass(frozen=True)
@@ -298,6 +328,7 @@ class _Judged:
 
     augment: Augment
     rule: MaskRule
+    spacings: Mapping[str, Spacing]
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         height, width = study.image.shape[:2]
@@ -317,4 +348,5 @@ class _Judged:
             "frame": np.array(frame, np.int64),
             "known": torch.from_numpy(known),
             "truth": self.rule.masks(study),
+            "spacing": self.spacings.get(study.uid),
         }

@@ -7,18 +7,13 @@ from typing import ClassVar
 
 from vlp_zoo.evaluation.baselines import Prevalence
 from vlp_zoo.evaluation.protocol import Candidate
+from vlp_zoo.evaluation.segmentation.losses import LOSSES
 from vlp_zoo.evaluation.segmentation.mask_truth import MaskRule, structures_of
 from vlp_zoo.evaluation.tasks import Task
 from vlp_zoo.evaluation.training.learner import Plan
 from vlp_zoo.evaluation.training.settings import Trained, require
 
-__all__ = ["HEADLINES", "LOSSES", "SegmentationSettings"]
-
-LOSSES = ("bce+dice", "focal+dice", "bce")
-"""``bce+dice``: cross-entropy of the pixels + 1 - soft Dice of each case.
-``focal+dice``: 10 x focal loss (gamma 2) - log soft Dice over the batch of a process, as
-in GLoRIA, MGCA and ECAMP; the only one that depends on the number of processes. ``bce``:
-what a softmax over background and structure amounts to."""
+__all__ = ["HEADLINES", "SegmentationSettings"]
 
 HEADLINES = ("dice_positive", "dice_all", "dice_micro", "dice_with_background")
 
@@ -35,7 +30,7 @@ class SegmentationSettings(Trained):
         structures: What is marked; empty = all names of masks in the training split.
         absent: What a missing mask means where nothing else says: see
             `vlp_zoo.evaluation.segmentation.mask_truth`.
-        loss: One of `LOSSES`.
+        loss: A name of `vlp_zoo.evaluation.segmentation.losses.LOSSES`.
         steps: Optimiser steps at label fractions up to 1 %, up to 10 % and above.
         learning_rate: Peak of the decoder's.
         encoder_learning_rate: Peak of the encoder's, where it is tuned.

@@ -6,8 +6,8 @@ __all__ = ["metric_title", "on_validation"]
 
 CAPITALS = frozenset(
     (
-        *("ap", "ap50", "auprc", "auroc", "bleu", "cnr", "ece", "f1", "froc"),
-        *("i2t", "mcc", "mrr", "qwk", "t2i"),
+        *("ap", "ap50", "assd", "auprc", "auroc", "bleu", "cnr", "ece", "f1", "froc"),
+        *("hd95", "i2t", "mcc", "mrr", "qwk", "t2i"),
     )
 )
 SPELT = {
@@ -42,6 +42,8 @@ def metric_title(metric: str) -> str:
         ('macro AUROC', 'I2T recall@10')
         >>> metric_title("dice_positive"), metric_title("f1_14_macro")
         ('Dice positive', 'F1 14 macro')
+        >>> metric_title("hd95_px"), metric_title("surface_dice@2px")
+        ('HD95 px', 'surface Dice@2px')
     """
     words = metric.replace("_", " ").replace("@", " @").split()
     titled = [SPELT.get(w, w.upper() if w in CAPITALS else w) for w in words]
