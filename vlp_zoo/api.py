@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import nn
 
 from vlp_zoo.bench import run
 from vlp_zoo.bench.encoders import encoder_file
+from vlp_zoo.bench.pictures import Picture, Pictures
 from vlp_zoo.encoders.checkpoint import open_encoder
-from vlp_zoo.errors import ConfigError, DataRejectedError
+from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.methods import base
 from vlp_zoo.methods.checkpoints import check_checkpoint
-from vlp_zoo.pixels import read_grey, read_rgb
-from vlp_zoo.types import Report, Study
 
 if TYPE_CHECKING:
     from vlp_zoo.evaluation.results import Result
 
 __all__ = ["Picture", "embed", "evaluate", "load_encoder", "load_method"]
-
-Picture = str | Path | npt.NDArray[np.uint8] | Image.Image
-"""A file, uint8 (H, W) or (H, W, 3), or an image of Pillow's."""
 
 
 def load_encoder(spec: str | Path, *, seed: int = 0) -> nn.Module:
@@ -148,55 +144,4 @@ def embed(
         progress=False,
         cache=FeatureCache(None),
     )
-    return extraction.get(encoder, _Pictures(images, colour))
-
-
-class _Pictures:
-    """A list of images as a source of studies of which nothing else is known."""
-
-    name = "images"
-    label_names: tuple[str, ...] = ()
-    fingerprint = ""
-
-    def __init__(self, images: Sequence[Picture], colour: bool) -> None:
-        self.images = images
-        self.colour = colour
-        self.uids = [str(i) for i in range(len(images))]
-        self.patient_ids = self.uids
-        self.labels = np.empty((len(images), 0), np.float32)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Study:
-        uid = self.uids[index]
-        pixels = _pixels(self.images[index], self.colour, uid)
-        return Study(uid, uid, uid, pixels, Report(""))
-
-    def reports(self) -> Iterator[Report]:
-        return (Report("") for _ in self.images)
-
-
-def _pixels(image: Any, colour: bool, uid: str) -> npt.NDArray[np.uint8]:
-    if isinstance(image, str | Path):
-        return read_rgb(image) if colour else read_grey(image)
-    if isinstance(image, Image.Image):
-        if image.mode not in ("L", "RGB"):
-            raise DataRejectedError(
-                f"an image of Pillow's in mode L or RGB at place {uid}",
-                f"mode {image.mode}",
-                "convert it, or give its file, which is read as the data sets are",
-            )
-        return np.asarray(ImageOps.exif_transpose(image))
-    shape: tuple[int, ...] = getattr(image, "shape", ())
-    if (
-        getattr(image, "dtype", None) != np.uint8
-        or 0 in shape
-        or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3))
-    ):
-        raise DataRejectedError(
-            f"uint8 (H, W) or (H, W, 3) at place {uid}",
-            f"{getattr(image, 'dtype', type(image).__name__)} {shape}",
-            "give the 256 grey levels or colours of the picture, or its file",
-        )
-    return np.asarray(image)
+    return extraction.get(encoder, Pictures(images, colour))

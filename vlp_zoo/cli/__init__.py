@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("vlp_zoo.cli.training", "write image embeddings of a split"),
     "plan": ("vlp_zoo.cli.plan", "say what a training needs before it is started"),
     "bench": ("vlp_zoo.cli.bench", "evaluate an encoder, baselines beside it"),
+    "show": ("vlp_zoo.cli.show", "show what an encoder sees in an image"),
+    "embed": ("vlp_zoo.cli.embed", "write the features of a folder of images"),
     "compare": ("vlp_zoo.cli.compare", "compare two encoders by stored results"),
     "leaderboard": ("vlp_zoo.cli.leaderboard", "publish results as tables and a page"),
     "audit": ("vlp_zoo.cli.audit", "look for leaks, copies and shortcuts in data"),

@@ -25,7 +25,14 @@ from vlp_zoo.evaluation.training.learner import Learner, predict
 from vlp_zoo.reports.blank import stated
 from vlp_zoo.types import Example, Study, StudySource, Transform
 
-__all__ = ["Phrase", "has_places", "phrases_of", "shown_rectangle", "similarity_maps"]
+__all__ = [
+    "Phrase",
+    "framed",
+    "has_places",
+    "phrases_of",
+    "shown_rectangle",
+    "similarity_maps",
+]
 
 Array = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
@@ -141,18 +148,36 @@ def _framed(
     joint: JointEncoder,
     longest_side: int,
 ) -> tuple[Array, npt.NDArray[np.bool_]]:
+    shown = framed(similarity, original, joint.preprocessing, longest_side)
+    scale = np.array(shown.shape[::-1] * 2) / np.array(original[::-1] * 2)
+    boxes = np.reshape(phrase.boxes, (-1, 4)) * scale
+    return shown, boxes_to_mask(boxes.tolist(), shown.shape)
+
+
+def framed(
+    similarity: Array,
+    original: tuple[int, int],
+    preprocessing: Mapping[str, Any],
+    longest_side: int,
+) -> Array:
+    """A map of the places of an encoder's square in the frame of the original image.
+
+    Args:
+        similarity: (h, w) on the patch grid.
+        original: (height, width) of the image in pixels.
+        preprocessing: As `shown_rectangle` takes it.
+        longest_side: Longer side of the frame in pixels at most.
+
+    Returns:
+        (H, W) of the image's shape; NaN where the encoder saw nothing of it.
+    """
     height, width = original
     factor = min(1.0, longest_side / max(original))
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     across, down = size[1] / width, size[0] / height
-    scale = np.array([across, down, across, down])
-    covers = shown_rectangle(width, height, joint.preprocessing) * scale
-    boxes = (np.array(phrase.boxes) * scale).tolist()
-    x1, y1, x2, y2 = covers.tolist()
-    return (
-        in_original_frame(similarity, (x1, y1, x2, y2), size),
-        boxes_to_mask(boxes, size),
-    )
+    covers = shown_rectangle(width, height, preprocessing)
+    x1, y1, x2, y2 = (covers * np.array([across, down, across, down])).tolist()
+    return in_original_frame(similarity, (x1, y1, x2, y2), size)
 
 
 def shown_rectangle(
