@@ -50,7 +50,7 @@ def test_tensorboard_gets_one_sheet_and_the_report(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path, "run", "0")
     trainer: Any = SimpleNamespace(
         current_epoch=0,
-        logger=logger,
+        loggers=[logger],
         is_global_zero=True,
         sanity_checking=False,
         global_step=3,

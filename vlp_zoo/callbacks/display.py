@@ -14,10 +14,11 @@ from lightning.pytorch.callbacks import (
     Callback,
     RichProgressBar,
 )
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import DummyLogger, Logger
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
+from vlp_zoo.callbacks.loggers import show, takes_pictures
 from vlp_zoo.callbacks.sheet import labelled_sheet
 
 __all__ = [
@@ -88,10 +89,10 @@ def _peak_bytes(device: torch.device) -> float:
 
 
 class TrainingPictures(Callback):
-    """Show in TensorBoard, every few epochs, what the method does to a batch.
+    """Show in the log, every few epochs, what the method does to a batch.
 
     The batch is the first one of the validation split, so that the same studies are
-    seen again and again.
+    seen again and again. A logger that takes no pictures is named once.
 
     Args:
         every_n_epochs: Epochs between two sets of pictures; 0 draws none.
@@ -101,6 +102,7 @@ class TrainingPictures(Callback):
     def __init__(self, every_n_epochs: int = 1, studies: int = 4) -> None:
         self.every_n_epochs = every_n_epochs
         self.studies = studies
+        self._said = False
 
     def on_validation_batch_start(
         self,
@@ -112,34 +114,41 @@ class TrainingPictures(Callback):
     ) -> None:
         """Draw from the first validation batch."""
         due = self.every_n_epochs and trainer.current_epoch % self.every_n_epochs == 0
-        logger = trainer.logger
         # Every process takes part in networks that are shared out.
         draws = trainer.is_global_zero or isinstance(module, FSDPModule)
-        if batch_idx or not due or not draws:
+        if batch_idx or not due or not draws or trainer.sanity_checking:
             return
-        if trainer.sanity_checking or not isinstance(logger, TensorBoardLogger):
+        loggers = self._that_show(trainer)
+        if not loggers:
             return
         few = {
             name: value[: self.studies] if isinstance(value, (Tensor, list)) else value
             for name, value in batch.items()
         }
-        writer = logger.experiment
         with torch.no_grad():
             method: Any = module
-            shown = method.pictures(few)
+            shown: dict[str, Tensor | str] = method.pictures(few)
         if not trainer.is_global_zero:
             return
-        pictures = {k: v for k, v in shown.items() if isinstance(v, Tensor)}
         # A written report is large as it is; all else goes on one sheet.
-        report = pictures.pop("report", None)
-        if report is not None:
-            writer.add_image("report", report, trainer.global_step)
-        if pictures:
-            sheet = labelled_sheet(pictures)
-            writer.add_image("pictures", sheet, trainer.global_step)
-        for name, value in shown.items():
-            if isinstance(value, str):
-                writer.add_text(name, value, trainer.global_step)
+        small = {
+            k: v for k, v in shown.items() if isinstance(v, Tensor) and k != "report"
+        }
+        shown = {k: v for k, v in shown.items() if k not in small}
+        if small:
+            shown["pictures"] = labelled_sheet(small)
+        for logger in loggers:
+            show(logger, shown, trainer.global_step)
+
+    def _that_show(self, trainer: pl.Trainer) -> list[Logger]:
+        """Loggers that take pictures; the others are named once."""
+        loggers = [x for x in trainer.loggers if not isinstance(x, DummyLogger)]
+        without = [type(x).__name__ for x in loggers if not takes_pictures(x)]
+        if without and not self._said and trainer.is_global_zero:
+            self._said = True
+            names = " and ".join(name.lstrip("_") for name in without)
+            _say(f"pictures: {names} takes none; see --logger for those that do")
+        return [x for x in loggers if takes_pictures(x)]
 
 
 class Progress(RichProgressBar):

@@ -25,7 +25,6 @@ from lightning.pytorch.cli import (
     LightningCLI,
     SaveConfigCallback,
 )
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.distributed.constants import default_pg_timeout
 
@@ -45,6 +44,7 @@ from vlp_zoo.callbacks import (
     WholeCheckpointIO,
     run_folder,
 )
+from vlp_zoo.callbacks.loggers import LoggerName, SameLog, log_place, make_logger
 from vlp_zoo.cli.doors import nearest_option
 from vlp_zoo.cli.names import Plan, resolve
 from vlp_zoo.data.datamodules import PairsDataModule, PhantomChest
@@ -107,6 +107,12 @@ class VLPZooCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.init_args.seed", _as_seed)
         parser.add_argument(
             "--out", type=str, default="runs", help="Folder that holds all runs."
+        )
+        parser.add_argument(
+            "--logger",
+            type=LoggerName,
+            default="tensorboard",
+            help="Where fit logs; --trainer.logger false logs nothing.",
         )
         parser.add_argument(
             "--evaluate",
@@ -198,10 +204,20 @@ class VLPZooCLI(LightningCLI):
                 check_options([task], ())
             folder = self._new_or_resumed()
             require_writable(folder)
-            extra.append(RunFolder(folder))
+            extra += [RunFolder(folder), SameLog()]
+            named = self._get(self.config, "logger")
             if trainer.get("logger") in (None, True):
-                name, version = folder.parent.name, folder.name
-                kwargs["logger"] = TensorBoardLogger(folder.parents[1], name, version)
+                kwargs["logger"] = make_logger(named, folder)
+            elif trainer.get("logger") and named != "tensorboard":
+                raise ConfigError(
+                    "one logger", f"--logger {named} and --trainer.logger", "drop one"
+                )
+        elif self._asked("logger"):
+            raise ConfigError(
+                "vlpzoo fit, which --logger is for",
+                f"vlpzoo {self.subcommand} logs nothing",
+                "drop --logger, or give --trainer.logger",
+            )
         elif trainer.get("logger") is None:
             kwargs["logger"] = False
         extra += trainer.get("callbacks") or []
@@ -279,8 +295,9 @@ class VLPZooCLI(LightningCLI):
         if not exported:
             return
         print(f"encoder:  {exported[0]}")
-        if any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
-            print(f"pictures: tensorboard --logdir {folder}")
+        for logger in trainer.loggers:
+            if place := log_place(logger, folder):
+                print(place)
         tasks = self._get(self.config, "evaluate")
         synthetic = isinstance(self.datamodule, PhantomChest)
         if "phantom_chest" in tasks and not synthetic and not self._asked("evaluate"):

@@ -298,6 +298,7 @@ def short_help(command: str) -> str:
   --config NAME    {", ".join(config_names())}, or a file
   --ckpt_path P    a .ckpt file, or last: continue the newest run
   --out DIR        folder of runs (runs)
+  --logger NAME    tensorboard, csv, wandb or mlflow (tensorboard)
   --print_config   show every value that would be used
 
 With neither --config nor --data the demo config is used; with --data alone
