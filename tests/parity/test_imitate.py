@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.conftest import require_shared
-from vlp_zoo.cli import main as vlpzoo
+from tests.parity.recordings import met, recorded
 from vlp_zoo.encoders.published.official import load_official
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.parity.imitate.recording import (
@@ -20,46 +18,9 @@ from vlp_zoo.parity.imitate.recording import (
 from vlp_zoo.parity.imitate.replay import replay_fixture
 
 
-def fixture(name: str) -> Path:
-    return require_shared("golden", "imitate", name)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_recordings_of_the_official_code_are_met(dtype: torch.dtype) -> None:
-    rows = replay_fixture(fixture("public_a"), dtype)
-    assert [row for row in rows if not row.ok] == []
-    quantities = {row.quantity.partition(" ")[0] for row in rows}
-    assert {"loss.total", "grad_norm.total", "step3.loss", "step1.parameters"} <= (
-        quantities
-    )
-    assert {
-        "out/find_emb1_m2",
-        "eval/scale3_find",
-        "B4/exp0.2/t0.07/grad_x",
-    } <= quantities
-
-
 def test_the_real_resnet_50_and_the_schedules_are_met() -> None:
     for name in ("public_b", "common"):
-        rows = replay_fixture(fixture(name))
-        assert [row for row in rows if not row.ok] == []
-
-
-def test_the_command_fails_on_a_wrong_number(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "bent"
-    folder.mkdir()
-    for name in ("losses.json", "losses.safetensors"):
-        shutil.copyfile(fixture("public_a") / name, folder / name)
-    command = ["parity", "imitate", "--json", "--fixture", str(folder)]
-    assert vlpzoo(command) == 0
-    meta = json.loads((folder / "losses.json").read_text())
-    meta["cases"][0]["loss_f64"] *= 1.001
-    (folder / "losses.json").write_text(json.dumps(meta))
-    assert vlpzoo(command) == 1
-    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert summary["failed"] == [f"loss.{meta['cases'][0]['name']}"]
+        assert met("imitate", name, torch.float32)
 
 
 def test_missing_and_broken_fixtures_say_so(tmp_path: Path) -> None:
@@ -77,7 +38,7 @@ def test_missing_and_broken_fixtures_say_so(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def official() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    meta = json.loads((fixture("public_a") / "model.json").read_text())
+    meta = json.loads((recorded("imitate", "public_a") / "model.json").read_text())
     shapes = {k: v["shape"] for k, v in meta["param_info"].items()}
     state = generated_state(shapes, meta["config"]["seed"])
     counters = {

@@ -13,9 +13,9 @@ from vlp_zoo.errors import ConfigError, DatasetNotFoundError
 from vlp_zoo.parity.comparison import Comparison, same
 from vlp_zoo.parity.replay import (
     Recording,
+    Replay,
     count_inputs,
     intermediates,
-    replay_parts,
     take_step,
     under,
 )
@@ -24,7 +24,7 @@ from vlp_zoo.parity.replay import (
 def doubled(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     facts, tensors = recording.facts("meta"), recording.tensors("inputs")
     yield same("twice", float(2 * tensors["x"].to(dtype)), facts["twice"])
-    inputs = {"inputs.": (tensors, lambda name: True)}
+    inputs = {"inputs.": tensors}
     yield count_inputs(inputs, {"inputs.y": "nothing hangs on it"})
 
 
@@ -39,15 +39,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_part_is_replayed_where_its_file_is_there(folder: Path) -> None:
-    parts = {"meta.json": doubled, "absent.json": doubled}
-    twice, inputs = replay_parts("m", folder, parts, torch.float64)
+    replay = Replay("m", {"meta.json": doubled, "absent.json": doubled})
+    twice, inputs = replay(folder, torch.float64)
     assert (twice.ours, twice.ok) == (6.0, True)
     assert inputs.quantity == (
         "inputs replayed: 1 of 2; not replayed: inputs.y (nothing hangs on it)"
     )
     assert inputs.ok
     (folder / "meta.json").write_text('{"twice": 7.0}')
-    assert not replay_parts("m", folder, parts, torch.float64)[0].ok
+    assert not replay(folder, torch.float64)[0].ok
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,14 @@ def test_a_part_is_replayed_where_its_file_is_there(folder: Path) -> None:
 def test_a_damaged_part_is_named(folder: Path, content: str, message: str) -> None:
     (folder / "meta.json").write_text(content)
     with pytest.raises(DatasetNotFoundError, match=message):
-        replay_parts("m", folder, {"meta.json": doubled}, torch.float32)
+        Replay("m", {"meta.json": doubled})(folder)
 
 
 def test_a_folder_without_a_part_is_refused(folder: Path) -> None:
     with pytest.raises(DatasetNotFoundError, match=r"a\.json or b\.json"):
-        replay_parts("m", folder, {"a.json": doubled, "b.json": doubled}, torch.float32)
+        Replay("m", {"a.json": doubled, "b.json": doubled})(folder)
     with pytest.raises(DatasetNotFoundError, match="no such folder"):
-        replay_parts("m", folder / "none", {"meta.json": doubled}, torch.float32)
+        Replay("m", {"meta.json": doubled})(folder / "none")
 
 
 def test_an_intermediate_without_counterpart_is_refused() -> None:

@@ -63,9 +63,8 @@ def main(argv: list[str]) -> int:
     for method, folder in jobs:
         module, _, function = REPLAYS[method].rpartition(".")
         replay = getattr(import_module(module), function)
-        extra = {"tokenizer": options.tokenizer} if method in ("ecamp", "mrm") else {}
         try:
-            rows = replay(folder, dtype=dtype, **extra)
+            rows = replay(folder, dtype, options.tokenizer)
         except VLPZooError as error:
             if options.json:
                 print(json.dumps({"fixture": str(folder), "error": str(error)}))

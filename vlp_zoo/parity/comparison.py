@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ __all__ = [
     "RELATIVE_TRAJECTORY",
     "Comparison",
     "close",
+    "curve",
     "gradients_of",
     "magnitude",
     "relative",
@@ -141,6 +142,14 @@ def sums(name: str, ours: Tensor, recorded: Mapping[str, float]) -> Comparison:
     return Comparison(
         name, float(found[1]), recorded["abs_sum"], max(errors), ABSOLUTE_MID
     )
+
+
+def curve(
+    name: str, ours: Sequence[float], recorded: Sequence[float], tolerance: float
+) -> Comparison:
+    """Compare the learning rates of all steps, by their largest absolute error."""
+    found, wanted = (torch.tensor(x, dtype=torch.float64) for x in (ours, recorded))
+    return tensor(name, found, wanted, tolerance)
 
 
 def gradients_of(module: nn.Module, loss: Tensor) -> dict[str, Tensor | None]:

@@ -6,13 +6,64 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.methods.base import parameter_groups
-from vlp_zoo.parity.comparison import Comparison
+from vlp_zoo.methods.mae import MaskedImages
+from vlp_zoo.modules import MLMHead
+from vlp_zoo.parity.comparison import Comparison, tensor
 
-__all__ = ["decay_groups", "outputs_of", "segments"]
+__all__ = [
+    "compare_positions",
+    "decay_groups",
+    "outputs_of",
+    "recorded_images",
+    "segments",
+    "word_scores",
+]
+
+
+def recorded_images(
+    tensors: Mapping[str, Tensor],
+    name: str,
+    meta: Mapping[str, Any],
+    look: tuple[str, str],
+    dtype: torch.dtype,
+) -> Tensor:
+    """The recorded batch, normalised.
+
+    Args:
+        tensors: Have it under ``NAME`` as it was read, or under ``NAME_u8`` in bytes.
+        name: The name.
+        meta: Has the mean and the deviation that bytes are normalised by.
+        look: Their names.
+        dtype: Arithmetic of the replay.
+    """
+    if f"{name}_u8" not in tensors:
+        return tensors[name].to(dtype)
+    mean, std = (meta[key] for key in look)
+    images: Tensor = (tensors[f"{name}_u8"].to(dtype) / 255 - mean) / std
+    return images
+
+
+def compare_positions(
+    fresh: MaskedImages[Any], state: Mapping[str, Tensor]
+) -> Iterator[Comparison]:
+    """The tables of positions that our constructor makes against the file's."""
+    vit: Any = fresh.image_encoder.timm
+    yield tensor("pos_embed", vit.pos_embed, state["pos_embed"], 1e-6)
+    table = fresh.decoder.positions
+    yield tensor("decoder_pos_embed", table, state["decoder_pos_embed"], 1e-6)
+
+
+def word_scores(head: MLMHead, states: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """What the head says of each token: ``logits``, and ``token_ce`` with the labels."""
+    logits = functional.linear(head(states), head.output.weight, head.output.bias)
+    ce = functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+    return {"logits": logits, "token_ce": ce}
 
 
 @contextmanager

@@ -6,22 +6,29 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlp_zoo.methods.paired.restarts import cosine_restarts
-from vlp_zoo.parity.comparison import Comparison, tensor
+from vlp_zoo.parity.comparison import Comparison, curve, relative
+from vlp_zoo.parity.names import Names
 from vlp_zoo.parity.replay import Recording
 
-__all__ = ["recorded_rate", "replay_schedule", "top_shares"]
+__all__ = [
+    "compare_ends",
+    "recorded_rate",
+    "replay_schedule",
+    "top_shares",
+    "vit_sizes",
+    "weighted_total",
+]
 
 
 def replay_schedule(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     """The rates of 120 steps, with restarts."""
-    curve = recording.facts("expected")["lr_curve"]
-    official = torch.tensor(curve["lr_used_at_step"], dtype=torch.float64)
-    rates = [recorded_rate(step, curve) for step in range(len(official))]
-    ours = torch.tensor(rates, dtype=torch.float64)
-    yield tensor("lr_curve", ours, official, 1e-9 * max(rates))
+    recipe = recording.facts("expected")["lr_curve"]
+    recorded = recipe["lr_used_at_step"]
+    rates = [recorded_rate(step, recipe) for step in range(len(recorded))]
+    yield curve("lr_curve", rates, recorded, 1e-9 * max(rates))
 
 
 def recorded_rate(step: int, recipe: Mapping[str, Any]) -> float:
@@ -29,6 +36,47 @@ def recorded_rate(step: int, recipe: Mapping[str, Any]) -> float:
     cycle = recipe.get("first_cycle_steps") or recipe["training_steps"]
     warm, peak, least = (recipe[f"{n}"] for n in ("warmup_steps", "max_lr", "min_lr"))
     return cosine_restarts(step, warm, cycle, peak, least)
+
+
+def vit_sizes(config: Mapping[str, Any]) -> dict[str, int]:
+    """Sizes of the image encoder in the words of timm."""
+    names = {
+        "patch_size": "patch",
+        "embed_dim": "dv",
+        "depth": "vdepth",
+        "num_heads": "vheads",
+    }
+    return {ours: config[theirs] for ours, theirs in names.items()}
+
+
+def weighted_total(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The sum that is trained on."""
+    return torch.stack([weights[name] * value for name, value in terms.items()]).sum()
+
+
+def compare_ends(
+    module: nn.Module,
+    names: Names,
+    recorded: Mapping[str, float],
+    tolerance: float,
+    noisy: tuple[str, ...],
+) -> Iterator[Comparison]:
+    """Norms of the parameters after the steps, but for those that only noise moves.
+
+    Args:
+        module: After the steps.
+        names: Our names of the official parameters.
+        recorded: Norms by official names.
+        tolerance: Largest relative error.
+        noisy: How names end of which a part has no exact gradient: an error of 1e-2.
+    """
+    parameters = dict(module.named_parameters())
+    for key, norm in recorded.items():
+        name = names.ours(key)
+        if name in parameters and name not in names.vanishing:
+            most = 1e-2 if name.endswith(noisy) else tolerance
+            value = parameters[name].detach().norm()
+            yield relative(f"final.{key}", value, norm, most)
 
 
 def top_shares(scores: Tensor) -> dict[str, Tensor]:

@@ -1,15 +1,16 @@
 """What the replays of all methods share: reading, naming, taking steps, counting.
 
-A method's replay is a table from a file to the part that needs it, given to
-`replay_parts`. A part reads the `Recording`, runs this package on the recorded inputs
-and yields a `Comparison` for each quantity. What was recorded under a name that it does
-not know is refused, and `count_inputs` says which of the inputs it never took.
+A method's replay is a table from a file to the part that needs it: a `Replay`. A part
+reads the `Recording`, runs this package on the recorded inputs and yields a `Comparison`
+for each quantity. What was recorded under a name that it does not know is refused, and
+`count_inputs` says which of the inputs it never took.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,9 +27,10 @@ __all__ = [
     "Part",
     "Read",
     "Recording",
+    "Replay",
+    "adamw",
     "count_inputs",
     "intermediates",
-    "replay_parts",
     "replayed",
     "take_step",
     "under",
@@ -72,10 +74,15 @@ class Read(dict[str, T]):
 
 
 class Recording:
-    """A folder of ``NAME.json`` and ``NAME.safetensors``, each read when asked for."""
+    """A folder of ``NAME.json`` and ``NAME.safetensors``, each read when asked for.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: The folder.
+        tokenizer: Published vocabulary of recorded reports, where it is not in the folder.
+    """
+
+    def __init__(self, folder: Path, tokenizer: Path | None = None) -> None:
+        self.folder, self.tokenizer = folder, tokenizer
         self._facts: dict[str, Read[Any]] = {}
         self._tensors: dict[str, Read[Tensor]] = {}
 
@@ -111,43 +118,57 @@ Part = Callable[[Recording, torch.dtype], Iterator[Comparison]]
 """Replays a part of a recording in some arithmetic."""
 
 
-def replay_parts(
-    method: str, folder: Path, parts: Mapping[str, Part], dtype: torch.dtype
-) -> list[Comparison]:
-    """Replay those parts of a recording that a folder holds.
+@dataclass(frozen=True)
+class Replay:
+    """Replays those parts of a method's recordings that a folder holds.
 
     Args:
         method: Name of the method, for messages.
-        folder: Folder of the recording.
         parts: File that a part cannot do without, to the part.
-        dtype: Arithmetic of the replay.
-
-    Raises:
-        DatasetNotFoundError: If the folder is missing, holds no part, or a file or
-            an entry of a part is missing or damaged.
     """
-    if not folder.is_dir():
-        raise DatasetNotFoundError(
-            f"a fixture folder {folder}", "no such folder", "check --fixture"
-        )
-    recording = Recording(folder)
-    held = [part for file, part in parts.items() if recording.has(file)]
-    if not held:
-        raise DatasetNotFoundError(
-            f"{' or '.join(parts)} in {folder}",
-            "none of them",
-            f"give a folder with a recorded {method} run",
-        )
-    try:
-        return [row for part in held for row in part(recording, dtype)]
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        if isinstance(error, VLPZooError):
-            raise
-        raise DatasetNotFoundError(
-            f"a recorded {method} run in {folder}",
-            f"{type(error).__name__}: {error}",
-            "fetch the fixture again",
-        ) from error
+
+    method: str
+    parts: Mapping[str, Part]
+
+    def __call__(
+        self,
+        folder: Path,
+        dtype: torch.dtype = torch.float32,
+        tokenizer: Path | None = None,
+    ) -> list[Comparison]:
+        """Replay a folder.
+
+        Args:
+            folder: Folder of the recording.
+            dtype: Arithmetic of the replay; most recordings were made in float32.
+            tokenizer: Published vocabulary for texts; None = where the part looks for it.
+
+        Raises:
+            DatasetNotFoundError: If the folder is missing, holds no part, or a file or
+                an entry of a part is missing or damaged.
+        """
+        if not folder.is_dir():
+            raise DatasetNotFoundError(
+                f"a fixture folder {folder}", "no such folder", "check --fixture"
+            )
+        recording = Recording(folder, tokenizer)
+        held = [part for file, part in self.parts.items() if recording.has(file)]
+        if not held:
+            raise DatasetNotFoundError(
+                f"{' or '.join(self.parts)} in {folder}",
+                "none of them",
+                f"give a folder with a recorded {self.method} run",
+            )
+        try:
+            return [row for part in held for row in part(recording, dtype)]
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            if isinstance(error, VLPZooError):
+                raise
+            raise DatasetNotFoundError(
+                f"a recorded {self.method} run in {folder}",
+                f"{type(error).__name__}: {error}",
+                "fetch the fixture again",
+            ) from error
 
 
 def under(entries: Mapping[str, T], prefix: str) -> dict[str, T]:
@@ -190,6 +211,16 @@ def intermediates(
         yield tensor(f"mid.{key}", found, expected, tolerance)
 
 
+def adamw(module: nn.Module, recipe: Mapping[str, Any]) -> torch.optim.AdamW:
+    """The recorded AdamW over all that is trained; rates are set step by step."""
+    return torch.optim.AdamW(
+        [p for p in module.parameters() if p.requires_grad],
+        betas=tuple(recipe["betas"]),
+        eps=recipe.get("eps", 1e-8),
+        weight_decay=recipe["weight_decay"],
+    )
+
+
 def take_step(
     title: str,
     optimizer: torch.optim.Optimizer,
@@ -228,21 +259,23 @@ def take_step(
 
 
 def count_inputs(
-    entries: Mapping[str, tuple[Read[Any], Callable[[str], bool]]],
-    excused: Mapping[str, str],
+    entries: Mapping[str, Read[Any] | tuple[Read[Any], Callable[[str], bool]]],
+    excused: Mapping[str, str] | None = None,
 ) -> Comparison:
     """How many of a recording's inputs its replay has asked for so far.
 
     Args:
-        entries: Prefix for messages to the entries of a file, and which are inputs.
+        entries: Prefix for messages to the entries of a file, and which of them are
+            inputs where not all are.
         excused: Inputs that cannot be replayed to the reason, see `replayed`.
     """
     names: set[str] = set()
     asked: set[str] = set()
-    for prefix, (read, is_input) in entries.items():
-        names |= {prefix + name for name in read if is_input(name)}
-        asked |= {prefix + name for name in read.asked}
-    return replayed(names, asked, excused)
+    for prefix, entry in entries.items():
+        read, is_input = entry if isinstance(entry, tuple) else (entry, None)
+        names |= {prefix + n for n in read if is_input is None or is_input(n)}
+        asked |= {prefix + n for n in read.asked}
+    return replayed(names, asked, excused or {})
 
 
 def replayed(

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.encoders.vocabulary import word_piece
 
-__all__ = ["recorded_words"]
+__all__ = ["continuations", "recorded_words"]
+
+
+def continuations(vocabulary: Sequence[str], ids: Tensor) -> Tensor:
+    """Which tokens of ids continue a word, by the recorded word pieces."""
+    return torch.tensor([piece.startswith("##") for piece in vocabulary])[ids]
 
 
 def recorded_words(vocabulary: Sequence[str]) -> ReportTokenizer:

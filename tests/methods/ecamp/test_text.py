@@ -168,10 +168,10 @@ def test_the_replay_can_fail(
     (tmp_path / "cases.json").write_text(json.dumps(shared))
     words = folder.parent / "mimic_wordpiece.json"
     with pytest.raises(DatasetNotFoundError, match="tensors"):
-        replay_fixture(tmp_path, words)
+        replay_fixture(tmp_path, tokenizer=words)
     source = (folder / "tensors.safetensors").read_bytes()
     (tmp_path / "tensors.safetensors").write_bytes(source)
-    wrong = [row.quantity for row in replay_fixture(tmp_path, words) if not row.ok]
+    wrong = [row.quantity for row in replay_fixture(tmp_path, tokenizer=words) if not row.ok]
     assert [name.partition(" ")[0] for name in wrong] == [
         "text.masked_ids",
         "text.draws",

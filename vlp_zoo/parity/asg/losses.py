@@ -15,6 +15,7 @@ from vlp_zoo.methods.asg.networks import Pass
 from vlp_zoo.methods.asg.regions import sentence_means
 from vlp_zoo.parity.asg.recording import empty_module, official_batch
 from vlp_zoo.parity.comparison import FLOOR, Comparison, relative, tensor
+from vlp_zoo.parity.paired import weighted_total
 from vlp_zoo.parity.replay import Recording, count_inputs
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
     "compare_losses",
     "replay_losses",
     "slot_pairs",
-    "weighted_total",
 ]
 
 TERMS = {"loss_ira": "ira", "loss_arsa": "arsa", "loss_bce": "irl", "loss_soft": "erl"}
@@ -37,20 +37,13 @@ GRADIENT = 1e-4
 """Tolerance of gradients, relative to the largest value."""
 
 
-def weighted_total(module: ASG, terms: Mapping[str, Tensor]) -> Tensor:
-    """The sum that is trained on."""
-    return torch.stack(
-        [module.options.weights[name] * v for name, v in terms.items()]
-    ).sum()
-
-
 def compare_losses(
     title: str, module: ASG, terms: Mapping[str, Tensor], recorded: Mapping[str, Any]
 ) -> Iterator[Comparison]:
     """Each loss, and the total where it was recorded."""
     for theirs, ours in TERMS.items():
         yield relative(f"{title}.{ours}", terms[ours], recorded["losses"][theirs], 1e-5)
-    total = weighted_total(module, terms)
+    total = weighted_total(terms, module.options.weights)
     if "total" in recorded:
         yield relative(f"{title}.total", total, recorded["total"], 1e-5)
 
@@ -103,7 +96,7 @@ def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
                 title = f"loss_level.float64.{theirs}"
                 yield relative(title, terms[ours], wide[theirs], DOUBLE[theirs])
         losses = {theirs: terms[ours] for theirs, ours in TERMS.items()}
-        losses["total"] = weighted_total(module, terms)
+        losses["total"] = weighted_total(terms, module.options.weights)
         for key, value in tensors.items():
             if key.startswith(f"{case}.grad."):
                 _, _, loss, leaf = key.split(".")
@@ -128,4 +121,4 @@ def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
             abs(float(empty.detach())),
             0.0,
         )
-    yield count_inputs({"loss_level.": (tensors, lambda name: ".in." in name)}, {})
+    yield count_inputs({"loss_level.": (tensors, lambda name: ".in." in name)})

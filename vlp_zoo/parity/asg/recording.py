@@ -13,10 +13,11 @@ from vlp_zoo.encoders.published.official import asg_state
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.methods.asg.asg import ASG, ASGBatch
 from vlp_zoo.methods.asg.networks import Pass
+from vlp_zoo.parity.paired import vit_sizes
 from vlp_zoo.parity.replay import Recording, under
+from vlp_zoo.parity.words import continuations
 
 __all__ = [
-    "continuations",
     "empty_module",
     "official_batch",
     "official_module",
@@ -53,12 +54,7 @@ def empty_module(meta: Mapping[str, Any], tags: Tensor, dtype: torch.dtype) -> A
     config = meta["config"]
     module = ASG(
         image_size=config["img"],
-        encoder_sizes={
-            "patch_size": config["patch"],
-            "embed_dim": config["dv"],
-            "depth": config["vdepth"],
-            "num_heads": config["vheads"],
-        },
+        encoder_sizes=vit_sizes(config),
         text_width=config["dt"],
         text_depth=config["tlayers"],
         text_heads=config["theads"],
@@ -142,18 +138,11 @@ def _counts(indices: Tensor, words: int) -> Tensor:
     return counts.scatter_add(2, index, ones)[..., :words]
 
 
-def continuations(recording: Recording, ids: Tensor) -> Tensor:
-    """Which tokens continue a word, by the recorded vocabulary."""
-    marks = [token.startswith("##") for token in recording.facts("meta")["vocab"]]
-    return torch.tensor(marks)[ids]
-
-
 def run_batch(
     module: ASG, recording: Recording, batch: ASGBatch, dtype: torch.dtype
 ) -> Pass:
     """A forward pass of the recorded images and reports."""
     images = recording.tensors("inputs")["batch.imgs"].to(dtype)
-    ids = batch["input_ids"]
-    return module.run(
-        images, ids, batch["attention_mask"], continuations(recording, ids)
-    )
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    continues = continuations(recording.facts("meta")["vocab"], ids)
+    return module.run(images, ids, mask, continues)

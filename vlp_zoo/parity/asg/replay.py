@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW
 
 from vlp_zoo.encoders.published.official import asg_name
 from vlp_zoo.methods.asg.asg import ASG, ASGBatch
@@ -28,11 +26,9 @@ from vlp_zoo.parity.asg.losses import (
     compare_losses,
     replay_losses,
     slot_pairs,
-    weighted_total,
 )
 from vlp_zoo.parity.asg.pipeline import replay_pipeline
 from vlp_zoo.parity.asg.recording import (
-    continuations,
     official_batch,
     official_module,
     run_batch,
@@ -43,17 +39,25 @@ from vlp_zoo.parity.comparison import (
     relative,
     same,
     tensor,
-    worst_norm,
 )
-from vlp_zoo.parity.paired import recorded_rate, replay_schedule, top_shares
+from vlp_zoo.parity.names import Names
+from vlp_zoo.parity.paired import (
+    compare_ends,
+    recorded_rate,
+    replay_schedule,
+    top_shares,
+    weighted_total,
+)
 from vlp_zoo.parity.replay import (
     Recording,
+    Replay,
+    adamw,
     count_inputs,
     intermediates,
-    replay_parts,
     take_step,
     under,
 )
+from vlp_zoo.parity.words import continuations
 
 __all__ = ["replay_fixture"]
 
@@ -82,28 +86,6 @@ OWN_NOISE = 3.0
 each CPU, comes on top: 5.9e-6 in all with one thread of a CPU where two gave 2.3e-6."""
 
 
-def replay_fixture(
-    folder: Path, dtype: torch.dtype = torch.float32
-) -> list[Comparison]:
-    """Replay a fixture.
-
-    Args:
-        folder: Folder of the recorded run.
-        dtype: Arithmetic of the replay; recordings were made in float32.
-
-    Raises:
-        DatasetNotFoundError: If the folder holds no readable fixture.
-    """
-    parts = {
-        "state_dict.safetensors": _replay_model,
-        "expected.json": replay_schedule,
-        "intermediates.safetensors": _replay_merging,
-        "loss_level.json": replay_losses,
-        "pipeline.json": replay_pipeline,
-    }
-    return replay_parts("ASG", folder, parts, dtype)
-
-
 def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     module, tags = official_module(recording, dtype)
     mid = recording.tensors("intermediates")
@@ -118,7 +100,7 @@ def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
     meta = recording.facts("meta")
     yield count_inputs(
         {
-            "": (recording.tensors("inputs"), lambda name: True),
+            "": recording.tensors("inputs"),
             "meta.": (meta, lambda name: name not in DESCRIPTION),
             "config.": (meta["config"], lambda name: name not in DRAWN),
         },
@@ -129,7 +111,8 @@ def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
 def _replay_merging(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     """Word pieces to words, on random vectors."""
     mid = recording.tensors("intermediates")
-    slots = word_slots(continuations(recording, mid["agg.ids"]), mid["agg.ids"] != 0)
+    ids, vocabulary = mid["agg.ids"], recording.facts("meta")["vocab"]
+    slots = word_slots(continuations(vocabulary, ids), ids != 0)
     merged = merge_words(mid["agg.in"][:, 0].to(dtype), slots)
     yield tensor("mid.agg.out", merged, mid["agg.out"][:, 0], MID)
 
@@ -217,9 +200,11 @@ def _training(
     )
     seen = _seen(module, run, batch, None)
     yield from _mids("train_aligned", seen, mid, module.options.temperature)
-    gradients = gradients_of(module, weighted_total(module, aligned))
+    gradients = gradients_of(module, weighted_total(aligned, module.options.weights))
     norms = expected["train_aligned"]["grad_norm"]["total"]
-    yield _norms("train_aligned.grad_norm.total", gradients, norms, recording)
+    yield Names.of(recording, asg_name).worst_norm(
+        "train_aligned.grad_norm.total", gradients, norms, NORM, NOISE
+    )
 
 
 def _seen(
@@ -290,7 +275,7 @@ def _others(
     """Words, positions, the tag decoder alone, and evaluation mode."""
     mid = recording.tensors("intermediates")
     ids, mask = batch["input_ids"], batch["attention_mask"]
-    continues = continuations(recording, ids)
+    continues = continuations(recording.facts("meta")["vocab"], ids)
     words = module.encode_words(ids, mask, continues)
     yield tensor(
         "mid.train.report_feat_q", words[:, 0], mid["train.report_feat_q"], MID
@@ -323,45 +308,22 @@ def _others(
 def _gradients(
     module: ASG, terms: Mapping[str, Tensor], recording: Recording
 ) -> Iterator[Comparison]:
+    names = Names.of(recording, asg_name)
     norms = recording.facts("expected")["train_reference"]["grad_norm"]
-    vanishing = _vanishing(recording)
+    prefix = "train_reference.grad_norm"
+    total = weighted_total(terms, module.options.weights)
     for theirs, ours in TERMS.items():
-        found = gradients_of(module, terms[ours])
-        title = f"train_reference.grad_norm.{theirs}"
-        yield _norms(title, found, norms[theirs], recording)
-    found = gradients_of(module, weighted_total(module, terms))
-    yield _norms("train_reference.grad_norm.total", found, norms["total"], recording)
+        found, title = gradients_of(module, terms[ours]), f"{prefix}.{theirs}"
+        yield names.worst_norm(title, found, norms[theirs], NORM, NOISE)
+    found = gradients_of(module, total)
+    yield names.worst_norm(f"{prefix}.total", found, norms["total"], NORM, NOISE)
     official = recording.tensors("gradients")
     noise = NOISE * max(float(g.abs().max()) for g in official.values())
     if module.dtype == torch.float32:
         noise *= OWN_NOISE
-    for key, recorded in official.items():
-        name = asg_name(key.removeprefix("grad.")) or ""
-        if name not in vanishing:
-            mine = found[name]
-            if mine is not None:
-                mine = mine.view(recorded.shape)
-            tolerance = GRADIENT * float(recorded.abs().max()) + noise
-            yield tensor(key, mine, recorded, tolerance)
-
-
-def _vanishing(recording: Recording) -> set[str]:
-    """Parameters whose exact gradient is zero: the recorded one is rounding noise."""
-    keys = recording.facts("expected")["float64"]["params_with_vanishing_gradient"]
-    return {asg_name(key) or "" for key in keys}
-
-
-def _norms(
-    title: str,
-    gradients: Mapping[str, Tensor | None],
-    expected: Mapping[str, float | None],
-    recording: Recording,
-) -> Comparison:
-    vanishing = _vanishing(recording)
-    trained = {n: g for n, g in gradients.items() if n not in vanishing}
-    recorded = {asg_name(key) or "": value for key, value in expected.items()}
-    floor = NOISE * max(value or 0.0 for value in expected.values())
-    return worst_norm(title, trained, recorded, NORM, floor)
+    yield from names.gradients(
+        found, official, lambda value: GRADIENT * float(value.abs().max()) + noise
+    )
 
 
 # Losses alone, and ten steps ----------------------------------------------------
@@ -372,11 +334,7 @@ def _trajectory(
 ) -> Iterator[Comparison]:
     """Losses, rates and final norms along the recorded AdamW steps."""
     recipe = recording.facts("expected")["trajectory"]
-    optimizer = AdamW(
-        [p for p in module.parameters() if p.requires_grad],
-        betas=tuple(recipe["betas"]),
-        weight_decay=recipe["weight_decay"],
-    )
+    optimizer = adamw(module, recipe)
     stale = recording.tensors("inputs")["batch.regions"][:, 0, 0].long()
     for step, entry in enumerate(recipe["steps"]):
         rate = optimizer.param_groups[0]["lr"] = recorded_rate(step, recipe)
@@ -384,15 +342,20 @@ def _trajectory(
         run = run_batch(module, recording, batch, module.tag_features.dtype)
         terms = module.terms(run, batch, stale)
         losses = {theirs: terms[ours] for theirs, ours in TERMS.items()}
-        losses["total"] = weighted_total(module, terms)
+        losses["total"] = weighted_total(terms, module.options.weights)
         yield from take_step(f"step{step}", optimizer, losses, entry, TRAJECTORY)
-    # Adam scales rounding noise up to full steps: leave those parameters out.
-    skipped = _vanishing(recording)
-    parameters = dict(module.named_parameters())
-    for key, norm in recipe["final_param_norm"].items():
-        name = asg_name(key)
-        if name is None or name in skipped or name not in parameters:
-            continue
-        noisy = name.endswith(("qkv.bias", "in_proj_bias"))
-        value = parameters[name].detach().norm()
-        yield relative(f"final.{key}", value, norm, 1e-2 if noisy else TRAJECTORY)
+    names, noisy = Names.of(recording, asg_name), ("qkv.bias", "in_proj_bias")
+    ends = recipe["final_param_norm"]
+    yield from compare_ends(module, names, ends, TRAJECTORY, noisy)
+
+
+replay_fixture = Replay(
+    "ASG",
+    {
+        "state_dict.safetensors": _replay_model,
+        "expected.json": replay_schedule,
+        "intermediates.safetensors": _replay_merging,
+        "loss_level.json": replay_losses,
+        "pipeline.json": replay_pipeline,
+    },
+)

@@ -103,7 +103,6 @@ def replay_modules(recording: Recording, dtype: torch.dtype) -> Iterator[Compari
             "": (tensors, lambda name: name.startswith("in.")),
             "meta.": (meta, lambda name: name != "sources"),
         },
-        {},
     )
 
 

@@ -9,8 +9,6 @@ inputs and compares quantity by quantity.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -29,7 +27,6 @@ from vlp_zoo.parity.comparison import (
     gradients_of,
     relative,
     same,
-    tensor,
     worst_norm,
 )
 from vlp_zoo.parity.ecamp.parts import (
@@ -39,14 +36,20 @@ from vlp_zoo.parity.ecamp.parts import (
     replay_modules,
 )
 from vlp_zoo.parity.ecamp.text import replay_text
-from vlp_zoo.parity.masked import decay_groups, outputs_of, segments
+from vlp_zoo.parity.masked import (
+    compare_positions,
+    decay_groups,
+    outputs_of,
+    recorded_images,
+    segments,
+    word_scores,
+)
 from vlp_zoo.parity.replay import (
-    Part,
     Read,
     Recording,
+    Replay,
     count_inputs,
     intermediates,
-    replay_parts,
     take_step,
     under,
 )
@@ -59,31 +62,6 @@ DESCRIPTION = {
     *("image_stored_as", "resize", "dropout", "big_intermediates"),
 }
 """Entries of ``meta.json`` that are for readers, or beside a thinned tensor."""
-
-
-def replay_fixture(
-    folder: Path,
-    tokenizer: Path | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> list[Comparison]:
-    """Replay a fixture of any kind.
-
-    Args:
-        folder: ``tensors.safetensors`` with ``meta.json`` (pre-training) or with
-            ``cases.json`` (text), or a small one of ``parts``.
-        tokenizer: For text: the published vocabulary; None = ``mimic_wordpiece.json``
-            beside the fixture.
-        dtype: Arithmetic of the replay; recordings were made in float32.
-
-    Raises:
-        DatasetNotFoundError: If the folder holds no readable fixture.
-    """
-    parts: dict[str, Part] = {
-        "cases.json": partial(replay_text, tokenizer=tokenizer),
-        "meta.json": _replay_training,
-        "parts.json": replay_modules,
-    }
-    return replay_parts("ECAMP", folder, parts, dtype)
 
 
 class _Replay(NamedTuple):
@@ -124,11 +102,8 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
     meta, tensors = recording.facts("meta"), recording.tensors("tensors")
     state = under(tensors, "state.")
     module = official_module(meta, state, dtype)
-    if "in.image_u8" in tensors:
-        grey = tensors["in.image_u8"].to(dtype) / 255
-        images = (grey - meta["image_mean"]) / meta["image_std"]
-    else:
-        images = tensors["in.image"].to(dtype)
+    look = "image_mean", "image_std"
+    images = recorded_images(tensors, "in.image", meta, look, dtype)
     replay = _Replay(module, meta, tensors, images, dtype)
     yield from _positions(module, state)
     with outputs_of(_parts(module)) as seen:
@@ -156,15 +131,12 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
     yield from _trajectory(replay)
     yield from _settings(replay, run)
     # Applied before the image was stored, where that is not in bytes.
-    described = DESCRIPTION | (
-        {"image_mean", "image_std"} if "in.image" in tensors else set()
-    )
+    described = DESCRIPTION | (set(look) if "in.image" in tensors else set())
     yield count_inputs(
         {
             "": (tensors, lambda name: name.startswith("in.")),
             "meta.": (meta, lambda name: name not in described),
         },
-        {},
     )
 
 
@@ -200,10 +172,7 @@ def _positions(module: ECAMP, state: Mapping[str, Tensor]) -> Iterator[Compariso
         vocab_size=64,
     )
     fresh.configure_model()
-    vit: Any = fresh.image_encoder.timm
-    yield tensor("pos_embed", vit.pos_embed, state["pos_embed"], 1e-6)
-    table = fresh.decoder.positions
-    yield tensor("decoder_pos_embed", table, state["decoder_pos_embed"], 1e-6)
+    yield from compare_positions(fresh, state)
 
 
 def _parts(module: ECAMP) -> dict[str, nn.Module]:
@@ -234,11 +203,6 @@ def _intermediates(
     hidden_px = functional.interpolate(hidden, scale_factor=float(encoder.patch_size))
     fusion = module.fusion
     fine = fusion.cross_attention(seen["fusion_self_attn"], seen["bert_mlp_out"])
-    output = module.mlm_head.output
-    logits = functional.linear(module.mlm_head(run.text), output.weight, output.bias)
-    ce = functional.cross_entropy(
-        logits.transpose(1, 2), replay.ids("labels"), reduction="none"
-    )
     # The official code projects the class token as well and drops it afterwards.
     patches = functional.linear(
         run.latent, module.image_to_text.weight, module.image_to_text.bias
@@ -259,8 +223,7 @@ def _intermediates(
         ),
         "fusion_cross_attn": fine,
         "text_last_hidden": run.text,
-        "logits": logits,
-        "token_ce": ce,
+        **word_scores(module.mlm_head, run.text, replay.ids("labels")),
     }
     recorded = under(replay.tensors, "mid.")
     thinned = under(replay.meta.get("big_intermediates", {}), "mid.")
@@ -293,3 +256,13 @@ def _trajectory(replay: _Replay) -> Iterator[Comparison]:
         losses["total"] = torch.stack(list(losses.values())).sum()
         title = f"step{entry['step']}"
         yield from take_step(title, optimizer, losses, entry, RELATIVE_TRAJECTORY)
+
+
+replay_fixture = Replay(
+    "ECAMP",
+    {
+        "cases.json": replay_text,
+        "meta.json": _replay_training,
+        "parts.json": replay_modules,
+    },
+)

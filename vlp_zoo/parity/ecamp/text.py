@@ -7,7 +7,6 @@ masks, masked ids and weights that the authors' code made of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,24 +36,21 @@ NOT_REPLAYED = {
 """Entries of a text fixture that the text side has no way to take, and why."""
 
 
-def replay_text(
-    recording: Recording, dtype: torch.dtype, tokenizer: Path | None = None
-) -> Iterator[Comparison]:
+def replay_text(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     """Run the recorded cases through the package: ids, masks, weights, draws.
 
     ``text.draws`` counts the draws that were recorded where this package reads none, the
     other way round, and insertion points out of their range.
 
     Args:
-        recording: Folder with ``cases.json`` and ``tensors.safetensors``.
+        recording: Folder with ``cases.json`` and ``tensors.safetensors``, and the authors'
+            published vocabulary; without one ``mimic_wordpiece.json`` beside the folder.
         dtype: Has no influence here: tokens are integers, weights float32.
-        tokenizer: The authors' published vocabulary; None = ``mimic_wordpiece.json``
-            beside the folder.
 
     Raises:
         DatasetNotFoundError: If a file or an entry is missing.
     """
-    file = tokenizer or recording.folder.parent / "mimic_wordpiece.json"
+    file = recording.tokenizer or recording.folder.parent / "mimic_wordpiece.json"
     if not file.is_file():
         raise DatasetNotFoundError(
             f"the published tokenizer {file}", "no such file", "give --tokenizer FILE"
@@ -105,7 +101,7 @@ def replay_text(
     yield same("text.draws", misplaced, 0)
     yield count_inputs(
         {
-            "": (recorded, lambda name: True),
+            "": recorded,
             "cases.": (shared, lambda name: name not in ("name", "visibility")),
         },
         NOT_REPLAYED,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,8 @@ from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.encoders.vocabulary import word_piece
 from vlp_zoo.methods.flair import FLAIR
 from vlp_zoo.methods.paired.fields import exact_key
-from vlp_zoo.parity.replay import Read, Recording
+from vlp_zoo.parity.replay import Recording
+from vlp_zoo.parity.resnet import resnet_sizes
 
 __all__ = ["class_keys", "flair_name", "official_module"]
 
@@ -45,17 +45,6 @@ def class_keys(words: Sequence[str]) -> dict[str, Tensor]:
     return {"report_key": keys, "word_keys": keys[:, None]}
 
 
-def _encoder_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Blocks and channels of the four stages, from the names of the tensors."""
-    stage = re.compile(r"vision_model\.model\.layer(\d)\.(\d+)\.conv1\.weight")
-    found = {m.groups(): v for k, v in state.items() if (m := stage.fullmatch(k))}
-    numbers = "1234"
-    return {
-        "layers": tuple(sum(n == s for n, _ in found) for s in numbers),
-        "channels": tuple(len(found[s, "0"]) for s in numbers),
-    }
-
-
 def official_module(recording: Recording, dtype: torch.dtype, **options: Any) -> FLAIR:
     """FLAIR's official variant with the recorded weights, in training mode.
 
@@ -75,7 +64,7 @@ def official_module(recording: Recording, dtype: torch.dtype, **options: Any) ->
         variant="official",
         image_encoder="resnet50",
         image_size=64,
-        encoder_sizes=_encoder_sizes(state),
+        encoder_sizes=resnet_sizes(state, "vision_model.model."),
         text_width=config["dt"],
         text_depth=config["layers"],
         text_heads=config["heads"],
@@ -94,12 +83,8 @@ def official_module(recording: Recording, dtype: torch.dtype, **options: Any) ->
     longest = meta["tokenizer"]["max_length"]
     module.options = replace(module.options, max_tokens=longest)
     assert bert["hidden_size"] == config["dt"]
-    named = {flair_name(key): value for key, value in _kept(state).items()}
+    named = {flair_name(key): value for key, value in state.items()}
     ours = {name: value for name, value in named.items() if name is not None}
     check_keys(module.state_dict(), ours, "the recording")
     module.load_state_dict(ours)
     return module.to(dtype).train()
-
-
-def _kept(state: Read[Tensor]) -> dict[str, Tensor]:
-    return dict(state.items())

@@ -8,7 +8,6 @@ these. ``FLAIR(variant="official")`` runs on the recorded weights.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -22,21 +21,23 @@ from vlp_zoo.parity.comparison import (
     RELATIVE_NORM,
     RELATIVE_TRAJECTORY,
     Comparison,
+    curve,
     gradients_of,
     magnitude,
     relative,
     same,
     tensor,
-    worst_norm,
 )
 from vlp_zoo.parity.flair.parts import replay_losses, replay_pipeline
 from vlp_zoo.parity.flair.recording import class_keys, flair_name, official_module
 from vlp_zoo.parity.flair.transfer import replay_transfer
+from vlp_zoo.parity.names import Names
 from vlp_zoo.parity.replay import (
     Read,
     Recording,
+    Replay,
+    adamw,
     count_inputs,
-    replay_parts,
     take_step,
     under,
 )
@@ -52,26 +53,6 @@ rounding decides those of the smallest."""
 
 DESCRIPTION = ("set", "versions", "vision_weights_requested")
 """What of ``meta.json`` decides nothing: it says how the recording was made."""
-
-
-def replay_fixture(
-    folder: Path, dtype: torch.dtype = torch.float32
-) -> list[Comparison]:
-    """Replay whatever a folder holds: a model, losses, a pipeline.
-
-    Args:
-        folder: Folder of the recorded run.
-        dtype: Arithmetic of the replay; recordings were made in float32.
-
-    Raises:
-        DatasetNotFoundError: If the folder holds no readable fixture.
-    """
-    parts = {
-        "state_dict.safetensors": _replay_model,
-        "loss_level.json": replay_losses,
-        "pipeline.json": replay_pipeline,
-    }
-    return replay_parts("FLAIR", folder, parts, dtype)
 
 
 class _Batch(NamedTuple):
@@ -119,21 +100,20 @@ def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
     yield from _evaluation(official_module(recording, dtype).eval(), recording, batches)
     yield from _trajectory(official_module(recording, dtype), recording, batches)
     yield from _steady(official_module(recording, dtype), recording, batches[0])
-    for index, curve in enumerate(expected["lr_curves"]):
-        yield _curve(f"lr_curve{index}", curve)
+    for index, recipe in enumerate(expected["lr_curves"]):
+        yield _curve(f"lr_curve{index}", recipe)
     yield from replay_transfer(official_module(recording, dtype).eval(), recording)
     mids = recording.tensors("intermediates")
     told = ("infer.raw_u8", "adapt.image_u8", "adapt.label")
     yield count_inputs(
         {
-            "inputs.": (inputs, lambda name: True),
+            "inputs.": inputs,
             "meta.": (meta, lambda name: name not in DESCRIPTION),
             # The seed drew the recorded weights.
             "config.": (config, lambda name: name != "seed"),
-            "expected.": (expected, lambda name: True),
+            "expected.": expected,
             "intermediates.": (mids, lambda name: name in told),
         },
-        {},
     )
 
 
@@ -238,31 +218,24 @@ def _close(name: str, ours: Tensor | None, recorded: Tensor) -> Comparison:
     )
 
 
-def _vanishing(recording: Recording) -> set[str]:
-    """Parameters whose exact gradient is zero: the recorded one is rounding noise."""
-    double = recording.facts("expected")["float64"]
-    return {flair_name(key) or "" for key in double["params_with_vanishing_gradient"]}
-
-
 def _gradients(
     module: FLAIR, total: Tensor, recording: Recording
 ) -> Iterator[Comparison]:
     """Norms of all gradients and of each, and whole gradients."""
-    step, skipped = recording.facts("expected")["step0"], _vanishing(recording)
+    step, names = recording.facts("expected")["step0"], Names.of(recording, flair_name)
     found = gradients_of(module, total)
     whole = nn.utils.get_total_norm([g for g in found.values() if g is not None])
     yield relative("grad_norm.total", whole, step["total_norm"], RELATIVE_NORM)
-    kept = {name: g for name, g in found.items() if name not in skipped}
-    norms = {flair_name(key) or "": value for key, value in step["grad_norms"].items()}
-    yield same("grad_norm.parameters", len(found), len(norms))
-    yield worst_norm("grad_norm", kept, norms, RELATIVE_NORM)
+    norms = step["grad_norms"]
+    yield same("grad_norm.parameters", len(found), len(names.under(norms)))
+    yield names.worst_norm("grad_norm", found, norms, RELATIVE_NORM)
     ours_without = [key for key in step["no_gradient"] if flair_name(key) is not None]
     yield same("grad.without", len(ours_without), 0)
-    for key, recorded in recording.tensors("gradients").items():
-        name = flair_name(key.removeprefix("grad.")) or ""
-        if name not in skipped:
-            tolerance = RELATIVE_NORM * magnitude(recorded)
-            yield tensor(f"grad.{name}", found[name], recorded, tolerance)
+    yield from names.gradients(
+        found,
+        recording.tensors("gradients"),
+        lambda value: RELATIVE_NORM * magnitude(value),
+    )
 
 
 @torch.no_grad()
@@ -309,7 +282,7 @@ def _trajectory(
     yield same("trajectory.lr", config["lr"], recipe["lr"])
     yield same("trajectory.wd", config["wd"], recipe["weight_decay"])
     yield same("trajectory.param_groups", 1, recipe["param_groups"])
-    optimizer = _optimizer(module, recipe)
+    optimizer = adamw(module, recipe)
     epoch = recipe["steps_per_epoch"]
     steps = recipe["epochs"] * epoch
     yield same("trajectory.steps", steps, len(expected["trajectory"]))
@@ -326,13 +299,8 @@ def _trajectory(
         expected["final_logit_scale"],
         RELATIVE_TRAJECTORY,
     )
-    named, skipped = dict(module.named_parameters()), _vanishing(recording)
-    norms = {
-        flair_name(key) or "": value
-        for key, value in expected["final_param_norms"].items()
-    }
-    ends = {n: p.detach() for n, p in named.items() if n not in skipped}
-    yield worst_norm("final.parameters", ends, norms, DRIFT)
+    names, norms = Names.of(recording, flair_name), expected["final_param_norms"]
+    yield names.worst_end("final.parameters", module, norms, DRIFT)
     state = module.state_dict()
     for key, value in under(mids, "bn_final.").items():
         tolerance = DRIFT * max(float(value.abs().max()), 1.0)
@@ -344,20 +312,11 @@ def _steady(module: FLAIR, recording: Recording, batch: _Batch) -> Iterator[Comp
     """Steps on one batch at one rate."""
     expected = recording.facts("expected")
     recipe = expected["trajectory_config"]
-    optimizer = _optimizer(module, recipe)
+    optimizer = adamw(module, recipe)
     for index, entry in enumerate(expected["trajectory_no_schedule"]):
         optimizer.param_groups[0]["lr"] = entry["lr"]
         losses = {"total": batch.losses(module)["total"]}
         yield from _step(f"steady{index}", optimizer, losses, entry, recipe["clip"])
-
-
-def _optimizer(module: FLAIR, recipe: Mapping[str, Any]) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        module.parameters(),
-        betas=tuple(recipe["betas"]),
-        eps=recipe["eps"],
-        weight_decay=recipe["weight_decay"],
-    )
 
 
 def _step(
@@ -373,12 +332,19 @@ def _step(
     yield from take_step(title, optimizer, losses, recorded, DRIFT, clip=clip)
 
 
-def _curve(title: str, curve: Mapping[str, Any]) -> Comparison:
+def _curve(title: str, recipe: Mapping[str, Any]) -> Comparison:
     """The learning rate of every step."""
-    official = torch.tensor(curve["values"], dtype=torch.float64)
-    warmup, total = curve["warmup_epoch"] * curve["its"], 100 * curve["its"]
-    rates = [
-        curve["lr"] * official_rate(k, warmup, total) for k in range(len(official))
-    ]
-    ours = torch.tensor(rates, dtype=torch.float64)
-    return tensor(title, ours, official, 1e-9 * curve["lr"])
+    peak, epoch, recorded = recipe["lr"], recipe["its"], recipe["values"]
+    warmup, total = recipe["warmup_epoch"] * epoch, 100 * epoch
+    rates = [peak * official_rate(k, warmup, total) for k in range(len(recorded))]
+    return curve(title, rates, recorded, 1e-9 * peak)
+
+
+replay_fixture = Replay(
+    "FLAIR",
+    {
+        "state_dict.safetensors": _replay_model,
+        "loss_level.json": replay_losses,
+        "pipeline.json": replay_pipeline,
+    },
+)

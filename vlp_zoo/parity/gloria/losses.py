@@ -82,8 +82,7 @@ def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
             )
     yield count_inputs(
         {
-            "loss_level.": (tensors, lambda name: True),
-            "loss_level.json.": (cases, lambda name: True),
+            "loss_level.": tensors,
+            "loss_level.json.": cases,
         },
-        {},
     )

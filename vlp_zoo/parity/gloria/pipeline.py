@@ -56,7 +56,6 @@ def replay_pipeline(recording: Recording, dtype: torch.dtype) -> Iterator[Compar
             "pipeline.": (tensors, lambda name: name.startswith(given)),
             "pipeline.json.": (facts, lambda name: name in texts),
         },
-        {},
     )
 
 

@@ -18,6 +18,7 @@ from vlp_zoo.methods.gloria.options import GLoRIAOptions
 from vlp_zoo.methods.gloria.transform import GLoRIATransform
 from vlp_zoo.methods.paired.words import word_slots
 from vlp_zoo.parity.replay import Recording
+from vlp_zoo.parity.words import continuations
 
 __all__ = [
     "PARTS",
@@ -146,13 +147,12 @@ class Inputs(NamedTuple):
         """Read them."""
         tensors = recording.tensors("inputs")
         ids = tensors["batch.caption_ids"]
-        marks = [t.startswith("##") for t in recording.facts("meta")["vocab"]]
         counts = recording.facts("expected")["train_reference"]["cap_lens"]
         return cls(
             tensors["batch.imgs"].to(dtype),
             ids,
             tensors["batch.attention_mask"].bool(),
-            torch.tensor(marks)[ids],
+            continuations(recording.facts("meta")["vocab"], ids),
             torch.tensor(counts),
         )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +26,6 @@ from vlp_zoo.parity.comparison import (
     gradients_of,
     relative,
     same,
-    worst_norm,
 )
 from vlp_zoo.parity.gloria.losses import MID, SCORE, replay_losses
 from vlp_zoo.parity.gloria.pipeline import replay_pipeline, word_labels
@@ -40,7 +38,9 @@ from vlp_zoo.parity.gloria.recording import (
 )
 from vlp_zoo.parity.gloria.zero_shot import replay_zero_shot
 from vlp_zoo.parity.masked import outputs_of
-from vlp_zoo.parity.replay import Recording, count_inputs, replay_parts, under
+from vlp_zoo.parity.names import Names
+from vlp_zoo.parity.replay import Recording, Replay, count_inputs, under
+from vlp_zoo.parity.words import continuations
 
 __all__ = ["replay_fixture"]
 
@@ -71,28 +71,6 @@ DRAWN = {"seed", "drop", "stem", "B", "imsize"}
 """Entries of its config that made the inputs; ``imsize`` is the pipeline's."""
 
 
-def replay_fixture(
-    folder: Path, dtype: torch.dtype = torch.float32
-) -> list[Comparison]:
-    """Replay a fixture.
-
-    Args:
-        folder: Folder of the recorded run.
-        dtype: Arithmetic of the replay; recordings were made in float32.
-
-    Raises:
-        DatasetNotFoundError: If the folder holds no readable fixture.
-    """
-    parts = {
-        "state_dict.safetensors": _replay_model,
-        "intermediates.safetensors": _merging,
-        "loss_level.json": replay_losses,
-        "pipeline.json": replay_pipeline,
-        "zero_shot.json": replay_zero_shot,
-    }
-    return replay_parts("GLoRIA", folder, parts, dtype)
-
-
 def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     module, inputs = official_module(recording, dtype), Inputs.of(recording, dtype)
     expected = recording.facts("expected")
@@ -120,11 +98,10 @@ def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
     meta = recording.facts("meta")
     yield count_inputs(
         {
-            "": (recording.tensors("inputs"), lambda name: True),
+            "": recording.tensors("inputs"),
             "meta.": (meta, lambda name: name not in DESCRIPTION),
             "config.": (meta["config"], lambda name: name not in DRAWN),
         },
-        {},
     )
 
 
@@ -193,19 +170,16 @@ def _training(
         yield _norms("train_reference", module, loss, recording, key)
     yield _norms("float64", module, losses["total"], recording, "grad_norm_total")
     gradients = gradients_of(module, losses["total"])
-    vanishing, whole = _vanishing(recording), recording.tensors("gradients")
     ours = map(gloria_name, expected["float64"]["params_without_gradient"])
     missing = {name for name in ours if name is not None}
     unmoved = {name for name, gradient in gradients.items() if gradient is None}
     yield same("params_without_gradient", len(unmoved ^ missing), 0)
-    for key in sorted(whole):
-        name = gloria_name(key) or ""
-        if name not in vanishing:
-            found = gradients[name]
-            assert found is not None
-            wanted = whole[key]
-            tolerance = NORM * (1 if module.dtype == torch.float32 else ROUNDED)
-            yield close(f"grad.{key}", found.view(wanted.shape), wanted, tolerance)
+    share = NORM * (1 if module.dtype == torch.float32 else ROUNDED)
+    yield from Names.of(recording, gloria_name).gradients(
+        gradients,
+        recording.tensors("gradients"),
+        lambda value: share * float(value.abs().max()),
+    )
 
 
 @torch.no_grad()
@@ -287,12 +261,6 @@ def _evaluation(
         )
 
 
-def _vanishing(recording: Recording) -> set[str]:
-    """Parameters whose exact gradient is zero: the recorded one is rounding noise."""
-    keys = recording.facts("expected")["float64"]["params_with_vanishing_gradient"]
-    return {gloria_name(key) or "" for key in keys}
-
-
 def _norms(
     title: str,
     module: GLoRIA,
@@ -302,16 +270,10 @@ def _norms(
     group: str | None = None,
 ) -> Comparison:
     recorded = recording.facts("expected")[group or title][key]
-    vanishing = _vanishing(recording)
-    found = {
-        name: gradient
-        for name, gradient in gradients_of(module, loss).items()
-        if name not in vanishing
-    }
-    wanted = {gloria_name(theirs) or "": value for theirs, value in recorded.items()}
+    names, found = Names.of(recording, gloria_name), gradients_of(module, loss)
     exact = 1e-6 if title == "float64" else NORM * ROUNDED
     tolerance = NORM if module.dtype == torch.float32 else exact
-    return worst_norm(f"{title}.{key}", found, wanted, tolerance)
+    return names.worst_norm(f"{title}.{key}", found, recorded, tolerance)
 
 
 def _trajectory(
@@ -341,13 +303,9 @@ def _trajectory(
             yield relative(f"{title}.grad_norm_before_clip", norm, before, tolerance)
         totals.append(found["total"])
     if "final_param_norms" in recorded:
-        noisy = _vanishing(recording)
-        ends = {n: p.detach() for n, p in module.named_parameters() if n not in noisy}
-        wanted = {
-            gloria_name(key) or "": value
-            for key, value in recorded["final_param_norms"].items()
-        }
-        yield worst_norm(f"{name}.final_param_norms", ends, wanted, TRAJECTORY[name])
+        names, ends = Names.of(recording, gloria_name), recorded["final_param_norms"]
+        title = f"{name}.final_param_norms"
+        yield names.worst_end(title, module, ends, TRAJECTORY[name])
     if name == "unclipped":
         return
     more = len(trainer["losses"]) - len(totals)
@@ -390,8 +348,7 @@ def _merging(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
         recording.facts("meta")["vocab"],
     )
     ids = mid["agg.ids"]
-    marks = torch.tensor([token.startswith("##") for token in vocabulary])
-    slots = word_slots(marks[ids], ids != 0)
+    slots = word_slots(continuations(vocabulary, ids), ids != 0)
     states = mid["agg.emb_in"].to(dtype)
     merged = [merge_words(layer, slots) for layer in states.unbind(1)]
     yield close("mid.agg.emb_out", torch.stack(merged, 1), mid["agg.emb_out"], MID)
@@ -401,3 +358,15 @@ def _merging(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     yield same("agg_words", wrong, 0)
     pieces = [[vocabulary[i] for i in row if i] for row in ids.tolist()]
     yield same("agg_tokens", float(pieces == expected["agg_tokens"]), 1.0)
+
+
+replay_fixture = Replay(
+    "GLoRIA",
+    {
+        "state_dict.safetensors": _replay_model,
+        "intermediates.safetensors": _merging,
+        "loss_level.json": replay_losses,
+        "pipeline.json": replay_pipeline,
+        "zero_shot.json": replay_zero_shot,
+    },
+)

@@ -93,10 +93,9 @@ def replay_zero_shot(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
                 yield close(f"zero_shot.{key}", scores, recorded, SCORE, absolute=True)
     yield count_inputs(
         {
-            "zero_shot.": (tensors, lambda name: True),
+            "zero_shot.": tensors,
             "zero_shot.json.": (facts, lambda name: name in ("prompts", "classes")),
         },
-        {},
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,33 +19,13 @@ from vlp_zoo.methods.imitate.losses import Rows, correlation, prior
 from vlp_zoo.parity.comparison import Comparison, close, same
 from vlp_zoo.parity.imitate.losses import replay_losses, replay_schedules, tolerances
 from vlp_zoo.parity.imitate.recording import CALLS, Draws, Model, imitate_name
-from vlp_zoo.parity.replay import Recording, count_inputs, replay_parts, under
+from vlp_zoo.parity.replay import Recording, Replay, count_inputs, under
 
 __all__ = ["replay_fixture"]
 
 FLIPPED = 0.05
 """Share of parameters whose first step may differ in float32: Adam's is the sign of the
 gradient, which rounding decides where it is almost zero."""
-
-
-def replay_fixture(
-    folder: Path, dtype: torch.dtype = torch.float32
-) -> list[Comparison]:
-    """Replay whatever a folder holds: losses, a model, schedules.
-
-    Args:
-        folder: Folder of the recorded run.
-        dtype: Arithmetic of the replay, compared with the recorded float64 numbers.
-
-    Raises:
-        DatasetNotFoundError: If the folder holds no readable fixture.
-    """
-    parts = {
-        "schedules.json": replay_schedules,
-        "losses.json": replay_losses,
-        "model.json": _replay_model,
-    }
-    return replay_parts("IMITATE", folder, parts, dtype)
 
 
 def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
@@ -89,9 +68,8 @@ def _inputs(replay: Model) -> Iterator[Comparison]:
     yield count_inputs(
         {
             "": (tensors, lambda name: name.startswith(prefixes)),
-            "config.": (config, lambda name: True),
+            "config.": config,
         },
-        {},
     )
 
 
@@ -337,3 +315,13 @@ def _evaluation(replay: Model) -> Iterator[Comparison]:
         shown = replay.scale(stage)
         found[f"scale{stage}_find"] = module.findings_branch(seen.levels, shown)
     yield from _entries(replay, "eval/", found)
+
+
+replay_fixture = Replay(
+    "IMITATE",
+    {
+        "schedules.json": replay_schedules,
+        "losses.json": replay_losses,
+        "model.json": _replay_model,
+    },
+)

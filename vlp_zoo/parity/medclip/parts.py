@@ -96,10 +96,9 @@ def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
                 yield tensor(f"loss_level.{key}", slope, tensors[key], allowed)
     yield count_inputs(
         {
-            "loss_level.": (tensors, lambda name: True),
-            "case.": (expected, lambda name: True),
+            "loss_level.": tensors,
+            "case.": expected,
         },
-        {},
     )
 
 
@@ -133,8 +132,8 @@ def replay_pipeline(recording: Recording, dtype: torch.dtype) -> Iterator[Compar
     pictures["raw.tok.long.input_ids"] = "its text is not recorded"
     yield count_inputs(
         {
-            "raw.": (tensors, lambda name: True),
-            "card.": (card, lambda name: True),
+            "raw.": tensors,
+            "card.": card,
         },
         {**NOT_REPLAYED, **pictures},
     )
@@ -192,8 +191,8 @@ def compare_heads(pooled: Tensor, recording: Recording) -> Iterator[Comparison]:
         yield relative(f"{title}.loss", loss, facts["loss"])
     yield count_inputs(
         {
-            "zero_shot.": (tensors, lambda name: True),
-            "zero_shot.json.": (card, lambda name: True),
+            "zero_shot.": tensors,
+            "zero_shot.json.": card,
         },
         {
             "zero_shot.json.prompts": "their tokens are replayed",

@@ -12,7 +12,7 @@ from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.published.networks import swin_names
 from vlp_zoo.methods.medclip.medclip import MedCLIP, layer_mean
 from vlp_zoo.parity.replay import Read, Recording, under
-from vlp_zoo.parity.resnet import narrow_stem
+from vlp_zoo.parity.resnet import narrow_stem, resnet_sizes
 from vlp_zoo.parity.words import recorded_words
 
 __all__ = ["Model", "official_state"]
@@ -74,17 +74,7 @@ class Model:
                 "patch_size": self.config["patch"],
                 "drop_path_rate": 0.0,
             }
-        names = [
-            key.split(".") for key in under(self.weights, "vision_model.model.layer")
-        ]
-        stages = sorted({name[0] for name in names})
-        return {
-            "layers": [len({n[1] for n in names if n[0] == stage}) for stage in stages],
-            "channels": [
-                len(self.weights[f"vision_model.model.layer{stage}.0.conv1.weight"])
-                for stage in stages
-            ],
-        }
+        return resnet_sizes(self.weights, "vision_model.model.")
 
     def fresh(self) -> MedCLIP:
         """The model before any step, in training mode."""

@@ -8,7 +8,6 @@ steps of the released trainer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +25,7 @@ from vlp_zoo.parity.comparison import (
     RELATIVE_NORM,
     RELATIVE_TRAJECTORY,
     Comparison,
+    curve,
     gradients_of,
     magnitude,
     relative,
@@ -41,12 +41,11 @@ from vlp_zoo.parity.medclip.parts import (
 )
 from vlp_zoo.parity.medclip.recording import Model, official_state
 from vlp_zoo.parity.replay import (
-    Part,
     Read,
     Recording,
+    Replay,
     count_inputs,
     intermediates,
-    replay_parts,
     under,
 )
 
@@ -54,27 +53,6 @@ __all__ = ["replay_fixture"]
 
 MID = 5e-5
 """Error of intermediates over the largest magnitude."""
-
-
-def replay_fixture(
-    folder: Path, dtype: torch.dtype = torch.float32
-) -> list[Comparison]:
-    """Replay a recording.
-
-    Args:
-        folder: ``state_dict.safetensors`` with its inputs and numbers, or any of
-            ``loss_level.json`` and ``pipeline.json``.
-        dtype: Arithmetic of the replay; recordings were made in float32.
-
-    Raises:
-        DatasetNotFoundError: If the folder holds no readable recording.
-    """
-    parts: dict[str, Part] = {
-        "state_dict.safetensors": _replay_training,
-        "loss_level.json": replay_losses,
-        "pipeline.json": replay_pipeline,
-    }
-    return replay_parts("MedCLIP", folder, parts, dtype)
 
 
 def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
@@ -112,18 +90,18 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
         replay.module = replay.fresh()
         yield from _losses(replay, kind, recording)
     yield from _trajectory(replay, expected["trajectory"])
-    curve = expected["lr_curve"]
-    rates = torch.tensor(curve["lr_used_at_step"], dtype=torch.float64)
-    ours = [
-        curve["max_lr"] * warmup_cosine(step, curve["warmup"], curve["steps"])
-        for step in range(len(rates))
+    recipe = expected["lr_curve"]
+    peak, warmup, steps = (recipe[name] for name in ("max_lr", "warmup", "steps"))
+    recorded_rates = recipe["lr_used_at_step"]
+    rates = [
+        peak * warmup_cosine(step, warmup, steps) for step in range(len(recorded_rates))
     ]
-    yield tensor("lr_curve", torch.tensor(ours).double(), rates, 1e-5 * curve["max_lr"])
+    yield curve("lr_curve", rates, recorded_rates, 1e-5 * peak)
     said = ("set", "versions", "swin_config", "model_max_length")
     yield count_inputs(
         {
-            "inputs.": (replay.inputs, lambda name: True),
-            "state.": (recording.tensors("state_dict"), lambda name: True),
+            "inputs.": replay.inputs,
+            "state.": recording.tensors("state_dict"),
             "config.": (config, lambda name: name not in ("seed", "lr")),
             "meta.": (replay.meta, lambda name: name not in said),
             "expected.": (
@@ -131,7 +109,6 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
                 lambda name: name != "parameters_without_gradient",
             ),
         },
-        {},
     )
 
 
@@ -300,3 +277,13 @@ def _trajectory(replay: Model, recorded: Mapping[str, Any]) -> Iterator[Comparis
         if name in wanted and not name.endswith("key.bias")
     }
     yield worst_norm("final.parameters", found, wanted, RELATIVE_NORM)
+
+
+replay_fixture = Replay(
+    "MedCLIP",
+    {
+        "state_dict.safetensors": _replay_training,
+        "loss_level.json": replay_losses,
+        "pipeline.json": replay_pipeline,
+    },
+)

@@ -38,10 +38,9 @@ def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
         yield from _case(case, expected[case], tensors, dtype)
     yield count_inputs(
         {
-            "loss_level.": (tensors, lambda name: True),
-            "case.": (expected, lambda name: True),
+            "loss_level.": tensors,
+            "case.": expected,
         },
-        {},
     )
 
 
@@ -107,8 +106,8 @@ def replay_pipeline(recording: Recording, dtype: torch.dtype) -> Iterator[Compar
     yield from _views(card, tensors, meta["config"])
     yield count_inputs(
         {
-            "raw.": (tensors, lambda name: True),
-            "card.": (card, lambda name: True),
+            "raw.": tensors,
+            "card.": card,
         },
         {
             "card.missing_impression_with_findings": "it stops there; here the findings are read",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,21 +24,21 @@ from vlp_zoo.parity.comparison import (
     RELATIVE_NORM,
     RELATIVE_TRAJECTORY,
     Comparison,
+    curve,
     gradients_of,
     magnitude,
     relative,
     same,
     tensor,
-    worst_norm,
 )
 from vlp_zoo.parity.mflag.parts import replay_losses, replay_pipeline
+from vlp_zoo.parity.names import Names
 from vlp_zoo.parity.replay import (
-    Part,
     Read,
     Recording,
+    Replay,
     count_inputs,
     intermediates,
-    replay_parts,
     take_step,
     under,
 )
@@ -60,27 +59,6 @@ MID = 5e-5
 """Error of intermediates over the largest magnitude, of the recordings' README."""
 LOWEST = 1e-8
 """Learning rate at the end of each period."""
-
-
-def replay_fixture(
-    folder: Path, dtype: torch.dtype = torch.float32
-) -> list[Comparison]:
-    """Replay a recording.
-
-    Args:
-        folder: ``state_dict.safetensors`` with its inputs and numbers, or any of
-            ``loss_level.json`` and ``pipeline.json``.
-        dtype: Arithmetic of the replay; recordings were made in float32.
-
-    Raises:
-        DatasetNotFoundError: If the folder holds no readable recording.
-    """
-    parts: dict[str, Part] = {
-        "state_dict.safetensors": _replay_training,
-        "loss_level.json": replay_losses,
-        "pipeline.json": replay_pipeline,
-    }
-    return replay_parts("M-FLAG", folder, parts, dtype)
 
 
 def _name(key: str) -> str | None:
@@ -217,13 +195,12 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
     described = ("set", "versions")
     yield count_inputs(
         {
-            "inputs.": (replay.inputs, lambda name: True),
-            "state.": (recording.tensors("state_dict"), lambda name: True),
+            "inputs.": replay.inputs,
+            "state.": recording.tensors("state_dict"),
             "config.": (config, lambda name: name not in ("seed", "size")),
             "meta.": (replay.meta, lambda name: name not in described),
-            "expected.": (expected, lambda name: True),
+            "expected.": expected,
         },
-        {},
     )
 
 
@@ -250,8 +227,7 @@ def _gradients(
 ) -> Iterator[Comparison]:
     """Norms for each loss, in either precision, and whole gradients of the total."""
     expected, whole = recording.facts("expected"), recording.tensors("gradients")
-    precise = expected["float64"]
-    vanishing = {_name(key) for key in precise["params_with_vanishing_gradient"]}
+    precise, names = expected["float64"], Names.of(recording, _name)
     norms = {
         "float64": ("total", precise["grad_norm_total"]),
         **{
@@ -262,17 +238,15 @@ def _gradients(
     gradients: dict[str, Tensor | None] = {}
     for title, (name, recorded) in norms.items():
         gradients = gradients_of(module, losses[name])
-        wanted = {_name(key) or "": value for key, value in recorded.items()}
-        kept = {n: g for n, g in gradients.items() if n not in vanishing}
-        yield worst_norm(f"grad_norm.{title}", kept, wanted, RELATIVE_NORM)
+        title = f"grad_norm.{title}"
+        yield names.worst_norm(title, gradients, recorded, RELATIVE_NORM)
     learns = {name for name, value in recorded.items() if value is not None}
     still = [key for key in precise["params_without_gradient"] if _name(key)]
     yield same("frozen parameters that learn here", len(still), 0)
     yield same("parameters that learn", len(gradients), len(learns))
-    for key, gradient in whole.items():
-        if _name(key) not in vanishing:
-            allowed = RELATIVE_NORM * magnitude(gradient)
-            yield tensor(f"grad.{key}", gradients[_name(key) or ""], gradient, allowed)
+    yield from names.gradients(
+        gradients, whole, lambda value: RELATIVE_NORM * magnitude(value)
+    )
 
 
 def _trajectory(replay: _Replay, recording: Recording) -> Iterator[Comparison]:
@@ -295,18 +269,8 @@ def _trajectory(replay: _Replay, recording: Recording) -> Iterator[Comparison]:
         yield from take_step(
             f"step{index}", optimizer, losses, entry, RELATIVE_TRAJECTORY
         )
-    wanted = {
-        _name(key) or "": value for key, value in recorded["final_param_norms"].items()
-    }
-    vanishing = {
-        _name(key) for key in expected["float64"]["params_with_vanishing_gradient"]
-    }
-    ends: dict[str, Tensor | None] = {
-        name: parameter.detach()
-        for name, parameter in module.named_parameters()
-        if name not in vanishing
-    }
-    yield worst_norm("final.parameters", ends, wanted, RELATIVE_NORM)
+    names, ends = Names.of(recording, _name), recorded["final_param_norms"]
+    yield names.worst_end("final.parameters", module, ends, RELATIVE_NORM)
     after = replay.text.encoder.state_dict()
     still = all(torch.equal(after[key], value) for key, value in before.items())
     yield same("text model unchanged", still, recorded["text_model_unchanged"])
@@ -322,12 +286,21 @@ def _schedule(expected: Read[Any]) -> Iterator[Comparison]:
     for name in expected:
         if found := re.fullmatch(r"lr_curve_T0_(\d+)_peak_([\d.e+-]+)", name):
             period, peak = int(found[1]), float(found[2])
-            rates = torch.tensor(expected[name], dtype=torch.float64)
-            ours = [
+            rates = [
                 peak * cosine_restarts(step, period, LOWEST / peak)
-                for step in range(len(rates))
+                for step in range(len(expected[name]))
             ]
-            yield tensor(name, torch.tensor(ours).double(), rates, 1e-6 * peak)
+            yield curve(name, rates, expected[name], 1e-6 * peak)
     for name, period in expected["T_0_released"].items():
         if found := re.fullmatch(r"N=(\d+),epochs=(\d+),batch=(\d+)", name):
             yield same(f"period.{name}", _period(*map(int, found.groups())), period)
+
+
+replay_fixture = Replay(
+    "M-FLAG",
+    {
+        "state_dict.safetensors": _replay_training,
+        "loss_level.json": replay_losses,
+        "pipeline.json": replay_pipeline,
+    },
+)

@@ -156,7 +156,6 @@ def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
             "loss_level.": (tensors, lambda name: name.startswith(inputs)),
             "case.": (recorded, lambda name: name in cases),
         },
-        {},
     )
 
 

@@ -12,8 +12,9 @@ from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.published.official import mgca_state
 from vlp_zoo.methods.mgca.mgca import MGCA, Pass
 from vlp_zoo.parity.comparison import Comparison, relative
-from vlp_zoo.parity.paired import top_shares
+from vlp_zoo.parity.paired import top_shares, vit_sizes, weighted_total
 from vlp_zoo.parity.replay import Recording
+from vlp_zoo.parity.resnet import resnet_sizes
 
 __all__ = [
     "CONSTRUCTOR",
@@ -21,7 +22,6 @@ __all__ = [
     "TERMS",
     "compare_losses",
     "official_module",
-    "weighted_total",
 ]
 
 TERMS = {"ita": "ita", "local": "cta", "proto": "cpa"}
@@ -100,28 +100,16 @@ def official_module(recording: Recording, dtype: torch.dtype) -> MGCA:
 def _image(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Options of the image encoder: a ViT, or a ResNet as deep as its weights."""
     if config["tower"] == "vit":
-        return {
-            "image_size": config["img"],
-            "encoder_sizes": {
-                "patch_size": config["patch"],
-                "embed_dim": config["dv"],
-                "depth": config["vdepth"],
-                "num_heads": config["vheads"],
-            },
-        }
-    blocks = {tuple(key.split(".")[2:4]) for key in state if ".model.layer" in key}
-    depths = [sum(stage == f"layer{i}" for stage, _ in blocks) for i in (1, 2, 3, 4)]
+        return {"image_size": config["img"], "encoder_sizes": vit_sizes(config)}
     return {
         "image_encoder": "resnet50",
         "image_size": 299,
         "crop_size": config["img"],
-        "encoder_sizes": {"layers": depths, "channels": config["planes"]},
+        "encoder_sizes": {
+            **resnet_sizes(state, "img_encoder_q.model."),
+            "channels": config["planes"],
+        },
     }
-
-
-def weighted_total(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """The sum that is trained on."""
-    return torch.stack([weights[name] * value for name, value in terms.items()]).sum()
 
 
 def compare_losses(

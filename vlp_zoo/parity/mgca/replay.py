@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW
 
 from vlp_zoo.encoders.published.official import mgca_name
 from vlp_zoo.methods.mgca.losses import sinkhorn
@@ -33,23 +31,29 @@ from vlp_zoo.parity.comparison import (
     relative,
     same,
     tensor,
-    worst_norm,
 )
 from vlp_zoo.parity.mgca.parts import replay_losses, replay_pipeline
 from vlp_zoo.parity.mgca.recording import (
     TERMS,
     compare_losses,
     official_module,
+)
+from vlp_zoo.parity.names import Names
+from vlp_zoo.parity.paired import (
+    compare_ends,
+    recorded_rate,
+    replay_schedule,
     weighted_total,
 )
-from vlp_zoo.parity.paired import recorded_rate, replay_schedule
 from vlp_zoo.parity.replay import (
     Recording,
+    Replay,
+    adamw,
     count_inputs,
-    replay_parts,
     take_step,
     under,
 )
+from vlp_zoo.parity.words import continuations
 
 __all__ = ["replay_fixture"]
 
@@ -82,28 +86,6 @@ NOISE = 1e-5
 """Share of the largest gradient below which one is the rounding of a sum that cancels."""
 
 
-def replay_fixture(
-    folder: Path, dtype: torch.dtype = torch.float32
-) -> list[Comparison]:
-    """Replay a fixture.
-
-    Args:
-        folder: Folder of the recorded run.
-        dtype: Arithmetic of the replay; recordings were made in float32.
-
-    Raises:
-        DatasetNotFoundError: If the folder holds no readable fixture.
-    """
-    parts = {
-        "state_dict.safetensors": _replay_model,
-        "expected.json": replay_schedule,
-        "intermediates.safetensors": _replay_merging,
-        "loss_level.json": replay_losses,
-        "pipeline.json": replay_pipeline,
-    }
-    return replay_parts("MGCA", folder, parts, dtype)
-
-
 def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     module = official_module(recording, dtype)
     learnt = module.options
@@ -131,7 +113,7 @@ def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
     yield same("setting.B", len(lengths), meta["config"]["B"])
     yield count_inputs(
         {
-            "": (inputs, lambda name: True),
+            "": inputs,
             "meta.": (meta, lambda name: name not in DESCRIPTION),
             "config.": (meta["config"], lambda name: name not in DRAWN),
         },
@@ -143,12 +125,8 @@ def _reports(module: MGCA, recording: Recording) -> tuple[Tensor, Tensor, Tensor
     """Ids, attention mask and continuation mask of the recorded batch."""
     inputs = recording.tensors("inputs")
     ids = inputs["batch.caption_ids"]
-    return ids, inputs["batch.attention_mask"].bool(), _continues(recording, ids)
-
-
-def _continues(recording: Recording, ids: Tensor) -> Tensor:
-    marks = [token.startswith("##") for token in recording.facts("meta")["vocab"]]
-    return torch.tensor(marks)[ids]
+    continues = continuations(recording.facts("meta")["vocab"], ids)
+    return ids, inputs["batch.attention_mask"].bool(), continues
 
 
 def _pass(module: MGCA, recording: Recording) -> Pass:
@@ -309,7 +287,8 @@ def _replay_merging(recording: Recording, dtype: torch.dtype) -> Iterator[Compar
     """Word pieces and attention to words, on random vectors."""
     mid = recording.tensors("intermediates")
     ids = mid["agg.ids"]
-    slots = official_slots(word_slots(_continues(recording, ids), ids != 0), ids != 0)
+    continues = continuations(recording.facts("meta")["vocab"], ids)
+    slots = official_slots(word_slots(continues, ids != 0), ids != 0)
     merged = merge_words(mid["agg.emb_in"].to(dtype), slots)
     yield tensor("mid.agg.emb_out", merged, mid["agg.emb_out"], MID)
     heard = torch.nn.functional.pad(mid["agg.attn_in"].to(dtype), (0, 1))
@@ -343,57 +322,31 @@ def _gradients(
     module: MGCA, terms: Mapping[str, Tensor], total: Tensor, recording: Recording
 ) -> Iterator[Comparison]:
     expected = recording.facts("expected")
-    norms, vanishing = expected["train_reference"]["grad_norm"], _vanishing(recording)
+    names = Names.of(recording, mgca_name)
+    norms = expected["train_reference"]["grad_norm"]
     for theirs, ours in TERMS.items():
-        found = gradients_of(module, terms[ours])
-        yield _norms(f"grad_norm.{theirs}", found, norms[theirs], vanishing)
+        found, title = gradients_of(module, terms[ours]), f"grad_norm.{theirs}"
+        yield names.worst_norm(title, found, norms[theirs], NORM, NOISE)
     found = gradients_of(module, total)
-    yield _norms("grad_norm.total", found, norms["total"], vanishing)
+    yield names.worst_norm("grad_norm.total", found, norms["total"], NORM, NOISE)
     if module.dtype == torch.float64:
         wide = expected["float64"]["grad_norm_total"]
-        yield _norms("float64.grad_norm", found, wide, vanishing)
+        yield names.worst_norm("float64.grad_norm", found, wide, NORM, NOISE)
     known = [gradient for gradient in found.values() if gradient is not None]
     norm = torch.nn.utils.get_total_norm(known)
     recorded = expected["train_reference"]["grad_norm_global_total"]
     yield relative("grad_norm_global_total", norm, recorded, NORM)
     official = recording.tensors("gradients")
     noise = NOISE * max(float(value.abs().max()) for value in official.values())
-    for key, value in official.items():
-        name = mgca_name(key.removeprefix("grad.")) or ""
-        if name not in vanishing:
-            mine = found[name]
-            mine = None if mine is None else mine.view(value.shape)
-            yield tensor(key, mine, value, GRADIENT * float(value.abs().max()) + noise)
-
-
-def _vanishing(recording: Recording) -> set[str]:
-    """Parameters whose exact gradient is zero: the recorded one is rounding noise."""
-    keys = recording.facts("expected")["float64"]["params_with_vanishing_gradient"]
-    return {mgca_name(key) or "" for key in keys}
-
-
-def _norms(
-    title: str,
-    gradients: Mapping[str, Tensor | None],
-    expected: Mapping[str, float | None],
-    vanishing: set[str],
-) -> Comparison:
-    recorded = {mgca_name(key) or "": value for key, value in expected.items()}
-    kept = {
-        name: gradient for name, gradient in gradients.items() if name not in vanishing
-    }
-    floor = NOISE * max(value or 0.0 for value in expected.values())
-    return worst_norm(title, kept, recorded, NORM, floor)
+    yield from names.gradients(
+        found, official, lambda value: GRADIENT * float(value.abs().max()) + noise
+    )
 
 
 def _trajectory(module: MGCA, recording: Recording) -> Iterator[Comparison]:
     """Losses, rates and final norms along the recorded AdamW steps."""
     recipe = recording.facts("expected")["trajectory"]
-    optimizer = AdamW(
-        [p for p in module.parameters() if p.requires_grad],
-        betas=tuple(recipe["betas"]),
-        weight_decay=recipe["weight_decay"],
-    )
+    optimizer = adamw(module, recipe)
     frozen_epochs = recipe["freeze_prototypes_epochs"]
     yield same("setting.freeze", module.options.freeze_prototypes_epochs, frozen_epochs)
     for step, entry in enumerate(recipe["steps"]):
@@ -410,11 +363,17 @@ def _trajectory(module: MGCA, recording: Recording) -> Iterator[Comparison]:
         yield from take_step(
             title, optimizer, losses, entry, TRAJECTORY, norm_tolerance=norms
         )
-    # Adam scales rounding noise up to full steps: leave those parameters out.
-    skipped, parameters = _vanishing(recording), dict(module.named_parameters())
-    for key, norm in recipe["final_param_norm"].items():
-        name = mgca_name(key)
-        if name is not None and name not in skipped:
-            noisy = name.endswith("qkv.bias")
-            value = parameters[name].detach().norm()
-            yield relative(f"final.{key}", value, norm, 1e-2 if noisy else TRAJECTORY)
+    names, ends = Names.of(recording, mgca_name), recipe["final_param_norm"]
+    yield from compare_ends(module, names, ends, TRAJECTORY, ("qkv.bias",))
+
+
+replay_fixture = Replay(
+    "MGCA",
+    {
+        "state_dict.safetensors": _replay_model,
+        "expected.json": replay_schedule,
+        "intermediates.safetensors": _replay_merging,
+        "loss_level.json": replay_losses,
+        "pipeline.json": replay_pipeline,
+    },
+)

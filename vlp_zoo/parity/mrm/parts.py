@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
         (slope,) = torch.autograd.grad(found, given)
         tolerance = RELATIVE_NORM * magnitude(tensors[key])
         yield tensor(f"loss_level.{key}", slope, tensors[key], tolerance)
-    yield count_inputs({"loss_level.": (tensors, lambda name: True)}, {})
+    yield count_inputs({"loss_level.": tensors})
 
 
 def _report(logits: Tensor, labels: Tensor) -> Tensor:
@@ -71,21 +70,20 @@ def _image(predicted: Tensor, tensors: Read[Tensor], norm_pix: bool) -> Tensor:
     return masked_mse(pixels, target, tensors["in.mask"] > 0)
 
 
-def replay_pipeline(
-    recording: Recording, dtype: torch.dtype, tokenizer: Path | None = None
-) -> Iterator[Comparison]:
+def replay_pipeline(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
     """Reports to ids and masked ids.
 
     Args:
-        recording: Folder with ``pipeline.json`` and ``pipeline.safetensors``.
+        recording: Folder with ``pipeline.json`` and ``pipeline.safetensors``, and the
+            authors' vocabulary, or ECAMP's, which differs in two entries; without one
+            ``mimic_wordpiece.json`` beside the folder, or in ECAMP's beside it.
         dtype: Has no influence here: tokens are integers.
-        tokenizer: The authors' vocabulary, or ECAMP's, which differs in two entries.
 
     Raises:
         DatasetNotFoundError: If a file or an entry is missing.
     """
     card, tensors = recording.facts("pipeline"), recording.tensors("pipeline")
-    words = _vocabulary(recording.folder, tokenizer, card)
+    words = _vocabulary(recording, card)
     for name, ours in (
         ("mask_id", words.mask_id),
         ("pad_id", words.pad_id),
@@ -123,7 +121,7 @@ def replay_pipeline(
     }
     yield count_inputs(
         {
-            "pipeline.": (tensors, lambda name: True),
+            "pipeline.": tensors,
             "card.": (card, lambda name: name != "crop_size"),
         },
         {
@@ -159,12 +157,12 @@ def _text(
     yield tensor(f"{title}.type_ids", torch.zeros_like(types), types, 0.0)
 
 
-def _vocabulary(
-    folder: Path, given: Path | None, card: Mapping[str, Any]
-) -> ReportTokenizer:
+def _vocabulary(recording: Recording, card: Mapping[str, Any]) -> ReportTokenizer:
     """The authors' vocabulary, from their file or from ECAMP's."""
+    folder = recording.folder
     beside = [folder.parent / WORDS, folder.parents[1] / "ecamp" / WORDS]
-    file = given or next((place for place in beside if place.is_file()), beside[0])
+    found = [place for place in beside if place.is_file()]
+    file = recording.tokenizer or (found or beside)[0]
     if not file.is_file():
         raise DatasetNotFoundError(
             f"the published tokenizer {file}", "no such file", "give --tokenizer FILE"

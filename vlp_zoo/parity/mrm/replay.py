@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.published.official import ecamp_name, ecamp_state
@@ -36,15 +33,22 @@ from vlp_zoo.parity.comparison import (
     tensor,
     worst_norm,
 )
-from vlp_zoo.parity.masked import decay_groups, outputs_of, segments
+from vlp_zoo.parity.masked import (
+    compare_positions,
+    decay_groups,
+    outputs_of,
+    recorded_images,
+    segments,
+    word_scores,
+)
 from vlp_zoo.parity.mrm.parts import replay_losses, replay_pipeline
+from vlp_zoo.parity.names import Names
 from vlp_zoo.parity.replay import (
-    Part,
     Read,
     Recording,
+    Replay,
     count_inputs,
     intermediates,
-    replay_parts,
     take_step,
 )
 
@@ -60,31 +64,6 @@ KINDS = {"all_positions": "all", "non_padding": "words", "masked_only": "hidden"
 """Name of a recorded reduction of the report loss to ours."""
 SCHEDULE = {"lr": 1.5e-4, "min_lr": 0.0, "warmup_epochs": 40, "epochs": 200}
 """The authors' own."""
-
-
-def replay_fixture(
-    folder: Path,
-    tokenizer: Path | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> list[Comparison]:
-    """Replay a recording.
-
-    Args:
-        folder: ``state_dict.safetensors`` with its inputs and numbers, or any of
-            ``loss_level.json`` and ``pipeline.json``.
-        tokenizer: Vocabulary of the text pipeline, the authors' or ECAMP's; None =
-            ``mimic_wordpiece.json`` beside the folder, or in ECAMP's beside it.
-        dtype: Arithmetic of the replay; recordings were made in float32.
-
-    Raises:
-        DatasetNotFoundError: If the folder holds no readable recording.
-    """
-    parts: dict[str, Part] = {
-        "state_dict.safetensors": _replay_training,
-        "loss_level.json": replay_losses,
-        "pipeline.json": partial(replay_pipeline, tokenizer=tokenizer),
-    }
-    return replay_parts("MRM", folder, parts, dtype)
 
 
 def _built(config: Mapping[str, Any]) -> MRM:
@@ -161,15 +140,12 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
     state = recording.tensors("state_dict")
     fresh, module = _built(meta["config"]), _built(meta["config"])
     yield _spread(fresh, meta["initial_std"])
-    yield from _positions(fresh, state)
+    yield from compare_positions(fresh, state)
     ours = ecamp_state(state)
     check_keys(module.state_dict(), ours, "the recording")
     module.load_state_dict(ours)
     module.to(dtype).eval()
-    if "batch.image_u8" in inputs:
-        images = (inputs["batch.image_u8"].to(dtype) / 255 - meta["mean"]) / meta["std"]
-    else:
-        images = inputs["batch.image"].to(dtype)
+    images = recorded_images(inputs, "batch.image", meta, ("mean", "std"), dtype)
     yield same("setting.mean", MEAN[0], meta["mean"])
     yield same("setting.std", DEVIATION[0], meta["std"])
     yield same("setting.norm_pix", module.options.norm_pix, meta["norm_pix_loss"])
@@ -205,13 +181,12 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
         yield relative(f"rate.epoch{epoch}", found, rate)
     yield count_inputs(
         {
-            "inputs.": (inputs, lambda name: True),
-            "epoch_noise.": (noises, lambda name: True),
+            "inputs.": inputs,
+            "epoch_noise.": noises,
             "config.": (meta["config"], lambda name: name != "lr"),
             "meta.": (meta, lambda name: name not in ("set", "versions")),
             "expected.": (expected, lambda name: name != "facts"),
         },
-        {},
     )
 
 
@@ -232,14 +207,6 @@ def _spread(fresh: MRM, recorded: Mapping[str, Mapping[str, float]]) -> Comparis
         if error > worst.error:
             worst = worst._replace(ours=ours, official=theirs, error=error)
     return worst
-
-
-def _positions(fresh: MRM, state: Mapping[str, Tensor]) -> Iterator[Comparison]:
-    """The tables that our constructor makes against the file's."""
-    vit: Any = fresh.image_encoder.timm
-    yield tensor("pos_embed", vit.pos_embed, state["pos_embed"], 1e-6)
-    table = fresh.decoder.positions
-    yield tensor("decoder_pos_embed", table, state["decoder_pos_embed"], 1e-6)
 
 
 def _parts(module: MRM) -> dict[str, nn.Module]:
@@ -268,10 +235,7 @@ def _intermediates(
     vit: Any = encoder.timm
     low = module.shrunk(replay.images).expand(-1, 3, -1, -1)
     last = seen[f"decoder_block{module.options.decoder_depth - 1}"]
-    output = module.mlm_head.output
-    logits = functional.linear(module.mlm_head(run.text), output.weight, output.bias)
     labels = replay.inputs["batch.labels"]
-    ce = functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
     colour = replay.images.expand(-1, 3, -1, -1)
     target, _, _ = patch_targets(colour, module.decoder.patch_size, True)
     raw, _, _ = patch_targets(colour, module.decoder.patch_size, False)
@@ -289,8 +253,7 @@ def _intermediates(
         "target_raw": raw.flatten(2),
         "image_loss_per_patch": (predicted - target).square().flatten(2).mean(2),
         "text_encoder_in": seen["text_embeddings"] + seen["image_vector"],
-        "logits": logits,
-        "token_ce": ce,
+        **word_scores(module.mlm_head, run.text, labels),
     }
     thinned = {
         entry["name"]: {**entry, "flat_stride": entry["stride"]}
@@ -304,22 +267,19 @@ def _gradients(
 ) -> Iterator[Comparison]:
     """Norms for each loss, in either precision, and whole gradients of the total."""
     expected, whole = recording.facts("expected"), recording.tensors("gradients")
-    vanishing = {
-        ecamp_name(name)
-        for name in expected["float64"]["params_with_vanishing_gradient"]
-    }
+    names = Names.of(recording, ecamp_name)
     gradients: dict[str, Tensor | None] = {}
     norms = {**expected["grad_norm"], "float64": expected["float64"]["grad_norm_total"]}
     for name, recorded in norms.items():
         loss = losses["total" if name == "float64" else name]
         gradients = gradients_of(module, loss)
-        wanted = {ecamp_name(key) or "": value for key, value in recorded.items()}
-        kept = {n: g for n, g in gradients.items() if n not in vanishing}
-        yield worst_norm(f"grad_norm.{name}", kept, wanted, RELATIVE_NORM)
-    for key, gradient in whole.items():
-        tolerance = RELATIVE_NORM * magnitude(gradient)
-        ours = gradients[ecamp_name(key) or ""]
-        yield tensor(f"grad.{key}", ours, gradient, tolerance)
+        title = f"grad_norm.{name}"
+        yield names.worst_norm(title, gradients, recorded, RELATIVE_NORM)
+    # Those that vanish were recorded as well, and vanish here.
+    everything = names._replace(vanishing=frozenset())
+    yield from everything.gradients(
+        gradients, whole, lambda value: RELATIVE_NORM * magnitude(value)
+    )
 
 
 def _settings(
@@ -432,3 +392,13 @@ def _ends(
             ends[noisy][name] = parameter.detach()
     yield worst_norm(f"{title}.parameters", ends[False], wanted, RELATIVE_NORM)
     yield worst_norm(f"{title}.key biases", ends[True], wanted, RELATIVE_NOISE)
+
+
+replay_fixture = Replay(
+    "MRM",
+    {
+        "state_dict.safetensors": _replay_training,
+        "loss_level.json": replay_losses,
+        "pipeline.json": replay_pipeline,
+    },
+)
