@@ -121,6 +121,16 @@ class Attends(nn.Module):
         return {"x": attend(tokens, tokens, tokens, mask, 0.1).sum()}
 
 
+def test_a_fork_computes_gradients_behind_fake_tensors() -> None:
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        layer, rows = nn.Linear(2, 2), torch.empty(1, 2)
+    layer(rows).sum().backward()
+    one = torch.ones(1, requires_grad=True)
+    alone(lambda: one.sum().backward())()  # type: ignore[no-untyped-call]
+
+
 @alone
 def test_attention_with_dropout_keeps_no_probabilities_on_a_gpu() -> None:
     batch = {"tokens": torch.randn(2, 256, 64), "mask": torch.ones(2, 256).bool()}

@@ -17,8 +17,7 @@ __all__ = ["alone", "on_two_processes"]
 def alone(test: Callable[..., None]) -> Callable[..., None]:
     """Run a test in a forked process of its own.
 
-    For what starts torch's threads of autograd, as the backward pass of fake tensors does:
-    no fork of a later test would survive them.
+    For what leaves torch changed, as fake tensors do: a GPU seems to be there from then on.
     """
 
     @functools.wraps(test)

@@ -115,6 +115,7 @@ QUANTITIES: dict[str, set[str]] = {
 EXCUSED = {
     "flair": "pipeline.crop.in (the foreground is found by `content_box` here",
     "medclip": "card.sentence_dict (sentences are labelled by rules here",
+    "mflag": "card.both_missing (no text there; here the study counts for nothing",
     "mgca": "batch.token_type_ids (the official report encoder has no table",
     "mrm": "pipeline.raw.0 (crops are area averages here",
 }

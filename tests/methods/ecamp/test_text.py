@@ -171,7 +171,9 @@ def test_the_replay_can_fail(
         replay_fixture(tmp_path, tokenizer=words)
     source = (folder / "tensors.safetensors").read_bytes()
     (tmp_path / "tensors.safetensors").write_bytes(source)
-    wrong = [row.quantity for row in replay_fixture(tmp_path, tokenizer=words) if not row.ok]
+    wrong = [
+        row.quantity for row in replay_fixture(tmp_path, tokenizer=words) if not row.ok
+    ]
     assert [name.partition(" ")[0] for name in wrong] == [
         "text.masked_ids",
         "text.draws",
