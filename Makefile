@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lowest fit smoke bench test test-real test-slow test-kernels check docs format lock build clean
+.PHONY: help setup setup-lowest fit smoke bench test test-real test-slow test-kernels check docs notebooks format lock build clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ check: setup  ## lint, formatting, types, import contracts, spelling
 
 docs: setup  ## the site into build/site, its links checked; no network is asked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f docs/site/mkdocs.yml
+
+notebooks: setup  ## run the notebooks of docs/notebooks
+	$(BIN)/python -m pytest -q -m slow tests/test_notebooks.py
 
 format: setup  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
