@@ -67,7 +67,7 @@ format: setup  ## rewrite the code in the house style
 
 lock:  ## resolve the dependencies anew into requirements.lock
 	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra dicom --extra docs --extra report --extra segmentation --extra sheets --extra sweep --extra weights --universal --python-version 3.11 --no-header --quiet -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra completion --extra dev --extra dicom --extra docs --extra report --extra segmentation --extra sheets --extra sweep --extra weights --universal --python-version 3.11 --no-header --quiet -o requirements.lock
 
 build: setup  ## wheel and sdist into dist/
 	$(BIN)/python -m build --outdir dist .

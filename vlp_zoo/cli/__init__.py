@@ -60,6 +60,7 @@ commands:
 first run:   vlpzoo fit --model ecamp
 your data:   vlpzoo fit --model ecamp --config demo/ecamp --data pairs --data.path my.csv
 help:        vlpzoo COMMAND --help      version: vlpzoo --version
+completion:  vlpzoo --print-completion bash, zsh or tcsh
 errors:      one message; add --debug for the traceback"""
 
 
@@ -87,6 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name in ("-V", "--version"):
             print(f"vlpzoo {__version__}", flush=True)
             return 0
+        if name == "--print-completion":
+            from vlp_zoo.cli import completion
+
+            return completion.main("".join(arguments[1:2]), COMMANDS)
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS, "vlpzoo --help lists them")
         _check_words(arguments)

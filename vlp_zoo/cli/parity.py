@@ -30,7 +30,10 @@ def main(argv: list[str]) -> int:
         "decide none of them.",
     )
     parser.add_argument(
-        "method", nargs="?", choices=REPLAYS, help="all that a checkout has, without it"
+        "method",
+        nargs="?",
+        choices=[*REPLAYS],
+        help="all that a checkout has, without it",
     )
     parser.add_argument(
         "--fixture",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from vlp_zoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 __all__ = ["Parser", "StrictParser", "add_results", "at_least", "nearest", "results_of"]
 
@@ -39,8 +43,30 @@ class Parser(argparse.ArgumentParser):
         kwargs: Keyword arguments of `argparse.ArgumentParser`.
     """
 
+    _built: ClassVar[list[Parser] | None] = None
+    """Where parsers put themselves in place of printing their help."""
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
+
+    @classmethod
+    def built_by(cls, main: Callable[[list[str]], int]) -> Parser:
+        """The parser of a command, which is asked for its help and prints none."""
+        Parser._built = built = []
+        try:
+            with contextlib.suppress(SystemExit):
+                main(["--help"])
+        finally:
+            Parser._built = None
+        (parser,) = built
+        return parser
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Print the help, unless the parser itself is wanted."""
+        if Parser._built is None:
+            super().print_help(file)
+        else:
+            Parser._built.append(self)
 
     def repeat(self, flag: str, metavar: str, help: str, **options: Any) -> None:
         """Add an option that may be given again; an empty list where it is not."""
