@@ -86,18 +86,17 @@ def method_page(name: str) -> str:
         else "none",
     }
     options = _options_class(source)
-    picture = f"{name}.png" if (ROOT / "docs" / "zoo" / f"{name}.png").is_file() else ""
     return "\n\n".join(
         part
         for part in (
             f"# {title}",
             readme_row(name)[1],
-            f"![{title}]({picture})" if picture else "",
             f"```bash\nvlpzoo fit --model {name}\n```",
             _table(("", ""), rows.items()),
             f"Of `vlpzoo plan --config methods/{name} --studies 300000`: parameters, cost.",
             "## The method, and where it deviates",
             from_docstring(source),
+            _picture(name),
             "## What the recordings show" if name in REPLAYS else "",
             _golden(name),
             f"## Options of its own\n\n`vlpzoo fit --model.help {name}` lists all.",
@@ -296,6 +295,18 @@ def _configs(name: str) -> list[str]:
         for folder in folders
         if (ROOT / "configs" / folder / f"{name}.yaml").is_file()
     ]
+
+
+def _picture(name: str) -> str:
+    """What the method showed of itself while it was trained, where that was kept."""
+    if not (ROOT / "docs" / "zoo" / f"{name}.png").is_file():
+        return ""
+    return (
+        f"## What it shows of itself\n\n![Pictures of a validation batch]({name}.png)\n\n"
+        "From the TensorBoard log of "
+        f"`vlpzoo fit --config matched/laptop/{name} --seed_everything 0 --evaluate []`, "
+        "synthetic chests, last epoch."
+    )
 
 
 def _recordings(name: str) -> str:
