@@ -52,7 +52,8 @@ class Parser(argparse.ArgumentParser):
     @classmethod
     def built_by(cls, main: Callable[[list[str]], int]) -> Parser:
         """The parser of a command, which is asked for its help and prints none."""
-        Parser._built = built = []
+        built: list[Parser] = []
+        Parser._built = built
         try:
             with contextlib.suppress(SystemExit):
                 main(["--help"])
