@@ -169,8 +169,8 @@ def test_csv_has_every_number_and_its_board(results: Path, tmp_path: Path) -> No
     content = _written(results, tmp_path / "out")["leaderboard.csv"].decode()
     rows = list(csv.DictReader(content.splitlines()))
     plain = [row for row in rows if not row["minus"]]
-    # 4 boards, 2 encoders and 3 baselines, 10 metrics and the headline on validation.
-    assert len(plain) == 220
+    # 4 boards, 2 encoders and 3 baselines, 12 metrics and the headline on validation.
+    assert len(plain) == 260
     assert len({row["board"] for row in rows}) == 4
     pairs = [row for row in rows if row["p"]]
     assert {(row["encoder"], row["minus"]) for row in pairs} <= {

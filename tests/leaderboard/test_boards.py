@@ -112,7 +112,9 @@ def test_differences_are_those_of_the_paired_interval(boards: list[Board]) -> No
     assert (pair.estimate.low, pair.estimate.high) == pytest.approx(
         (expected.low, expected.high), abs=1e-12
     )
-    assert pair.adjusted == pair.estimate.p_value == pytest.approx(2 / 41)
+    assert pair.adjusted == pair.estimate.p_value
+    assert pair.adjusted is not None
+    assert 0 < pair.adjusted < 2 / 41
     assert board.unbeaten == {"wide"}
     gap = {gap.baseline: gap.estimate for gap in wide.gaps}["pixels"]
     expected = paired_interval(
@@ -342,7 +344,7 @@ def test_only_shared_draws_are_compared(folder: Path, tmp_path: Path) -> None:
     assert board.pairs[0].estimate.draws == 1
 
 
-def test_many_pairs_get_enough_replicates(folder: Path, tmp_path: Path) -> None:
+def test_many_pairs_cost_no_more_replicates(folder: Path, tmp_path: Path) -> None:
     rows = [row for row in ResultStore(folder).read() if row.encoder == "wide"]
     store = ResultStore(tmp_path)
     (tmp_path / "predictions").symlink_to(folder / "predictions")
@@ -356,7 +358,7 @@ def test_many_pairs_get_enough_replicates(folder: Path, tmp_path: Path) -> None:
         )
     (board,) = make_boards(read_runs([tmp_path]), replicates=40)
     assert len(board.pairs) == 6
-    assert board.replicates == 240
+    assert board.replicates == 40
     assert all(pair.adjusted == 1 for pair in board.pairs)
 
 

@@ -15,6 +15,12 @@ from vlp_zoo.evaluation.statistics.metric_names import metric_title
 __all__ = ["result_tables", "verdicts"]
 
 RANDOM = "random init"
+RECALIBRATED = {
+    "macro_ece_platt": "by Platt's line on validation",
+    "macro_ece_scaled": "at validation temperature",  # as results of 0.1 have it
+    "ece_scaled": "at validation temperature",
+}
+"""A recalibrated metric to what was done."""
 OTHERS = 2
 """Metrics shown beside the headline; all are in the results."""
 Group = tuple[str, str, str, float, int]
@@ -202,12 +208,12 @@ def _beyond_ranking(rows: Sequence[Result]) -> list[str]:
     for key in dict.fromkeys(r.key for r in rows if r.role == "encoder"):
         mine = {r.metric: r for r in rows if r.key == key and r.baseline is None}
         said = []
-        for name in ("macro_ece", "ece"):
-            if name in mine and f"{name}_scaled" in mine:
-                before, after = (
-                    _number(mine[each].value) for each in (name, f"{name}_scaled")
-                )
-                said.append(f"ECE {before}, at validation temperature {after}")
+        for mended, how in RECALIBRATED.items():
+            name = mended.rpartition("_")[0]
+            if name in mine and mended in mine:
+                title = metric_title(name.removeprefix("macro_"))
+                before, after = (_number(mine[each].value) for each in (name, mended))
+                said.append(f"{title} {before}, {how} {after}")
         said += [
             f"{name.replace('@', ' at ').replace('95', ' 95 %')} "
             f"{_number(mine[name].value)}"

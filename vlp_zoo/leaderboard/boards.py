@@ -205,9 +205,8 @@ def make_boards(runs: Sequence[Run], *, replicates: int = 1000) -> list[Board]:
 
     Args:
         runs: Stored runs, from `vlp_zoo.leaderboard.runs.read_runs`.
-        replicates: Number of bootstrap replicates, at least; 0 for no intervals but the
-            stored ones. With many pairs there are more, or Holm's correction could
-            never be passed.
+        replicates: Number of bootstrap replicates; 0 for no intervals but the stored
+            ones.
 
     Returns:
         Sorted by task, split, protocol and fraction.
@@ -234,16 +233,12 @@ def _board(
     left_out: Mapping[str, str],
     names: Mapping[Identity, str],
     flags: Mapping[str, dict[str, str]],
-    asked: int,
+    replicates: int,
 ) -> Board:
     drawn: dict[Identity, dict[int, Run]] = {}
     for run in sorted(runs, key=lambda run: run.head.seed):
         drawn.setdefault(identity(run.head), {})[run.head.seed] = run
     headline = runs[0].head.metric
-    encoders = sum(who[0] == "encoder" for who in drawn)
-    pairs = encoders * (encoders - 1) // 2
-    # The smallest p-value, 2 / (R + 1), times the pairs must be able to reach 0.05.
-    replicates = max(asked, 40 * pairs) if asked else 0
     tables = Tables(drawn, headline, left_out, replicates)
     entries = [
         _entry(who, tuple(each.values()), names, flags, tables)

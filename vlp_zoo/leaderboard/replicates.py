@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm
 
 from vlp_zoo.evaluation.statistics.intervals import Replicated, mean_of_draws
 
 __all__ = ["Estimate", "combine"]
+
+COUNTED = 10
+"""Replicates beyond 0 from which their share is a p-value worth counting."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ def combine(
     Args:
         draws: One per draw of labelled patients (or training), at least one.
         test: Give the p-value of 0: twice the share of replicates on the other side of
-            it, counting one more, so never below 2 / (R + 1).
+            it, counting one more; or, where fewer than `COUNTED` are there, by the
+            normal law with their deviation. So a thousand replicates serve many pairs.
         seed: Seed of the resampling of draws.
     """
     made = mean_of_draws(draws, seed) if len(draws) > 1 else draws[0]
@@ -59,7 +64,9 @@ def combine(
     low, high = np.quantile(usable, [0.025, 0.975])
     p_value = None
     if test:
-        beyond = min((usable <= 0).sum(), (usable >= 0).sum())
-        p_value = min(1.0, 2 * (int(beyond) + 1) / (len(usable) + 1))
+        beyond = int(min((usable <= 0).sum(), (usable >= 0).sum()))
+        p_value = min(1.0, 2 * (beyond + 1) / (len(usable) + 1))
+        if beyond < COUNTED and (spread := float(np.std(usable))) > 0:
+            p_value = min(p_value, float(2 * norm.sf(abs(value) / spread)))
     covers = "draws and patients" if len(draws) > 1 else "patients"
     return Estimate(value, float(low), float(high), sd, len(draws), covers, p_value)

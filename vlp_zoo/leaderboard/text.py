@@ -49,16 +49,20 @@ NOTES = (
         "Only draws that both sides have count."
     ),
     (
-        "p is two-sided, from the replicates of the difference, and never below "
-        "2 / (replicates + 1); Holm's correction is over the pairs of one table."
+        "p is two-sided, from the replicates of the difference (by the normal law where "
+        "fewer than ten lie beyond 0); Holm's correction is over the pairs of one table."
     ),
     (
         "Bold is the best encoder and every one not shown to be worse (p of Holm at "
         "least 0.05), which does not show them to be equal."
     ),
     (
-        "Intervals cover neither the training of an encoder nor, beyond Holm's correction "
-        "within a table, the comparison of many numbers."
+        "† An encoder is one training. Another seed of it moves the numbers too, which "
+        "intervals, p and bold do not know: of methods they call too many different."
+    ),
+    (
+        "Nor do intervals cover, beyond Holm's correction within a table, the comparison "
+        "of many numbers."
     ),
     "Research only, not for clinical use.",
 )
@@ -252,7 +256,7 @@ def _metrics(board: Board) -> Iterator[str]:
 
 
 def _differences(board: Board) -> Iterator[str]:
-    yield from _head(["paired difference", "[95 %]", "p", "p (Holm)"])
+    yield from _head(["paired difference", "[95 %]", "p †", "p (Holm) †"])
     for pair in board.pairs:
         yield _row(
             [

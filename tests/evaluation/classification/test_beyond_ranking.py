@@ -137,7 +137,7 @@ def test_small_groups_and_labels_without_cases_are_named_not_measured() -> None:
     assert measured()[0][0].details["labels"] == ["a"]
 
 
-def test_a_temperature_mends_what_is_overconfident() -> None:
+def test_a_line_mends_what_is_overconfident() -> None:
     rng = np.random.default_rng(0)
     task = known_task(400)
     honest = {}
@@ -158,10 +158,12 @@ def test_a_temperature_mends_what_is_overconfident() -> None:
         validation=honest["val"],
     )
     found = {measure.metric: measure for measure in outcome.measures}
-    assert found["macro_ece"].value > 2 * found["macro_ece_scaled"].value
-    assert found["macro_brier"].value > found["macro_brier_scaled"].value
-    temperatures = found["macro_ece_scaled"].details["temperatures"]
-    np.testing.assert_allclose(temperatures, 4, rtol=0.3)
+    for metric in ("macro_ece", "macro_ece_width"):
+        assert found[metric].value > 2 * found[f"{metric}_platt"].value
+    assert found["macro_brier"].value > found["macro_brier_platt"].value
+    lines = np.array(found["macro_ece_platt"].details["platt"])
+    np.testing.assert_allclose(lines[:, 0], 1 / 4, rtol=0.3)
+    np.testing.assert_allclose(lines[:, 1], 0, atol=0.4)
 
 
 def test_a_softmax_has_one_temperature() -> None:
@@ -180,7 +182,7 @@ def test_a_softmax_has_one_temperature() -> None:
         single_label=True,
     )
     metrics = [measure.metric for measure in probe(task, 0).measures]
-    assert {"brier_scaled", "ece_scaled", "ece"} <= set(metrics)
+    assert {"brier_scaled", "ece_scaled", "ece", "ece_width"} <= set(metrics)
     assert "quadratic_kappa" not in metrics
     assert metrics[0] == "balanced_accuracy"
 

@@ -1,7 +1,7 @@
-"""Whether probabilities can be taken at their word, and one number that mends them.
+"""Whether probabilities can be taken at their word, and what mends them.
 
-The temperature is fitted on validation cases only. It keeps the order of the scores, so
-AUROC does not move.
+A line for the logits of each label, one temperature for a softmax: fitted on validation
+cases only.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from vlp_zoo.evaluation.classification.softmax import softmax
 __all__ = [
     "Reliability",
     "fit_class_temperature",
-    "fit_temperature",
+    "fit_platt",
+    "platt",
     "reliability",
-    "rescale",
     "rescale_classes",
 ]
 
@@ -73,26 +73,37 @@ def reliability(positive: Flags, probabilities: Array, bins: int = 15) -> Reliab
     return Reliability(sums[0] / cases, sums[1] / cases, cases)
 
 
-def fit_temperature(positive: Flags, probabilities: Array) -> float:
-    """Temperature of least log loss (Guo et al., ICML 2017), for one label.
+def fit_platt(positive: Flags, probabilities: Array) -> tuple[float, float]:
+    """Slope and offset of the logits with least log loss, for one label.
 
-    The loss is convex in 1 / temperature, so the zero of its slope is found by
-    bisection.
+    Platt, "Probabilistic outputs for support vector machines", 1999: a line, where one
+    temperature cannot move the mean of a rare label. His targets, (n + 1) / (n + 2) for
+    positives and 1 / (n + 2) for negatives, keep separable cases finite.
 
     Args:
         positive: (N,) of validation cases.
         probabilities: (N,) in 0..1.
 
     Returns:
-        Above 1 for overconfident probabilities; within exp(±7); NaN without both
-        classes, which do not bound it.
+        Slope and offset; NaN without both classes.
     """
+    from sklearn.linear_model import LogisticRegression
+
     if positive.all() or not positive.any():
-        return float("nan")
+        return float("nan"), float("nan")
     logits = _logits(probabilities)
-    return _bisected(
-        lambda sharpness: float(logits @ (_sigmoid(sharpness * logits) - positive))
-    )
+    # The solver wants a scale of about 1.
+    centre, scale = float(logits.mean()), max(float(logits.std()), EDGE)
+    high = (positive.sum() + 1) / (positive.sum() + 2)
+    low = 1 / ((~positive).sum() + 2)
+    target = np.where(positive, high, low)
+    # Soft targets: each case counts as both, by its share.
+    both = np.tile((logits - centre) / scale, 2)[:, None]
+    classes = np.repeat([1, 0], len(target))
+    fit = LogisticRegression(C=1e10, tol=1e-8, max_iter=1000)
+    fit.fit(both, classes, sample_weight=np.concatenate([target, 1 - target]))
+    slope = float(fit.coef_[0, 0]) / scale
+    return slope, float(fit.intercept_[0]) - slope * centre
 
 
 def fit_class_temperature(truth: npt.NDArray[np.int64], probabilities: Array) -> float:
@@ -138,14 +149,14 @@ def rescale_classes(probabilities: Array, temperature: float) -> Array:
     return softmax(np.log(np.clip(probabilities, EDGE, 1)) / temperature)
 
 
-def rescale(probabilities: Array, temperature: float) -> Array:
-    """Probabilities with their logits divided by a temperature.
+def platt(probabilities: Array, slope: float, offset: float) -> Array:
+    """Probabilities with their logits on a line.
 
     Example:
-        >>> rescale(np.array([0.5, 0.9]), 2.0)
+        >>> platt(np.array([0.5, 0.9]), 0.5, 0.0)
         array([0.5 , 0.75])
     """
-    return _sigmoid(_logits(probabilities) / temperature)
+    return _sigmoid(slope * _logits(probabilities) + offset)
 
 
 def _logits(probabilities: Array) -> Array:

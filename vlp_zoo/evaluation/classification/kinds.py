@@ -20,8 +20,8 @@ from torch.nn import functional
 from vlp_zoo.evaluation.classification.beyond_ranking import point_measures
 from vlp_zoo.evaluation.classification.calibration import (
     fit_class_temperature,
-    fit_temperature,
-    rescale,
+    fit_platt,
+    platt,
     rescale_classes,
 )
 from vlp_zoo.evaluation.classification.classes import (
@@ -44,7 +44,7 @@ from vlp_zoo.evaluation.statistics.intervals import (
     interval,
     label_statistic,
 )
-from vlp_zoo.evaluation.statistics.metrics import calibration_error
+from vlp_zoo.evaluation.statistics.metrics import BINNED, calibration_error
 from vlp_zoo.evaluation.tasks import Task
 from vlp_zoo.losses import rank_mean
 
@@ -61,8 +61,10 @@ class Kind:
 
     headline: ClassVar[str] = "macro_auroc"
     """Metric that settings are chosen by and that leads the table."""
-    calibrated: ClassVar[tuple[str, str]] = ("macro_brier", "macro_ece")
-    """Metrics that are also given at the temperatures of the validation cases."""
+    calibrated: ClassVar[tuple[str, ...]] = ("macro_brier", *BINNED)
+    """Metrics that are also given after `recalibrated`."""
+    recalibration: ClassVar[str] = "platt"
+    """What `recalibrated` does, in the names of those."""
 
     # Learning -------------------------------------------------------------------------
 
@@ -192,17 +194,17 @@ class Kind:
         made = self.statistic(metric, cases.labels[:, used], cases.scores[:, used])
         extra: dict[str, Any] = {"labels_defined": _defined(made)}
         # Bins of probabilities take no weights.
-        how |= {"replicates": 0} if metric == "macro_ece" else {}
+        how |= {"replicates": 0} if metric in BINNED else {}
         found = interval(made, cases.patient_ids, **how)
         if how["replicates"]:
             extra["undefined_in_replicates"] = found.undefined
         each = by_label(cases.label_names, used, made.values)
         return Measure.of(metric, found, each, **extra)
 
-    def rescaled(
+    def recalibrated(
         self, scores: Array, labels: Labels, validation: Array
-    ) -> tuple[Array, list[float]]:
-        """Test probabilities at the temperatures that validation cases ask for.
+    ) -> tuple[Array, dict[str, Any]]:
+        """Test probabilities as validation cases ask for, by Platt's method.
 
         Args:
             scores: (N, K) of the test cases; a NaN column stays as it is.
@@ -210,19 +212,20 @@ class Kind:
             validation: (M, K) their probabilities.
 
         Returns:
-            (N, K), and the temperatures; NaN where validation cannot say.
+            (N, K), and for the results slope and offset of each label; NaN where
+            validation cannot say.
         """
-        scaled, temperatures = scores.copy(), []
+        mended, lines = scores.copy(), []
         for k in range(labels.shape[1]):
             known = ~np.isnan(labels[:, k])
             theirs = validation[known, k]
-            found = float("nan")
+            line = (float("nan"), float("nan"))
             if len(theirs) and not np.isnan(theirs).any():
-                found = fit_temperature(labels[known, k] > 0.5, theirs)
-            if not np.isnan(found):
-                scaled[:, k] = rescale(scores[:, k], found)
-            temperatures.append(found)
-        return scaled, temperatures
+                line = fit_platt(labels[known, k] > 0.5, theirs)
+            if not np.isnan(line[0]):
+                mended[:, k] = platt(scores[:, k], *line)
+            lines.append(line)
+        return mended, {"platt": lines}
 
     def judged(self, labels: Labels, least: int) -> bool:
         """Whether cases (N,) of one label are enough, if ``least`` of a class are."""
@@ -285,7 +288,8 @@ class Exclusive(Kind):
     ordinal: bool = False
 
     headline: ClassVar[str] = HEADLINE
-    calibrated: ClassVar[tuple[str, str]] = ("brier", "ece")
+    calibrated: ClassVar[tuple[str, ...]] = ("brier", "ece", "ece_width")
+    recalibration: ClassVar[str] = "scaled"
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of a softmax, over the cases whose class is known."""
@@ -373,10 +377,11 @@ class Exclusive(Kind):
     ) -> Measure:
         """A metric of the decisions."""
         truth, names = cases.columns["class"], cases.label_names
-        if metric == "ece":
+        if metric in ("ece", "ece_width"):
             known = truth >= 0
             right = (cases.columns["predicted"] == truth)[known]
-            return Measure(metric, calibration_error(right, cases.scores[known].max(1)))
+            surest, wide = cases.scores[known].max(1), metric == "ece_width"
+            return Measure(metric, calibration_error(right, surest, equal_width=wide))
         made = class_statistic(metric, truth, cases.scores)
         found = interval(made, cases.patient_ids, **how)
         extra: dict[str, Any] = {}
@@ -388,12 +393,12 @@ class Exclusive(Kind):
         each = per_class(metric, made.values, names, left_out)
         return Measure.of(metric, found, each, **extra)
 
-    def rescaled(
+    def recalibrated(
         self, scores: Array, labels: Labels, validation: Array
-    ) -> tuple[Array, list[float]]:
+    ) -> tuple[Array, dict[str, Any]]:
         """One temperature for the softmax."""
         temperature = fit_class_temperature(truth_of(labels), validation)
-        return rescale_classes(scores, temperature), [temperature]
+        return rescale_classes(scores, temperature), {"temperatures": [temperature]}
 
     def judged(self, labels: Labels, least: int) -> bool:
         """Recall of a class needs its cases."""

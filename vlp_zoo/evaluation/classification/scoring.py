@@ -54,7 +54,7 @@ def scored(
             judge are added.
         details: Stored with every measure.
         validation: (M, K) scores of the validation cases, for thresholds,
-            temperatures, and a headline that others may choose by.
+            recalibration, and a headline that others may choose by.
         probabilities: Whether scores are probabilities, which can be calibrated.
     """
     kind, test = kind_of(task), task.splits["test"]
@@ -71,12 +71,12 @@ def scored(
     ]
     val_labels = task.splits["val"].labels
     if probabilities:
-        scaled, temperatures = kind.rescaled(scores, val_labels, validation)
-        again = replace(cases, scores=scaled)
+        mended, lines = kind.recalibrated(scores, val_labels, validation)
+        again = replace(cases, scores=mended)
         for metric in kind.calibrated:
             found = kind.measure(metric, again, missing, **how)
-            extra = {**found.details, "temperatures": temperatures}
-            measures.append(replace(found, metric=f"{metric}_scaled", details=extra))
+            name, extra = f"{metric}_{kind.recalibration}", {**found.details, **lines}
+            measures.append(replace(found, metric=name, details=extra))
     measures += kind.points(cases, val_labels, validation, missing, **how)
     judged = kind.counted(task.label_names, missing)
     value = kind.value(val_labels[:, judged], validation[:, judged])

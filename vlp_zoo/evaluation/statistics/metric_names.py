@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = ["metric_title", "on_validation"]
 
 CAPITALS = frozenset(
@@ -10,6 +12,8 @@ CAPITALS = frozenset(
         *("hd95", "i2t", "mcc", "mrr", "qwk", "t2i"),
     )
 )
+ECE = {"": "equal-mass_ece", "_width": "equal-width_ece"}
+"""What parts the bins, said with the name."""
 SPELT = {
     "brier": "Brier",
     "chexbert": "CheXbert",
@@ -18,6 +22,7 @@ SPELT = {
     "iou": "IoU",
     "meteor": "METEOR",
     "miou": "mIoU",
+    "platt": "Platt",
     "radgraph": "RadGraph",
     "rouge": "ROUGE",
     "rsna": "RSNA",
@@ -44,7 +49,10 @@ def metric_title(metric: str) -> str:
         ('Dice positive', 'F1 14 macro')
         >>> metric_title("hd95_px"), metric_title("surface_dice@2px")
         ('HD95 px', 'surface Dice@2px')
+        >>> metric_title("macro_ece"), metric_title("ece_width")
+        ('macro equal-mass ECE', 'equal-width ECE')
     """
-    words = metric.replace("_", " ").replace("@", " @").split()
+    plain = re.sub(r"ece(_width)?", lambda m: ECE[m[1] or ""], metric)
+    words = plain.replace("_", " ").replace("@", " @").split()
     titled = [SPELT.get(w, w.upper() if w in CAPITALS else w) for w in words]
     return " ".join(titled).replace(" @", "@")

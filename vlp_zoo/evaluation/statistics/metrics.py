@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "BINNED",
     "METRICS",
     "average_precision",
     "brier",
@@ -103,13 +104,19 @@ def brier(positive: Flags, probabilities: Array, weights: Weights) -> Array:
     return ratio(squared @ weights, weights.sum(0, dtype=np.float64))
 
 
-def calibration_error(positive: Flags, probabilities: Array, bins: int = 15) -> float:
-    """Expected calibration error over bins that hold equally many cases.
+def calibration_error(
+    positive: Flags, probabilities: Array, bins: int = 15, *, equal_width: bool = False
+) -> float:
+    """Expected calibration error, over bins that hold equally many cases or are as wide.
+
+    Bins of equal mass judge where the cases are; of equal width, as most papers have
+    them, a rare finding has nearly all its cases in the lowest one.
 
     Args:
         positive: (N,).
         probabilities: (N,) in 0..1.
         bins: Number of bins; equal probabilities are never parted.
+        equal_width: Bins of 1 / ``bins`` in place of bins of equal mass.
 
     Returns:
         Mean absolute gap of mean probability and positive rate, weighted by cases; NaN
@@ -119,9 +126,12 @@ def calibration_error(positive: Flags, probabilities: Array, bins: int = 15) -> 
         return float("nan")
     order = np.argsort(probabilities, kind="stable")
     ranked = probabilities[order]
-    # Equal probabilities share a bin, or the order of the cases would matter.
-    first = np.searchsorted(ranked, ranked, side="left")
-    gaps = np.bincount(first * bins // len(ranked), ranked - positive[order])
+    if equal_width:
+        place = np.minimum((ranked * bins).astype(np.int64), bins - 1)
+    else:
+        # Equal probabilities share a bin, or the order of the cases would matter.
+        place = np.searchsorted(ranked, ranked, side="left") * bins // len(ranked)
+    gaps = np.bincount(place, ranked - positive[order])
     return float(np.abs(gaps).sum() / len(ranked))
 
 
@@ -131,6 +141,9 @@ METRICS: dict[str, Callable[[Flags, Array, Weights], Array]] = {
     "macro_brier": brier,
 }
 """Metrics that take weights, by the name of their mean over labels."""
+
+BINNED = {"macro_ece": False, "macro_ece_width": True}
+"""Metrics of bins, to whether these are of equal width; else they hold equally many."""
 
 
 def label_values(
@@ -142,7 +155,7 @@ def label_values(
     """A metric of each label on the cases where the label is known.
 
     Args:
-        metric: A name of `METRICS`, or ``"macro_ece"`` (which takes no weights).
+        metric: A name of `METRICS`, or of `BINNED` (which take no weights).
         labels: (N, K) with 1, 0 and NaN = unknown.
         scores: (N, K); a NaN column means that nothing was predicted.
         weights: (N, R) whole numbers; None counts each case once.
@@ -157,8 +170,9 @@ def label_values(
         if np.isnan(scores[known, k]).any() or not known.any():
             continue
         positive = labels[known, k] > 0.5
-        if metric == "macro_ece":
-            values[k] = calibration_error(positive, scores[known, k])
+        if metric in BINNED:
+            wide = BINNED[metric]
+            values[k] = calibration_error(positive, scores[known, k], equal_width=wide)
         else:
             chosen = cases if known.all() else cases[known]
             values[k] = METRICS[metric](positive, scores[known, k], chosen)
