@@ -230,8 +230,11 @@ def _beyond_ranking(rows: Sequence[Result]) -> list[str]:
             if gap:
                 worst = row.details["worst"]
                 value = _number(row.details["groups"][worst][0])
+                by_chance = _number(row.details.get("gap_by_chance"))
+                chance = "" if by_chance == "n/a" else f"; by chance {by_chance}"
                 said.append(
-                    f"gap by {attribute} {_number(row.value)} (worst: {worst} {value})"
+                    f"gap by {attribute} {_number(row.value)} (worst: {worst} "
+                    f"{value}{chance})"
                 )
         if said:
             lines.append(f"{next(iter(mine.values())).encoder}: {'; '.join(said)}")

@@ -79,6 +79,8 @@ def test_the_group_that_is_not_served_is_found(tmp_path: Path) -> None:
     found = {measure.metric: measure for measure in outcome.measures}
     gap = found["macro_auroc_gap_by_sex"]
     assert gap.value > 0.3
+    assert 0 < gap.details["gap_by_chance"] < gap.value
+    assert gap.details["p_value"] < 0.05
     assert gap.details["worst"] == "female"
     worst = found["macro_auroc_worst_by_sex"]
     assert worst.low is not None

@@ -30,7 +30,7 @@ def test_a_slice_is_the_metric_of_its_cases_alone() -> None:
         )
         assert found.groups[name] == alone
     values = [each.value for each in found.groups.values()]
-    assert found.gap == pytest.approx(abs(values[0] - values[1]))
+    assert found.gap.value == pytest.approx(abs(values[0] - values[1]))
 
 
 def test_small_and_undefined_groups_are_listed_not_measured() -> None:
@@ -43,7 +43,7 @@ def test_small_and_undefined_groups_are_listed_not_measured() -> None:
     assert set(found.groups) == {"a", "b"}
     assert set(found.left_out) == {"few", "none"}
     assert found.worst == "b"
-    assert found.gap == pytest.approx(0.8)
+    assert found.gap.value == pytest.approx(0.8)
     lower = slice_groups(
         statistic,
         groups,
@@ -65,6 +65,33 @@ def test_patients_count_and_not_their_images() -> None:
     )
     assert found.left_out == {"a": "1 patients, fewer than 2"}
     assert found.worst is None
-    assert np.isnan(found.gap)
+    assert np.isnan(found.gap.value)
     with pytest.raises(ValueError, match="groups"):
         slice_groups(case_means(np.ones(2)), ["a"], ["x", "y"])
+
+
+def test_a_gap_has_an_interval_and_what_chance_gives() -> None:
+    rng = np.random.default_rng(0)
+    patients = [f"p{i // 2}" for i in range(400)]
+    sex = np.repeat(rng.integers(2, size=200), 2)
+    names = np.where(sex == 1, "f", "m").tolist()
+    same = rng.normal(size=400)
+    found = slice_groups(case_means(same), names, patients, replicates=400)
+    assert found.p_value > 0.05
+    assert found.gap.low <= found.gap.value <= found.gap.high
+    # Means of two groups of 200 normal cases each: |N(0, 2 / 200)| has this mean.
+    assert found.chance == pytest.approx(np.sqrt(2 / 100 / np.pi), rel=0.2)
+    apart = slice_groups(case_means(same + sex), names, patients, replicates=400)
+    assert apart.p_value == pytest.approx(1 / 401)
+    assert apart.gap.low > apart.chance
+    again = slice_groups(case_means(same + sex), names, patients, replicates=400)
+    assert again.gap == apart.gap
+
+
+def test_no_patient_can_change_the_view_of_one_image() -> None:
+    patients = [f"p{i // 2}" for i in range(40)]
+    views = ["PA", "LATERAL"] * 20
+    values = np.arange(40.0)
+    found = slice_groups(case_means(values), views, patients, minimum=5)
+    assert np.isnan(found.p_value)
+    assert found.gap.value == pytest.approx(1)

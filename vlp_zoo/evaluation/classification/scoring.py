@@ -165,7 +165,13 @@ def slice_measures(
         }
         worst = found.groups[found.worst]
         measures += [
-            Measure(f"{kind.headline}_gap_by_{attribute}", found.gap, details=details),
+            Measure.of(
+                f"{kind.headline}_gap_by_{attribute}",
+                found.gap,
+                gap_by_chance=found.chance,
+                p_value=found.p_value,
+                **details,
+            ),
             Measure.of(f"{kind.headline}_worst_by_{attribute}", worst, **details),
         ]
     return measures, {"not_sliced": not_sliced} if not_sliced else {}

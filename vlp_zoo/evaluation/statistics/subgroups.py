@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.evaluation.statistics.intervals import Interval, Statistic, interval
+from vlp_zoo.evaluation.statistics.intervals import (
+    CHUNK,
+    Interval,
+    Statistic,
+    interval,
+    replicate,
+)
+from vlp_zoo.evaluation.statistics.metrics import macro
 from vlp_zoo.types import StudySource
 
 __all__ = ["Slices", "groups_of", "slice_groups"]
@@ -81,15 +88,20 @@ class Slices:
     Attributes:
         groups: Name to value with interval, for groups that are large enough.
         left_out: Name to reason, for the others.
-        gap: Best minus worst; NaN with fewer than two groups. Of many small groups
-            some differ by chance, so it is never below 0.
+        gap: Best minus worst, with an interval over patients; NaN with fewer than two
+            groups. Of many small groups some differ by chance, so it is never below 0.
+        chance: The mean gap when patients change groups at random; NaN where a patient
+            has cases of several groups, or without replicates.
+        p_value: Share of such gaps that are as large, counting the one found.
         worst: Name of the group with the worst value; None with fewer than two.
     """
 
     groups: dict[str, Interval]
     left_out: dict[str, str]
-    gap: float
+    gap: Interval
     worst: str | None
+    chance: float = float("nan")
+    p_value: float = float("nan")
 
 
 def slice_groups(
@@ -110,8 +122,9 @@ def slice_groups(
         patient_ids: (N,).
         minimum: Patients below which a group is listed and not measured.
         higher_is_better: False for errors such as Brier.
-        replicates: Number of bootstrap replicates of the intervals; 0 for none.
-        seed: Seed of the bootstrap replicates.
+        replicates: Number of bootstrap replicates of the intervals, and of random
+            groups; 0 for none.
+        seed: Seed of both.
 
     Raises:
         ValueError: If the lengths disagree.
@@ -138,12 +151,73 @@ def slice_groups(
         else:
             measured[name] = found
     if len(measured) < 2:
-        return Slices(measured, left_out, float("nan"), None)
+        none = float("nan")
+        return Slices(measured, left_out, Interval(none, none, none), None)
     values = {name: found.value for name, found in measured.items()}
     choose = min if higher_is_better else max
     worst = choose(values, key=lambda name: values[name])
-    gap = max(values.values()) - min(values.values())
-    return Slices(measured, left_out, gap, worst)
+    names = np.array(["" if group is None else group for group in groups])
+    spread = _Spread(statistic, tuple(measured))
+    gap = replicate([spread.of(names)], patient_ids, replicates, seed)[0].interval
+    by_chance = spread.by_chance(names, patients, replicates, seed)
+    if not len(by_chance):
+        return Slices(measured, left_out, gap, worst)
+    beyond = int((by_chance >= gap.value).sum())
+    p_value = (beyond + 1) / (len(by_chance) + 1)
+    return Slices(measured, left_out, gap, worst, float(by_chance.mean()), p_value)
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """Best minus worst of a statistic's means within groups."""
+
+    statistic: Statistic
+    groups: tuple[str, ...]
+
+    def of(self, names: npt.NDArray[np.str_]) -> Statistic:
+        """The gap of cases whose groups are ``names`` (N,)."""
+        members = [(names == group)[:, None] for group in self.groups]
+        return Statistic(
+            lambda weights: self._gaps([weights * m for m in members]), len(names)
+        )
+
+    def by_chance(
+        self,
+        names: npt.NDArray[np.str_],
+        patients: npt.NDArray[np.str_],
+        draws: int,
+        seed: int,
+    ) -> npt.NDArray[np.float64]:
+        """Gaps (R,) of the same patients in groups drawn anew, of the same sizes.
+
+        Empty where a patient has cases of several groups: no whole patient could change.
+        """
+        measured = np.isin(names, self.groups)
+        _, first, patient_of = np.unique(
+            patients[measured], return_index=True, return_inverse=True
+        )
+        theirs = names[measured][first]
+        if (names[measured] != theirs[patient_of]).any():
+            return np.empty(0)
+        rng = np.random.default_rng(seed)
+        gaps = []
+        at_once = max(1, CHUNK // max(1, len(names)))
+        for start in range(0, draws, at_once):
+            size = min(at_once, draws - start)
+            drawn = np.stack([rng.permutation(theirs) for _ in range(size)], 1)
+            weights = []
+            for group in self.groups:
+                every = np.zeros((len(names), size), np.float32)
+                every[measured] = (drawn == group)[patient_of]
+                weights.append(every)
+            gaps.append(self._gaps(weights)[0])
+        found = np.concatenate(gaps) if gaps else np.empty(0)
+        return found[~np.isnan(found)]
+
+    def _gaps(self, weights: Sequence[Weights]) -> npt.NDArray[np.float64]:
+        """(1, R) of the weights (N, R) of each group."""
+        values = np.stack([macro(self.statistic(each)) for each in weights])
+        return (values.max(0) - values.min(0))[None]
 
 
 def _within(statistic: Statistic, member: npt.NDArray[np.bool_]) -> Statistic:
