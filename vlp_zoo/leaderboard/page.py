@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from vlp_zoo.errors import DependencyNotFoundError
+from vlp_zoo.evaluation.statistics.intervals import Interval
 from vlp_zoo.evaluation.statistics.metric_names import metric_title
 from vlp_zoo.leaderboard.boards import Board
 from vlp_zoo.leaderboard.curves import Curve, make_curves, pooled_reliability
@@ -368,15 +369,9 @@ def _grouped(table: GroupTable) -> dict[str, Any]:
     """A cell per group, and the gap between best and worst."""
     rows = []
     for name, slices in table.rows:
-        cells = []
-        for group in table.groups:
-            made = slices.groups.get(group)
-            low, high = (None, None) if made is None else (made.low, made.high)
-            if low is None or np.isnan(low):
-                low = high = None
-            cells.append(_value(Estimate(made.value, low, high) if made else None))
-        gap = None if np.isnan(slices.gap) else slices.gap
-        rows.append({"name": name, "cells": cells, "gap": _value(Estimate(gap))})
+        cells = [_value(_estimate(slices.groups.get(group))) for group in table.groups]
+        gap = _value(_estimate(slices.gap))
+        rows.append({"name": name, "cells": cells, "gap": gap})
     left_out = {k: v for _, slices in table.rows for k, v in slices.left_out.items()}
     return {
         "column": table.column,
@@ -384,6 +379,15 @@ def _grouped(table: GroupTable) -> dict[str, Any]:
         "rows": rows,
         "left_out": sorted(left_out.items()),
     }
+
+
+def _estimate(found: Interval | None) -> Estimate | None:
+    if found is None:
+        return None
+    value, low, high = (
+        None if np.isnan(v) else v for v in (found.value, found.low, found.high)
+    )
+    return Estimate(value, low, high)
 
 
 def _value(

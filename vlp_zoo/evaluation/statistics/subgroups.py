@@ -217,7 +217,8 @@ class _Spread:
     def _gaps(self, weights: Sequence[Weights]) -> npt.NDArray[np.float64]:
         """(1, R) of the weights (N, R) of each group."""
         values = np.stack([macro(self.statistic(each)) for each in weights])
-        return (values.max(0) - values.min(0))[None]
+        gaps: npt.NDArray[np.float64] = np.ptp(values, axis=0)[None]
+        return gaps
 
 
 def _within(statistic: Statistic, member: npt.NDArray[np.bool_]) -> Statistic:
