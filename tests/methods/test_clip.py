@@ -195,7 +195,7 @@ def test_pictures() -> None:
     assert isinstance(shown["images"], Tensor)
     assert shown["images"].shape == (3, 48, 4 * 48)
     assert isinstance(shown["similarity"], Tensor)
-    assert shown["similarity"].shape == (3, 64, 64)
+    assert shown["similarity"].shape == (3, 96, 96)
     for picture in (shown["images"], shown["similarity"]):
         assert 0 <= float(picture.min()) <= float(picture.max()) <= 1
     assert isinstance(shown["reports"], str)

@@ -35,7 +35,7 @@ from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.loading import collate_examples
 from vlp_zoo.methods import METHODS
 from vlp_zoo.methods.paired.fields import PairedTransform, ReportTokens
-from vlp_zoo.methods.paired.views import Variation, cut_border
+from vlp_zoo.methods.paired.views import RandomView, cut_border
 from vlp_zoo.methods.place.networks import Exploration, pixel_patches
 from vlp_zoo.types import Study
 
@@ -217,7 +217,7 @@ def test_views_of_photographs_keep_black_corners_and_stretch_alike() -> None:
     assert inside.shape == (30, 30, 3)
     assert inside[0, 0].tolist() == [255, 128, 0]
     # Dimmed, so that no kernel overshoots what 8 bits hold.
-    vary = Variation(perspective=1, autocontrast=1)
+    vary = RandomView(perspective=1, autocontrast=1)
     view = vary(inside // 2, np.random.default_rng(0), 24)
     assert view.shape == (24, 24, 3)
     assert view.max() == 255

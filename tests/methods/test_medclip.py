@@ -22,7 +22,7 @@ from tests.methods.paired import (
 )
 from vlp_zoo.encoders.frozen_text import load_frozen_text
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.medclip.medclip import MedCLIP, label_targets, layer_mean
+from vlp_zoo.methods.medclip.medclip import MedCLIP, label_targets
 from vlp_zoo.methods.medclip.sentences import (
     CLASSES,
     label_row,
@@ -30,6 +30,7 @@ from vlp_zoo.methods.medclip.sentences import (
     sentences_of,
     varied,
 )
+from vlp_zoo.methods.paired.layers import LayersTower
 from vlp_zoo.types import Report
 
 
@@ -169,7 +170,7 @@ def test_a_sentence_is_the_mean_of_three_layers(padding: bool) -> None:
         row.mean(0) if padding else row[keep].mean(0)
         for row, keep in zip(tokens, mask, strict=True)
     ]
-    found = layer_mean(encoder, ids, mask, padding)
+    found = LayersTower(encoder, padding).read(ids, mask)
     assert torch.allclose(found.pooled, torch.stack(rows), atol=1e-5)
 
 

@@ -177,7 +177,7 @@ class VLPModule(ReadsText, Generic[BatchT]):
     @property
     def compares_processes(self) -> bool:
         """Whether the studies of a step are those of all processes together."""
-        return True
+        return self.options.compares_processes
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """Refuse what cannot be trained (Lightning's first hook, before data)."""

@@ -63,9 +63,10 @@ from vlp_zoo.losses import info_nce, multi_positive_targets, sigmoid_contrast
 from vlp_zoo.methods.options import check_choice
 from vlp_zoo.methods.paired.fields import PairedBatch, PairedTransform
 from vlp_zoo.methods.paired.options import CORPUS, PairedOptions
+from vlp_zoo.methods.paired.pictures import pair_pictures
 from vlp_zoo.methods.paired.prompts import LabelPrompts, label_sentences
 from vlp_zoo.methods.paired.second import SecondLook, TwiceSeen
-from vlp_zoo.methods.paired.towers import PairedTowers, pair_pictures, projection
+from vlp_zoo.methods.paired.towers import PairedTowers, projection
 from vlp_zoo.methods.reading import longest
 from vlp_zoo.types import StudySource, Transform
 
@@ -140,7 +141,6 @@ class CLIP(PairedTowers[TwiceSeen]):
     """
 
     options: CLIPOptions
-    has_text_head: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = PairedBatch.__required_keys__
     image_fields: ClassVar[tuple[str, ...]] = ("image", "second_image")

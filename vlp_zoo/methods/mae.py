@@ -185,6 +185,13 @@ class MaskedImages(VLPModule[BatchT]):
         rows, columns = self.image_encoder.grid
         return sample_noise(batch["noise_key"], rows * columns)
 
+    def shrunk(self, images: Tensor, antialias: bool) -> Tensor:
+        """Images (B, C, H, H) at the encoder's side S, (B, C, S, S)."""
+        size = (self.options.image_size,) * 2
+        if images.shape[-2:] == size:
+            return images
+        return functional.interpolate(images, size, mode="bicubic", antialias=antialias)
+
     def reconstruct(
         self, images: Tensor, noise: Tensor, mask_ratio: float
     ) -> Reconstruction:

@@ -7,20 +7,29 @@ docstring is the flag's help; ``__post_init__`` refuses values that cannot be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from vlp_zoo.errors import ConfigError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 __all__ = [
     "CORPUS",
+    "ContrastOptions",
     "PretrainOptions",
     "PretrainedTextOptions",
     "ReportOptions",
     "check_choice",
     "check_crop",
     "check_masking",
+    "check_weights",
+    "switches",
 ]
+
+FlagsT = TypeVar("FlagsT", bound="DataclassInstance")
 
 CORPUS = "corpus"
 """The ``text_model`` of fixed features, learnt on the training reports."""
@@ -67,6 +76,11 @@ class PretrainOptions:
                 f"{self.betas}",
                 "give a list such as [0.9, 0.95]",
             )
+
+    @property
+    def compares_processes(self) -> bool:
+        """Whether the studies of a step are those of all processes together."""
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +136,67 @@ class PretrainedTextOptions(ReportOptions):
         if pretrained and self.tokenizer == "corpus":
             return str(self.text_model)
         return self.tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastOptions(PretrainedTextOptions):
+    """Options of methods that compare studies with the others of a step.
+
+    Args:
+        negatives: Rows of all processes (``"global"``) or of one (``"local"``).
+    """
+
+    negatives: str = "global"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("negatives", self.negatives, ("global", "local"))
+
+    @property
+    def gather(self) -> bool:
+        """Whether negatives are those of all processes."""
+        return self.negatives == "global"
+
+    @property
+    def compares_processes(self) -> bool:
+        """Whether the studies of a step are those of all processes together."""
+        return self.gather
+
+
+def switches(options: PretrainOptions, variant: FlagsT) -> FlagsT:
+    """The switches of a variant, with those replaced that were given.
+
+    Args:
+        options: Have a field for each switch; None was not given.
+        variant: The dataclass of switches that the variant stands for.
+    """
+    given = {one.name: getattr(options, one.name) for one in fields(variant)}
+    chosen = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in given.items()
+        if value is not None
+    }
+    return replace(variant, **chosen)
+
+
+def check_weights(weights: Mapping[str, float], needed: Sequence[str] = ()) -> None:
+    """Refuse weights of losses below 0, and those with which nothing would be learnt.
+
+    Args:
+        weights: Weight by the name of the loss.
+        needed: Losses of which one at least must count; none = of all.
+
+    Raises:
+        ConfigError: With the weights.
+    """
+    needed = needed or list(weights)
+    if min(weights.values()) < 0 or not any(weights[name] for name in needed):
+        names = [f"{name}_weight" for name in needed]
+        raise ConfigError(
+            f"weights of 0 or more, and {' or '.join(names)} above 0",
+            ", ".join(f"{name}_weight {value}" for name, value in weights.items()),
+            f"raise --model.{' or --model.'.join(names)}",
+        )
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What the replays of MGCA and ASG, which grew out of it, share."""
+"""What the replays of MGCA, of ASG, which grew out of it, and of GLoRIA share."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from vlp_zoo.methods.paired.restarts import cosine_restarts
-from vlp_zoo.parity.comparison import Comparison, curve, relative
+from vlp_zoo.methods.paired.square import cut_out, fit_square
+from vlp_zoo.parity.comparison import Comparison, curve, relative, tensor
 from vlp_zoo.parity.names import Names
 from vlp_zoo.parity.replay import Recording
 
 __all__ = [
+    "GREY_LEVEL",
+    "compare_crops",
     "compare_ends",
     "recorded_rate",
     "replay_schedule",
@@ -21,6 +24,9 @@ __all__ = [
     "vit_sizes",
     "weighted_total",
 ]
+
+GREY_LEVEL = 1.0
+"""Resizing may differ by it between builds of OpenCV."""
 
 
 def replay_schedule(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
@@ -47,6 +53,32 @@ def vit_sizes(config: Mapping[str, Any]) -> dict[str, int]:
         "num_heads": "vheads",
     }
     return {ours: config[theirs] for ours, theirs in names.items()}
+
+
+def compare_crops(
+    tensors: Mapping[str, Tensor],
+    name: str,
+    side: int,
+    size: int,
+    corners: Mapping[str, tuple[int, int]],
+) -> Iterator[Comparison]:
+    """A recorded image on its black square, and crops of it.
+
+    Args:
+        tensors: ``raw``, ``padded`` and the crops, with ``.NAME``.
+        name: Of the image.
+        side: Side of the square.
+        size: Side of the crops.
+        corners: Left and top of the crop that is recorded as ``SPLIT.image``.
+    """
+    raw = tensors[f"raw.{name}"].numpy()
+    square, fitted = fit_square(raw, side, antialias=True, official=True)
+    found = {f"padded.{name}": square}
+    for split, (x, y) in corners.items():
+        found[f"{split}.image.{name}"] = cut_out(square, fitted, x, y, size)[0]
+    for key, pixels in found.items():
+        ours = torch.from_numpy(pixels)
+        yield tensor(f"pipeline.{key}", ours, tensors[key], GREY_LEVEL)
 
 
 def weighted_total(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -30,7 +30,7 @@ from vlp_zoo.methods.imitate.networks import FindingsBranch, draw_channels
 from vlp_zoo.methods.imitate.schedules import findings_weight
 from vlp_zoo.methods.imitate.views import sections_of
 from vlp_zoo.methods.optimisation import cosine_restarts
-from vlp_zoo.methods.paired.views import Variation, cut_border
+from vlp_zoo.methods.paired.views import RandomView, cut_border
 from vlp_zoo.types import Report, Study
 
 REPORTS = (
@@ -392,7 +392,7 @@ def test_views_keep_the_image_in_its_frame() -> None:
     assert cut_border(np.zeros((4, 4), np.uint8)).shape == (4, 4)
     assert cut_border(np.full((4, 4), 7, np.uint8)).max() == 7
     rng = np.random.default_rng(0)
-    still = Variation(
+    still = RandomView(
         horizontal_flip=0,
         vertical_flip=0,
         rotation=(0, 0),
@@ -401,7 +401,7 @@ def test_views_keep_the_image_in_its_frame() -> None:
     )
     view = still(inside, rng, 30)
     assert np.array_equal(view, inside)
-    mirrored = Variation(
+    mirrored = RandomView(
         horizontal_flip=1,
         vertical_flip=0,
         rotation=(0, 0),
@@ -409,7 +409,7 @@ def test_views_keep_the_image_in_its_frame() -> None:
         autocontrast=0,
     )(inside, rng, 30)
     assert np.abs(mirrored.astype(int) - inside[:, ::-1]).max() <= 1
-    turned = Variation(
+    turned = RandomView(
         horizontal_flip=0,
         vertical_flip=1,
         rotation=(0, 0),
@@ -417,7 +417,7 @@ def test_views_keep_the_image_in_its_frame() -> None:
         autocontrast=0,
     )(inside, rng, 30)
     assert np.abs(turned.astype(int) - inside[::-1]).max() <= 1
-    tilted = [Variation()(inside, np.random.default_rng(i), 24) for i in range(8)]
+    tilted = [RandomView()(inside, np.random.default_rng(i), 24) for i in range(8)]
     assert all(v.shape == (24, 24) and v.dtype == np.uint8 for v in tilted)
     assert len({v.tobytes() for v in tilted}) == 8
 

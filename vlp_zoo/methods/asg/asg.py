@@ -86,7 +86,6 @@ from vlp_zoo.methods.asg.regions import roi_weights, sentence_means
 from vlp_zoo.methods.asg.transform import ASGBatch, ASGTransform
 from vlp_zoo.methods.paired.heads import unit_length
 from vlp_zoo.methods.paired.word_towers import WordTowers, local_features
-from vlp_zoo.methods.reading import longest
 from vlp_zoo.modules import in_full_precision
 from vlp_zoo.reports.radgraph import read_radgraph
 from vlp_zoo.reports.regions import RegionAtlas, RegionBoxes
@@ -296,29 +295,21 @@ class ASG(WordTowers[ASGBatch]):
         """``ira``, ``arsa``, ``irl`` and ``erl``, weighted."""
         if self.options.weights["irl"] and self.known_tags is None:
             check_queries(None, self.options.tag_width)
-        images = self.image_encoder.normalise(batch["image"].expand(-1, 3, -1, -1))
-        mask = batch["attention_mask"]
-        ids, continues = batch["input_ids"], batch["continuation_mask"]
-        run = self.run(images, ids, mask, continues, longest(batch))
+        run: Pass = self.pass_of(batch)
         self.watch(run.pooled)
         source = None
         if self.options.official_roi_index:
             # Boxes keep the place they had before a sort by length, descending.
-            source = mask.sum(1).argsort(descending=True, stable=True)
-        with torch.autocast(images.device.type, enabled=False):
+            lengths = batch["attention_mask"].sum(1)
+            source = lengths.argsort(descending=True, stable=True)
+        with torch.autocast(run.image.device.type, enabled=False):
             terms = self.terms(run, batch, source)
         weights = self.options.weights
         return {name: weights[name] * value for name, value in terms.items()}
 
     def pictures(self, batch: ASGBatch) -> dict[str, Tensor | str]:
         """Regions with their sentences, region-sentence scores, recognised tags."""
-        images = self.image_encoder.normalise(batch["image"].expand(-1, 3, -1, -1))
-        run = self.run(
-            images,
-            batch["input_ids"],
-            batch["attention_mask"],
-            batch["continuation_mask"],
-        )
+        run: Pass = self.pass_of(batch)
         tokens = [] if self.tokenizer is None else self.tokenizer.tokens
         shown: dict[str, Tensor | str] = {
             "regions": draw_regions(batch, group_texts(tokens, batch))

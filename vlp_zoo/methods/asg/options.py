@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.methods.options import check_weights
 from vlp_zoo.methods.paired.options import WordOptions
 
 __all__ = ["ASGOptions"]
@@ -69,14 +69,8 @@ class ASGOptions(WordOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        weights = self.weights
-        if min(weights.values()) < 0 or not self.ira_weight + self.erl_weight:
-            raise ConfigError(
-                "weights of 0 or more, and ira_weight or erl_weight above 0",
-                ", ".join(f"{name} {value}" for name, value in weights.items()),
-                "change --model.ira_weight or --model.erl_weight: without both nothing "
-                "makes a joint space",
-            )
+        # Without both of these nothing makes a joint space.
+        check_weights(self.weights, needed=("ira", "erl"))
 
     @property
     def weights(self) -> dict[str, float]:

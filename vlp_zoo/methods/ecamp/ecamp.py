@@ -59,7 +59,6 @@ from typing import Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vlp_zoo.errors import BatchFieldError
 from vlp_zoo.losses import masked_mse, rank_mean, weighted_token_ce
@@ -69,7 +68,7 @@ from vlp_zoo.methods.ecamp.networks import (
     SuperResolution,
 )
 from vlp_zoo.methods.ecamp.options import ECAMPOptions
-from vlp_zoo.methods.ecamp.pictures import draw_reports, write_reports
+from vlp_zoo.methods.ecamp.pictures import show_reports
 from vlp_zoo.methods.ecamp.text import (
     ReportTransform,
     select_masked,
@@ -180,10 +179,7 @@ class ECAMP(MaskedImages[ECAMPBatch]):
             patch_noise: (B, P) uniform; small means visible.
             length: Tokens of the longest report; None counts them on the device.
         """
-        side, smooth = self.options.image_size, self.options.flags.antialias
-        low = functional.interpolate(
-            images, (side, side), mode="bicubic", antialias=smooth
-        )
+        low = self.shrunk(images, self.options.flags.antialias)
         mask, latent, pixels = self.reconstruct(
             low, patch_noise, self.options.mask_ratio
         )
@@ -318,9 +314,5 @@ class ECAMP(MaskedImages[ECAMPBatch]):
         shown: dict[str, Tensor | str] = {
             name: self.side_by_side(rows) for name, rows in drawn.items()
         }
-        if self.tokenizer is not None:
-            words, ids = self.tokenizer.tokens, batch["input_ids"]
-            hidden, entity = masked_ids != ids, batch["entity_mask"]
-            shown["report"] = write_reports(words, ids, hidden, entity)
-            shown["report_text"] = draw_reports(words, ids, hidden, entity)
-        return shown
+        ids, entity = batch["input_ids"], batch["entity_mask"]
+        return {**shown, **show_reports(self.tokenizer, ids, masked_ids != ids, entity)}

@@ -6,7 +6,7 @@ the table of deviations in `vlp_zoo.methods.ecamp` explains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from vlp_zoo.errors import ConfigError
@@ -17,6 +17,8 @@ from vlp_zoo.methods.options import (
     check_choice,
     check_crop,
     check_masking,
+    check_weights,
+    switches,
 )
 
 __all__ = ["VARIANTS", "ECAMPOptions", "Flags"]
@@ -146,13 +148,7 @@ class ECAMPOptions(ReportOptions):
         sources = ("attention", "boxes", "centre", "batch")
         check_choice("window_source", self.window_source, sources)
         check_choice("fusion", self.fusion, FUSIONS)
-        weights = self.weights
-        if min(weights.values()) < 0 or not any(weights.values()):
-            raise ConfigError(
-                "weights of 0 or more, one of them above 0",
-                ", ".join(f"{name} {value}" for name, value in weights.items()),
-                "raise --model.mim_weight, res_weight or mlm_weight",
-            )
+        check_weights(self.weights)
         blind = self.fusion == "coarse" or not self.mlm_weight
         if blind and self.window_source == "attention" and self.res_weight:
             raise ConfigError(
@@ -186,8 +182,7 @@ class ECAMPOptions(ReportOptions):
             False
         """
         flags, _ = VARIANTS[self.variant]
-        given = {one.name: getattr(self, one.name) for one in fields(Flags)}
-        return replace(flags, **{k: v for k, v in given.items() if v is not None})
+        return switches(self, flags)
 
     @cached_property
     def text_rules(self) -> TextRules:

@@ -1,4 +1,4 @@
-"""What ECAMP shows of the reports that it reads."""
+"""What ECAMP and MRM show of the reports that they read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,30 @@ from vlp_zoo.methods.ecamp.text import render_masked
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vlp_zoo.encoders.tokenizer import ReportTokenizer
 
-__all__ = ["draw_reports", "write_reports"]
+
+__all__ = ["draw_reports", "show_reports", "write_reports"]
+
+
+def show_reports(
+    tokenizer: ReportTokenizer | None,
+    ids: Tensor,
+    hidden: Tensor,
+    entity: Tensor | None = None,
+) -> dict[str, Tensor | str]:
+    """The reports as a picture and as Markdown; nothing without a vocabulary.
+
+    Args:
+        tokenizer: The vocabulary.
+        ids: (B, T) int64, unmasked.
+        hidden: (B, T) bool.
+        entity: (B, T) bool; None marks none.
+    """
+    if tokenizer is None:
+        return {}
+    rows = (tokenizer.tokens, ids, hidden, entity)
+    return {"report": write_reports(*rows), "report_text": draw_reports(*rows)}
 
 
 def draw_reports(

@@ -51,6 +51,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -61,10 +62,12 @@ from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import gather_rows
 from vlp_zoo.loading import Draw
 from vlp_zoo.losses import info_nce, multi_positive_targets
-from vlp_zoo.methods.flair.networks import LayersTower, UnitLinear, official_optimizer
+from vlp_zoo.methods.flair.networks import UnitLinear, official_optimizer
 from vlp_zoo.methods.flair.options import FLAIROptions
 from vlp_zoo.methods.flair.transform import FLAIRBatch, FLAIRTransform
-from vlp_zoo.methods.paired.towers import PairedTowers, pair_pictures
+from vlp_zoo.methods.paired.layers import LayersTower
+from vlp_zoo.methods.paired.pictures import pair_pictures
+from vlp_zoo.methods.paired.towers import PairedTowers
 from vlp_zoo.methods.reading import longest
 from vlp_zoo.modules import in_full_precision
 from vlp_zoo.reports.captions import Lexicon, fill, read_descriptions
@@ -84,7 +87,6 @@ class FLAIR(PairedTowers[FLAIRBatch]):
     """
 
     options: FLAIROptions
-    has_text_head: ClassVar[bool] = True
     reads_reports: bool = False
     ends_texts: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
@@ -97,11 +99,6 @@ class FLAIR(PairedTowers[FLAIRBatch]):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(FLAIROptions(**kwargs))
-
-    @property
-    def compares_processes(self) -> bool:
-        """Whether negatives are those of all processes."""
-        return self.options.gather
 
     @property
     def lexicon(self) -> Lexicon:
@@ -137,10 +134,9 @@ class FLAIR(PairedTowers[FLAIRBatch]):
     def build(self) -> None:
         """Two encoders, two heads, the scale; pixels are read as they are."""
         options = self.options
-        self.build_towers()
+        tower = partial(LayersTower, padding=options.flags.pool_padding)
+        self.build_towers(tower=tower)
         self.image_encoder.use_normalisation([0.0] * 3, [1.0] * 3)
-        encoder = self.trained_text
-        self.text_tower = LayersTower(encoder, options.flags.pool_padding)
         self.image_head = UnitLinear(self.image_encoder.width, options.joint_width)
         self.text_head = UnitLinear(self.text_tower.width, options.joint_width)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(options.temperature)))

@@ -6,12 +6,16 @@ the table of deviations in `vlp_zoo.methods.flair.flair` explains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.options import PretrainedTextOptions, check_choice, check_crop
+from vlp_zoo.methods.options import (
+    ContrastOptions,
+    check_choice,
+    check_crop,
+    switches,
+)
 
 __all__ = ["VARIANTS", "FLAIROptions", "Flags"]
 
@@ -50,7 +54,7 @@ VARIANTS: dict[str, Flags] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class FLAIROptions(PretrainedTextOptions):
+class FLAIROptions(ContrastOptions):
     """What can be chosen; `vlp_zoo.methods.flair` says why.
 
     Args:
@@ -77,7 +81,6 @@ class FLAIROptions(PretrainedTextOptions):
         rotation: Largest angle in degrees.
         zoom: Smallest scale of a turned image.
         jitter: Largest relative change of contrast and brightness.
-        negatives: Rows of all processes (``"global"``) or of one (``"local"``).
         multi_positive: Count images and captions of one category as right; without it
             the loss is CLIP's.
         positives: Right images of a caption: those with the category among
@@ -113,7 +116,6 @@ class FLAIROptions(PretrainedTextOptions):
     rotation: float = 5.0
     zoom: float = 0.9
     jitter: float = 0.2
-    negatives: str = "global"
     multi_positive: bool = True
     positives: str | None = None
     wordless: str | None = None
@@ -132,7 +134,6 @@ class FLAIROptions(PretrainedTextOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("variant", self.variant, tuple(VARIANTS))
-        check_choice("negatives", self.negatives, ("global", "local"))
         check_choice("positives", self.flags.positives, ("overlap", "drawn"))
         check_choice("wordless", self.flags.wordless, ("caption", "class"))
         check_crop(self.crop_scale)
@@ -155,11 +156,6 @@ class FLAIROptions(PretrainedTextOptions):
                 "leave out --model.text_model, or name a pretrained BERT",
             )
 
-    @property
-    def gather(self) -> bool:
-        """Whether negatives are those of all processes."""
-        return self.negatives == "global"
-
     @cached_property
     def flags(self) -> Flags:
         """The switches: the variant's, where none is given.
@@ -168,10 +164,4 @@ class FLAIROptions(PretrainedTextOptions):
             >>> FLAIROptions(variant="official", aliases=True).flags.positives
             'drawn'
         """
-        given = {one.name: getattr(self, one.name) for one in fields(Flags)}
-        chosen: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in given.items()
-            if value is not None
-        }
-        return replace(VARIANTS[self.variant], **chosen)
+        return switches(self, VARIANTS[self.variant])

@@ -140,11 +140,6 @@ class GLoRIA(VLPModule[GLoRIABatch]):
         if options.sync_bn:
             sync_batchnorm(self)
 
-    @property
-    def compares_processes(self) -> bool:
-        """Whether neither negatives nor batch norm keep to one process."""
-        return bool(self.options.gather and self.options.sync_bn)
-
     def make_transform(self, train: bool) -> GLoRIATransform:
         """Crop, draw a sentence, tokenise."""
         return GLoRIATransform(self.known_tokenizer(), self.options, train)
@@ -250,8 +245,7 @@ class GLoRIA(VLPModule[GLoRIABatch]):
         self.watch(run.pooled)
         with torch.autocast(run.image.device.type, enabled=False):
             terms = self.terms(run, batch["word_count"], batch["report_key"])
-        options = self.options
-        weights = {"local": options.local_weight, "global": options.global_weight}
+        weights = self.options.weights
         return {
             name: weights[name] * (forth + back)
             for name, (forth, back) in terms.items()

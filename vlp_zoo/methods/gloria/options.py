@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.gloria.losses import Scales
-from vlp_zoo.methods.options import PretrainedTextOptions, check_choice, check_crop
+from vlp_zoo.methods.options import (
+    ContrastOptions,
+    check_choice,
+    check_crop,
+    check_weights,
+)
 
 __all__ = ["GLoRIAOptions"]
 
@@ -16,14 +21,13 @@ CHOICES = {
     "sentences": ("all", "official"),
     "text_scale": ("sum", "mean", "unit"),
     "pool": ("sum", "mean"),
-    "negatives": ("global", "local"),
     "schedule": ("cosine", "plateau", "constant"),
 }
 """Option to what it may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GLoRIAOptions(PretrainedTextOptions):
+class GLoRIAOptions(ContrastOptions):
     """What can be chosen; `vlp_zoo.methods.gloria` says why.
 
     Args:
@@ -65,7 +69,6 @@ class GLoRIAOptions(PretrainedTextOptions):
         global_weight: Weight of the global loss; 0 leaves the joint space untrained.
         multi_positive: Count all images of the same caption as right; such captions
             differ by dropout alone, so little changes.
-        negatives: Texts of all processes (``"global"``) or of one (``"local"``).
         sync_bn: Batch statistics over all processes.
         schedule: ``"cosine"``: AdamW with warm-up and half a cosine; else Adam whose
             decay is part of the gradient, as released, at a rate that is halved on a
@@ -92,7 +95,6 @@ class GLoRIAOptions(PretrainedTextOptions):
     local_weight: float = 1.0
     global_weight: float = 1.0
     multi_positive: bool = False
-    negatives: str = "global"
     sync_bn: bool = True
     schedule: str = "cosine"
     learning_rate: float = 5e-5
@@ -112,19 +114,18 @@ class GLoRIAOptions(PretrainedTextOptions):
                 f"--model.schedule {self.schedule}, which has neither",
                 "leave --model.warmup_epochs and schedule_epochs out",
             )
-        weights = (self.local_weight, self.global_weight)
-        if min(weights) < 0 or not sum(weights):
-            raise ConfigError(
-                "local_weight and global_weight of 0 or more, one of them above 0",
-                f"{weights[0]} and {weights[1]}",
-                "raise --model.local_weight or --model.global_weight",
-            )
+        check_weights(self.weights)
         if min(self.scales) <= 0:
             raise ConfigError(
                 "attention_scale, word_scale and loss_scale above 0",
                 ", ".join(map(str, self.scales)),
                 "correct them",
             )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each loss term, by its name."""
+        return {"local": self.local_weight, "global": self.global_weight}
 
     @property
     def scales(self) -> Scales:
@@ -137,6 +138,6 @@ class GLoRIAOptions(PretrainedTextOptions):
         return self.crop_size or self.image_size
 
     @property
-    def gather(self) -> bool:
-        """Whether negatives are those of all processes."""
-        return self.negatives == "global"
+    def compares_processes(self) -> bool:
+        """Whether neither negatives nor batch norm keep to one process."""
+        return self.gather and self.sync_bn

@@ -122,7 +122,6 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
 
     options: IMITATEOptions
     restart_growth: ClassVar[int] = 2
-    least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = IMITATEBatch.__required_keys__
     image_fields: ClassVar[tuple[str, ...]] = ("image", "image_view2")
     pair_gains: ClassVar[Mapping[str, str]] = {
@@ -165,11 +164,6 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
         )
         if self.options.sync_batchnorm:
             synchronise(self)
-
-    @property
-    def compares_processes(self) -> bool:
-        """Whether neither negatives nor batch norm keep to one process."""
-        return bool(self.options.gather and self.options.sync_batchnorm)
 
     def make_transform(self, train: bool) -> IMITATETransform:
         """Two views of the image, two sections of the report."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.imitate.losses import SMOOTHINGS
 from vlp_zoo.methods.paired.options import FrozenTextOptions
-from vlp_zoo.methods.paired.views import Variation
+from vlp_zoo.methods.paired.views import RandomView
 
 __all__ = ["IMITATEOptions"]
 
@@ -76,9 +76,14 @@ class IMITATEOptions(FrozenTextOptions):
         return self.negatives == "global"
 
     @property
-    def variation(self) -> Variation:
+    def compares_processes(self) -> bool:
+        """Whether neither negatives nor batch norm keep to one process."""
+        return self.gather and self.sync_batchnorm
+
+    @property
+    def variation(self) -> RandomView:
         """How training views differ from the image."""
-        return Variation(
+        return RandomView(
             crop_scale=self.crop_scale,
             horizontal_flip=self.horizontal_flip,
             vertical_flip=self.vertical_flip,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlp_zoo.methods.paired.views import Variation, cut_border
+from vlp_zoo.methods.paired.views import RandomView, cut_border
 from vlp_zoo.reports.sections import clean
 from vlp_zoo.transforms import planes
 from vlp_zoo.types import Example, Report, Study
@@ -67,7 +67,7 @@ class IMITATETransform:
 
     image_size: int
     train: bool
-    variation: Variation
+    variation: RandomView
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         """Fields of one example; see the batch of `vlp_zoo.methods.imitate`."""

@@ -59,6 +59,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -76,14 +77,14 @@ from vlp_zoo.methods.medclip.sentences import (
     varied,
 )
 from vlp_zoo.methods.paired.fields import PairedBatch, PairedTransform, ReportTokens
-from vlp_zoo.methods.paired.pictures import draw_views, heat_map
-from vlp_zoo.methods.paired.towers import PairedTowers, TextOutput, TextTower
+from vlp_zoo.methods.paired.layers import LayersTower
+from vlp_zoo.methods.paired.pictures import heat_map, pair_pictures
+from vlp_zoo.methods.paired.towers import PairedTowers
 from vlp_zoo.methods.reading import longest
-from vlp_zoo.modules import bert_layers
 from vlp_zoo.reports.sections import clean
 from vlp_zoo.types import Example, Report, Study
 
-__all__ = ["MedCLIP", "MedCLIPBatch", "MedCLIPTransform", "label_targets", "layer_mean"]
+__all__ = ["MedCLIP", "MedCLIPBatch", "MedCLIPTransform", "label_targets"]
 
 MEAN, DEVIATION = 0.5862785803043838, 0.27950088968644304
 """Statistics of pixels in 0..1, in the released code."""
@@ -99,44 +100,6 @@ class MedCLIPBatch(PairedBatch):
     second_mask: Tensor  # (B, T) bool
     labels_of_image: Tensor  # (B, 14) float32 in -1..1
     labels_of_text: Tensor  # (B, 14)
-
-
-def layer_mean(encoder: Any, ids: Tensor, mask: Tensor, padding: bool) -> TextOutput:
-    """Mean of a BERT's first two layers and its last, over the tokens of a text.
-
-    Args:
-        encoder: A `TextEncoder` of type bert.
-        ids: (B, T) int64.
-        mask: (B, T) bool, True = token.
-        padding: Let padding count in the mean over tokens.
-    """
-    layers = encoder.bert.encoder.layer
-    states = [encoder.embeddings(ids)]
-    for part in (layers[:1], layers[1:2], layers[2:]):
-        states.append(bert_layers(part, states[-1], mask))
-    tokens = torch.stack(states[1:]).mean(0)
-    counts = torch.ones_like(mask) if padding else mask
-    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    pooled = (tokens * shares[..., None].to(tokens.dtype)).sum(1)
-    return TextOutput(pooled, tokens, mask)
-
-
-class LayerTower(TextTower):
-    """A BERT that is read by `layer_mean`."""
-
-    pool_padding = False
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        mask: Tensor,
-        texts: Sequence[str],
-        length: int | None = None,
-    ) -> TextOutput:
-        """Encode; see `TextTower.forward`."""
-        length = longest({"attention_mask": mask}) if length is None else length
-        ids, mask = input_ids[:, :length], mask[:, :length]
-        return layer_mean(self.encoder, ids, mask, self.pool_padding)
 
 
 def label_targets(
@@ -211,7 +174,6 @@ class MedCLIP(PairedTowers[MedCLIPBatch]):
     """
 
     options: MedCLIPOptions
-    has_text_head: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = MedCLIPBatch.__required_keys__
     pair_gains: ClassVar[Mapping[str, str]] = dict.fromkeys(
@@ -223,24 +185,12 @@ class MedCLIP(PairedTowers[MedCLIPBatch]):
 
     def build(self) -> None:
         """Two encoders, two linear heads and the scale."""
-        self.build_towers(tower=LayerTower, mean=[MEAN] * 3, std=[DEVIATION] * 3)
-        if isinstance(self.text_tower, LayerTower):
-            self.text_tower.encoder.require_bert()
-            self.text_tower.pool_padding = self.options.pool_padding
+        tower = partial(LayersTower, padding=self.options.pool_padding)
+        self.build_towers(tower=tower, mean=[MEAN] * 3, std=[DEVIATION] * 3)
         joint = self.options.joint_width
         self.image_head = nn.Linear(self.image_encoder.width, joint, bias=False)
         self.text_head = nn.Linear(self.text_tower.width, joint, bias=False)
         self.log_scale = nn.Parameter(-torch.tensor(self.options.temperature).log())
-
-    @property
-    def gather(self) -> bool:
-        """Whether images and sentences of all processes are compared."""
-        return self.options.negatives == "global"
-
-    @property
-    def compares_processes(self) -> bool:
-        """Whether images and sentences of all processes are compared."""
-        return self.gather
 
     def make_transform(self, train: bool) -> MedCLIPTransform:
         """Crop, draw a sentence, vary it, tokenise."""
@@ -278,7 +228,9 @@ class MedCLIP(PairedTowers[MedCLIPBatch]):
         """
         options, scale = self.options, self.scale()
         targets = (
-            label_targets(*labels, options.similarity, self.gather) if labels else None
+            label_targets(*labels, options.similarity, self.options.gather)
+            if labels
+            else None
         )
         forth, back = targets or (None, None)
         ways = [
@@ -289,7 +241,7 @@ class MedCLIP(PairedTowers[MedCLIPBatch]):
                     1 / scale,
                     targets=forth,
                     reverse_targets=back,
-                    gather=self.gather,
+                    gather=self.options.gather,
                 )
             )
             for read in (texts if targets else texts[:1])
@@ -335,12 +287,8 @@ class MedCLIP(PairedTowers[MedCLIPBatch]):
     def pictures(self, batch: MedCLIPBatch) -> dict[str, Tensor | str]:
         """Images, how alike labels and embeddings are (rows: images), sentences."""
         image, text = self._see(batch), self._read(batch, "report")
+        shown = pair_pictures(batch["image"], image, text, batch["report_text"])
         labels = batch["labels_of_image"], batch["labels_of_text"]
-        u, v = (functional.normalize(x.float(), dim=1) for x in (image, text))
         a, b = (functional.normalize(x, dim=1) for x in labels)
-        return {
-            "images": draw_views([batch["image"]]),
-            "agreement": heat_map(a @ b.T),
-            "similarity": heat_map(u @ v.T),
-            "sentences": "\n\n".join(batch["report_text"]),
-        }
+        said = {"sentences": shown.pop("reports")}
+        return {**shown, **said, "agreement": heat_map(a @ b.T)}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.options import PretrainedTextOptions, check_choice, check_crop
+from vlp_zoo.methods.options import ContrastOptions, check_choice, check_crop
 
 __all__ = ["MedCLIPOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MedCLIPOptions(PretrainedTextOptions):
+class MedCLIPOptions(ContrastOptions):
     """What can be chosen; `vlp_zoo.methods.medclip.medclip` says why.
 
     Args:
@@ -30,7 +30,6 @@ class MedCLIPOptions(PretrainedTextOptions):
             leaves it out. The released code's is 1.
         pool_padding: Let padding count in the mean of a sentence's tokens, as released.
         splitter: ``"sentences"``, or ``"released"``, which loses letters.
-        negatives: Rows of all processes (``"global"``) or of one (``"local"``).
         crop_scale: Smallest share of the image that a training crop shows.
         jitter: Largest relative change of contrast and brightness in training.
     """
@@ -44,7 +43,6 @@ class MedCLIPOptions(PretrainedTextOptions):
     second_weight: float = 1.0
     pool_padding: bool = False
     splitter: str = "sentences"
-    negatives: str = "global"
     crop_scale: float = 0.6
     jitter: float = 0.2
     learning_rate: float = 2e-5
@@ -58,7 +56,6 @@ class MedCLIPOptions(PretrainedTextOptions):
         check_crop(self.crop_scale)
         check_choice("similarity", self.similarity, ("cosine", "dot", "pairs"))
         check_choice("splitter", self.splitter, ("sentences", "released"))
-        check_choice("negatives", self.negatives, ("global", "local"))
         if not 0.01 <= self.temperature <= 1 or self.second_weight < 0:
             raise ConfigError(
                 "temperature in 0.01..1 and second_weight of 0 or more",

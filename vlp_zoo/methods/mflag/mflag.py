@@ -66,8 +66,8 @@ from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.methods.mflag.losses import alignment, orthogonality
 from vlp_zoo.methods.mflag.options import MFLAGOptions
 from vlp_zoo.methods.paired.frozen_text import FrozenTextMethod, joint_projection
-from vlp_zoo.methods.paired.pictures import draw_views, heat_map
-from vlp_zoo.methods.paired.views import Variation, cut_border
+from vlp_zoo.methods.paired.pictures import heat_map, pair_pictures
+from vlp_zoo.methods.paired.views import RandomView, cut_border
 from vlp_zoo.modules import in_full_precision
 from vlp_zoo.reports.sections import clean
 from vlp_zoo.transforms import planes
@@ -119,7 +119,7 @@ class MFLAGTransform:
 
     image_size: int
     train: bool
-    variation: Variation
+    variation: RandomView
     separator: str = " "
 
     def text(self, report: Report) -> str:
@@ -150,7 +150,6 @@ class MFLAG(FrozenTextMethod[MFLAGBatch]):
     """
 
     options: MFLAGOptions
-    least_batch: ClassVar[int] = 2
     batch_keys: ClassVar[frozenset[str]] = MFLAGBatch.__required_keys__
     pair_gains: ClassVar[Mapping[str, str]] = {"alignment": "image_gain"}
 
@@ -165,11 +164,6 @@ class MFLAG(FrozenTextMethod[MFLAGBatch]):
         self.text_head = joint_projection(self.find_text_width(), hidden, joint)
         if self.options.gather:
             sync_batchnorm(self)
-
-    @property
-    def compares_processes(self) -> bool:
-        """Whether batch statistics are those of all processes."""
-        return self.options.gather
 
     def make_transform(self, train: bool) -> MFLAGTransform:
         """One view of the image, impression and findings of the report."""
@@ -243,11 +237,8 @@ class MFLAG(FrozenTextMethod[MFLAGBatch]):
         loss wants to be 1 on the diagonal and 0 elsewhere.
         """
         run = self._read(batch)
-        u, v = (functional.normalize(x.float(), dim=1) for x in (run.image, run.text))
         few = run.pooled[:, :32].float()
-        return {
-            "images": draw_views([batch["image"]]),
-            "similarity": heat_map(u @ v.T),
-            "products": heat_map(few.T @ few / len(few)),
-            "reports": "\n\n".join(batch["report_text"]),
-        }
+        products = heat_map(few.T @ few / len(few))
+        reports = batch["report_text"]
+        shown = pair_pictures(batch["image"], run.image, run.text, reports)
+        return {**shown, "products": products}

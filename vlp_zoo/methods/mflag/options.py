@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.options import check_choice
+from vlp_zoo.methods.options import check_choice, check_weights
 from vlp_zoo.methods.paired.options import FrozenTextOptions
-from vlp_zoo.methods.paired.views import Variation
+from vlp_zoo.methods.paired.views import RandomView
 
 __all__ = ["MFLAGOptions"]
 
@@ -49,13 +49,7 @@ class MFLAGOptions(FrozenTextOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("statistics", self.statistics, ("global", "local"))
-        weights = (self.orthogonality_weight, self.alignment_weight)
-        if min(weights) < 0 or not any(weights):
-            raise ConfigError(
-                "orthogonality_weight and alignment_weight of 0 or more, not both 0",
-                f"{weights[0]} and {weights[1]}",
-                "raise --model.alignment_weight",
-            )
+        check_weights(self.weights)
         if len(self.rotation) != 2 or self.rotation[0] > self.rotation[1]:
             raise ConfigError(
                 "least and largest angle in --model.rotation",
@@ -64,14 +58,27 @@ class MFLAGOptions(FrozenTextOptions):
             )
 
     @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each loss term, by its name."""
+        return {
+            "orthogonality": self.orthogonality_weight,
+            "alignment": self.alignment_weight,
+        }
+
+    @property
     def gather(self) -> bool:
         """Whether batch statistics are those of all processes."""
         return self.statistics == "global"
 
     @property
-    def variation(self) -> Variation:
+    def compares_processes(self) -> bool:
+        """Whether batch statistics are those of all processes."""
+        return self.gather
+
+    @property
+    def variation(self) -> RandomView:
         """How a training view differs from the image; it is never mirrored."""
-        return Variation(
+        return RandomView(
             crop_scale=self.crop_scale,
             horizontal_flip=0.0,
             vertical_flip=0.0,

@@ -305,22 +305,12 @@ class MGCA(WordTowers[WordBatch]):
     def losses(self, batch: WordBatch) -> dict[str, Tensor]:
         """``ita``, ``cta`` and ``cpa``, weighted (by 1 in the released command)."""
         self.normalise_prototypes()
-        run = self.pass_of(batch)
+        run: Pass = self.pass_of(batch)
         self.watch(run.pooled)
         with torch.autocast(run.image.device.type, enabled=False):
             terms = self.terms(run)
         weights = self.options.weights
         return {name: weights[name] * value for name, value in terms.items()}
-
-    def pass_of(self, batch: WordBatch) -> Pass:
-        """`run` of a batch."""
-        return self.run(
-            self.image_encoder.normalise(batch["image"].expand(-1, 3, -1, -1)),
-            batch["input_ids"],
-            batch["attention_mask"],
-            batch["continuation_mask"],
-            longest(batch),
-        )
 
     def on_after_backward(self) -> None:
         """Leave the prototypes as they are in the first epochs (Lightning's hook)."""
@@ -330,7 +320,7 @@ class MGCA(WordTowers[WordBatch]):
 
     def pictures(self, batch: WordBatch) -> dict[str, Tensor | str]:
         """Where the words that weigh most look for their counterparts."""
-        run = self.pass_of(batch)
+        run: Pass = self.pass_of(batch)
         if run.words is None or run.patches is None:
             return {}
         layer = self.word_attention if self.options.learnt_attention else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.options import check_choice
+from vlp_zoo.methods.options import check_choice, check_weights
 from vlp_zoo.methods.paired.options import WordOptions
 
 __all__ = ["MGCAOptions"]
@@ -61,14 +61,8 @@ class MGCAOptions(WordOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("token_weights", self.token_weights, ("aligned", "official"))
-        weights = self.weights
-        if min(weights.values()) < 0 or not self.ita_weight + self.cpa_weight:
-            raise ConfigError(
-                "weights of 0 or more, and ita_weight or cpa_weight above 0",
-                ", ".join(f"{name} {value}" for name, value in weights.items()),
-                "change --model.ita_weight or --model.cpa_weight: without both nothing "
-                "makes a joint space",
-            )
+        # Without both of these nothing makes a joint space.
+        check_weights(self.weights, needed=("ita", "cpa"))
         if min(self.prototypes - 1, self.sinkhorn_iterations) < 1 or not (
             min(self.sinkhorn_epsilon, self.prototype_temperature) > 0
         ):

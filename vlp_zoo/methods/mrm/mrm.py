@@ -42,11 +42,10 @@ from typing import Any, ClassVar, NamedTuple, TypedDict
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.losses import weighted_token_ce
-from vlp_zoo.methods.ecamp.pictures import draw_reports, write_reports
+from vlp_zoo.methods.ecamp.pictures import show_reports
 from vlp_zoo.methods.mae import ImageTransform, MaskedImages, Reconstruction
 from vlp_zoo.methods.mrm.options import MRMOptions
 from vlp_zoo.methods.reading import longest
@@ -195,7 +194,8 @@ class MRM(MaskedImages[MRMBatch]):
             length: Tokens of the longest report; None counts them on the device.
         """
         options = self.options
-        image = self.reconstruct(self.shrunk(images), patch_noise, options.mask_ratio)
+        low = self.shrunk(images, options.flags.antialias)
+        image = self.reconstruct(low, patch_noise, options.mask_ratio)
         seen = self.image_to_text(image.latent[:, 1:].mean(1, keepdim=True))
         if not options.words_see_image:
             seen = 0 * seen
@@ -204,14 +204,6 @@ class MRM(MaskedImages[MRMBatch]):
             length = longest({"attention_mask": attention_mask})
         layers = self.text_encoder.bert.encoder.layer
         return Pass(image, bert_layers(layers, words, attention_mask, length))
-
-    def shrunk(self, images: Tensor) -> Tensor:
-        """Images at the encoder's side S, (B, 1 or 3, S, S)."""
-        size = (self.options.image_size,) * 2
-        smooth = self.options.flags.antialias
-        if images.shape[-2:] == size:
-            return images
-        return functional.interpolate(images, size, mode="bicubic", antialias=smooth)
 
     def image_loss(self, run: Pass, images: Tensor) -> Tensor:
         """Squared error on the hidden patches; images (B, 1 or 3, H, H) normalised."""
@@ -277,8 +269,4 @@ class MRM(MaskedImages[MRMBatch]):
             self.patch_noise(batch),
         )
         shown = self.reconstructed(run.image, images, self.options.norm_pix)
-        if self.tokenizer is not None:
-            words = self.tokenizer.tokens
-            shown["report"] = write_reports(words, ids, hidden)
-            shown["report_text"] = draw_reports(words, ids, hidden)
-        return shown
+        return {**shown, **show_reports(self.tokenizer, ids, hidden)}

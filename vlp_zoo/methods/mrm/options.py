@@ -6,7 +6,7 @@ the table of deviations in `vlp_zoo.methods.mrm.mrm` explains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from vlp_zoo.errors import ConfigError
@@ -15,6 +15,7 @@ from vlp_zoo.methods.options import (
     check_choice,
     check_crop,
     check_masking,
+    switches,
 )
 
 __all__ = ["VARIANTS", "Flags", "MRMOptions"]
@@ -151,6 +152,4 @@ class MRMOptions(ReportOptions):
             >>> MRMOptions(variant="official", antialias=True).flags.report_loss
             'all'
         """
-        given = {one.name: getattr(self, one.name) for one in fields(Flags)}
-        chosen = {name: value for name, value in given.items() if value is not None}
-        return replace(VARIANTS[self.variant], **chosen)
+        return switches(self, VARIANTS[self.variant])

@@ -46,6 +46,7 @@ class FrozenTextMethod(VLPModule[BatchT]):
 
     options: FrozenTextOptions
     has_text_head: ClassVar[bool] = True
+    least_batch: ClassVar[int] = 2
     restart_growth: ClassVar[int] = 1
     """How many times longer each period of a cosine that restarts is."""
     text_head: nn.Module

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.options import (
     CORPUS,
+    ContrastOptions,
     PretrainedTextOptions,
     PretrainOptions,
-    check_choice,
     check_crop,
 )
 
@@ -92,7 +92,7 @@ class FrozenTextOptions(PretrainOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WordOptions(PretrainedTextOptions):
+class WordOptions(ContrastOptions):
     """Options of methods that read reports by words: MGCA and ASG.
 
     Args:
@@ -117,7 +117,6 @@ class WordOptions(PretrainedTextOptions):
         head_hidden: Inner width of the projection heads.
         temperature: What similarities are divided by.
         official_positions: Position 0 for every token, as in the released code.
-        negatives: Rows of all processes (``"global"``) or of one (``"local"``).
         sync_bn: Batch statistics over all processes.
         official_schedule: Cosine with warm-up restarts, decay of all parameters.
         learning_rate: Peak rate.
@@ -133,7 +132,6 @@ class WordOptions(PretrainedTextOptions):
     head_hidden: int = 2048
     temperature: float = 0.07
     official_positions: bool = False
-    negatives: str = "global"
     sync_bn: bool = True
     official_schedule: bool = False
     weight_decay: float = 0.05
@@ -143,7 +141,6 @@ class WordOptions(PretrainedTextOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("negatives", self.negatives, ("global", "local"))
         check_crop(self.crop_scale)
         if self.crop_scale is not None and self.cuts_as_released:
             raise ConfigError(
@@ -159,9 +156,9 @@ class WordOptions(PretrainedTextOptions):
         return self.resize is not None
 
     @property
-    def gather(self) -> bool:
-        """Whether negatives are those of all processes."""
-        return self.negatives == "global"
+    def compares_processes(self) -> bool:
+        """Whether neither negatives nor batch norm keep to one process."""
+        return self.gather and self.sync_bn
 
     @property
     def crop_side(self) -> int:

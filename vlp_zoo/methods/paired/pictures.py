@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["SHOWN", "STUDIES", "draw_attention", "draw_views", "heat_map"]
+__all__ = [
+    "SHOWN",
+    "STUDIES",
+    "draw_attention",
+    "draw_views",
+    "heat_map",
+    "pair_pictures",
+]
 
 CELL = 24
 """Pixels of one entry of a matrix."""
@@ -43,6 +50,25 @@ def draw_views(pixels: Sequence[Tensor]) -> Tensor:
     """Studies side by side, their V views below one another: (3, V*S, B*S) in 0..1."""
     rows = [torch.cat(list(view.float() / 255), dim=2) for view in pixels]
     return torch.cat(rows, dim=1).expand(3, -1, -1)
+
+
+def pair_pictures(
+    shown: Tensor, images: Tensor, texts: Tensor, reports: Sequence[str]
+) -> dict[str, Tensor | str]:
+    """Images in a row, their similarities to the texts (rows: images), and the texts.
+
+    Args:
+        shown: (B, 1 or 3, S, S) uint8.
+        images: (B, E), of any length.
+        texts: (B, E), of any length.
+        reports: The texts as strings.
+    """
+    images, texts = (functional.normalize(x.float(), dim=1) for x in (images, texts))
+    return {
+        "images": draw_views([shown]),
+        "similarity": heat_map(images @ texts.T),
+        "reports": "\n\n".join(reports),
+    }
 
 
 def draw_attention(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -25,7 +25,6 @@ __all__ = [
     "PairedTowers",
     "TextOutput",
     "TextTower",
-    "pair_pictures",
     "projection",
 ]
 
@@ -74,8 +73,11 @@ class TextTower(nn.Module):
             length: Tokens of the longest report; None counts them on the device.
         """
         length = longest({"attention_mask": mask}) if length is None else length
-        ids, mask = input_ids[:, :length], mask[:, :length]
-        found = self.encoder(ids, mask)
+        return self.read(input_ids[:, :length], mask[:, :length])
+
+    def read(self, input_ids: Tensor, mask: Tensor) -> TextOutput:
+        """Encode token ids (B, T) with their mask (B, T)."""
+        found = self.encoder(input_ids, mask)
         return TextOutput(found.pooled, found.tokens, mask)
 
 
@@ -125,28 +127,6 @@ class FrozenTower(nn.Module):
         return TextOutput(found, found[:, None], mask[:, :1])
 
 
-def pair_pictures(
-    shown: Tensor, images: Tensor, texts: Tensor, reports: Sequence[str]
-) -> dict[str, Tensor | str]:
-    """Images in a row, their similarities to the texts (rows: images), and the texts.
-
-    Args:
-        shown: (B, 1 or 3, S, S) uint8.
-        images: (B, E), of any length.
-        texts: (B, E), of any length.
-        reports: The texts as strings.
-    """
-    images, texts = (functional.normalize(x.float(), dim=1) for x in (images, texts))
-    heat = ((images @ texts.T + 1) / 2).clamp(0, 1)
-    heat = heat.repeat_interleave(16, 0).repeat_interleave(16, 1)
-    row = torch.cat(list(shown.float() / 255), dim=2)
-    return {
-        "images": row.expand(3, -1, -1),
-        "similarity": heat.expand(3, -1, -1),
-        "reports": "\n\n".join(reports),
-    }
-
-
 class PairedTowers(VLPModule[BatchT]):
     """The half that image-report methods share: encoders and tokens.
 
@@ -155,6 +135,7 @@ class PairedTowers(VLPModule[BatchT]):
     """
 
     options: PretrainedTextOptions
+    has_text_head: ClassVar[bool] = True
     ends_texts: ClassVar[bool] = False
     """Whether [SEP] ends a text."""
     text_tower: TextTower | FrozenTower
@@ -162,13 +143,16 @@ class PairedTowers(VLPModule[BatchT]):
     text_head: nn.Module
 
     def build_towers(
-        self, read: bool = True, tower: type[TextTower] = TextTower, **look: Any
+        self,
+        read: bool = True,
+        tower: Callable[[TextEncoder], TextTower] = TextTower,
+        **look: Any,
     ) -> None:
         """Create both encoders; batch norms see the rows of all processes.
 
         Args:
             read: Create the text tower.
-            tower: Its class, where it is trained.
+            tower: What makes it of its encoder, where it is trained.
             **look: Mean and deviation of images, as for `ImageEncoder`.
         """
         self.image_encoder = self.make_image_encoder(pooling="avg", **look)

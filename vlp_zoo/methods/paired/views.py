@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vlp_zoo.transforms import centre_crop, resize, training_view
 
-__all__ = ["Variation", "cut_border"]
+__all__ = ["RandomView", "cut_border"]
 
 Grey = npt.NDArray[np.uint8]
 
@@ -41,7 +41,7 @@ def _stretch(image: Grey) -> Grey:
 
 
 @dataclass(frozen=True)
-class Variation:
+class RandomView:
     """How a training view differs from the image; defaults are IMITATE's.
 
     Attributes:

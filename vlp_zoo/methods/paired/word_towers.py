@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -45,16 +45,14 @@ class WordTowers(VLPModule[BatchT]):
     options: WordOptions
     has_text_head: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
+    run: Callable[..., Any]
+    """What a method makes of normalised images (B, 3, S, S), ids, attention mask and
+    continuation mask (B, T), and the tokens of the longest report."""
 
     @property
     def aligns_parts(self) -> bool:
         """Whether parts of images and reports are aligned: only then they have heads."""
         raise NotImplementedError
-
-    @property
-    def compares_processes(self) -> bool:
-        """Whether neither negatives nor batch norm keep to one process."""
-        return self.options.gather and self.options.sync_bn
 
     def build_towers(self, mean: Sequence[float], std: Sequence[float]) -> int:
         """Create encoders and heads.
@@ -83,6 +81,16 @@ class WordTowers(VLPModule[BatchT]):
             self.patch_head = ProjectionHead(patch_width, inner, joint)
             self.word_head = ProjectionHead(width, inner, joint)
         return patch_width
+
+    def pass_of(self, batch: BatchT) -> Any:
+        """`run` of a batch."""
+        return self.run(
+            self.image_encoder.normalise(batch["image"].expand(-1, 3, -1, -1)),
+            batch["input_ids"],
+            batch["attention_mask"],
+            batch["continuation_mask"],
+            longest(batch),
+        )
 
     def embed_pieces(self, input_ids: Tensor) -> Tensor:
         """Word pieces (B, T) as the layers see them first, (B, T, D)."""

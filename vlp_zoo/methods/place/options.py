@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.options import check_choice
+from vlp_zoo.methods.options import check_choice, check_weights
 from vlp_zoo.methods.paired.options import PairedOptions
 from vlp_zoo.methods.place.matching import Alignment
 from vlp_zoo.methods.place.networks import Exploration
@@ -114,12 +114,9 @@ class PLACEOptions(PairedOptions):
         check_choice("sentence_weight", self.sentence_weight, ("uniform", "idf"))
         # Both check their own settings.
         _ = self.alignment, self.exploration
-        if not any(self.weights) or min(self.weights) < 0:
-            raise ConfigError(
-                "loss weights of 0 or more, one of them above 0",
-                f"{self.weights}",
-                "raise --model.itc_weight, pcma_weight or cce_weight",
-            )
+        losses = ("itc", "pcma", "cce")
+        weights = zip((*losses, "diversity"), self.weights, strict=True)
+        check_weights(dict(weights), needed=losses)
         if self.feature_level != -1 and not self.itc_weight:
             raise ConfigError(
                 "itc_weight above 0 where feature_level is not the last one",

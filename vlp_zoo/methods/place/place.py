@@ -98,7 +98,6 @@ class PLACE(PairedTowers[SentenceBatch]):
     """
 
     options: PLACEOptions
-    has_text_head: ClassVar[bool] = True
     batch_keys: ClassVar[frozenset[str]] = SentenceBatch.__required_keys__
     pair_gains: ClassVar[Mapping[str, str]] = {
         "itc": "image_gain",

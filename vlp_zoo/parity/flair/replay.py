@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.methods.flair import FLAIR
-from vlp_zoo.methods.flair.networks import LayersTower, official_rate
+from vlp_zoo.methods.flair.networks import official_rate
+from vlp_zoo.methods.paired.layers import LayersTower
 from vlp_zoo.parity.comparison import (
     RELATIVE_NORM,
     RELATIVE_TRAJECTORY,

@@ -11,12 +11,11 @@ from vlp_zoo.methods.gloria.transform import caption_sentences
 from vlp_zoo.methods.paired.square import cut_out, fit_square
 from vlp_zoo.parity.comparison import Comparison, same, tensor
 from vlp_zoo.parity.gloria.recording import official_transform
+from vlp_zoo.parity.paired import GREY_LEVEL, compare_crops
 from vlp_zoo.parity.replay import Recording, count_inputs
 
 __all__ = ["replay_pipeline", "word_labels"]
 
-GREY_LEVEL = 1.0
-"""Resizing may differ by it between builds of OpenCV."""
 REAL = (256, 224)
 """Sides of square and crop of the image at real size."""
 
@@ -42,11 +41,14 @@ def replay_pipeline(recording: Recording, dtype: torch.dtype) -> Iterator[Compar
         yield _sentences(f"pipeline.{name}", entry["text"], entry["sentences"])
     yield from _captions(recording)
     config = recording.facts("meta")["config"]
-    sides = config["imsize"], config["crop"]
-    for index, corner in enumerate(facts["train_crops_top_left"]):
+    side, size = config["imsize"], config["crop"]
+    # As the released code rounds where the margin is odd.
+    middle = round((side - size) / 2)
+    for index, (top, left) in enumerate(facts["train_crops_top_left"]):
         # A small recording holds some of the images.
         if f"raw.{index}" in tensors:
-            yield from _image(str(index), recording, sides, corner)
+            corners = {"train": (left, top), "valid": (middle, middle)}
+            yield from compare_crops(tensors, str(index), side, size, corners)
     if "big.raw" in tensors:
         yield from _real_size(tensors)
     given = ("raw.", "big.raw")
@@ -103,26 +105,6 @@ def _captions(recording: Recording) -> Iterator[Comparison]:
     yield tensor("pipeline.cap_len", used, torch.tensor(lengths), 0.0)
     sizes = torch.tensor(expected["train_reference"]["cap_lens"])
     yield tensor("pipeline.word_count", torch.tensor(counts)[order], sizes, 0.0)
-
-
-def _image(
-    name: str, recording: Recording, sides: tuple[int, int], corner: Sequence[int]
-) -> Iterator[Comparison]:
-    tensors = recording.tensors("pipeline")
-    square, fitted = fit_square(
-        tensors[f"raw.{name}"].numpy(), sides[0], True, official=True
-    )
-    padded = tensors[f"padded.{name}"]
-    yield tensor(
-        f"pipeline.padded.{name}", torch.from_numpy(square), padded, GREY_LEVEL
-    )
-    # As the released code rounds where the margin is odd.
-    middle = round((sides[0] - sides[1]) / 2)
-    for split, (top, left) in (("train", corner), ("valid", (middle, middle))):
-        pixels, _ = cut_out(square, fitted, left, top, sides[1])
-        recorded = tensors[f"{split}.image.{name}"]
-        found = torch.from_numpy(pixels)
-        yield tensor(f"pipeline.{split}.image.{name}", found, recorded, GREY_LEVEL)
 
 
 def _real_size(tensors: Mapping[str, Tensor]) -> Iterator[Comparison]:

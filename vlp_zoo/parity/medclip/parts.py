@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.methods.medclip.medclip import MedCLIP, layer_mean
+from vlp_zoo.methods.medclip.medclip import MedCLIP
 from vlp_zoo.methods.medclip.sentences import released_sentences
 from vlp_zoo.parity.comparison import (
     RELATIVE_NORM,
@@ -152,7 +152,7 @@ def compare_prompts(
         ids, mask = (
             tensors[f"prompt.{name}.{part}"] for part in ("input_ids", "attention_mask")
         )
-        pooled = layer_mean(tower.encoder, ids, mask > 0, True).pooled
+        pooled = tower.read(ids, mask > 0).pooled
         texts = functional.normalize(module.text_head(pooled), dim=1)
         scores = module.scale() * images @ texts.T
         best.append(scores.amax(1))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.published.networks import swin_names
-from vlp_zoo.methods.medclip.medclip import MedCLIP, layer_mean
+from vlp_zoo.methods.medclip.medclip import MedCLIP
 from vlp_zoo.parity.replay import Read, Recording, under
 from vlp_zoo.parity.resnet import narrow_stem, resnet_sizes
 from vlp_zoo.parity.words import recorded_words
@@ -123,9 +123,7 @@ class Model:
         if most > 0:
             ids, mask = ids[:, :most], mask[:, :most]
         tower: Any = self.module.text_tower
-        projected: Tensor = self.module.text_head(
-            layer_mean(tower.encoder, ids, mask > 0, True).pooled
-        )
+        projected: Tensor = self.module.text_head(tower.read(ids, mask > 0).pooled)
         return projected
 
     def losses(self, kind: str = "train_reference") -> dict[str, Tensor]:

@@ -17,7 +17,13 @@ from vlp_zoo.methods.paired.captions import caption_pieces
 from vlp_zoo.methods.paired.square import cut_out, fit_square
 from vlp_zoo.methods.paired.word_fields import WordTransform
 from vlp_zoo.parity.comparison import FLOOR, Comparison, same, tensor
-from vlp_zoo.parity.mgca.recording import OFFICIAL, TERMS, compare_losses
+from vlp_zoo.parity.mgca.recording import (
+    OFFICIAL,
+    TERMS,
+    compare_losses,
+    temperatures,
+)
+from vlp_zoo.parity.paired import compare_crops
 from vlp_zoo.parity.replay import Recording, count_inputs, under
 from vlp_zoo.types import Report
 
@@ -55,7 +61,7 @@ NOT_REPLAYED = {
 def _small(recording: Recording, tower: str, dtype: torch.dtype) -> MGCA:
     """MGCA around the smallest networks: only its losses are of use."""
     tensors, meta = recording.tensors("loss_level"), recording.facts("meta")
-    heat, (number, joint) = meta["temperatures"], tensors["in.prototypes"].shape
+    number, joint = tensors["in.prototypes"].shape
     module = MGCA(
         image_encoder="micro" if tower == "vit" else "tiny_resnet",
         image_size=32,
@@ -67,11 +73,7 @@ def _small(recording: Recording, tower: str, dtype: torch.dtype) -> MGCA:
         head_hidden=4,
         joint_width=joint,
         prototypes=number,
-        temperature=heat["global_"],
-        token_temperature=heat["local"],
-        prototype_temperature=heat["prototype"],
-        sinkhorn_epsilon=heat["sinkhorn_epsilon"],
-        sinkhorn_iterations=meta["sinkhorn_iterations"],
+        **temperatures(meta),
         learnt_attention=True,
         **OFFICIAL,
     )
@@ -186,16 +188,9 @@ def replay_pipeline(recording: Recording, dtype: torch.dtype) -> Iterator[Compar
     middle = (side - crop) // 2
     count = sum(name.startswith("raw.") for name in tensors)
     for index in range(count):
-        raw = tensors[f"raw.{index}"].numpy()
-        square, fitted = fit_square(raw, side, antialias=True, official=True)
-        padded = tensors[f"padded.{index}"]
-        yield tensor(f"pipeline.padded.{index}", torch.from_numpy(square), padded, 1.0)
         top, left = card["train_crop_top_left"][index]
-        for split, (x, y) in {"valid": (middle, middle), "train": (left, top)}.items():
-            pixels, _ = cut_out(square, fitted, x, y, crop)
-            recorded = tensors[f"{split}.image.{index}"]
-            title = f"pipeline.{split}.image.{index}"
-            yield tensor(title, torch.from_numpy(pixels), recorded, 1.0)
+        corners = {"valid": (middle, middle), "train": (left, top)}
+        yield from compare_crops(tensors, str(index), side, crop, corners)
     if "big.raw" in tensors:
         raw = tensors["big.raw"].numpy()
         square, fitted = fit_square(raw, 256, antialias=True, official=True)

@@ -22,6 +22,7 @@ __all__ = [
     "TERMS",
     "compare_losses",
     "official_module",
+    "temperatures",
 ]
 
 TERMS = {"ita": "ita", "local": "cta", "proto": "cpa"}
@@ -64,7 +65,7 @@ def official_module(recording: Recording, dtype: torch.dtype) -> MGCA:
         EncoderLoadError: If the weights do not fit.
     """
     meta, state = recording.facts("meta"), recording.tensors("state_dict")
-    config, bert, heat = meta["config"], meta["bert_config"], meta["temperatures"]
+    config, bert = meta["config"], meta["bert_config"]
     module = MGCA(
         **_image(config, state),
         text_width=bert["hidden_size"],
@@ -78,11 +79,7 @@ def official_module(recording: Recording, dtype: torch.dtype) -> MGCA:
         joint_width=config["emb"],
         head_hidden=config["hidden"],
         prototypes=config["K"],
-        temperature=heat["global_"],
-        token_temperature=heat["local"],
-        prototype_temperature=heat["prototype"],
-        sinkhorn_epsilon=heat["sinkhorn_epsilon"],
-        sinkhorn_iterations=meta["sinkhorn_iterations"],
+        **temperatures(meta),
         **{f"{TERMS[k]}_weight": value for k, value in meta["loss_weights"].items()},
         learnt_attention=True,
         **OFFICIAL,
@@ -95,6 +92,18 @@ def official_module(recording: Recording, dtype: torch.dtype) -> MGCA:
     # float64 (2.9e-4 of features near 1; else 6e-6).
     module.image_encoder.timm.to(memory_format=torch.contiguous_format)
     return module.to(dtype).train()
+
+
+def temperatures(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What the losses divide by, and how codes of prototypes are made."""
+    heat = meta["temperatures"]
+    return {
+        "temperature": heat["global_"],
+        "token_temperature": heat["local"],
+        "prototype_temperature": heat["prototype"],
+        "sinkhorn_epsilon": heat["sinkhorn_epsilon"],
+        "sinkhorn_iterations": meta["sinkhorn_iterations"],
+    }
 
 
 def _image(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any]:

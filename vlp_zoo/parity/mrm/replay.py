@@ -233,7 +233,9 @@ def _intermediates(
     module = replay.module
     encoder, recorded = module.image_encoder, recording.tensors("intermediates")
     vit: Any = encoder.timm
-    low = module.shrunk(replay.images).expand(-1, 3, -1, -1)
+    low = module.shrunk(replay.images, module.options.flags.antialias).expand(
+        -1, 3, -1, -1
+    )
     last = seen[f"decoder_block{module.options.decoder_depth - 1}"]
     labels = replay.inputs["batch.labels"]
     colour = replay.images.expand(-1, 3, -1, -1)
