@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -98,6 +99,8 @@ def test_validate_gives_what_the_fit_logged(
     again = run(expand(["validate", "--ckpt_path", str(checkpoint)])).trainer
     names = [name for name in again.callback_metrics if name.startswith("val/")]
     assert "val/loss" in names
+    module: Any = again.lightning_module
+    assert ("val/i2t_recall@10" in names) == module.has_text_head
     for name in names:
         then = logged(checkpoint.parents[1], name)
         assert float(again.callback_metrics[name]) == pytest.approx(then, rel=1e-5), (

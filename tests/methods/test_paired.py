@@ -9,8 +9,8 @@ from vlp_zoo.methods.paired.fields import (
     PairedTransform,
     ReportTokens,
     observations,
-    text_key,
 )
+from vlp_zoo.methods.text_keys import text_key
 from vlp_zoo.types import Report, Study
 
 

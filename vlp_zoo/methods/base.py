@@ -18,7 +18,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from vlp_zoo.encoders.frozen_text import FrozenText, frozen_text_from_state
@@ -36,6 +36,7 @@ from vlp_zoo.methods.needs import (
     check_precision,
     check_strategy,
 )
+from vlp_zoo.methods.online import PairsSeen, embedding_std
 from vlp_zoo.methods.optimisation import adamw_cosine, parameter_groups, warmup_cosine
 from vlp_zoo.methods.options import PretrainOptions, ReportOptions
 from vlp_zoo.methods.reading import ReadsText
@@ -99,6 +100,8 @@ class VLPModule(ReadsText, Generic[BatchT]):
     options: PretrainOptions
     frozen_text: FrozenText | None = None
     """Text features that are not trained, where a method uses some."""
+    pairs_seen: PairsSeen
+    """Takes the joint embeddings that ``losses`` makes (`PairsSeen.hand`)."""
 
     def __init__(self, options: PretrainOptions) -> None:
         super().__init__()
@@ -113,6 +116,7 @@ class VLPModule(ReadsText, Generic[BatchT]):
         self._built = False
         self._checked = False
         self._watched: Tensor | None = None
+        self.pairs_seen = PairsSeen()
         self._loaded_steps = 0
 
     # What a method writes -------------------------------------------------------
@@ -320,6 +324,14 @@ class VLPModule(ReadsText, Generic[BatchT]):
         """Log the same terms on the test split."""
         self._step(batch, batch_idx, "test")
 
+    def on_validation_epoch_end(self) -> None:
+        """Log the recall of the pairs that were seen."""
+        self.pairs_seen.log_recall(self, "val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the recall of the pairs that were seen."""
+        self.pairs_seen.log_recall(self, "test")
+
     def predict_step(self, batch: BatchT, batch_idx: int) -> dict[str, Any]:
         """Pooled image embeddings (B, D) of un-augmented images, with their uids."""
         images = self.image_encoder.prepare(batch["image"])
@@ -348,6 +360,7 @@ class VLPModule(ReadsText, Generic[BatchT]):
         fields |= {name: fields[name].roll(1, 0) for name in shown}
         others = self.losses(cast("BatchT", fields))
         self._watched = None
+        self.pairs_seen.drop()
         for name, kind in paired.items():
             yield f"{kind}/{name}", (others[name] - terms[name]).detach()
 
@@ -367,9 +380,7 @@ class VLPModule(ReadsText, Generic[BatchT]):
         values = {f"{stage}/loss": total.detach()}
         values |= {f"{stage}/loss_{name}": v.detach() for name, v in terms.items()}
         if self._watched is not None:
-            unit = nn.functional.normalize(self._watched.float(), dim=-1)
-            spread = unit.std(dim=0, correction=0).mean() * unit.shape[-1] ** 0.5
-            values[f"{stage}/embedding_std"] = spread
+            values[f"{stage}/embedding_std"] = embedding_std(self._watched)
             self._watched = None
         if stage == "train":
             # One small exchange for all values, instead of one for each.
@@ -380,6 +391,7 @@ class VLPModule(ReadsText, Generic[BatchT]):
             self.log("loss", values["train/loss"], prog_bar=True, logger=False)
         else:
             self.log_dict(values, on_epoch=True, sync_dist=True, batch_size=size)
+            self.pairs_seen.log(self, stage, batch["uid"])
         return terms
 
     # Optimisation ---------------------------------------------------------------

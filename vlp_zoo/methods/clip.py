@@ -256,6 +256,7 @@ class CLIP(PairedTowers[TwiceSeen]):
         if options.multi_positive:
             targets = multi_positive_targets(batch["report_key"])
         images, texts = self.looks(batch)
+        self.pairs_seen.hand(images[0], texts[0], batch["report_key"])
         pairs = list(product(images, texts))
         if options.loss == "sigmoid":
             terms = {

@@ -18,10 +18,10 @@ from tests.methods.paired import (
 )
 from vlp_zoo.encoders.frozen_text import load_frozen_text
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.paired.fields import text_key
 from vlp_zoo.methods.paired.sentences import inverse_frequencies
 from vlp_zoo.methods.place.networks import Exploration, correlation, pixel_patches
 from vlp_zoo.methods.place.place import PLACE
+from vlp_zoo.methods.text_keys import text_key
 
 TINY: dict[str, Any] = {
     "image_encoder": "micro",

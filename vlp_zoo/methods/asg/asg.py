@@ -297,6 +297,8 @@ class ASG(WordTowers[ASGBatch]):
             check_queries(None, self.options.tag_width)
         run: Pass = self.pass_of(batch)
         self.watch(run.pooled)
+        if self.options.weights["ira"] or self.options.weights["erl"]:
+            self.pairs_seen.hand(run.image, run.report, batch["report_text"])
         source = None
         if self.options.official_roi_index:
             # Boxes keep the place they had before a sort by length, descending.

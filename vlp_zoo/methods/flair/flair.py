@@ -244,6 +244,7 @@ class FLAIR(PairedTowers[FLAIRBatch]):
             )
             pixels = varied(pixels, batch["noise_key"])
         images, texts = self._embedded(batch, pixels)
+        self.pairs_seen.hand(images, texts, batch["report_key"])
         keys = {name: batch[name] for name in ("report_key", "word_keys")}
         forth, back = self.contrast(images, texts, keys)
         return {"text_to_image": forth / 2, "image_to_text": back / 2}

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.methods.flair.options import FLAIROptions
-from vlp_zoo.methods.paired.fields import PairedBatch, exact_key, text_key
+from vlp_zoo.methods.paired.fields import PairedBatch
+from vlp_zoo.methods.text_keys import exact_key, text_key
 from vlp_zoo.reports.captions import Lexicon
 from vlp_zoo.transforms import planes, training_view
 from vlp_zoo.types import Example, Study

@@ -243,6 +243,8 @@ class GLoRIA(VLPModule[GLoRIABatch]):
         """``local`` and ``global``, weighted."""
         run = self.run(batch)
         self.watch(run.pooled)
+        if self.options.global_weight:
+            self.pairs_seen.hand(run.image, run.text, batch["report_key"])
         with torch.autocast(run.image.device.type, enabled=False):
             terms = self.terms(run, batch["word_count"], batch["report_key"])
         weights = self.options.weights

@@ -14,8 +14,8 @@ from vlp_zoo.methods.paired.captions import (
     official_sentences,
     words_of,
 )
-from vlp_zoo.methods.paired.fields import text_key
 from vlp_zoo.methods.paired.square import square_crop
+from vlp_zoo.methods.text_keys import text_key
 from vlp_zoo.transforms import planes, training_view
 from vlp_zoo.types import Example, Study
 

@@ -310,6 +310,8 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
             *features,
         )
         self.watch(run.pooled[0])
+        said, present = batch["impression_text"], batch["has_impression"]
+        self.pairs_seen.hand(run.impression[0], run.text_impression, said, present)
         return self.objective(
             run,
             *features,

@@ -257,12 +257,11 @@ class MedCLIP(PairedTowers[MedCLIPBatch]):
         options = self.options
         images = self._see(batch)
         kinds = ("report", "second") if options.second_weight else ("report",)
-        if options.similarity == "pairs":
-            return self.objective(images, [self._read(batch, "report")], None)
+        pairs = options.similarity == "pairs"
+        texts = [self._read(batch, kind) for kind in (kinds[:1] if pairs else kinds)]
+        self.pairs_seen.hand(images, texts[0], batch["report_text"])
         labels = batch["labels_of_image"], batch["labels_of_text"]
-        return self.objective(
-            images, [self._read(batch, kind) for kind in kinds], labels
-        )
+        return self.objective(images, texts, None if pairs else labels)
 
     def _see(self, batch: MedCLIPBatch) -> Tensor:
         pooled = self.image_encoder(self.image_encoder.prepare(batch["image"])).pooled

@@ -219,6 +219,9 @@ class MFLAG(FrozenTextMethod[MFLAGBatch]):
         """``orthogonality`` of the image space and ``alignment`` with the reports."""
         run = self._read(batch)
         self.watch(run.pooled)
+        if self.options.alignment_weight:
+            said, present = batch["report_text"], batch["has_report"]
+            self.pairs_seen.hand(run.image, run.text, said, present)
         return self.objective(run, batch["has_report"])
 
     def _read(self, batch: MFLAGBatch) -> Pass:

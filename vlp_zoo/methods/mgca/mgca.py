@@ -307,6 +307,8 @@ class MGCA(WordTowers[WordBatch]):
         self.normalise_prototypes()
         run: Pass = self.pass_of(batch)
         self.watch(run.pooled)
+        if self.options.weights["ita"]:
+            self.pairs_seen.hand(run.image, run.report, batch["report_text"])
         with torch.autocast(run.image.device.type, enabled=False):
             terms = self.terms(run)
         weights = self.options.weights

@@ -6,8 +6,8 @@ from vlp_zoo.methods.paired.fields import (
     ReportTokens,
     SentenceBatch,
     observations,
-    text_key,
 )
+from vlp_zoo.methods.text_keys import text_key
 
 __all__ = [
     "PairedBatch",

@@ -6,7 +6,6 @@ mark its sentences. `ReportTokens` alone serves prompts.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from vlp_zoo.methods.text_keys import text_key
 from vlp_zoo.reports.sections import clean, split_sentences
 from vlp_zoo.transforms import planes, training_view
 from vlp_zoo.types import Example, Study
@@ -26,9 +26,7 @@ __all__ = [
     "PairedTransform",
     "ReportTokens",
     "SentenceBatch",
-    "exact_key",
     "observations",
-    "text_key",
 ]
 
 Grey = npt.NDArray[np.uint8]
@@ -54,24 +52,6 @@ class SentenceBatch(PairedBatch):
     sentence_key: Tensor  # (B, S) int64, equal for equal sentences
     sentence_weight: Tensor  # (B, S) float32, 0 for padding
     sentences: list[list[str]]  # the texts, S a study, "" for padding
-
-
-def text_key(text: str) -> int:
-    """A 64-bit number for a text, the same in every process.
-
-    Letters and digits count, case, punctuation and white space do not.
-
-    Example:
-        >>> text_key("No edema.") == text_key("no  EDEMA")
-        True
-    """
-    return exact_key(" ".join(re.findall(r"[^\W_]+", text.lower())))
-
-
-def exact_key(text: str) -> int:
-    """A 64-bit number for a text to the letter, the same in every process."""
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
 
 
 def observations(text: str, min_words: int = 2) -> list[str]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from vlp_zoo.methods.paired.fields import PairedBatch, PairedTransform, text_key
+from vlp_zoo.methods.paired.fields import PairedBatch, PairedTransform
+from vlp_zoo.methods.text_keys import text_key
 from vlp_zoo.reports.sections import clean
 from vlp_zoo.types import Example, Report, Study
 

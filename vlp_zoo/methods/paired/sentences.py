@@ -9,7 +9,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from vlp_zoo.methods.paired.fields import observations, text_key
+from vlp_zoo.methods.paired.fields import observations
+from vlp_zoo.methods.text_keys import text_key
 from vlp_zoo.reports.sections import clean
 
 __all__ = ["inverse_frequencies", "sentence_means"]

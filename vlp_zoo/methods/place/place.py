@@ -246,6 +246,7 @@ class PLACE(PairedTowers[SentenceBatch]):
         self.measures = {}
         if weights.itc and text is not None:
             one, two = self.image_head(image.pooled), self.text_head(text.pooled)
+            self.pairs_seen.hand(one, two, batch["report_key"])
             targets = None
             if options.multi_positive:
                 targets = multi_positive_targets(batch["report_key"])

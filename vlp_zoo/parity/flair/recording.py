@@ -13,7 +13,7 @@ from vlp_zoo.encoders.image import check_keys
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.encoders.vocabulary import word_piece
 from vlp_zoo.methods.flair import FLAIR
-from vlp_zoo.methods.paired.fields import exact_key
+from vlp_zoo.methods.text_keys import exact_key
 from vlp_zoo.parity.replay import Recording
 from vlp_zoo.parity.resnet import resnet_sizes
 
