@@ -23,6 +23,7 @@ from vlp_zoo.evaluation.baselines import (
     random_copy,
 )
 from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
+from vlp_zoo.evaluation.features.cost import cost_of
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.features.joint import JointEncoder
 from vlp_zoo.evaluation.protocol import Candidate, Protocol
@@ -362,9 +363,10 @@ def cells_of(
 
 def _run(cell: Cell, task: Task, extraction: Extraction, command: str) -> list[Result]:
     head, *rest = cell.protocol.run(cell.candidate, task, cell.seed, extraction)
-    if command:
-        head = replace(head, details={**head.details, "command": command})
-    return [head, *rest]
+    more: dict[str, Any] = {"command": command} if command else {}
+    if cost := cost_of(cell.candidate.module):
+        more["cost"] = cost
+    return [replace(head, details={**head.details, **more}), *rest]
 
 
 def _failure(error: Exception, cell: Cell, store: ResultStore) -> VLPZooError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from vlp_zoo.evaluation.features.cost import spelt_cost
 from vlp_zoo.evaluation.statistics.metric_names import metric_title
 from vlp_zoo.leaderboard.boards import Board, Entry
 from vlp_zoo.leaderboard.replicates import Estimate
@@ -29,6 +30,11 @@ def provenance_of(board: Board, entry: Entry) -> dict[str, Any]:
         "facts": [
             ("role", entry.role),
             ("weights SHA-256", row.encoder_sha256),
+            *(
+                [("cost of an image", cost)]
+                if (cost := spelt_cost(row.details))
+                else []
+            ),
             ("task", row.task),
             ("split SHA-256", row.split_sha256),
             ("data SHA-256", row.data_sha256),

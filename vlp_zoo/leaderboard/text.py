@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from vlp_zoo.evaluation.features.cost import spelt_cost
 from vlp_zoo.evaluation.statistics.metric_names import metric_title
 from vlp_zoo.leaderboard.boards import Board, Entry, Pair
 from vlp_zoo.leaderboard.metric_order import higher_is_better
@@ -223,11 +224,14 @@ def _table(board: Board) -> Iterator[str]:
 def _ranks(board: Board) -> Iterator[str]:
     others = board.shown
     flagged = any(entry.flags for entry in board.entries)
+    costs = {e.name: spelt_cost(e.runs[0].head.details) for e in board.entries}
+    known = any(costs.values())
     yield from _head(
         [
             *("encoder", metric_title(board.headline)),
             *(f"minus {kind}" for kind in board.kinds),
-            *(*map(metric_title, others), "draws", *(["flags"] if flagged else [])),
+            *(*map(metric_title, others), "draws"),
+            *((["cost of an image"] if known else []) + (["flags"] if flagged else [])),
         ]
     )
     for entry in board.entries:
@@ -242,6 +246,7 @@ def _ranks(board: Board) -> Iterator[str]:
                 *(spelt(gap.estimate, sign=True) if gap else "" for gap in gaps),
                 *(_plain(entry, metric) for metric in others),
                 str(len(entry.runs)),
+                *([costs[entry.name]] if known else []),
                 *([", ".join(entry.flags)] if flagged else []),
             ]
         )
