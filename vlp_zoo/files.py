@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from io import FileIO
@@ -21,6 +23,7 @@ __all__ = [
     "configs_folder",
     "made_once",
     "require_writable",
+    "slug",
     "write_whole",
 ]
 
@@ -38,6 +41,19 @@ def configs_folder() -> Path:
     """The folder of packaged configs: inside a wheel, or at the top of a checkout."""
     inside = Path(__file__).parent / "configs"
     return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+def slug(name: str) -> str:
+    """A folder's name for any name.
+
+    Example:
+        >>> slug("no super-resolution, mask_ratio=0.35")
+        'no-super-resolution-mask_ratio=0.35'
+    """
+    short = re.sub(r"[^A-Za-z0-9._=+-]+", "-", name).strip("-.") or "variant"
+    if len(short) <= 80:
+        return short
+    return f"{short[:70]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def append(file: FileIO, content: bytes) -> None:

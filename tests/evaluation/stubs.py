@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from vlp_zoo.encoders.image import EncoderOutput
@@ -15,7 +17,7 @@ from vlp_zoo.errors import DataRejectedError
 from vlp_zoo.evaluation.tasks import Task
 from vlp_zoo.types import Report, Study
 
-__all__ = ["BlockSource", "StubEncoder", "block_task"]
+__all__ = ["BlockSource", "StubEncoder", "block_task", "logged"]
 
 
 class BlockSource:
@@ -104,3 +106,13 @@ def block_task(n: int = 120, **settings: Any) -> Task:
         {s: BlockSource(s, m, **settings) for s, m in sizes.items()},
         **options,
     )
+
+
+def logged(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Names to steps and values of a TensorBoard log."""
+    events: Any = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {
+        name: [(event.step, event.value) for event in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+    }

@@ -31,7 +31,7 @@ from vlp_zoo.evaluation.results import Result, ResultStore
 from vlp_zoo.evaluation.statistics.metric_names import metric_title
 from vlp_zoo.evaluation.subject import Subject, subject_of
 from vlp_zoo.evaluation.tasks import Task
-from vlp_zoo.files import write_whole
+from vlp_zoo.files import slug, write_whole
 
 __all__ = [
     "Candidate",
@@ -301,7 +301,8 @@ def evaluate_task(
             done += 1
             name = f"{task.name}: {_described(cell)}"
             try:
-                rows = _run(cell, task, extraction, command)
+                logs = store.folder / "logs" / slug(task.name) / _log_name(cell)
+                rows = _run(cell, task, replace(extraction, logs=logs), command)
             except Exception as error:  # noqa: BLE001  # raised again at the end
                 failed = _failure(error, cell, store)
                 failures[name] = failed
@@ -425,6 +426,11 @@ def _described(cell: Cell) -> str:
     if cell.protocol.fraction < 1:
         words += f", {100 * cell.protocol.fraction:.3g}% of the labels"
     return f"{words}, seed {cell.seed}" if cell.seed else words
+
+
+def _log_name(cell: Cell) -> str:
+    """Folder of a run's TensorBoard log; the key keeps those of two apart."""
+    return slug(f"{_described(cell)} {cell.key[:8]}")
 
 
 def _shown(result: Result) -> str:

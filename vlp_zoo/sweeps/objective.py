@@ -210,12 +210,13 @@ class Objective:
 
         values: dict[int, float] = {}
         logs = sorted({file.parent for file in folder.rglob("events.out.tfevents.*")})
-        for log in logs[-1:]:
+        for log in reversed(logs):  # an evaluation of the run logs beside it
             events: Any = EventAccumulator(str(log), size_guidance={"scalars": 0})
             events.Reload()
             if name in events.Tags()["scalars"]:
                 # Steps that a resumed run took again count once, as taken last.
-                values |= {event.step: event.value for event in events.Scalars(name)}
+                values = {event.step: event.value for event in events.Scalars(name)}
+                break
         if not values:
             raise DatasetNotFoundError(
                 f"the logged value {name!r} below {folder}",

@@ -20,16 +20,15 @@ rest, configs/sweeps whole files.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.files import slug
 from vlp_zoo.sweeps.objective import Objective
 from vlp_zoo.sweeps.ranges import Search
 
@@ -42,7 +41,6 @@ __all__ = [
     "Run",
     "Sweep",
     "Variant",
-    "slug",
     "text_of",
 ]
 
@@ -231,19 +229,6 @@ class Sweep:
                 flags = {"encoder": ENCODER, **self.evaluate, "out": f"{FOLDER}/bench"}
                 commands.append(["bench", *_bench_words(flags)])
         return Order(variant.name, seed, self.program, commands)
-
-
-def slug(name: str) -> str:
-    """A folder's name for a variant's.
-
-    Example:
-        >>> slug("no super-resolution, mask_ratio=0.35")
-        'no-super-resolution-mask_ratio=0.35'
-    """
-    short = re.sub(r"[^A-Za-z0-9._=+-]+", "-", name).strip("-.") or "variant"
-    if len(short) <= 80:
-        return short
-    return f"{short[:70]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _fit_words(flags: Mapping[str, Any]) -> Iterator[str]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vlp_zoo.errors import ConfigError
+from vlp_zoo.files import slug
 from vlp_zoo.reading.yamls import read_yaml
 from vlp_zoo.sweeps.objective import Objective
-from vlp_zoo.sweeps.plan import SEED_FLAGS, Axis, Sweep, slug, text_of
+from vlp_zoo.sweeps.plan import SEED_FLAGS, Axis, Sweep, text_of
 from vlp_zoo.sweeps.ranges import Search
 
 __all__ = ["read_sweep"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.evaluation.stubs import BlockSource, block_task
+from tests.evaluation.stubs import BlockSource, block_task, logged
 from vlp_zoo.bench.presets import read_preset
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, NonFiniteLossError
@@ -92,11 +93,18 @@ def test_the_learning_rate_is_chosen_on_validation() -> None:
     assert tried["0.003"] == details["validation_score"] > tried["1e-09"]
 
 
-def test_two_processes_learn_what_one_learns() -> None:
+def test_two_processes_learn_and_log_what_one_does(tmp_path: Path) -> None:
     task = block_task()
     protocol = FineTune(**{**QUICK, "steps": (8, 8, 8), "evaluations": 2})
-    one = measure(task, protocol, batch_size=7)
-    two = measure(task, protocol, devices=2, batch_size=64)
+    one = measure(task, protocol, batch_size=7, logs=tmp_path / "one")
+    two = measure(task, protocol, devices=2, batch_size=64, logs=tmp_path / "two")
+    seen, other = logged(tmp_path / "one"), logged(tmp_path / "two")
+    assert set(seen) == {"val/macro_auroc", "val/macro_f1", "val/score", "train/loss"}
+    for name in ("val/macro_auroc", "val/macro_f1", "val/score"):
+        assert [step for step, _ in seen[name]] == [4, 8]
+        assert np.allclose(seen[name], other[name], atol=1e-5), name
+    # Bins of the logged one, the headline that chooses without.
+    assert np.allclose(seen["val/macro_auroc"], seen["val/score"], atol=0.02)
     assert one.details["best_step"] == two.details["best_step"]
     assert np.allclose(one.cases.scores, two.cases.scores, atol=1e-5)
     assert one.measures[0].value == pytest.approx(two.measures[0].value, abs=1e-6)

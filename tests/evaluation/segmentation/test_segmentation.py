@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.evaluation.segmentation.stubs import Bright, ShapeSource, shape_task
-from tests.evaluation.stubs import block_task
+from tests.evaluation.stubs import block_task, logged
 from vlp_zoo.bench.presets import read_preset
 from vlp_zoo.bench.suite import candidates_of, evaluate_task
 from vlp_zoo.data.records import MaskRef
@@ -174,13 +174,17 @@ def test_it_learns_a_shape_and_stores_every_case() -> None:
     assert (gap.value, gap.low, per_label["disc"]) == (0, 0, 0)
 
 
-def test_two_processes_learn_what_one_learns() -> None:
+def test_two_processes_learn_and_log_what_one_does(tmp_path: Path) -> None:
     protocol = Segment(
         **{**QUICK, "steps": (6, 6, 6), "frozen": False, "decoder": "setr"}
     )
     task = shape_task()
-    one, mine = measure(micro(), task, protocol, batch_size=7)
-    two, other = measure(micro(), task, protocol, devices=2)
+    logs = tmp_path / "one", tmp_path / "two"
+    one, mine = measure(micro(), task, protocol, batch_size=7, logs=logs[0])
+    two, other = measure(micro(), task, protocol, devices=2, logs=logs[1])
+    seen, again = (logged(folder)["val/macro_jaccard"] for folder in logs)
+    assert [step for step, _ in seen] == [3, 6]
+    assert np.allclose(seen, again, atol=2e-3)
     assert one.details["best_step"] == two.details["best_step"]
     assert one.details["encoder_parameters_trained"] > 0
     outlines = surface_metrics("px")

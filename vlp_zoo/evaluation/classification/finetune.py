@@ -199,6 +199,7 @@ class FineTune(Trained, Classification):
         learner, fitted, rates = fit_best(
             lambda: Classifier(candidate.module, labels.shape[1], recipe),
             *(train, val, plans, score, seed, extraction),
+            kind.online(val.labels, learnable),
         )
         probabilities = [
             kind.probabilities(

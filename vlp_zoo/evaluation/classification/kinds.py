@@ -32,6 +32,7 @@ from vlp_zoo.evaluation.classification.classes import (
     truth_of,
 )
 from vlp_zoo.evaluation.classification.logistic import LogisticFit, fit_path
+from vlp_zoo.evaluation.classification.online import ClassScores, LabelScores
 from vlp_zoo.evaluation.classification.softmax import (
     class_weights,
     fit_softmax_path,
@@ -46,6 +47,7 @@ from vlp_zoo.evaluation.statistics.intervals import (
 )
 from vlp_zoo.evaluation.statistics.metrics import BINNED, calibration_error
 from vlp_zoo.evaluation.tasks import Task
+from vlp_zoo.evaluation.training.online import Online
 from vlp_zoo.losses import rank_mean
 
 __all__ = ["Exclusive", "Kind", "MultiLabel", "kind_of", "stored_kind"]
@@ -65,6 +67,8 @@ class Kind:
     """Metrics that are also given after `recalibrated`."""
     recalibration: ClassVar[str] = "platt"
     """What `recalibrated` does, in the names of those."""
+    online: ClassVar[type[Online]] = LabelScores
+    """Scores to watch a training by, of validation labels (N, K) and of which are learnt."""
 
     # Learning -------------------------------------------------------------------------
 
@@ -79,7 +83,8 @@ class Kind:
         each = functional.binary_cross_entropy_with_logits(
             logits, torch.nan_to_num(labels), reduction="none"
         )
-        return (each * known).sum() / _shared_count(known, each)
+        # Perhaps less than one for each process.
+        return (each * known).sum() / rank_mean(int(known.sum()), each).clamp(min=1e-3)
 
     def fit(
         self,
@@ -192,7 +197,7 @@ class Kind:
         """
         used = self.counted(cases.label_names, left_out)
         made = self.statistic(metric, cases.labels[:, used], cases.scores[:, used])
-        extra: dict[str, Any] = {"labels_defined": _defined(made)}
+        extra: dict[str, Any] = {"labels_defined": made.defined}
         # Bins of probabilities take no weights.
         how |= {"replicates": 0} if metric in BINNED else {}
         found = interval(made, cases.patient_ids, **how)
@@ -290,13 +295,15 @@ class Exclusive(Kind):
     headline: ClassVar[str] = HEADLINE
     calibrated: ClassVar[tuple[str, ...]] = ("brier", "ece", "ece_width")
     recalibration: ClassVar[str] = "scaled"
+    online: ClassVar[type[Online]] = ClassScores
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of a softmax, over the cases whose class is known."""
         whole = (~torch.isnan(labels)).all(1)
         target = torch.nan_to_num(labels)
         each = functional.cross_entropy(logits, target, reduction="none")
-        return (each * whole).sum() / _shared_count(whole, each)
+        # Perhaps less than one for each process.
+        return (each * whole).sum() / rank_mean(int(whole.sum()), each).clamp(min=1e-3)
 
     def fit(
         self,
@@ -386,7 +393,7 @@ class Exclusive(Kind):
         found = interval(made, cases.patient_ids, **how)
         extra: dict[str, Any] = {}
         if len(made.values) > 1:
-            extra["labels_defined"] = _defined(made)
+            extra["labels_defined"] = made.defined
             extra["undefined_in_replicates"] = found.undefined
         if metric in (self.headline, "macro_auroc"):
             extra["chance"] = 1 / len(names) if metric == self.headline else 0.5
@@ -440,12 +447,3 @@ def stored_kind(cases: Cases) -> Kind:
 
 def _untrained(names: Sequence[str], trained: Sequence[bool] | Flags) -> list[str]:
     return [name for name, usable in zip(names, trained, strict=True) if not usable]
-
-
-def _defined(statistic: Statistic) -> int:
-    return int((~np.isnan(statistic.values)).sum())
-
-
-def _shared_count(known: Tensor, like: Tensor) -> Tensor:
-    """How much is known, on average of the processes: perhaps less than one each."""
-    return rank_mean(int(known.sum()), like).clamp(min=1e-3)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -155,6 +156,7 @@ class Extraction:
         pooling: One of `POOLINGS`.
         progress: Show a bar on a terminal.
         cache: Where features are kept.
+        logs: Folder of TensorBoard logs of what is trained; None logs nothing.
     """
 
     batch_size: int = 64
@@ -165,6 +167,7 @@ class Extraction:
     pooling: str = "global"
     progress: bool = True
     cache: FeatureCache = field(default_factory=lambda: FeatureCache(cache_folder()))
+    logs: Path | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS or self.pooling not in POOLINGS:

@@ -43,6 +43,7 @@ from vlp_zoo.evaluation.segmentation.metrics import (
     positive_dice,
     positive_iou,
 )
+from vlp_zoo.evaluation.segmentation.online import OverlapScores
 from vlp_zoo.evaluation.segmentation.segmenter import (
     THRESHOLD,
     AlwaysEmpty,
@@ -113,6 +114,7 @@ class Segment(SegmentationSettings):
             trained, fitted, _ = fit_best(
                 lambda: Segmenter(module, rule, self),
                 *(train, task.splits["val"], [self.plan()], score, seed, extraction),
+                OverlapScores(len(rule.structures)),
             )
             learner = trained
             details |= {**trained.details(), **fitted.details()}

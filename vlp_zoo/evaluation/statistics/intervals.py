@@ -77,6 +77,11 @@ class Statistic:
         """The mean over the labels that are defined; NaN if none is."""
         return float(macro(self.values[:, None])[0])
 
+    @property
+    def defined(self) -> int:
+        """How many of the labels are."""
+        return int((~np.isnan(self.values)).sum())
+
     def gap(self, other: Statistic) -> Array:
         """(K,) of the cases as they are, minus those of another."""
         return self.values - other.values

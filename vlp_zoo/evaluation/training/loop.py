@@ -16,6 +16,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessRaisedException
 
@@ -38,6 +40,7 @@ from vlp_zoo.evaluation.training.learner import (
     Predictions,
     predict,
 )
+from vlp_zoo.evaluation.training.online import Online
 from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.loading import EpochSampler, ResumableLoader, StudyDataset, start_worker
 from vlp_zoo.types import StudySource
@@ -57,6 +60,7 @@ def fit(
     score: Callable[[Predictions], float],
     seed: int,
     extraction: Extraction,
+    online: Online | None = None,
 ) -> Fitted:
     """Train a learner; it ends with the weights that were best on ``val``.
 
@@ -69,7 +73,9 @@ def fit(
             better; NaN counts as worst. Called in every process.
         seed: Seed of the order of cases, augmentation and dropout.
         extraction: Device, number of devices, precision, loader processes. Of the
-            devices as many are used as cut the batch into equal parts.
+            devices as many are used as cut the batch into equal parts. Where it names
+            a folder of logs, loss and scores are logged there.
+        online: Further scores of ``val`` to log, put together from all processes.
 
     Raises:
         ConfigError: If there are no cases.
@@ -108,6 +114,7 @@ def fit(
             per_process,
             extraction.num_workers,
             extraction.precision,
+            online if extraction.logs else None,
         )
         trainer = lightning.Trainer(
             accelerator=device.type if device.type in ("cpu", "cuda") else "auto",
@@ -120,7 +127,9 @@ def fit(
             max_epochs=-1,
             gradient_clip_val=plan.clip or None,
             use_distributed_sampler=False,
-            logger=False,
+            logger=TensorBoardLogger(extraction.logs, "", "")
+            if extraction.logs
+            else False,
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=extraction.progress and sys.stderr.isatty(),
@@ -153,6 +162,7 @@ def fit_best(
     score: Callable[[Predictions], float],
     seed: int,
     extraction: Extraction,
+    online: Online | None = None,
 ) -> tuple[L, Fitted, dict[str, Any]]:
     """`fit` new learners by several plans, and keep the one that is best on ``val``.
 
@@ -163,7 +173,8 @@ def fit_best(
         plans: How long and how fast, one for each learning rate.
         score: Validation predictions to a number, larger is better; see `fit`.
         seed: Seed of the first weights and of all that `fit` draws.
-        extraction: Device, number of devices, precision, loader processes.
+        extraction: Device, number of devices, precision, loader processes, logs.
+        online: Further scores of ``val`` to log.
 
     Returns:
         The learner, how its training went, and which learning rates were tried.
@@ -174,7 +185,11 @@ def fit_best(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             learner = make()
-        fitted = fit(learner, train, val, plan, score, seed, extraction)
+        logs = extraction.logs
+        if logs and len(plans) > 1:
+            logs = logs / f"rate-{plan.learning_rate:g}"
+        place = replace(extraction, logs=logs)
+        fitted = fit(learner, train, val, plan, score, seed, place, online)
         tried[f"{plan.learning_rate:g}"] = fitted.best_score
         if not found or fitted.best_score > found[0][1].best_score:
             found = [(learner, fitted, plan)]
@@ -218,9 +233,11 @@ class _Loop(lightning.LightningModule):
         per_process: int,
         num_workers: int,
         precision: str,
+        online: Online | None,
     ) -> None:
         super().__init__()
         self.precision = precision
+        self.online = online
         self.learner = learner
         self.plan = plan
         self.sources = sources
@@ -301,6 +318,7 @@ class _Loop(lightning.LightningModule):
         self.scores[step] = found
         self.losses[step] = float(torch.stack(self._seen).mean())
         self._seen.clear()
+        self._log(step)
         value = found if np.isfinite(found) else float("-inf")
         if value > self._best["score"] or self._best["step"] == 0:
             self._best = {"step": step, "score": value}
@@ -314,6 +332,15 @@ class _Loop(lightning.LightningModule):
         if self.plan.patience and since >= self.plan.patience:
             # Every process has the same scores, so all stop here.
             self.trainer.should_stop = True
+
+    def _log(self, step: int) -> None:
+        """Log the look, for a person to see; every process takes part."""
+        values = {"val/score": self.scores[step], "train/loss": self.losses[step]}
+        if self.online is not None:
+            found = self.online.compute()
+            values |= {f"val/{name}": value for name, value in found.items()}
+        if self.logger is not None:
+            self.logger.log_metrics(values, step)
 
     def on_train_end(self) -> None:
         """Hand the best weights to the process that started the training."""
@@ -343,6 +370,8 @@ class _Loop(lightning.LightningModule):
             batch_size=self.per_process,
         )
         self.learner.train()
+        if self.online is not None:
+            self.online.update(found, mine)
         if world > 1:
             parts: list[Any] = [None] * world
             torch.distributed.all_gather_object(parts, found)
