@@ -36,6 +36,7 @@ PROTOCOLS: dict[str, str] = {
     "few-shot": "vlp_zoo.evaluation.classification.few_shot.FewShot",
     "zero-shot": "vlp_zoo.evaluation.alignment.zero_shot.ZeroShot",
     "finetune": "vlp_zoo.evaluation.classification.finetune.FineTune",
+    "lora": "vlp_zoo.evaluation.classification.lora.LowRank",
     "retrieval": "vlp_zoo.evaluation.alignment.retrieve.Retrieve",
     "segmentation": "vlp_zoo.evaluation.segmentation.segmentation.Segment",
     "detection": "vlp_zoo.evaluation.detection.detection.Detect",

@@ -17,6 +17,7 @@ from vlp_zoo.evaluation.classification.kinds import Kind, MultiLabel
 from vlp_zoo.evaluation.features.encoder_input import EachOnce, encoder_input
 from vlp_zoo.evaluation.training.groups import layer_decay_groups
 from vlp_zoo.evaluation.training.learner import Learner
+from vlp_zoo.evaluation.training.low_rank import add_low_rank
 from vlp_zoo.transforms import planes
 from vlp_zoo.types import Example, Study, Transform
 
@@ -43,6 +44,8 @@ class Recipe:
             middle.
         norm: Mean and deviation for all channels; () is the encoder's own.
         grey: Take the colour out of photographs.
+        low_rank: Rank of weights that are trained in place of the encoder's own; 0 is
+            none.
     """
 
     frozen: bool = False
@@ -57,6 +60,7 @@ class Recipe:
     oversize: float = 1.0
     norm: tuple[float, ...] = ()
     grey: bool = False
+    low_rank: int = 0
 
     def __post_init__(self) -> None:
         if self.head not in ("norm-linear", "linear") or len(self.norm) not in (0, 2):
@@ -80,6 +84,8 @@ class Classifier(Learner):
         super().__init__()
         self.encoder = copy.deepcopy(encoder)
         self.encoder.requires_grad_(not recipe.frozen)
+        if recipe.low_rank:
+            add_low_rank(self.encoder, recipe.low_rank)
         self.preprocessing = dict(cast(Any, encoder).preprocessing)
         if recipe.norm:
             mean, std = recipe.norm
@@ -99,9 +105,9 @@ class Classifier(Learner):
             nn.init.zeros_(self.head.bias)
 
     def train(self, mode: bool = True) -> Classifier:
-        """A frozen encoder stays as it is, its batch statistics too."""
+        """A frozen or adapted encoder stays as it is, its batch statistics too."""
         super().train(mode)
-        if self.recipe.frozen:
+        if self.recipe.frozen or self.recipe.low_rank:
             self.encoder.eval()
         return self
 

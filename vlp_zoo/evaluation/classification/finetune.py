@@ -130,7 +130,7 @@ class FineTune(Trained, Classification):
 
     def recipe(self, kind: Kind) -> Recipe:
         """What is trained, and what it is shown."""
-        shared = {entry.name for entry in fields(Recipe)} - {"kind"}
+        shared = {entry.name for entry in fields(Recipe)} - {"kind", "low_rank"}
         return Recipe(**{name: getattr(self, name) for name in shared}, kind=kind)
 
     def plans(self, task: str, cases: int) -> list[Plan]:
