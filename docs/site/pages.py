@@ -93,7 +93,7 @@ def method_page(name: str) -> str:
             readme_row(name)[1],
             f"```bash\nvlpzoo fit --model {name}\n```",
             _table(("", ""), rows.items()),
-            f"Of `vlpzoo plan --config methods/{name} --studies 300000`: parameters, cost.",
+            f"Counted by `vlpzoo plan --config methods/{name} --studies 300000`.",
             "## The method, and where it deviates",
             from_docstring(source),
             _picture(name),
@@ -223,7 +223,7 @@ def presets_tables() -> str:
         known.setdefault(preset.get("protocol", "refused"), []).append(row)
     head = ("preset", "what it does", "known from", "stands for", "known issues")
     return "\n\n".join(
-        f"## {protocol.capitalize()}\n\n{_wide(_table(head, rows))}"
+        f"## `{protocol}`\n\n{_wide(_table(head, rows))}"
         for protocol, rows in sorted(known.items())
     )
 
