@@ -147,7 +147,7 @@ def show(logger: Logger, shown: Mapping[str, Tensor | str], step: int) -> None:
     """Hand pictures and texts to a logger that takes them.
 
     Args:
-        logger: See `takes_pictures`.
+        logger: One of which `takes_pictures` is true.
         shown: Name to a picture, (3, H, W) in 0..1, or a text in Markdown.
         step: Optimiser steps so far.
     """

@@ -28,7 +28,7 @@ class Online(nn.Module):
         """Take what this process predicts.
 
         Args:
-            predictions: Of its validation cases.
+            predictions: Those of its validation cases.
             indices: Which cases these are.
         """
 
