@@ -1,7 +1,8 @@
 """MONAI, the one place that imports it: when it is used, since that costs over a second.
 
-Losses and surface distances of masks come from it. Written against 1.6, which names the
-parts used here ``losses`` and ``metrics``.
+Losses and surface distances of masks, networks for masks and windows over large images
+come from it. Written against 1.6, which names the parts used here ``losses``,
+``metrics``, ``networks.nets`` and ``inferers``.
 """
 
 from __future__ import annotations

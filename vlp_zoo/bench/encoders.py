@@ -77,10 +77,14 @@ def check_encoders(specs: Sequence[str]) -> Iterator[str]:
         VLPZooError: If one cannot be loaded.
     """
     from vlp_zoo.encoders.checkpoint import open_encoder
+    from vlp_zoo.encoders.references import ReferenceNetwork
 
     for given in specs:
         name, spec = named_encoder(given)
         found: Any = open_encoder(encoder_file(spec))
+        if isinstance(found, ReferenceNetwork):
+            yield f"encoder {name}: trained from random weights on each task of masks"
+            continue
         side = found.preprocessing["image_size"]
         yield f"encoder {name}: {found.width} features of images of {side} px"
         if Path(encoder_file(spec)).is_file():

@@ -250,7 +250,7 @@ def open_encoder(spec: str, seed: int = 0) -> nn.Module:
     Raises:
         EncoderLoadError: With counts and keys where weights do not fit, or if they
             cannot be downloaded.
-        DependencyNotFoundError: If open_clip is asked for and not installed.
+        DependencyNotFoundError: If open_clip or MONAI is asked for and not installed.
     """
     kind, rest = split_spec(spec)
     if kind == "hf":
@@ -261,6 +261,10 @@ def open_encoder(spec: str, seed: int = 0) -> nn.Module:
         from vlp_zoo.encoders.published import open_clip_models
 
         return open_clip_models.load_vision(rest).eval().requires_grad_(False)
+    if kind == "monai":
+        from vlp_zoo.encoders.references import ReferenceNetwork
+
+        return ReferenceNetwork(rest)
     if kind == "official" and rest.startswith("medklip:"):
         from vlp_zoo.encoders.published.medklip import load_medklip
 

@@ -24,6 +24,8 @@ SPECS: dict[str, str] = {
     "ResNet, ConvNeXt, Swin, ...), or the image tower of a CLIP or SigLIP",
     "open_clip:NAME[/PRETRAINED]": "the image tower of an open_clip model; NAME may be "
     "hf-hub:REPO",
+    "monai:NAME": "for masks alone: a network that is trained from random weights on "
+    "each task, FlexibleUNet, SegResNet, SwinUNETR or UNETR (extra segmentation)",
 }
 """Form to what it is. Only those before hf: are built around a timm network."""
 

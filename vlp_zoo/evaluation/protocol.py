@@ -25,6 +25,7 @@ import numpy.typing as npt
 from torch import nn
 
 from vlp_zoo.encoders.identity import provenance
+from vlp_zoo.encoders.references import ReferenceNetwork
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.baselines import Described
 from vlp_zoo.evaluation.features.extraction import Extraction
@@ -164,6 +165,8 @@ class Protocol(ABC):
     """Whether only candidates with a joint space can take it."""
     reads_pixels: ClassVar[bool] = False
     """Whether it needs the encoder itself, so that baselines without one are left out."""
+    trains_references: ClassVar[bool] = False
+    """Whether it takes networks for masks that start from random weights."""
     learns: ClassVar[bool] = True
     """Whether labels are learnt from; if not, fractions and seeds change nothing."""
     draws_weights: ClassVar[bool] = False
@@ -223,6 +226,10 @@ class Protocol(ABC):
         """Why this candidate cannot take this protocol on this task; None if it can."""
         if reason := self.missing(task):
             return reason
+        reference = isinstance(candidate.module, ReferenceNetwork)
+        if reference and not self.trains_references:
+            name = candidate.subject.name
+            return f"{name} is a network for masks, which gives no features"
         if self.needs_text and candidate.joint is None:
             return f"{candidate.subject.name} has no space shared by images and texts"
         if self.reads_pixels and isinstance(candidate.module, Described):

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vlp_zoo.encoders.references import ReferenceNetwork
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.baselines import Prevalence
 from vlp_zoo.evaluation.features.extraction import Extraction
@@ -31,6 +32,7 @@ from vlp_zoo.evaluation.protocol import (
     training_cases,
 )
 from vlp_zoo.evaluation.results import Cases
+from vlp_zoo.evaluation.segmentation.from_scratch import FromScratch
 from vlp_zoo.evaluation.segmentation.mask_truth import MaskRule
 from vlp_zoo.evaluation.segmentation.metrics import (
     Overlap,
@@ -47,6 +49,7 @@ from vlp_zoo.evaluation.segmentation.online import OverlapScores
 from vlp_zoo.evaluation.segmentation.segmenter import (
     THRESHOLD,
     AlwaysEmpty,
+    Learnt,
     Masked,
     Segmenter,
     histograms_of,
@@ -111,8 +114,11 @@ class Segment(SegmentationSettings):
             learner = AlwaysEmpty(rule, 32)
         else:
             score = partial(_validation_score, self.select)
+            make: Callable[[], Learnt] = partial(Segmenter, module, rule, self)
+            if isinstance(module, ReferenceNetwork):
+                make = partial(FromScratch, module, rule, self, train)
             trained, fitted, _ = fit_best(
-                lambda: Segmenter(module, rule, self),
+                make,
                 *(train, task.splits["val"], [self.plan()], score, seed, extraction),
                 OverlapScores(len(rule.structures)),
             )

@@ -29,7 +29,9 @@ from vlp_zoo.evaluation.segmentation.surfaces import Spacing, outline_agreement
 from vlp_zoo.evaluation.training.decoders import DenseEncoder, make_decoder
 from vlp_zoo.evaluation.training.groups import layer_decay_groups
 from vlp_zoo.evaluation.training.learner import Learner, Predictions
+from vlp_zoo.evaluation.training.settings import require
 from vlp_zoo.loading import collate_examples
+from vlp_zoo.monai import load_monai
 from vlp_zoo.transforms import content_box, planes
 from vlp_zoo.types import Example, Study, Transform
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from vlp_zoo.evaluation.segmentation.settings import SegmentationSettings
 
 __all__ = [
+    "OVERLAP",
     "THRESHOLD",
     "AlwaysEmpty",
     "Learnt",
@@ -50,6 +53,9 @@ __all__ = [
 
 THRESHOLD = 0.5
 """Probability above which a pixel is marked; not tuned: Dice is a number of one mask."""
+
+OVERLAP = 0.25
+"""Share of a window that the next one sees too; its middle counts most."""
 
 
 class Masked(Learner):
@@ -98,9 +104,14 @@ class Masked(Learner):
         }
         return collate_examples(examples) | lists
 
+    def whole(self, images: Tensor) -> Tensor:
+        """uint8 (B, 1 or 3, S, S) of fitted images to logits (B, K, S, S)."""
+        logits: Tensor = self(images)
+        return logits
+
     def predict(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
         """Counts of pixels in the original frame, and the rest where `full`."""
-        logits = self(batch["image"]).float()
+        logits = self.whole(batch["image"]).float()
         rows = [
             self._judge(logits[i], *case)
             for i, case in enumerate(
@@ -178,19 +189,25 @@ class Learnt(Masked):
     Args:
         rule: Structures.
         protocol: Settings.
-        size: Side S of the input.
+        seen: Side of what the network sees at once.
         resize: ``"pad"`` or ``"squash"``.
+
+    Raises:
+        ConfigError: If images are fitted to less than the network sees.
     """
 
     def __init__(
         self,
         rule: MaskRule,
         protocol: SegmentationSettings,
-        size: int,
+        seen: int,
         resize: str = "pad",
     ) -> None:
-        super().__init__(rule, size, resize, protocol.crop_content)
+        fit = protocol.fit or seen
+        require(fit >= seen, f"fit: 0, or the side {seen} of a crop or more", fit)
+        super().__init__(rule, fit, resize, protocol.crop_content)
         self.protocol = protocol
+        self.seen = seen
 
     def make_transform(self, train: bool) -> Transform:
         """Fit into the square; in training augment image and masks alike."""
@@ -199,13 +216,30 @@ class Learnt(Masked):
         return _Drawn(
             Augment(
                 self.protocol.augment,
-                self.size,
+                self.seen,
                 resize=self.resize,
                 crop_content=self.crop_content,
                 flip=self.protocol.flip,
+                fit=self.size,
             ),
             self.rule,
         )
+
+    def whole(self, images: Tensor) -> Tensor:
+        """Logits of fitted images: at once, or window by window of what is seen."""
+        if self.size == self.seen:
+            return super().whole(images)
+        windows = load_monai("windows over large images").inferers
+        # MONAI adds up in the type of what it is given; bytes would run over.
+        found: Tensor = windows.sliding_window_inference(
+            images.float(),
+            self.seen,
+            len(images),
+            lambda seen: self(seen).float(),
+            overlap=OVERLAP,
+            mode="gaussian",
+        )
+        return found
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         """Loss over the structures that were annotated; others count for nothing."""
@@ -216,7 +250,8 @@ class Learnt(Masked):
 
     def details(self) -> dict[str, Any]:
         """For the record: what it takes."""
-        return {"input_size": self.size}
+        side = {"input_size": self.seen}
+        return side if self.size == self.seen else {**side, "fitted_to": self.size}
 
 
 class Segmenter(Learnt):

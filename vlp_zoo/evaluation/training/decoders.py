@@ -28,7 +28,7 @@ from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.features.encoder_input import EachOnce, encoder_input
 
-__all__ = ["DECODERS", "DenseEncoder", "has_maps", "make_decoder"]
+__all__ = ["DECODERS", "DenseEncoder", "freeze_unused", "has_maps", "make_decoder"]
 
 LEVELS = 4
 
@@ -91,7 +91,7 @@ class DenseEncoder(nn.Module):
         self.channels = [int(each.shape[1]) for each in maps]
         self.strides = [self.size / each.shape[-1] for each in maps]
         if not frozen and any(each.requires_grad for each in maps):
-            self._freeze_unused(maps)
+            freeze_unused(self.encoder, maps)
 
     def train(self, mode: bool = True) -> DenseEncoder:
         """A frozen encoder stays as it is, its batch statistics too."""
@@ -114,16 +114,21 @@ class DenseEncoder(nn.Module):
         maps = [each for each in encoder(pixels).levels if each.ndim == 4]
         return maps[-1:] if self.final else maps[-self.depths :]
 
-    def _freeze_unused(self, maps: Sequence[Tensor]) -> None:
-        """Weights that no map hangs on (a last norm) are neither trained nor counted.
 
-        Several processes would wait for their gradients for ever.
-        """
-        weights = list(self.encoder.parameters())
-        total = torch.stack([each.sum() for each in maps]).sum()
-        slopes = torch.autograd.grad(total, weights, allow_unused=True)
-        for parameter, slope in zip(weights, slopes, strict=True):
-            parameter.requires_grad_(slope is not None)
+def freeze_unused(network: nn.Module, outputs: Sequence[Tensor]) -> None:
+    """Weights that no output hangs on (a last norm) are neither trained nor counted.
+
+    Several processes would wait for their gradients for ever.
+
+    Args:
+        network: Whose weights.
+        outputs: What it made with gradients.
+    """
+    weights = list(network.parameters())
+    total = torch.stack([each.sum() for each in outputs]).sum()
+    slopes = torch.autograd.grad(total, weights, allow_unused=True)
+    for parameter, slope in zip(weights, slopes, strict=True):
+        parameter.requires_grad_(slope is not None)
 
 
 def has_maps(encoder: nn.Module) -> bool:
