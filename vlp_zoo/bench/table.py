@@ -242,7 +242,7 @@ def _beyond_ranking(rows: Sequence[Result]) -> list[str]:
 
 
 def _missed(row: Result) -> str:
-    """Of a distance the structures that were missed: they have none."""
+    """How many structures were missed, which have no distance."""
     cases = row.details.get("cases_without_distance", {})
     missed = sum(cases[name]["missed"] for name in cases if name not in row.undefined)
     distance = not row.metric.startswith("surface")

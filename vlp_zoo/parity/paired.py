@@ -66,7 +66,7 @@ def compare_crops(
 
     Args:
         tensors: ``raw``, ``padded`` and the crops, with ``.NAME``.
-        name: Of the image.
+        name: Name of the image.
         side: Side of the square.
         size: Side of the crops.
         corners: Left and top of the crop that is recorded as ``SPLIT.image``.

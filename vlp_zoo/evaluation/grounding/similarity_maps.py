@@ -165,7 +165,7 @@ def framed(
     Args:
         similarity: (h, w) on the patch grid.
         original: (height, width) of the image in pixels.
-        preprocessing: As `shown_rectangle` takes it.
+        preprocessing: Preprocessing of the encoder, which `shown_rectangle` takes.
         longest_side: Longer side of the frame in pixels at most.
 
     Returns:

@@ -70,7 +70,7 @@ class Masked(Learner):
     Attributes:
         full: Keep all that the test split is judged by: beside the counts histograms of
             probabilities, for `histograms_of`, and `outlines_of`.
-        spacings: Of the pixels of each study by uid; a study without one is measured in
+        spacings: Spacing of the pixels of each study by uid; a study without one is measured in
             pixels.
     """
 

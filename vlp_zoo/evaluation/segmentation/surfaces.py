@@ -83,7 +83,7 @@ def outline_agreement(
     Args:
         predicted: (H, W).
         actual: (H, W).
-        spacing: Of the pixels; None measures in pixels.
+        spacing: Spacing of the pixels; None measures in pixels.
 
     Returns:
         (3,): see `surface_metrics`; NaN where undefined.
