@@ -71,7 +71,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(
-    ("cases", "empty", "floor"),
+    ("cases", "empty", "baseline"),
     [
         pytest.param(10, 7, 0.7, id="seven of ten"),
         # Test lists of RSNA: MGCA and ECAMP's, and LoVT and MedKLIP's.
