@@ -2,7 +2,7 @@
 #
 #   docker build -t vlp-zoo .
 #   docker build -t vlp-zoo:cuda --build-arg BASE=nvidia/cuda:12.8.1-base-ubuntu24.04 .
-#   docker run --rm -v "$PWD/runs:/work/runs" vlp-zoo fit --model ecamp
+#   docker run --rm -v "$PWD/runs:/runs" vlp-zoo fit --model ecamp
 #   docker run --rm --gpus all --shm-size 8g -v /data:/data vlp-zoo:cuda bench --help
 #
 # torch's own wheels bring CUDA; the second base says which driver is asked for.
@@ -16,6 +16,6 @@ WORKDIR /opt/vlp-zoo
 COPY . .
 RUN make setup
 ENV PATH=/opt/vlp-zoo/.venv/bin:$PATH
-WORKDIR /work
+WORKDIR /
 ENTRYPOINT ["vlpzoo"]
 CMD ["--help"]

@@ -38,7 +38,7 @@ class ReferenceNetwork(nn.Module):
         name: One of `REFERENCES`.
 
     Attributes:
-        name: The same.
+        name: Which network it is.
         preprocessing: What an encoder's card says of it; the task decides on size and
             channels.
         sha256: Who it is in stored results.
