@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from small_sets import SMALL, SPLIT, eyes, masks
 
 from tests.conftest import require_shared
 from vlp_zoo.cli import main
@@ -22,29 +23,21 @@ from vlp_zoo.files import write_whole
 
 pytestmark = pytest.mark.real
 
-QUICK = {
-    "linear-masks": "{protocol: segmentation, settings: {decoder: linear, size: 0, "
-    "steps: [150, 150, 150], learning_rate: 1.0e-2, weight_decay: 0.0, evaluations: 3, "
-    "augment: none}}",
-    "boxes": "{protocol: detection, settings: {frozen: false, size: 0, width: 64, "
-    "convolutions: 1, epochs: [12, 12], batch_size: 8, learning_rates: [1.0e-3], "
-    "evaluations: 3, augment: none}}",
-}
-"""Presets as a user would write them, for a minute of a small machine."""
+BOXES = """
+protocol: detection
+settings: {frozen: false, size: 0, width: 64, convolutions: 1, epochs: [12, 12],
+  batch_size: 8, learning_rates: [1.0e-3], evaluations: 3, augment: none}
+"""
+"""A preset as a user would write it, for a minute of a small machine."""
 
-SPLIT = {"val_fraction": 0.06, "test_fraction": 0.34}
-"""For training and evaluation on the same people: a side hangs on the patient's id."""
-
-OTHERS = {"val_fraction": 0.2, "test_fraction": 0.4}
-"""For images of people whom the encoder never saw."""
+MASKS = ["vlp-seg-linear-quick"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where tables, presets, runs and results go."""
     found = tmp_path_factory.mktemp("real")
-    for name, text in QUICK.items():
-        write_whole(found / f"{name}.yaml", f"{text}\n")
+    write_whole(found / "boxes.yaml", BOXES)
     return found
 
 
@@ -111,28 +104,6 @@ def table_of(folder: Path, name: str, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def masks_of(pack: str, structure: str, folder: Path, **only: str) -> Path:
-    """Images of a pack with the masks of one structure."""
-    root = require_shared("realdata", pack)
-    masks = pd.read_csv(root / "masks.csv", dtype=str)
-    masks = masks[masks["class_name"] == structure]
-    of = dict(zip(masks["image"], masks["mask"], strict=True))
-    images = pd.read_csv(root / "images.csv", dtype=str)
-    for column, value in only.items():
-        images = images[images[column] == value]
-    rows = [
-        {
-            "image": root / image,
-            "patient_id": patient,
-            "masks": json.dumps({structure: str(root / of[image])}),
-        }
-        for image, patient in zip(images["image"], images["patient_id"], strict=True)
-        if image in of
-    ]
-    assert len(rows) > 40
-    return table_of(folder, f"{pack} {structure}", rows)
-
-
 # Chest radiographs ------------------------------------------------------------------
 
 
@@ -173,9 +144,9 @@ def test_retrieval_is_above_chance(findings: dict[str, dict[str, Result]]) -> No
 
 @pytest.mark.xdist_group("chest")
 def test_lungs_are_marked_by_a_linear_layer(folder: Path, chest: Path) -> None:
-    table = masks_of("cxr_masks", "lungs_v7", folder)
-    preset = str(folder / "linear-masks.yaml")
-    found = evaluated(folder, chest, "lungs", table, [preset], OTHERS)
+    table = folder / "lungs.csv"
+    masks(require_shared("realdata", "cxr_masks"), "lungs_v7", table)
+    found = evaluated(folder, chest, "lungs", table, MASKS, SMALL)
     (rows,) = found.values()
     assert (rows["minus random init of mine"].low or -1) > 0
     assert (rows["minus pixels"].low or -1) > 0
@@ -202,7 +173,7 @@ def test_lungs_are_boxed(folder: Path, chest: Path) -> None:
     ]
     table = table_of(folder, "boxes", rows)
     preset = str(folder / "boxes.yaml")
-    found = evaluated(folder, chest, "boxes", table, [preset], OTHERS)
+    found = evaluated(folder, chest, "boxes", table, [preset], SMALL)
     (values,) = found.values()
     # Level with its untrained network: for two large boxes that is as good a start.
     assert (values["minus pixels"].low or -1) > 0
@@ -213,30 +184,24 @@ def test_lungs_are_boxed(folder: Path, chest: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def eyes(folder: Path) -> Path:
-    """Photographs with their diagnoses as labels, and in words made from the labels."""
-    path = require_shared("realdata", "fundus_cls", "labels.csv")
-    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    rows["image"] = [str(path.parent / name) for name in rows["image"]]
-    rows["report"] = rows.pop("label_text")
-    rows.to_csv(folder / "eyes.csv", index=False)
-    return folder / "eyes.csv"
+def photographs(folder: Path) -> Path:
+    return eyes(require_shared("realdata", "fundus_cls"), folder / "eyes.csv")
 
 
 @pytest.fixture(scope="module")
-def fundus(folder: Path, eyes: Path) -> Path:
+def fundus(folder: Path, photographs: Path) -> Path:
     return trained(
-        *(folder, "fundus", eyes, 30),
+        *(folder, "fundus", photographs, 30),
         *("--data.report_column=report", "--data.colour=true"),
     )
 
 
 @pytest.mark.xdist_group("fundus")
 def test_diseases_of_the_eye_are_told_apart(
-    folder: Path, fundus: Path, eyes: Path
+    folder: Path, fundus: Path, photographs: Path
 ) -> None:
     presets = ["vlp-linear", "vlp-knn"]
-    found = evaluated(folder, fundus, "fundus labels", eyes, presets)
+    found = evaluated(folder, fundus, "fundus labels", photographs, presets)
     for rows in found.values():
         assert (rows["mine"].low or 0) > 0.6
         # Minutes on a few hundred photographs: not shown to be above its untrained
@@ -246,9 +211,9 @@ def test_diseases_of_the_eye_are_told_apart(
 
 @pytest.mark.xdist_group("fundus")
 def test_the_optic_disc_is_marked(folder: Path, fundus: Path) -> None:
-    table = masks_of("fundus_seg", "optic_disc", folder, source="IDRiD")
-    preset = str(folder / "linear-masks.yaml")
-    (rows,) = evaluated(folder, fundus, "fundus disc", table, [preset]).values()
+    pack, table = require_shared("realdata", "fundus_seg"), folder / "discs.csv"
+    masks(pack, "optic_disc", table, source="IDRiD")
+    (rows,) = evaluated(folder, fundus, "fundus disc", table, MASKS).values()
     assert rows["prevalence"].value == 0
     assert (rows["minus random init of mine"].low or -1) > 0
     assert (rows["minus pixels"].low or -1) > 0
