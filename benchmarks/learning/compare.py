@@ -2,7 +2,7 @@
 
     python benchmarks/learning/compare.py --real TABLE.csv [--jobs 2] [--seeds 0 1 2]
 
-Each method is trained from its demo config on the drawn chest world and on a table of
+Each method is trained from its demo config on the synthetic chest world and on a table of
 real images and reports (one row per image, as ``--data pairs`` reads it), with the same
 studies, batch size and number of steps for all. Encoders are then probed at 1, 10 and
 100 % of the labels beside random init and pixels; methods with a joint space are scored
@@ -54,7 +54,7 @@ radiograph (where the extra `weights` is installed). Recall@k is over the whole 
 zero-shot is chance at 0.5. This says which method learns faster in minutes, at toy scale, not which
 is better: none is trained to convergence, and none near its paper's scale. Demo settings
 come from earlier trials on the same kinds of data; those of ecamp and mae, at least, were
-chosen with the drawn test patients in sight. Reports of test patients were never trained
+chosen with the synthetic test patients in sight. Reports of test patients were never trained
 on; their lateral images are tested, though only frontal ones were trained on.
 """
 
@@ -67,7 +67,10 @@ class Budget:
     batch_size: int
 
 
-TITLES = {"phantom": "Drawn chests (phantom)", "real": "Real chests (a table of pairs)"}
+TITLES = {
+    "phantom": "Synthetic chests (phantom)",
+    "real": "Real chests (a table of pairs)",
+}
 BUDGETS = {"phantom": Budget(6, 32), "real": Budget(20, 32)}
 
 

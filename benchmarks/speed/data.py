@@ -94,7 +94,7 @@ def count(loader: Any) -> int:
 
 
 def draw(path: Path, index: int) -> None:
-    """A drawn chest at the size and with the grain of a digital radiograph."""
+    """A synthetic chest at the size and with the grain of a digital radiograph."""
     from vlp_zoo.data.phantom.chest.source import PhantomChestSource
 
     image = PhantomChestSource("train", 10_000, image_size=256)[index].image

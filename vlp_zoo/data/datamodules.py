@@ -78,7 +78,7 @@ class Drawn(PairsDataModule):
 
 
 class PhantomChest(Drawn):
-    """Drawn chest X-rays with written reports; nothing to download.
+    """Synthetic chest X-rays with written reports; nothing to download.
 
     Args:
         views: "frontal" for PA and AP only, "all" for lateral images too.
@@ -98,7 +98,7 @@ class PhantomChest(Drawn):
 
 
 class PhantomFundus(Drawn):
-    """Drawn colour fundus photographs with written reports; nothing to download.
+    """Synthetic colour fundus photographs with written reports; nothing to download.
 
     Args:
         eyes: "one" for one photograph per visit, "both" for right and left eye.

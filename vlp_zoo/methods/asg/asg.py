@@ -154,7 +154,7 @@ class ASG(WordTowers[ASGBatch]):
                 f"{', '.join(names) or source.name} that were looked at, and no atlas",
                 "give boxes (a 'boxes' column, or Chest ImaGenome's with "
                 "--model.scene_graphs DIR); or an atlas that RegionAtlas.fit made of real "
-                "boxes (--model.region_atlas FILE); or take the atlas of drawn chests "
+                "boxes (--model.region_atlas FILE); or take the atlas of synthetic chests "
                 "knowingly (--model.region_atlas phantom); or train without regions "
                 "(--model.arsa_weight 0)",
             )

@@ -32,7 +32,7 @@ class ASGOptions(WordOptions):
         region_source: ``"auto"``: boxes of the study, the atlas for regions it lacks;
             ``"study"``: its own only.
         region_atlas: A JSON file written by `vlp_zoo.reports.regions.RegionAtlas.save`,
-            or ``"phantom"``, the packaged one, which was fitted on drawn chests. None
+            or ``"phantom"``, the packaged one, which was fitted on synthetic chests. None
             takes the packaged one for drawn data and no atlas for other data.
         scene_graphs: Folder of Chest ImaGenome ``UID_SceneGraph.json`` files, which
             come before the study's own boxes.
