@@ -8,6 +8,7 @@ from typing import Any
 from vlp_zoo.bench.encoders import encoder_file, sources_of
 from vlp_zoo.cli.parser import Parser
 from vlp_zoo.encoders.specs import origin, split_spec
+from vlp_zoo.errors import FileWriteError
 from vlp_zoo.files import require_writable
 
 __all__ = ["main"]
@@ -22,7 +23,13 @@ def main(argv: list[str]) -> int:
         "run or FILE.safetensors, timm:NAME, random:NAME, or official:LAYOUT:FILE.",
     )
     parser.add_argument("encoder", metavar="ENCODER")
-    parser.add_argument("folder", type=Path, metavar="OUTDIR")
+    parser.add_argument(
+        "folder",
+        type=Path,
+        metavar="OUTDIR",
+        nargs="?",
+        help="where to (with --push: NAME, in the current folder)",
+    )
     parser.add_argument("--name", help="of the model, in its card (OUTDIR's name)")
     parser.add_argument(
         "--licence", help="terms of the weights, for the card (what is known)"
@@ -38,8 +45,27 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="write model.onnx too (needs onnx, onnxscript)",
     )
+    parser.add_argument(
+        "--push",
+        metavar="OWNER/NAME",
+        help="upload the folder to the hub too; a new repository is private",
+    )
+    parser.add_argument(
+        "--public", action="store_true", help="with --push: let everyone see it"
+    )
     options = parser.parse_args(argv)
-    require_writable(options.folder)
+    repo: str | None = options.push
+    if options.public and not repo:
+        parser.error("--public goes with --push")
+    if not options.folder and not repo:
+        parser.error("the following arguments are required: OUTDIR (or --push)")
+
+    from vlp_zoo.encoders.hub import require_push
+
+    if repo:
+        require_push(repo)
+    folder: Path = options.folder or Path(str(repo).rpartition("/")[2])
+    require_writable(folder)
 
     from vlp_zoo.encoders.checkpoint import load_encoder
     from vlp_zoo.encoders.identity import encoder_sha256
@@ -52,15 +78,38 @@ def main(argv: list[str]) -> int:
         card["weights_licence"] = options.licence
     sha256 = card.setdefault("sha256", encoder_sha256(encoder))
     lines = _results(options.results, sha256) if options.results else []
-    name = options.name or options.folder.resolve().name
+    name = options.name or folder.resolve().name
     written = []
     if options.onnx:
         # First, so that a missing package leaves no half of an export behind.
-        written.append(write_onnx(encoder, options.folder))
-    written += publish(encoder, card, options.folder, name=name, results=lines)
+        written.append(write_onnx(encoder, folder))
+    written += publish(encoder, card, folder, name=name, results=lines, repo=repo)
     for path in written:
         print(path)
+    if repo:
+        print(_push(folder, written, repo, options.public))
     return 0
+
+
+def _push(folder: Path, written: list[Path], repo: str, public: bool) -> str:
+    """Upload what was written, and nothing else of the folder."""
+    from vlp_zoo.encoders.hub import push
+    from vlp_zoo.encoders.publish import CARD, WEIGHTS
+
+    files = {
+        # The hub shows the card under this name.
+        "README.md" if path.name == CARD else path.relative_to(folder).as_posix(): path
+        for path in written
+    }
+    mark = Path(WEIGHTS).with_suffix(".json").name
+    try:
+        return f"pushed to {push(files, repo, mark, public=public)}"
+    except FileWriteError as error:
+        raise FileWriteError(
+            error.looked_for,
+            error.found,
+            f"{error.do_this}; {folder} is whole: run the same command again to push it",
+        ) from error
 
 
 def _card(spec: str) -> dict[str, Any]:

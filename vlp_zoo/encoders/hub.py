@@ -1,4 +1,4 @@
-"""Whether a model of the hub can be had: from the cache, or over the network, quickly.
+"""The hub of models: whether one can be had, and how one of ours gets there.
 
 The libraries that download try again and again when there is no network, for most of a
 minute. `require_hub` asks once, with a short limit, before they are called.
@@ -6,11 +6,13 @@ minute. `require_hub` asks once, with a short limit, before they are called.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from vlp_zoo.errors import EncoderLoadError
+from vlp_zoo.errors import ConfigError, EncoderLoadError, FileWriteError
 
-__all__ = ["is_cached", "one_line", "require_hub"]
+__all__ = ["is_cached", "one_line", "push", "require_hub", "require_push"]
 
 PATIENCE = 4.0
 """Seconds that the hub may take to answer."""
@@ -70,6 +72,114 @@ def require_hub(repo: str, what: str) -> None:
             "connect, set HF_HUB_CACHE to a folder that has the model, or give a local "
             "file or folder",
         ) from error
+
+
+def require_push(repo: str) -> None:
+    """Refuse what cannot be pushed, before anything is computed for it.
+
+    Args:
+        repo: ``OWNER/NAME``.
+
+    Raises:
+        ConfigError: If that is no name of a repository, uploads are switched off, or
+            there is no token.
+    """
+    from huggingface_hub import constants, get_token
+
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo, re.ASCII):
+        raise ConfigError(
+            "OWNER/NAME of a model on the hub",
+            repr(repo),
+            "write --push OWNER/NAME: your name there, or that of an organisation",
+        )
+    if constants.is_offline_mode():
+        raise ConfigError(
+            f"the hub, to push to {repo}",
+            "HF_HUB_OFFLINE=1: it is not to be asked",
+            "unset HF_HUB_OFFLINE, or leave out --push",
+        )
+    if get_token() is None:
+        raise ConfigError(
+            f"a token of the hub, to push to {repo}",
+            "none",
+            "log in by hf auth login, or set HF_TOKEN to a token that may write",
+        )
+
+
+def push(files: Mapping[str, Path], repo: str, mark: str, *, public: bool) -> str:
+    """Upload files as one commit to a model repository, which is made if need be.
+
+    A repository that holds an export already gets a new version of it; the hub keeps
+    the older ones.
+
+    Args:
+        files: Path in the repository to file.
+        repo: ``OWNER/NAME``, see `require_push`.
+        mark: Path that every export has: a repository with other files and without it
+            is left alone.
+        public: Whether everyone may see it. Without it a new repository is private, and
+            one that is public already is left alone.
+
+    Returns:
+        Its address, and who may see it, for the user.
+
+    Raises:
+        FileWriteError: If the hub refuses or is not reached, or the repository is left
+            alone.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    api, looked_for = HfApi(library_name="vlp_zoo"), f"to push a model to {repo}"
+    try:
+        try:
+            found = api.model_info(repo, timeout=PATIENCE)
+        except RepositoryNotFoundError:
+            api.create_repo(repo, private=not public)
+            private = not public
+        else:
+            private = bool(found.private)
+            _require_ours([f.rfilename for f in found.siblings or []], repo, mark)
+            if not private and not public:
+                raise FileWriteError(
+                    looked_for,
+                    "a repository that everyone can see; nothing was pushed",
+                    "add --public if the terms of the training data allow it, or choose "
+                    "another name",
+                )
+        additions = [
+            CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path))
+            for name, path in files.items()
+        ]
+        api.create_commit(repo, additions, commit_message="Export of vlpzoo")
+    except FileWriteError:
+        raise
+    except HfHubHTTPError as error:
+        # What the hub says itself stands behind the library's first line.
+        status, said = error.response.status_code, error.server_message
+        refused = status in (401, 403)
+        raise FileWriteError(
+            looked_for,
+            f"the hub's answer: {status} {said or one_line(error)}",
+            "check the name, and that your token may write to it (hf auth whoami)"
+            if refused
+            else "mend that, or wait",
+        ) from error
+    except Exception as error:  # whatever the installed HTTP client raises
+        raise FileWriteError(
+            looked_for, f"no way to the hub: {one_line(error)}", "connect to it"
+        ) from error
+    return f"{api.endpoint}/{repo} ({'private' if private else 'public'})"
+
+
+def _require_ours(names: Sequence[str], repo: str, mark: str) -> None:
+    others = sorted({*names} - {".gitattributes", "README.md"})
+    if others and mark not in others:
+        raise FileWriteError(
+            f"to push a model to {repo}",
+            f"a repository that no vlpzoo export filled: {', '.join(others[:5])}",
+            "choose another name; nothing was pushed",
+        )
 
 
 def one_line(error: Exception) -> str:

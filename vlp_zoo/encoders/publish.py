@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
 from vlp_zoo.encoders.checkpoint import save_encoder
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import DependencyNotFoundError, EncoderLoadError
-from vlp_zoo.files import write_whole
+from vlp_zoo.files import slug, write_whole
 
 __all__ = ["model_card", "publish", "timm_config", "write_onnx"]
 
@@ -38,6 +39,7 @@ def publish(
     *,
     name: str,
     results: Sequence[str] = (),
+    repo: str | None = None,
 ) -> list[Path]:
     """Write weights, timm's config, our card and the model card.
 
@@ -47,6 +49,7 @@ def publish(
         folder: Where to; made if need be.
         name: Name of the model, for its card.
         results: Lines of a table of results, for the card.
+        repo: Where on the hub it will be, for the card.
 
     Returns:
         The files.
@@ -63,7 +66,8 @@ def publish(
     weights = save_encoder(folder / WEIGHTS, encoder, kept)
     written = [weights, weights.with_suffix(".json"), folder / CONFIG, folder / CARD]
     write_whole(folder / CONFIG, config)
-    write_whole(folder / CARD, model_card(encoder, kept, name=name, results=results))
+    text = model_card(encoder, kept, name=name, results=results, repo=repo)
+    write_whole(folder / CARD, text)
     return written
 
 
@@ -117,6 +121,7 @@ def model_card(
     *,
     name: str,
     results: Sequence[str] = (),
+    repo: str | None = None,
 ) -> str:
     """The text of ``MODEL_CARD.md``; what no one recorded is said to be so.
 
@@ -125,12 +130,14 @@ def model_card(
         card: What is known of it.
         name: Name of the model.
         results: Lines of a table of results.
+        repo: Where on the hub it will be.
     """
 
     def known(key: str) -> str:
         value = card.get(key)
         return UNKNOWN if value in (None, "", [], "unknown") else str(value)
 
+    timm_name = f"hf-hub:{repo}" if repo else "local-dir:FOLDER"
     spec = encoder.spec["timm"]
     count = sum(parameter.numel() for parameter in encoder.timm.parameters())
     recipe = encoder.preprocessing
@@ -182,11 +189,15 @@ def model_card(
             "```python",
             "import timm",
             "",
-            'model = timm.create_model("local-dir:FOLDER", pretrained=True)',
+            f'model = timm.create_model("{timm_name}", pretrained=True)',
             "config = timm.data.resolve_model_data_config(model)",
             "```",
             "",
-            "or `vlpzoo bench --encoder FOLDER/model.safetensors --task TASK`.",
+            (
+                'From a folder: `timm.create_model("local-dir:FOLDER", '
+                "pretrained=True)`, or `vlpzoo bench --encoder "
+                "FOLDER/model.safetensors --task TASK`."
+            ),
         ],
         "Training data": [
             f"- Data sets: {sources}",
@@ -223,10 +234,37 @@ def model_card(
             f"- Versions: {versions or UNKNOWN}",
         ],
     }
-    lines = [f"# Model card for {name}", "", "Research only. Not for clinical use."]
+    lines = [
+        *("---", *_front(card), "---"),
+        *(f"# Model card for {name}", "", "Research only. Not for clinical use."),
+    ]
     for title, content in parts.items():
         lines += ["", f"## {title}", "", *content]
     return "\n".join(lines) + "\n"
+
+
+HUB_LICENCES = frozenset(
+    {
+        *("apache-2.0", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0"),
+        *("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "gpl-3.0", "mit"),
+    }
+)
+"""Terms that the hub knows by these words; others are named in words of their own."""
+
+
+def _front(card: Mapping[str, Any]) -> list[str]:
+    """What the hub reads at the head of a card."""
+    terms = str(card.get("weights_licence") or "")
+    head: dict[str, Any] = {
+        "library_name": "timm",
+        "pipeline_tag": "image-feature-extraction",
+        "tags": ["timm", "vlp_zoo", "medical"],
+    }
+    if terms.lower() in HUB_LICENCES:
+        head["license"] = terms.lower()
+    elif terms:
+        head |= {"license": "other", "license_name": slug(terms).lower()}
+    return yaml.safe_dump(head, sort_keys=False).splitlines()
 
 
 def _short(values: Sequence[float]) -> str:
