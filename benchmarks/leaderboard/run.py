@@ -168,16 +168,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--real", type=Path, metavar="FOLDER", help="public small sets")
     parser.add_argument("--out", type=Path, help="runs and results")
-    parser.add_argument("--board", type=Path, help="where pages go")
+    parser.add_argument("--board", type=Path, help="where all files go")
     parser.add_argument("--methods", nargs="+", help="fewer than all")
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side")
     options = parser.parse_args()
     if options.jobs < 1:
         parser.error("--jobs: 1 or more")
-    out = options.out or Path(
-        "runs", "leaderboard-real" if options.real else "leaderboard"
-    )
-    board = options.board or (FOLDER / "real" if options.real else FOLDER)
+    kind = "real" if options.real else "synthetic"
+    out = options.out or Path("runs", f"leaderboard-{kind}")
     worlds = (
         real(options.real.resolve(), out.resolve()) if options.real else synthetic()
     )
@@ -190,7 +188,14 @@ def main() -> int:
         ):
             return code
     results = [f"--results={out / 'results' / name}" for name in worlds]
-    return vlpzoo("leaderboard", *results, f"--out={board}")
+    board = options.board or (FOLDER / "real" if options.real else FOLDER)
+    if code := vlpzoo("leaderboard", *results, f"--out={board}"):
+        return code
+    if not options.board:
+        page = FOLDER.parents[1] / "docs" / f"leaderboard-{kind}.html"
+        (board / "leaderboard.html").replace(page)
+        say(str(page))
+    return 0
 
 
 def trained(methods: list[str], world: World, out: Path, jobs: int) -> list[str]:
