@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from vlp_zoo.moved import follow
 
 if TYPE_CHECKING:
-    from vlp_zoo.api import embed, evaluate, load_encoder, load_method
+    from vlp_zoo.api import embed, evaluate, from_pretrained, load_encoder, load_method
     from vlp_zoo.data.datamodules import Pairs, PhantomChest, PhantomFundus, Prepared
     from vlp_zoo.data.official import MIMICCXR
     from vlp_zoo.methods.asg import ASG
@@ -62,6 +62,7 @@ __all__ = [
     "__version__",
     "embed",
     "evaluate",
+    "from_pretrained",
     "load_encoder",
     "load_method",
 ]
@@ -88,6 +89,7 @@ PUBLIC: dict[str, str] = {
     "Prepared": "vlp_zoo.data.datamodules",
     "embed": "vlp_zoo.api",
     "evaluate": "vlp_zoo.api",
+    "from_pretrained": "vlp_zoo.api",
     "load_encoder": "vlp_zoo.api",
     "load_method": "vlp_zoo.api",
 }

@@ -15,7 +15,9 @@ from vlp_zoo.bench import run
 from vlp_zoo.bench.encoders import encoder_file
 from vlp_zoo.bench.pictures import Picture, Pictures
 from vlp_zoo.encoders.checkpoint import open_encoder
-from vlp_zoo.errors import ConfigError
+from vlp_zoo.encoders.hub import fetch
+from vlp_zoo.encoders.publish import CARD, PARTS, WEIGHTS
+from vlp_zoo.errors import ConfigError, EncoderLoadError
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.methods import base
@@ -24,7 +26,14 @@ from vlp_zoo.methods.checkpoints import check_checkpoint
 if TYPE_CHECKING:
     from vlp_zoo.evaluation.results import Result
 
-__all__ = ["Picture", "embed", "evaluate", "load_encoder", "load_method"]
+__all__ = [
+    "Picture",
+    "embed",
+    "evaluate",
+    "from_pretrained",
+    "load_encoder",
+    "load_method",
+]
 
 
 def load_encoder(spec: str | Path, *, seed: int = 0) -> nn.Module:
@@ -45,6 +54,37 @@ def load_encoder(spec: str | Path, *, seed: int = 0) -> nn.Module:
         EncoderLoadError: If weights do not fit or cannot be had.
     """
     return open_encoder(encoder_file(str(spec)), seed)
+
+
+def from_pretrained(place: str | Path) -> nn.Module:
+    """Load what ``vlpzoo export`` wrote, from a folder or from the hub.
+
+    Weights are read from safetensors alone: nothing is unpickled, and no code of the
+    repository is run.
+
+    Args:
+        place: A folder, or ``OWNER/NAME`` on the hub, with ``@REVISION`` for another
+            version than the newest. Without a network, what the hub's cache has is
+            taken.
+
+    Returns:
+        The encoder, as of `load_encoder`.
+
+    Raises:
+        EncoderLoadError: If it is not there, cannot be had, is no export, or is not
+            whole.
+    """
+    folder = Path(place)
+    if not folder.is_dir():
+        folder = fetch(str(place), PARTS)
+    if not (folder / CARD).is_file():
+        raise EncoderLoadError(
+            f"an export of vlpzoo, with its {CARD}, in {place}",
+            ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing",
+            "vz.load_encoder loads runs, files and models of timm, transformers and "
+            "open_clip",
+        )
+    return load_encoder(folder / WEIGHTS)
 
 
 def load_method(run: str | Path) -> base.VLPModule[Any]:

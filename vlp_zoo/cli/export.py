@@ -94,16 +94,17 @@ def main(argv: list[str]) -> int:
 def _push(folder: Path, written: list[Path], repo: str, public: bool) -> str:
     """Upload what was written, and nothing else of the folder."""
     from vlp_zoo.encoders.hub import push
-    from vlp_zoo.encoders.publish import CARD, WEIGHTS
+    from vlp_zoo.encoders.publish import CARD, MODEL_CARD
 
     files = {
         # The hub shows the card under this name.
-        "README.md" if path.name == CARD else path.relative_to(folder).as_posix(): path
+        "README.md"
+        if path.name == MODEL_CARD
+        else path.relative_to(folder).as_posix(): path
         for path in written
     }
-    mark = Path(WEIGHTS).with_suffix(".json").name
     try:
-        return f"pushed to {push(files, repo, mark, public=public)}"
+        return f"pushed to {push(files, repo, CARD, public=public)}"
     except FileWriteError as error:
         raise FileWriteError(
             error.looked_for,

@@ -12,7 +12,10 @@ from pathlib import Path
 
 from vlp_zoo.errors import ConfigError, EncoderLoadError, FileWriteError
 
-__all__ = ["is_cached", "one_line", "push", "require_hub", "require_push"]
+__all__ = ["fetch", "is_cached", "one_line", "push", "require_hub", "require_push"]
+
+REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+"""OWNER/NAME."""
 
 PATIENCE = 4.0
 """Seconds that the hub may take to answer."""
@@ -74,6 +77,55 @@ def require_hub(repo: str, what: str) -> None:
         ) from error
 
 
+def fetch(repo: str, files: Sequence[str]) -> Path:
+    """The folder of a repository in the cache, as new as can be had.
+
+    Args:
+        repo: ``owner/name``, with ``@revision`` where it is not the main one.
+        files: Names of the files that are wanted, those that there are.
+
+    Raises:
+        EncoderLoadError: If there is no such repository, or it is neither in the cache
+            nor to be downloaded.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    name, _, revision = repo.partition("@")
+    if not REPO.fullmatch(name):
+        raise EncoderLoadError(
+            f"a model {repo}",
+            "neither a folder that is there nor OWNER/NAME on the hub",
+            "give one of the two; OWNER/NAME@REVISION names an older version",
+        )
+
+    def take(cached: bool) -> Path:
+        place = snapshot_download(
+            name,
+            revision=revision or None,
+            allow_patterns=list(files),
+            local_files_only=cached,
+        )
+        return Path(place)
+
+    try:
+        require_hub(repo, f"the model {repo}")
+    except EncoderLoadError as error:
+        # What the hub refuses is not taken from the cache either.
+        if isinstance(error.__cause__, HfHubHTTPError):
+            raise
+        try:
+            return take(cached=True)
+        except LocalEntryNotFoundError:
+            raise error from None
+    try:
+        return take(cached=False)
+    except Exception as error:  # whatever the installed HTTP client raises
+        raise EncoderLoadError(
+            f"the files of the model {repo}", one_line(error), "try again"
+        ) from error
+
+
 def require_push(repo: str) -> None:
     """Refuse what cannot be pushed, before anything is computed for it.
 
@@ -86,7 +138,7 @@ def require_push(repo: str) -> None:
     """
     from huggingface_hub import constants, get_token
 
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo, re.ASCII):
+    if not REPO.fullmatch(repo):
         raise ConfigError(
             "OWNER/NAME of a model on the hub",
             repr(repo),

@@ -22,11 +22,22 @@ from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import DependencyNotFoundError, EncoderLoadError
 from vlp_zoo.files import slug, write_whole
 
-__all__ = ["model_card", "publish", "timm_config", "write_onnx"]
+__all__ = [
+    "CARD",
+    "MODEL_CARD",
+    "PARTS",
+    "WEIGHTS",
+    "model_card",
+    "publish",
+    "timm_config",
+    "write_onnx",
+]
 
-WEIGHTS, CONFIG, CARD, ONNX = (
-    *("model.safetensors", "config.json", "MODEL_CARD.md", "model.onnx"),
-)
+WEIGHTS, CARD, CONFIG = "model.safetensors", "model.json", "config.json"
+"""An encoder file, its card, and what timm reads beside them."""
+PARTS = (WEIGHTS, CARD, CONFIG)
+"""What an export is loaded from."""
+MODEL_CARD, ONNX = "MODEL_CARD.md", "model.onnx"
 UNKNOWN = "not recorded"
 CROPS = {"pad": "border", "squash": "squash"}
 """Our ways to make images square, in timm's words."""
@@ -63,11 +74,11 @@ def publish(
     # The date and versions of the training, not those of this export.
     if "made" in kept:
         kept.setdefault("trained", kept.pop("made"))
-    weights = save_encoder(folder / WEIGHTS, encoder, kept)
-    written = [weights, weights.with_suffix(".json"), folder / CONFIG, folder / CARD]
+    save_encoder(folder / WEIGHTS, encoder, kept)
+    written = [*(folder / part for part in PARTS), folder / MODEL_CARD]
     write_whole(folder / CONFIG, config)
     text = model_card(encoder, kept, name=name, results=results, repo=repo)
-    write_whole(folder / CARD, text)
+    write_whole(folder / MODEL_CARD, text)
     return written
 
 
@@ -186,6 +197,15 @@ def model_card(
             ),
         ],
         "How to use": [
+            "```python",
+            "import vlp_zoo as vz",
+            "",
+            f'encoder = vz.from_pretrained("{repo or "FOLDER"}")',
+            'features = vz.embed(["a.dcm", "b.png"], encoder)',
+            "```",
+            "",
+            "or without this package, on images prepared as below:",
+            "",
             "```python",
             "import timm",
             "",
