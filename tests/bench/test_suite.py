@@ -156,7 +156,9 @@ def test_random_init_is_a_baseline_of_each_architecture(tmp_path: Path) -> None:
     torch.manual_seed(3)
     encoder = ImageEncoder("micro").eval()
     extraction = _extraction()
-    candidates = candidates_of(["a", "b"], extraction, load=lambda spec: encoder)
+    candidates = candidates_of(
+        ["a", "b"], extraction, load=lambda spec: encoder, random_draws=1
+    )
     names = [c.subject.name for c in candidates]
     # One set of weights under two names is one encoder.
     assert names == ["a", "random init of a", *BASELINES]
@@ -178,7 +180,9 @@ def test_random_init_is_a_baseline_of_each_architecture(tmp_path: Path) -> None:
     assert gaps == {"random init of a", "pixels", "acquisition"}
     # Both vits, the pixels: one reading.
     assert all(task.splits[s].read == len(task.splits[s]) for s in SPLITS)  # type: ignore[attr-defined]
-    baseline = candidates_of(["r"], extraction, load=lambda spec: random_copy(encoder))
+    baseline = candidates_of(
+        ["r"], extraction, load=lambda spec: random_copy(encoder), random_draws=1
+    )
     assert [c.subject.name for c in baseline] == ["r", *BASELINES]
     alone = candidates_of(["a"], extraction, baselines=False, load=lambda spec: encoder)
     assert [c.subject.name for c in alone] == ["a"]
@@ -246,7 +250,9 @@ def test_equal_weights_that_see_images_differently_are_two_encoders() -> None:
         torch.manual_seed(1)
         return ImageEncoder("micro", mean=[float(spec)] * 3).eval()
 
-    found = candidates_of(["0.1", "0.9", "0.1"], _extraction(), load=load)
+    found = candidates_of(
+        ["0.1", "0.9", "0.1"], _extraction(), load=load, random_draws=1
+    )
     assert [candidate.subject.name for candidate in found] == [
         *("0.1", "0.9", "random init of 0.1", "random init of 0.9"),
         *BASELINES,

@@ -85,6 +85,30 @@ def test_baselines_stand_below_the_variants(
     assert row.endswith("|  |")
 
 
+def test_draws_of_random_weights_are_one_row(
+    scores: dict[str, list[Cases]], tmp_path: Path
+) -> None:
+    for run in SWEEP.runs(tmp_path):
+        store = ResultStore(run.folder / "bench")
+        first = next(row for row in store.read() if row.encoder.startswith("random"))
+        more = {
+            "key": f"{first.key}1",
+            "encoder": f"{first.encoder} (draw 1)",
+            "encoder_sha256": "another",
+            "value": 0.9,
+            "details": {"random_weights": {"draw": 1, "first": first.encoder_sha256}},
+            "cases": store.cases(first),
+            "predictions": None,
+        }
+        store.add([replace(first, **more)])  # type: ignore[arg-type]
+    lines = summarise(SWEEP, tmp_path)
+    assert [line.variant for line in lines] == ["clip", "mae", "random init", "pixels"]
+    random = lines[2]
+    assert random.mean == pytest.approx((0.8 + 0.9) / 2)
+    assert random.difference is not None
+    assert random.difference.low is not None
+
+
 def test_logged_numbers_have_no_baselines(
     scores: dict[str, list[Cases]], tmp_path: Path
 ) -> None:

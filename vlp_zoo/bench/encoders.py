@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vlp_zoo.evaluation.tasks import Task
 
 __all__ = [
+    "RANDOM_DRAWS",
     "check_encoders",
     "encoder_file",
     "joints_of",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 UNKNOWN = "(not recorded)"
+RANDOM_DRAWS = 3
+"""Draws of the weights of a random init: a single one may be lucky."""
 
 
 def named_encoder(spec: str) -> tuple[str, str]:

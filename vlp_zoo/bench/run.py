@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlp_zoo.bench.encoders import (
+    RANDOM_DRAWS,
     encoder_file,
     joints_of,
     named_encoder,
@@ -43,6 +44,7 @@ def evaluate(
     seeds: Sequence[int] = (0,),
     bootstrap: int = 1000,
     baselines: bool = True,
+    random_draws: int = RANDOM_DRAWS,
     pooling: str = "global",
     precision: str = "32",
     batch_size: int = 64,
@@ -69,6 +71,7 @@ def evaluate(
             new weights.
         bootstrap: Replicates of the intervals; 0 for none.
         baselines: Random init, pixels and prevalence beside the encoders.
+        random_draws: How often the weights of a random init are drawn.
         pooling: ``"global"`` or ``"mean"``.
         precision: ``"32"`` or ``"bf16"``.
         batch_size: Images per forward pass.
@@ -130,6 +133,7 @@ def evaluate(
         [*files, *loaded],
         extraction,
         baselines=baselines,
+        random_draws=random_draws,
         load=lambda spec: loaded[spec] if spec in loaded else open_encoder(spec),
         joints=joints_of(files) if needs_text else {},
         names={f: name for f, (name, _) in zip(files, named, strict=True)},

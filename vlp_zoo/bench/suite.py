@@ -7,29 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
-
-from vlp_zoo.encoders.checkpoint import open_encoder
-from vlp_zoo.errors import (
-    ConfigError,
-    DatasetNotFoundError,
-    EncoderLoadError,
-    VLPZooError,
-)
-from vlp_zoo.evaluation.baselines import (
-    Acquisition,
-    PixelEncoder,
-    Prevalence,
-    random_copy,
-)
+from vlp_zoo.bench.candidates import candidates_of, refuse_two_poolings
+from vlp_zoo.errors import DatasetNotFoundError, VLPZooError
 from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
 from vlp_zoo.evaluation.features.cost import cost_of
 from vlp_zoo.evaluation.features.extraction import Extraction
-from vlp_zoo.evaluation.features.joint import JointEncoder
 from vlp_zoo.evaluation.protocol import Candidate, Protocol
 from vlp_zoo.evaluation.results import Result, ResultStore
 from vlp_zoo.evaluation.statistics.metric_names import metric_title
-from vlp_zoo.evaluation.subject import Subject, subject_of
+from vlp_zoo.evaluation.subject import Subject
 from vlp_zoo.evaluation.tasks import Task
 from vlp_zoo.files import slug, write_whole
 
@@ -42,10 +28,6 @@ __all__ = [
     "evaluate_task",
     "runs_of",
 ]
-
-PIXELS = "pixels"
-PREVALENCE = "prevalence"
-ACQUISITION = "acquisition"
 
 
 @dataclass(frozen=True)
@@ -86,104 +68,6 @@ class SuiteError(VLPZooError):
             "every run of the suite",
             f"{len(lines)} failed:\n  " + "\n  ".join(lines),
             "mend these and run the same command: finished runs are kept",
-        )
-
-
-def candidates_of(
-    encoders: Sequence[str],
-    extraction: Extraction,
-    *,
-    baselines: bool = True,
-    load: Callable[[str], nn.Module] = open_encoder,
-    joints: Mapping[str, JointEncoder] | None = None,
-    names: Mapping[str, str] | None = None,
-    sources: Mapping[str, Sequence[str]] | None = None,
-) -> list[Candidate]:
-    """Load encoders and put their baselines behind them.
-
-    Args:
-        encoders: Specs as `open_encoder` takes them.
-        extraction: How they will be encoded.
-        baselines: Add a random copy of each architecture, pixels, what the acquisition
-            tells, and prevalence.
-        load: From spec to encoder.
-        joints: Spec to the joint space of those encoders that have one.
-        names: Spec to the name in results; the spec itself otherwise.
-        sources: Spec to the data sets that the encoder was pre-trained on.
-
-    Returns:
-        Encoders first; nothing twice.
-
-    Raises:
-        EncoderLoadError: If an encoder cannot be loaded.
-        ConfigError: If two of them have the same weights and pool in two ways.
-    """
-    found: dict[tuple[str, str], Candidate] = {}
-    fresh: dict[str, Candidate] = {}
-    plain: list[tuple[str, nn.Module]] = [
-        (PIXELS, PixelEncoder()),
-        (ACQUISITION, Acquisition()),
-        (PREVALENCE, Prevalence()),
-    ]
-    others = [
-        Candidate(subject_of(module, name, "floor", extraction), module)
-        for name, module in plain
-    ]
-    for spec in dict.fromkeys(encoders):
-        try:
-            module = load(spec)
-        except VLPZooError:
-            raise
-        except (OSError, RuntimeError, ValueError) as error:
-            raise EncoderLoadError(
-                f"the encoder {spec}",
-                f"{type(error).__name__}: {error}",
-                "check the name, the file and, for timm:, the connection",
-            ) from error
-        name = (names or {}).get(spec, spec)
-        subject = subject_of(module, name, "encoder", extraction)
-        compared: list[str] = []
-        copy = random_copy(module) if baselines else None
-        if copy is not None:
-            random = subject_of(copy, f"random init of {name}", "floor", extraction)
-            fresh.setdefault(random.identity, Candidate(random, copy))
-            compared.append(random.identity)
-        if baselines:
-            # Pixels and acquisition; what the prevalence says is in the metrics.
-            compared += [other.subject.identity for other in others[:2]]
-        joint = (joints or {}).get(spec)
-        # One image encoder may lie under several joint spaces.
-        known = found.setdefault(
-            (subject.identity, joint.sha256 if joint else ""),
-            Candidate(
-                subject,
-                module,
-                tuple(dict.fromkeys(compared)),
-                joint,
-                tuple((sources or {}).get(spec, ())),
-            ),
-        )
-        _refuse_two_poolings(
-            subject, known.subject.own_pooling, f"the encoder {known.subject.name}"
-        )
-    if not baselines:
-        return list(found.values())
-    taken = {identity for identity, _ in found}
-    random_baselines = [c for identity, c in fresh.items() if identity not in taken]
-    return [*found.values(), *random_baselines, *others]
-
-
-def _refuse_two_poolings(subject: Subject, other: str, where: str) -> None:
-    """Refuse weights that another encoder pools in another way.
-
-    Results know an encoder by its weights and preprocessing, so the two would count as
-    one.
-    """
-    if other and subject.own_pooling and other != subject.own_pooling:
-        raise ConfigError(
-            f"one pooling of the weights of {subject.name} ({subject.own_pooling})",
-            f"the same weights pooled by {other} in {where}",
-            "evaluate the two one by one, each with an --out of its own",
         )
 
 
@@ -271,7 +155,7 @@ def evaluate_task(
     for cell in cells:
         for row in stored.get(cell.key, ())[:1]:
             before = str(row.details.get("own_pooling", ""))
-            _refuse_two_poolings(cell.candidate.subject, before, str(store.path))
+            refuse_two_poolings(cell.candidate.subject, before, str(store.path))
     missing = [cell for cell in cells if cell.key not in stored]
     if len(missing) < len(cells):
         found = len(cells) - len(missing)
@@ -355,11 +239,27 @@ def cells_of(
                 possible.append(candidate)
             elif candidate.subject.role == "encoder":
                 notify(f"{task.name}: {protocol.name}: left out: {reason}")
+        draws = 1 + max((each.subject.draw for each in possible), default=0)
         for fraction, seed in asked:
             chosen = replace(protocol, fraction=fraction, replicates=replicates)
+            together = [other for share, other in asked if share == fraction]
             for candidate in possible:
+                if not _goes_with(candidate.subject, seed, together, draws):
+                    continue
                 key = chosen.key(candidate, task, seed)
                 yield Cell(candidate, chosen, seed, key)
+
+
+def _goes_with(subject: Subject, seed: int, seeds: Sequence[int], draws: int) -> bool:
+    """Whether a run of this seed is of these weights, where they were drawn.
+
+    Each seed has one draw of random weights and the first one those that are left over,
+    so that runs differ in both at once: crossing them would cost many runs more.
+    """
+    if not subject.family:
+        return True
+    left_over = all(other % draws != subject.draw for other in seeds)
+    return seed % draws == subject.draw or (left_over and seed == seeds[0])
 
 
 def _run(cell: Cell, task: Task, extraction: Extraction, command: str) -> list[Result]:

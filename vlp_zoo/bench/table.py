@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
 
 from rich import box
 from rich.table import Table
 
-from vlp_zoo.bench.suite import ACQUISITION, PIXELS
+from vlp_zoo.bench.candidates import ACQUISITION, PIXELS
 from vlp_zoo.evaluation.results import Result
 from vlp_zoo.evaluation.statistics.metric_names import metric_title
 
@@ -60,16 +62,18 @@ def result_tables(results: Sequence[Result]) -> list[Table]:
             *map(metric_title, others[:OTHERS]),
         ):
             table.add_column(name, justify="right", no_wrap=True)
-        headlines = [row for row in rows if row.metric == head]
+        lines = _drawn(row for row in rows if row.metric == head)
         ended = False
-        for row in sorted(headlines, key=lambda r: r.role != "encoder"):
+        for line in sorted(lines, key=lambda line: line[0].role != "encoder"):
+            row = line[0]
             if row.role != "encoder" and not ended:
                 table.add_section()
                 ended = True
-            mine = [r for r in rows if r.key == row.key]
+            keys = {each.key for each in line}
+            mine = [r for r in rows if r.key in keys]
             table.add_row(
                 row.encoder,
-                _interval(row),
+                _interval(line) if len(line) == 1 else _spread(line),
                 _interval(_against(mine, RANDOM), sign=True),
                 _interval(_against(mine, PIXELS), sign=True),
                 *(_number(_value(mine, metric)) for metric in others[:OTHERS]),
@@ -98,8 +102,13 @@ def verdicts(results: Sequence[Result]) -> list[str]:
                 word = "above chance" if beats else "NOT shown to be above chance"
                 lines.append(f"{_what(row)}: {word} ({chance:.3f})")
                 continue
-            above = [_baseline(gap) for gap in gaps if (gap.low or 0.0) > 0]
-            rest = [_baseline(gap) for gap in gaps if not (gap.low or 0.0) > 0]
+            kinds = dict.fromkeys(map(_baseline, gaps))
+            above = [
+                kind
+                for kind in kinds
+                if all((gap.low or 0.0) > 0 for gap in _against(gaps, kind))
+            ]
+            rest = [kind for kind in kinds if kind not in above]
             said = []
             if above:
                 said.append(f"above {' and '.join(above)}")
@@ -180,6 +189,12 @@ def _caption(rows: Sequence[Result]) -> str:
     if missing:
         left_out = "; ".join(f"{name} ({why})" for name, why in missing.items())
         text += f"\nleft out: {left_out}"
+    draws = max(map(len, _drawn(r for r in rows if r.metric == _metrics(rows)[0])))
+    if draws > 1:
+        text += (
+            f"\n{RANDOM}: mean ± standard deviation of {draws} draws of weights; "
+            "brackets of differences are the outermost of the draws"
+        )
     text += "".join(f"\n{line}" for line in _beyond_ranking(rows))
     edge = {
         row.encoder: row.details["c"]
@@ -249,8 +264,19 @@ def _missed(row: Result) -> str:
     return f" without {missed} missed" if missed and distance else ""
 
 
-def _against(rows: Sequence[Result], baseline: str) -> Result | None:
-    return next((r for r in rows if r.baseline and _baseline(r) == baseline), None)
+def _drawn(headlines: Iterable[Result]) -> list[list[Result]]:
+    """Rows of one line each: the draws of a random init share theirs."""
+    lines: dict[tuple[str, str], list[Result]] = {}
+    for row in headlines:
+        how = json.dumps(row.settings, sort_keys=True)
+        place = (row.key, "") if row.role == "encoder" else (row.family, how)
+        lines.setdefault(place, []).append(row)
+    return list(lines.values())
+
+
+def _against(rows: Sequence[Result], baseline: str) -> list[Result]:
+    """Differences to a kind of baseline, of a random init one to each draw."""
+    return [row for row in rows if row.baseline and _baseline(row) == baseline]
 
 
 def _baseline(gap: Result) -> str:
@@ -259,7 +285,14 @@ def _baseline(gap: Result) -> str:
 
 
 def _value(rows: Sequence[Result], metric: str) -> float | None:
-    return next((row.value for row in rows if row.metric == metric), None)
+    return _mean([row for row in rows if row.metric == metric])
+
+
+def _mean(rows: Sequence[Result]) -> float | None:
+    values = [row.value for row in rows]
+    known = [value for value in values if value is not None]
+    # A mean over some of the draws would be another number.
+    return fmean(known) if known and len(known) == len(values) else None
 
 
 def _number(value: float | None, sign: bool = False) -> str:
@@ -268,10 +301,21 @@ def _number(value: float | None, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.3f}"
 
 
-def _interval(row: Result | None, sign: bool = False) -> str:
-    if row is None:
+def _interval(rows: Sequence[Result], sign: bool = False) -> str:
+    """The mean and, of several draws, the outermost bounds."""
+    if not rows:
         return ""
-    text = _number(row.value, sign)
-    if row.low is None or row.high is None or math.isnan(row.low):
+    text = _number(_mean(rows), sign)
+    lows = [row.low for row in rows if row.low is not None and not math.isnan(row.low)]
+    highs = [row.high for row in rows if row.high is not None]
+    if len(lows) < len(rows) or len(highs) < len(rows):
         return text
-    return rf"{text} \[{_number(row.low, sign)}, {_number(row.high, sign)}]"
+    return rf"{text} \[{_number(min(lows), sign)}, {_number(max(highs), sign)}]"
+
+
+def _spread(rows: Sequence[Result]) -> str:
+    """The mean over draws of random weights with their standard deviation."""
+    values = [row.value for row in rows if row.value is not None]
+    if len(values) < len(rows):
+        return _number(None)
+    return f"{_number(fmean(values))} ± {_number(stdev(values))}"

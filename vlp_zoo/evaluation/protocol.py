@@ -302,6 +302,8 @@ class Protocol(ABC):
             shared["joint_sha256"] = candidate.joint.sha256
         if subject.own_pooling:
             shared["own_pooling"] = subject.own_pooling
+        if subject.family:
+            shared["random_weights"] = {"draw": subject.draw, "first": subject.family}
         return [
             Result(
                 key=self.key(candidate, task, seed),

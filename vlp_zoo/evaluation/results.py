@@ -125,6 +125,18 @@ class Result:
     split: str = "test"
     cases: Cases | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def family(self) -> str:
+        """SHA-256 of the weights; of a random init, that of its first draw."""
+        drawn = self.details.get("random_weights") or {}
+        return str(drawn.get("first", self.encoder_sha256))
+
+    @property
+    def weights_draw(self) -> int | None:
+        """Which draw of weights, of a random init that may have several; else None."""
+        drawn = self.details.get("random_weights") or {}
+        return int(drawn["draw"]) if "draw" in drawn else None
+
     def to_json(self) -> str:
         """One line without its end; NaN and infinity become null."""
         record = {

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vlp_zoo.bench.suite import ACQUISITION, PIXELS
+from vlp_zoo.bench.candidates import ACQUISITION, PIXELS
 from vlp_zoo.evaluation.results import Result
 from vlp_zoo.evaluation.statistics.significance import holm
 from vlp_zoo.leaderboard.membership import (
@@ -26,7 +26,14 @@ from vlp_zoo.leaderboard.membership import (
 )
 from vlp_zoo.leaderboard.metric_order import higher_is_better, shown_first
 from vlp_zoo.leaderboard.replicates import Estimate, combine
-from vlp_zoo.leaderboard.runs import Identity, Run, encoder_names, identity, stale_flags
+from vlp_zoo.leaderboard.runs import (
+    Draw,
+    Identity,
+    Run,
+    encoder_names,
+    identity,
+    stale_flags,
+)
 from vlp_zoo.leaderboard.tables import Tables
 
 __all__ = ["KINDS", "Board", "Entry", "Gap", "Pair", "make_boards"]
@@ -58,7 +65,7 @@ class Entry:
         who: Identity of the encoder or baseline.
         name: Not shared with another one.
         role: ``"encoder"`` or ``"floor"``.
-        runs: One per draw, by seed.
+        runs: One per draw, by seed; those of a random init by draw of weights too.
         scores: Metric to value; of several draws their mean.
         drawn: The headline of each run, over the labels of the board.
         gaps: To its baselines, by kind.
@@ -76,8 +83,8 @@ class Entry:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Seeds of its draws."""
-        return tuple(run.head.seed for run in self.runs)
+        """Seeds of its draws, each once."""
+        return tuple(dict.fromkeys(run.head.seed for run in self.runs))
 
     @property
     def comparable(self) -> bool:
@@ -235,9 +242,9 @@ def _board(
     flags: Mapping[str, dict[str, str]],
     replicates: int,
 ) -> Board:
-    drawn: dict[Identity, dict[int, Run]] = {}
-    for run in sorted(runs, key=lambda run: run.head.seed):
-        drawn.setdefault(identity(run.head), {})[run.head.seed] = run
+    drawn: dict[Identity, dict[Draw, Run]] = {}
+    for run in sorted(runs, key=lambda run: run.draw):
+        drawn.setdefault(identity(run.head), {})[run.draw] = run
     headline = runs[0].head.metric
     tables = Tables(drawn, headline, left_out, replicates)
     entries = [
@@ -319,7 +326,8 @@ def _gaps(entry: Entry, entries: Sequence[Entry], tables: Tables) -> Iterator[Ga
         if baseline.role == "encoder":
             continue
         kind = _kind(baseline.runs[0].head.encoder)
-        if kind == KINDS[0] and baseline.who[1] not in named:
+        weights = {run.head.encoder_sha256 for run in baseline.runs}
+        if kind == KINDS[0] and not weights & named.keys():
             continue
         estimate = tables.difference(entry.runs, baseline.runs, test=False)
         if estimate is not None:

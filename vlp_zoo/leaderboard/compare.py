@@ -16,7 +16,14 @@ from vlp_zoo.evaluation.statistics.significance import (
 )
 from vlp_zoo.leaderboard.membership import shared_boards, told_apart
 from vlp_zoo.leaderboard.replicates import Estimate
-from vlp_zoo.leaderboard.runs import Identity, Run, encoder_names, identity
+from vlp_zoo.leaderboard.runs import (
+    Draw,
+    Identity,
+    Run,
+    encoder_names,
+    identity,
+    same_draws,
+)
 from vlp_zoo.leaderboard.tables import Tables
 
 __all__ = ["Comparison", "compare"]
@@ -74,25 +81,25 @@ def compare(
     alone: dict[str, Run] = {}
     reasons: list[str] = []
     for number, (group, left_out) in enumerate(shared_boards(mine)):
-        drawn: dict[Identity, dict[int, Run]] = {one[0]: {}, two[0]: {}}
+        drawn: dict[Identity, dict[Draw, Run]] = {one[0]: {}, two[0]: {}}
         for run in group:
-            drawn[side[identity(run.head)]][run.head.seed] = run
-        shared = sorted(drawn[one[0]].keys() & drawn[two[0]].keys())
-        if not shared:
+            drawn[side[identity(run.head)]][run.draw] = run
+        runs_of = [[d[draw] for draw in sorted(d)] for d in drawn.values()]
+        pairs = same_draws(*runs_of)
+        if not pairs:
             alone[str(number)] = group[0]
             continue
-        pairs = [(drawn[one[0]][seed], drawn[two[0]][seed]) for seed in shared]
         headline = group[0].head.metric
         tables = Tables(drawn, headline, left_out, replicates)
-        estimate = tables.difference(*zip(*pairs, strict=True), test=True)
+        estimate = tables.difference(*runs_of, test=True)
         told = {**tables.strange, **tables.disagreeing}
         reasons += [f"{_board(group[0])}: {reason}" for reason in told.values()]
         if estimate is None:
             reasons.append(f"{_board(group[0])}: no predictions that give its values")
             continue
         values = [
-            np.mean([_number(tables.value(run, headline)) for run in runs_of])
-            for runs_of in zip(*pairs, strict=True)
+            np.mean([_number(tables.value(run, headline)) for run in side_of])
+            for side_of in zip(*pairs, strict=True)
         ]
         labels: dict[str, DeLong] = {}
         exact_p = None

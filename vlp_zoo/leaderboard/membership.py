@@ -13,7 +13,14 @@ from typing import Any
 
 from vlp_zoo.evaluation.results import Result, result_key
 from vlp_zoo.leaderboard.remade import statistic_of
-from vlp_zoo.leaderboard.runs import OF_THE_ENCODER, Identity, Run, identity, settled
+from vlp_zoo.leaderboard.runs import (
+    OF_THE_ENCODER,
+    Draw,
+    Identity,
+    Run,
+    identity,
+    settled,
+)
 
 __all__ = ["board_key", "defining_settings", "shared_boards", "told_apart"]
 
@@ -55,10 +62,10 @@ def shared_boards(runs: Sequence[Run]) -> Iterator[tuple[list[Run], dict[str, st
     Args:
         runs: All that are shown together.
     """
-    groups: dict[str, dict[tuple[Identity, int], list[Run]]] = {}
+    groups: dict[str, dict[tuple[Identity, Draw], list[Run]]] = {}
     for run in runs:
         group = groups.setdefault(board_key(run.head, ()), {})
-        group.setdefault((identity(run.head), run.head.seed), []).append(run)
+        group.setdefault((identity(run.head), run.draw), []).append(run)
     for group in groups.values():
         yield from _by_labels([settled(same) for same in group.values()])
 

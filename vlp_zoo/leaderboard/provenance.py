@@ -46,7 +46,7 @@ def provenance_of(board: Board, entry: Entry) -> dict[str, Any]:
         "issues": board.issues,
         "runs": [
             {
-                "seed": run.head.seed,
+                "seed": _draw(run),
                 "value": spelt(score),
                 "facts": [
                     *_stored(run, score),
@@ -67,6 +67,11 @@ def provenance_of(board: Board, entry: Entry) -> dict[str, Any]:
         ],
         "metric": metric_title(board.headline),
     }
+
+
+def _draw(run: Run) -> str:
+    weights = run.head.weights_draw
+    return f"{run.head.seed}" + ("" if weights is None else f", weights {weights}")
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:

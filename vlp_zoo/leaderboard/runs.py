@@ -12,9 +12,20 @@ from vlp_zoo import __version__
 from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.evaluation.results import SCHEMA, Cases, Result, ResultStore
 
-__all__ = ["Run", "encoder_names", "identity", "read_runs", "settled", "stale_flags"]
+__all__ = [
+    "Draw",
+    "Run",
+    "encoder_names",
+    "identity",
+    "read_runs",
+    "same_draws",
+    "settled",
+    "stale_flags",
+]
 
 Identity = tuple[str, str, str, str, str, str]
+Draw = tuple[int, int]
+"""Seed of a run, and of a random init which draw of its weights."""
 
 OF_THE_ENCODER = ("preprocessing", "pooling", "precision")
 """Settings that say how an encoder was used, and not how it was measured."""
@@ -40,6 +51,11 @@ class Run:
     def head(self) -> Result:
         """Row of the headline."""
         return next(iter(self.rows.values()))
+
+    @property
+    def draw(self) -> Draw:
+        """What tells it from other runs of one encoder or baseline on one board."""
+        return self.head.seed, self.head.weights_draw or 0
 
     @property
     def has_cases(self) -> bool:
@@ -117,11 +133,30 @@ def settled(runs: Sequence[Run]) -> Run:
 def identity(row: Result) -> Identity:
     """What makes two rows one encoder: role, weights, and how they were used.
 
+    All draws of the weights of a random init are one baseline.
     Last comes the joint space, which only rows of a text protocol have.
     """
     used = [json.dumps(row.settings.get(n), sort_keys=True) for n in OF_THE_ENCODER]
     joint = str(row.details.get("joint_sha256", ""))
-    return (row.role, row.encoder_sha256, used[0], used[1], used[2], joint)
+    return (row.role, row.family, used[0], used[1], used[2], joint)
+
+
+def same_draws(one: Sequence[Run], two: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """Pairs of runs of one draw, to be subtracted.
+
+    Weights that were drawn on one side alone are each paired with the other side's run
+    of that seed; where both were, equal draws are.
+    """
+    return [
+        (mine, other)
+        for mine in one
+        for other in two
+        if mine.head.seed == other.head.seed
+        and (
+            None in (drawn := {mine.head.weights_draw, other.head.weights_draw})
+            or len(drawn) == 1
+        )
+    ]
 
 
 def encoder_names(runs: Sequence[Run]) -> dict[Identity, str]:

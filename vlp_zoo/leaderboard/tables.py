@@ -10,7 +10,7 @@ from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.statistics.intervals import Replicated, Statistic, replicate
 from vlp_zoo.leaderboard.remade import statistic_of
 from vlp_zoo.leaderboard.replicates import Estimate, combine
-from vlp_zoo.leaderboard.runs import Identity, Run
+from vlp_zoo.leaderboard.runs import Draw, Identity, Run, same_draws
 
 __all__ = ["Tables"]
 
@@ -22,7 +22,7 @@ class Tables:
     """Replicated metrics of the runs of a board, the same patients for all.
 
     Args:
-        drawn: Encoder or baseline to its runs by seed.
+        drawn: Encoder or baseline to its runs by draw.
         headline: The metric that ranks.
         left_out: Labels that do not count on the board.
         replicates: Number of bootstrap replicates; 0 for the values alone.
@@ -38,7 +38,7 @@ class Tables:
 
     def __init__(
         self,
-        drawn: Mapping[Identity, Mapping[int, Run]],
+        drawn: Mapping[Identity, Mapping[Draw, Run]],
         headline: str,
         left_out: Collection[str],
         replicates: int,
@@ -91,12 +91,8 @@ class Tables:
         self, one: Sequence[Run], two: Sequence[Run], *, test: bool
     ) -> Estimate | None:
         """The headline of one minus another, over the draws that both have."""
-        theirs = {run.head.seed: run for run in two}
         gaps = []
-        for run in one:
-            other = theirs.get(run.head.seed)
-            if other is None:
-                continue
+        for run, other in same_draws(one, two):
             a, b = self.get(run, self.headline), self.get(other, self.headline)
             if a is not None and b is not None:
                 gaps.append(a - b)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from vlp_zoo.evaluation.features.cost import spelt_cost
 from vlp_zoo.evaluation.statistics.metric_names import metric_title
-from vlp_zoo.leaderboard.boards import Board, Entry, Pair
+from vlp_zoo.leaderboard.boards import KINDS, Board, Entry, Pair
 from vlp_zoo.leaderboard.metric_order import higher_is_better
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported, by_source
@@ -41,7 +41,8 @@ NOTES = (
     ),
     (
         "Brackets are 95 % percentile intervals of a bootstrap over test patients. Of "
-        "several draws the value is the mean over draws, ± is their standard deviation, "
+        "several draws (of labelled patients, of new weights, of those of a random init) "
+        "the value is the mean over draws, ± is their standard deviation, "
         "and the interval is a hierarchical bootstrap over draws and patients. With few "
         "draws the part that is theirs comes out too small."
     ),
@@ -136,6 +137,13 @@ def caption(board: Board) -> list[str]:
         lines.append(
             "not all rows have the same draws: their means are not over the same "
             "training patients, and differences are over the draws that two rows share"
+        )
+    random = [e for e in board.baselines if e.name.startswith(KINDS[0])]
+    once = [e.name for e in random if len({run.draw[1] for run in e.runs}) == 1]
+    if once:
+        lines.append(
+            f"weights drawn once, so that another draw may score otherwise: "
+            f"{', '.join(once)}"
         )
     if "chance" in row.details:
         lines.append(f"chance: {number(float(row.details['chance']))}")

@@ -185,12 +185,14 @@ class Objective:
             if row.role == role and row.value is not None and self._fits(row):
                 where = (row.encoder_sha256, row.task, row.protocol)
                 newest[*where, row.fraction, row.seed] = row
-        several = len({row.encoder_sha256 for row in newest.values()}) > 1
+        names: dict[str, str] = {}
+        for row in newest.values():
+            names.setdefault(row.family, row.encoder)
         groups: dict[str, list[Result]] = {}
         for row in newest.values():
             share = f"{100 * row.fraction:.4g} % of labels"
             group = f"{row.task}, {row.protocol}, {share}"
-            group += f", {row.encoder}" if several else ""
+            group += f", {names[row.family]}" if len(names) > 1 else ""
             groups.setdefault(group, []).append(row)
         return groups
 

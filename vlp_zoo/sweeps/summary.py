@@ -14,6 +14,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,16 +220,18 @@ def _paired(
             for folder, each in zip(folders, (line, baseline), strict=True)
         ]
         stores = [ResultStore(folder / "bench") for folder in folders]
-        ours, others = ({row.seed: row for row in each} for each in rows)
-        for draw in sorted(ours.keys() & others.keys()):
-            pair = _cases(ours[draw], others[draw], stores)
+        # Of a random init each draw of its weights is one of several of a seed.
+        for one, other in product(*rows):
+            if one.seed != other.seed:
+                continue
+            pair = _cases(one, other, stores)
             if pair is None or (patients is not None and pair[3] != uids):
                 return None
             labels.append(pair[0])
             mine.append(pair[1])
             theirs.append(pair[2])
             uids, patients = pair[3], pair[4]
-            replicates = int(ours[draw].settings.get("replicates", 1000))
+            replicates = int(one.settings.get("replicates", 1000))
     if patients is None or not replicates:
         return None
     # The metric is a mean over columns: with all seeds side by side it becomes the

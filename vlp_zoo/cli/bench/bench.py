@@ -57,6 +57,7 @@ def main(argv: list[str]) -> int:
             options.out,
             bootstrap=options.bootstrap,
             baselines=not options.no_baselines,
+            random_draws=options.random_draws,
             pooling=options.pooling,
             precision=options.precision,
             batch_size=options.batch_size,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vlp_zoo.bench.encoders import RANDOM_DRAWS
 from vlp_zoo.bench.tasks import PHANTOM_STUDIES, TASKS
-from vlp_zoo.cli.parser import StrictParser
+from vlp_zoo.cli.parser import StrictParser, at_least
 from vlp_zoo.encoders.specs import SPECS
 
 __all__ = ["DATA_OPTIONS", "bench_parser"]
@@ -80,6 +81,13 @@ def bench_parser() -> argparse.ArgumentParser:
         "--no-floors",  # its name in 0.1; sweeps of then have it
         action="store_true",
         help="leave out random init and pixels",
+    )
+    parser.add_argument(
+        "--random-draws",
+        type=at_least(1),
+        default=RANDOM_DRAWS,
+        metavar="N",
+        help=f"draws of the weights of each random init ({RANDOM_DRAWS})",
     )
     # Without a default: what is not given is left to the kind of data, and what is given
     # is refused by a kind that does not read it.
