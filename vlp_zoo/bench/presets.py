@@ -35,6 +35,7 @@ PROTOCOLS: dict[str, str] = {
     "knn": "vlp_zoo.evaluation.classification.knn.NearestNeighbours",
     "few-shot": "vlp_zoo.evaluation.classification.few_shot.FewShot",
     "zero-shot": "vlp_zoo.evaluation.alignment.zero_shot.ZeroShot",
+    "tip-adapter": "vlp_zoo.evaluation.alignment.tip_adapter.TipAdapter",
     "finetune": "vlp_zoo.evaluation.classification.finetune.FineTune",
     "lora": "vlp_zoo.evaluation.classification.lora.LowRank",
     "retrieval": "vlp_zoo.evaluation.alignment.retrieve.Retrieve",

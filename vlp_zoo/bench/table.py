@@ -137,7 +137,8 @@ def _advice(row: Result) -> str:
 def _what(row: Result) -> str:
     learnt = f", {row.fraction:.0%} of labels" if row.n_train else ""
     if "shots" in row.details:
-        learnt = f", {row.details['shots']} patients per class"
+        each = "class" if row.settings.get("single_label") else "label"
+        learnt = f", {row.details['shots']} patients per {each}"
     return f"{row.encoder} on {row.task}, {row.protocol}{learnt}"
 
 

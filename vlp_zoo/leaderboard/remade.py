@@ -8,11 +8,9 @@ from dataclasses import fields
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.evaluation.classification.classes import (
-    class_statistic,
-    decision_statistic,
-)
+from vlp_zoo.evaluation.classification.classes import class_statistic
 from vlp_zoo.evaluation.classification.grade_metrics import GRADE_METRICS
+from vlp_zoo.evaluation.classification.shots import drawn_statistics
 from vlp_zoo.evaluation.grounding.metrics import finding_columns
 from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.segmentation.metrics import Overlap
@@ -56,6 +54,8 @@ def statistic_of(
         if not used:
             return None
         return label_statistic(metric, cases.labels[:, used], cases.scores[:, used])
+    if found := _mean_of_draws(metric, cases, left_out):
+        return found
     if found := _overlap_statistic(metric, cases, left_out):
         return found
     if found := _box_statistic(metric, cases, left_out):
@@ -77,25 +77,30 @@ def statistic_of(
 
 
 def _class_statistic(metric: str, cases: Cases) -> Statistic | None:
-    """A metric of classes that exclude each other; of shots the mean over draws."""
-    truth, classes = cases.columns["class"], len(cases.label_names)
-    name, _, shots = metric.partition("@")
-    if not shots and "predicted" in cases.columns:
-        if name not in (*GRADE_METRICS, "macro_auroc", "brier"):
-            return None
-        return class_statistic(name, truth, cases.scores)
-    drawn = [
-        decision_statistic(name, truth, called, classes)
-        for column, called in cases.columns.items()
-        if column.startswith(f"predicted {shots} ") and name in GRADE_METRICS
-    ]
-    if not shots or not drawn:
+    """A metric of classes that exclude each other."""
+    if "@" in metric:
+        return _mean_of_draws(metric, cases, ())
+    if "predicted" not in cases.columns or metric not in (
+        *GRADE_METRICS,
+        "macro_auroc",
+        "brier",
+    ):
+        return None
+    return class_statistic(metric, cases.columns["class"], cases.scores)
+
+
+def _mean_of_draws(
+    metric: str, cases: Cases, left_out: Collection[str]
+) -> Statistic | None:
+    """A metric ``NAME@k`` of k shots, the mean over draws of them."""
+    drawn = drawn_statistics(metric, cases, left_out)
+    if not drawn:
         return None
 
     def mean(weights: Weights) -> Array:
         return np.asarray(np.mean([statistic(weights) for statistic in drawn], axis=0))
 
-    return Statistic(mean, len(truth))
+    return Statistic(mean, len(cases.uids))
 
 
 def _finding_statistic(

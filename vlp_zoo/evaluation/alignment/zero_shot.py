@@ -27,12 +27,13 @@ from vlp_zoo.evaluation.classification.operating_points import (
 from vlp_zoo.evaluation.classification.protocol import Classification
 from vlp_zoo.evaluation.classification.scoring import scored
 from vlp_zoo.evaluation.features.extraction import Extraction
+from vlp_zoo.evaluation.features.joint import JointEncoder
 from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome, by_label
 from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.subject import Subject
 from vlp_zoo.evaluation.tasks import Task
 
-__all__ = ["ZeroShot"]
+__all__ = ["ZeroShot", "compared", "prompt_sides"]
 
 Array = npt.NDArray[np.float64]
 ASKED = ("val", "test")
@@ -97,30 +98,16 @@ class ZeroShot(Classification):
     ) -> Outcome:
         """Score the test split by the mean of all prompt sets, and by each."""
         joint = joint_of(candidate)
-        prompts = self.spoken()
-        pairs = [prompts.pairs(label) for label in task.label_names]
+        prompts, kind = self.spoken(), kind_of(task)
+        yes, no = prompt_sides(prompts, task, joint, extraction)
         sets = len(prompts.templates)
-        # (sets, K, E) for sentences that affirm and those that deny.
-        yes, no = (
-            np.stack(
-                [
-                    extraction.texts(joint, [each[i][side] for each in pairs])
-                    for i in range(sets)
-                ]
-            ).astype(np.float64)
-            for side in (0, 1)
-        )
-        kind = kind_of(task)
-        yes, no = kind.sides(yes, no)
         images = {
             split: image_vectors(joint, task, extraction, split) for split in ASKED
         }
 
         def scores(split: str, which: slice) -> Array:
-            # Without sentences that deny, `no` is zero and stays so.
-            sides = (unit_rows(unit_rows(side[which]).mean(0)) for side in (yes, no))
-            each = images[split] @ np.subtract(*sides).T
-            return kind.relative(np.asarray(each))
+            each = compared(images[split], yes[which], no[which])
+            return kind.relative(each)
 
         labels = task.splits["test"].labels
         used = kind.counted(task.label_names, task.excluded)
@@ -176,3 +163,45 @@ class ZeroShot(Classification):
                 )
             )
         return measures
+
+
+def prompt_sides(
+    prompts: Prompts, task: Task, joint: JointEncoder, extraction: Extraction
+) -> tuple[Array, Array]:
+    """Sentences that affirm and those that deny each label, embedded.
+
+    Args:
+        prompts: What is said.
+        task: Its labels.
+        joint: Embeds texts.
+        extraction: How, and the cache.
+
+    Returns:
+        (sets, K, E) twice; of classes that exclude each other the second is 0.
+    """
+    pairs = [prompts.pairs(label) for label in task.label_names]
+    yes, no = (
+        np.stack(
+            [
+                extraction.texts(joint, [each[i][side] for each in pairs])
+                for i in range(len(prompts.templates))
+            ]
+        ).astype(np.float64)
+        for side in (0, 1)
+    )
+    return kind_of(task).sides(yes, no)
+
+
+def compared(images: Array, yes: Array, no: Array) -> Array:
+    """Cosines to the mean of what affirms less those to the mean of what denies.
+
+    Args:
+        images: (N, E), unit length.
+        yes: (sets, K, E).
+        no: (sets, K, E); where it is 0 nothing is subtracted.
+
+    Returns:
+        (N, K).
+    """
+    sides = (unit_rows(unit_rows(side).mean(0)) for side in (yes, no))
+    return np.asarray(images @ np.subtract(*sides).T)
