@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from tests.evaluation.stubs import block_task
-from vlp_zoo.bench.suite import Candidate, candidates_of, evaluate_task
+from vlp_zoo.bench.suite import Candidate, candidates_of, cells_of, evaluate_task
 from vlp_zoo.bench.table import result_tables, verdicts
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
@@ -140,6 +140,21 @@ def test_several_seeds_have_a_draw_each_and_one_seed_has_all(tmp_path: Path) -> 
     assert (len(random.runs), random.seeds) == (3, (0, 1))
     (found, _), _ = compare(read_runs([tmp_path]), "mine", RANDOM, replicates=20)
     assert found.estimate.draws == 3
+
+
+@pytest.mark.parametrize(
+    ("trains", "seeds", "expected"),
+    [(False, (0,), [0, 1, 2]), (True, (0,), [0]), (True, (0, 1, 2), [0, 1, 2])],
+)
+def test_a_trained_network_is_drawn_once_a_seed(
+    trains: bool, seeds: tuple[int, ...], expected: list[int]
+) -> None:
+    class Probe(LinearProbe):
+        draws_weights = trains
+
+    cells = cells_of(_candidates(), block_task(60), [Probe()], seeds=seeds)
+    drawn = [c.candidate.subject.draw for c in cells if c.candidate.subject.family]
+    assert drawn == expected
 
 
 def test_one_stored_draw_stays_valid_and_is_named_one(tmp_path: Path) -> None:

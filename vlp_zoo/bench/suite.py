@@ -240,26 +240,31 @@ def cells_of(
             elif candidate.subject.role == "encoder":
                 notify(f"{task.name}: {protocol.name}: left out: {reason}")
         draws = 1 + max((each.subject.draw for each in possible), default=0)
+        # Where the network itself is trained one draw costs as much as an encoder.
+        spare = not protocol.draws_weights
         for fraction, seed in asked:
             chosen = replace(protocol, fraction=fraction, replicates=replicates)
             together = [other for share, other in asked if share == fraction]
             for candidate in possible:
-                if not _goes_with(candidate.subject, seed, together, draws):
+                if not _goes_with(candidate.subject, seed, together, draws, spare):
                     continue
                 key = chosen.key(candidate, task, seed)
                 yield Cell(candidate, chosen, seed, key)
 
 
-def _goes_with(subject: Subject, seed: int, seeds: Sequence[int], draws: int) -> bool:
+def _goes_with(
+    subject: Subject, seed: int, seeds: Sequence[int], draws: int, spare: bool
+) -> bool:
     """Whether a run of this seed is of these weights, where they were drawn.
 
-    Each seed has one draw of random weights and the first one those that are left over,
-    so that runs differ in both at once: crossing them would cost many runs more.
+    Each seed has one draw of random weights, so that runs differ in both at once:
+    crossing them would cost many runs more. The first seed has those that are left over
+    too, if `spare`.
     """
     if not subject.family:
         return True
     left_over = all(other % draws != subject.draw for other in seeds)
-    return seed % draws == subject.draw or (left_over and seed == seeds[0])
+    return seed % draws == subject.draw or (spare and left_over and seed == seeds[0])
 
 
 def _run(cell: Cell, task: Task, extraction: Extraction, command: str) -> list[Result]:
