@@ -14,7 +14,7 @@ import torch
 
 from vlp_zoo.cli import main
 from vlp_zoo.encoders.checkpoint import load_encoder
-from vlp_zoo.methods.base import load_method
+from vlp_zoo.methods.stored import load_method
 
 BEFORE = Path(__file__).parent / "golden" / "before"
 METHODS = ("clip", "ecamp")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from vlp_zoo.methods import METHODS
-from vlp_zoo.methods.base import method_class
+from vlp_zoo.methods.loading import method_class
 
 FOLDER = Path(__file__).parents[1] / "configs" / "methods"
 BERT = "emilyalsentzer/Bio_ClinicalBERT"

@@ -20,7 +20,7 @@ from vlp_zoo.encoders.publish import CARD, PARTS, WEIGHTS
 from vlp_zoo.errors import ConfigError, EncoderLoadError
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
-from vlp_zoo.methods import base
+from vlp_zoo.methods import base, stored
 from vlp_zoo.methods.checkpoints import check_checkpoint
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def load_method(run: str | Path) -> base.VLPModule[Any]:
             "give a .ckpt file that vlpzoo fit wrote, or the folder of a run",
         )
     check_checkpoint(path)
-    return base.load_method(path)
+    return stored.load_method(path)
 
 
 def evaluate(

@@ -211,7 +211,7 @@ def align(job: Job, task: str, out: Path) -> dict[str, Any] | None:
     from vlp_zoo.evaluation.alignment.ranks import relevant_pairs, retrieve
     from vlp_zoo.evaluation.features.extraction import fit_image
     from vlp_zoo.evaluation.statistics.intervals import bootstrap
-    from vlp_zoo.methods.base import load_method
+    from vlp_zoo.methods.stored import load_method
 
     assert job.encoder is not None
     module = load_method(job.encoder.parent / "checkpoints" / "last.ckpt")

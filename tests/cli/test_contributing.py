@@ -17,7 +17,7 @@ from vlp_zoo.cli import main
 from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.layouts import LAYOUTS
 from vlp_zoo.evaluation.results import ResultStore
-from vlp_zoo.methods.base import load_method
+from vlp_zoo.methods.stored import load_method
 
 PAGE = "CONTRIBUTING.md"
 SMALL = "--studies 40 20 20 --image-size 32 --min-positives 1 --bootstrap 20"

@@ -21,8 +21,9 @@ from tests.fakes.commands import in_a_process
 from vlp_zoo.cli import main
 from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.identity import encoder_sha256
-from vlp_zoo.methods.base import VLPModule, load_method
+from vlp_zoo.methods.base import VLPModule
 from vlp_zoo.methods.ecamp import ECAMP, ECAMPBatch
+from vlp_zoo.methods.stored import load_method
 
 SMALL = [
     *("--model", "ecamp", "--config", "demo/ecamp"),

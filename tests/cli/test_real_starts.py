@@ -14,7 +14,7 @@ from tests.conftest import require_shared
 from vlp_zoo.cli import main
 from vlp_zoo.encoders.wheels import IMAGENET, KIND, WHEELS, Wheel, missing
 from vlp_zoo.evaluation.results import ResultStore
-from vlp_zoo.methods.base import load_method
+from vlp_zoo.methods.stored import load_method
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("starts")]
 

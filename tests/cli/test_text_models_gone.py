@@ -16,9 +16,10 @@ from tests.fakes.text_models import text_model
 from tests.methods.paired import REPORTS, batch_of
 from vlp_zoo.data.datamodules import PhantomChest
 from vlp_zoo.errors import ConfigError, UnknownNameError
-from vlp_zoo.methods.base import VLPModule, load_method
+from vlp_zoo.methods.base import VLPModule
 from vlp_zoo.methods.clip import CLIP
 from vlp_zoo.methods.imitate.imitate import IMITATE
+from vlp_zoo.methods.stored import load_method
 
 TINY: dict[str, Any] = {
     "image_encoder": "tiny_resnet",

@@ -53,7 +53,7 @@ from vlp_zoo.evaluation.statistics.intervals import (
 )
 from vlp_zoo.evaluation.statistics.metrics import label_values, macro
 from vlp_zoo.evaluation.statistics.significance import delong_paired
-from vlp_zoo.evaluation.training.schedules import warmup_cosine
+from vlp_zoo.schedules import warmup_cosine
 from vlp_zoo.transforms import CropGeometry, resize
 from vlp_zoo.types import Box
 

@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader
 
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import BatchFieldError, ConfigError, NonFiniteLossError
-from vlp_zoo.methods.base import VLPModule, parameter_groups, warmup_cosine
+from vlp_zoo.methods.base import VLPModule, parameter_groups
 from vlp_zoo.methods.needs import check_strategy
 from vlp_zoo.methods.options import PretrainOptions
+from vlp_zoo.schedules import warmup_cosine
 from vlp_zoo.types import Transform
 
 TINY: dict[str, Any] = {

@@ -26,8 +26,8 @@ from vlp_zoo.encoders.frozen_text import load_frozen_text
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.losses import info_nce, multi_positive_targets, sigmoid_contrast
-from vlp_zoo.methods.base import load_method
 from vlp_zoo.methods.clip import CLIP, CLIPOptions
+from vlp_zoo.methods.stored import load_method
 from vlp_zoo.types import Report, Study
 
 TINY: dict[str, Any] = {

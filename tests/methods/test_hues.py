@@ -244,7 +244,7 @@ def test_mae_predicts_colours(norm_pix: bool) -> None:
     batch = batch_of(module, [image])
     with torch.no_grad():
         images = module.image_encoder.normalise(batch["image"])
-        run = module.reconstruct(images, module.patch_noise(batch), 0.75)
+        run = module.reconstruct(images, module.patch_noise(batch))
         loss = float(module.losses(batch)["mim"])
     errors = []
     for place in range(16):

@@ -56,7 +56,7 @@ def test_the_loss_by_a_loop(norm_pix: bool) -> None:
     batch = batch_of(module, count=2)
     with torch.no_grad():
         images = module.image_encoder.normalise(batch["image"])
-        run = module.reconstruct(images, module.patch_noise(batch), 0.75)
+        run = module.reconstruct(images, module.patch_noise(batch))
         loss = float(module.losses(batch)["mim"])
     errors = []
     for b in range(2):
@@ -79,10 +79,10 @@ def test_hidden_pixels_do_not_leak() -> None:
     images = module.image_encoder.normalise(batch["image"])
     noise = module.patch_noise(batch)
     with torch.no_grad():
-        run = module.reconstruct(images, noise, 0.75)
+        run = module.reconstruct(images, noise)
         hidden = run.mask.hidden.view(-1, 1, 4, 4).float()
         hidden = torch.nn.functional.interpolate(hidden, scale_factor=8.0)
-        other = module.reconstruct(images + 3 * hidden, noise, 0.75)
+        other = module.reconstruct(images + 3 * hidden, noise)
     assert torch.equal(run.pixels, other.pixels)
 
 

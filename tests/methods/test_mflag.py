@@ -178,10 +178,10 @@ def test_two_processes_equal_one(centre: bool, tmp_path: Path) -> None:
 
 def test_statistics_of_one_process_are_plain_batch_norm() -> None:
     module = build(statistics="local")
-    assert not module.compares_processes
+    assert not module.options.compares_processes
     kinds = {type(m) for m in module.image_head if isinstance(m, nn.BatchNorm1d)}
     assert kinds == {nn.BatchNorm1d}
-    assert build().compares_processes
+    assert build().options.compares_processes
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_images_come_at_twice_the_encoders_side_and_their_patches_are_restored()
     images = module.image_encoder.normalise(batch["image"])
     with torch.no_grad():
         low = module.shrunk(images, antialias=True)
-        run = module.reconstruct(low, module.patch_noise(batch), 0.75)
+        run = module.reconstruct(low, module.patch_noise(batch))
         loss = float(module.losses(batch)["mim"])
     assert run.pixels.shape == (2, 16, 16 * 16 * 3)
     errors = []

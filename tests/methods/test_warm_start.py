@@ -14,7 +14,7 @@ import torch
 from tests.methods.test_clip import build
 from vlp_zoo.encoders.checkpoint import load_encoder, save_encoder
 from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.methods.base import load_method
+from vlp_zoo.methods.stored import load_method
 
 
 def started(folder: Path, mean: float, keep: bool) -> Any:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from vlp_zoo.encoders.identity import encoder_sha256
 from vlp_zoo.evaluation.features.extraction import weights_sha256
-from vlp_zoo.methods.base import VLPModule, load_method
+from vlp_zoo.methods.base import VLPModule
+from vlp_zoo.methods.stored import load_method
 
 __all__ = ["MethodJoint", "joint_beside"]
 

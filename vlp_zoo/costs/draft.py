@@ -77,7 +77,7 @@ class Draft:
     def _fill_vocabulary(self, options: ReportOptions) -> None:
         if options.tokenizer_name == "corpus":
             spec = vocabulary_of_size(options.vocab_size)
-            self.method._use_tokenizer(ReportTokenizer(spec))
+            self.method.use_tokenizer(ReportTokenizer(spec))
 
     def _read(self, data: PairsDataModule) -> dict[str, Any]:
         """The first studies of the first epoch, as a device would get them."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.encoders.layouts import GREY_MEAN, GREY_STD
-from vlp_zoo.encoders.preprocessing import ReadsPixels
+from vlp_zoo.encoders.preprocessing import ReadsPixels, from_pixels
 from vlp_zoo.encoders.timm_names import IMAGE_PRESETS, check_name, refuse_loading
 from vlp_zoo.encoders.timm_shapes import as_map, fitted, measure, once, tokens_of
 from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
@@ -301,10 +301,12 @@ class ImageEncoder(ReadsPixels, nn.Module):
         """`from_pixels`, by statistics that lie where the weights do."""
         if torch.float64 in (images.dtype, self.pixel_statistics.dtype):
             return super().normalise(images)
-        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
-        mean, std = self.pixel_statistics[:, : images.shape[1], None, None]
-        normal: Tensor = (pixels - mean) / std
-        return normal
+        return from_pixels(images, *self.pixel_statistics)
+
+    def encode(self, images: Tensor) -> EncoderOutput:
+        """Images of a batch as they come, (B, 1 or 3, H, W): `prepare`, then `forward`."""
+        found: EncoderOutput = self(self.prepare(images))
+        return found
 
     def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:
         """Load timm-keyed weights, all of them or none.

@@ -11,7 +11,9 @@ from torch.nn import functional
 __all__ = ["ReadsPixels", "from_pixels"]
 
 
-def from_pixels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def from_pixels(
+    images: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor
+) -> Tensor:
     """Pixels (B, 1 or 3, H, W), uint8 or float in 0..1, normalised; channels stay.
 
     One channel is normalised by the first mean and deviation: the caller expands it,
@@ -24,7 +26,9 @@ def from_pixels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
     """
     pixels = images.float() / 255 if images.dtype == torch.uint8 else images
     means, stds = (
-        pixels.new_tensor(list(values)[: images.shape[1]]).view(-1, 1, 1)
+        torch.as_tensor(
+            values[: images.shape[1]], dtype=pixels.dtype, device=pixels.device
+        ).view(-1, 1, 1)
         for values in (mean, std)
     )
     return (pixels - means) / stds

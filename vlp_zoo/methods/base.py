@@ -9,10 +9,9 @@ seeding, logging, and the alarms (missing field, non-finite loss, collapse).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar
 
 import lightning.pytorch as pl
 import numpy as np
@@ -23,12 +22,12 @@ from torch.distributed.fsdp import FSDPModule
 
 from vlp_zoo.encoders.frozen_text import FrozenText, frozen_text_from_state
 from vlp_zoo.encoders.image import ImageEncoder
+from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import mean_over_processes
 from vlp_zoo.loading import Draw
 from vlp_zoo.methods.compiling import check_compiler, compile_networks
-from vlp_zoo.methods.loading import method_class, option_names
 from vlp_zoo.methods.needs import (
     check_batch_size,
     check_fields,
@@ -36,10 +35,14 @@ from vlp_zoo.methods.needs import (
     check_precision,
     check_strategy,
 )
-from vlp_zoo.methods.online import PairsSeen, embedding_std
-from vlp_zoo.methods.optimisation import adamw_cosine, parameter_groups, warmup_cosine
-from vlp_zoo.methods.options import PretrainOptions, ReportOptions
-from vlp_zoo.methods.reading import ReadsText
+from vlp_zoo.methods.online import PairsSeen, embedding_std, partner_gains
+from vlp_zoo.methods.optimisation import adamw_cosine, parameter_groups
+from vlp_zoo.methods.options import (
+    PretrainedTextOptions,
+    PretrainOptions,
+    ReportOptions,
+)
+from vlp_zoo.methods.reading import find_tokenizer, stored_run, text_encoder
 from vlp_zoo.methods.sharing import SharedOut, share_out
 from vlp_zoo.methods.warm_start import normalisation, restore_normalisation, start_from
 from vlp_zoo.recomputing import recompute_blocks
@@ -47,16 +50,16 @@ from vlp_zoo.types import StudySource, Transform
 
 __all__ = [
     "VLPModule",
-    "load_method",
-    "method_class",
     "parameter_groups",
-    "warmup_cosine",
 ]
+
+STAGES = ("train", "val", "test")
+"""Kinds of steps, as logs name them."""
 
 BatchT = TypeVar("BatchT", bound=Mapping[str, Any])
 
 
-class VLPModule(ReadsText, Generic[BatchT]):
+class VLPModule(pl.LightningModule, Generic[BatchT]):
     """Base of all pre-training methods.
 
     Networks are made in ``build``, which runs once the vocabulary is known: at the
@@ -98,6 +101,9 @@ class VLPModule(ReadsText, Generic[BatchT]):
     """What the run is for: exported after every epoch."""
 
     options: PretrainOptions
+    tokenizer: ReportTokenizer | None = None
+    text_spec: Mapping[str, Any] | None = None
+    """Architecture of a checkpoint's text encoder, whose weights it then brings."""
     frozen_text: FrozenText | None = None
     """Text features that are not trained, where a method uses some."""
     pairs_seen: PairsSeen
@@ -112,7 +118,6 @@ class VLPModule(ReadsText, Generic[BatchT]):
         self.vocab_size = 0
         if isinstance(options, ReportOptions):
             self.vocab_size = options.vocab_size
-        self.tokenizer = None
         self._built = False
         self._checked = False
         self._watched: Tensor | None = None
@@ -178,11 +183,6 @@ class VLPModule(ReadsText, Generic[BatchT]):
         """Hand (B, D) image embeddings to the collapse alarm."""
         self._watched = embeddings.detach()
 
-    @property
-    def compares_processes(self) -> bool:
-        """Whether the studies of a step are those of all processes together."""
-        return self.options.compares_processes
-
     def configure_callbacks(self) -> list[pl.Callback]:
         """Refuse what cannot be trained (Lightning's first hook, before data)."""
         check_precision(self.trainer)
@@ -191,7 +191,65 @@ class VLPModule(ReadsText, Generic[BatchT]):
             check_batch_size(self, self.trainer)
         return []
 
-    # Tokenizer and construction -------------------------------------------------
+    # Texts -----------------------------------------------------------------------
+
+    @property
+    def data(self) -> Any:
+        """The data module of the run; None without one."""
+        return getattr(self._trainer, "datamodule", None)
+
+    def setup(self, stage: str) -> None:
+        """Fix the tokenizer before the networks are built (Lightning's hook)."""
+        if self.tokenizer is None and isinstance(self.options, ReportOptions):
+            self.use_tokenizer(find_tokenizer(self, self.options))
+        if isinstance(self.options, PretrainedTextOptions):
+            stored = self.continued("text_model") or {}
+            self.text_spec = stored.get("text_encoder")
+
+    def continued(self, *options: str) -> Mapping[str, Any] | None:
+        """The checkpoint of the run, with the same options; see `stored_run`."""
+        place = getattr(self._trainer, "ckpt_path", None)
+        return stored_run(place, self.hparams, *options)
+
+    def corpus_of(self, data: Any) -> tuple[Callable[[], Iterable[str]], str]:
+        """Texts of a data module to learn a vocabulary from, and what names them."""
+        return data.corpus, data.corpus_fingerprint
+
+    def load_tokenizer(self, name: str) -> ReportTokenizer:
+        """The tokenizer of that name: a WordPiece vocabulary."""
+        return ReportTokenizer.load(name)
+
+    def use_tokenizer(self, tokenizer: ReportTokenizer) -> None:
+        """Read texts by this vocabulary; networks that exist have its size already."""
+        self.tokenizer = tokenizer
+        self.vocab_size = tokenizer.vocab_size
+
+    def known_tokenizer(self) -> ReportTokenizer:
+        """The tokenizer, which a method has once it is set up; else a `ConfigError`."""
+        if self.tokenizer is None:
+            raise ConfigError(
+                "a tokenizer", "none yet", "call setup() or set module.tokenizer first"
+            )
+        return self.tokenizer
+
+    @property
+    def mask_id(self) -> int:
+        """Id of [MASK]; 3, as in the authors' vocabularies, before there is a tokenizer."""
+        return 3 if self.tokenizer is None else self.tokenizer.mask_id
+
+    @property
+    def trained_text(self) -> TextEncoder | None:
+        """The text encoder that is trained, once it is built."""
+        return getattr(self, "text_encoder", None)
+
+    def make_text_encoder(
+        self, options: ReportOptions, name: str | None = None, **kind: Any
+    ) -> TextEncoder:
+        """The text encoder of the options, pretrained where it has a name."""
+        spec, size = self.text_spec, self.vocab_size
+        return text_encoder(options, self.tokenizer, spec, size, name, **kind)
+
+    # Construction ----------------------------------------------------------------
 
     def make_image_encoder(self, **look: Any) -> ImageEncoder:
         """The image encoder of the options.
@@ -248,7 +306,7 @@ class VLPModule(ReadsText, Generic[BatchT]):
                     f"networks built for {self.vocab_size} tokens",
                     "drop --model.tokenizer, or start a new run",
                 )
-            self._use_tokenizer(tokenizer)
+            self.use_tokenizer(tokenizer)
         frozen = checkpoint.get("frozen_text")
         if frozen is not None:
             self.frozen_text = self.restore_text(frozen)
@@ -285,28 +343,14 @@ class VLPModule(ReadsText, Generic[BatchT]):
         """Optimiser steps behind the weights, also where no fit is running."""
         return max(self.global_step, self._loaded_steps)
 
-    def _reseed(self, stage: int, epoch: int, batch_idx: int) -> None:
+    def _reseed(self, stage: str, batch_idx: int) -> None:
         # Dropout and drop-path draw from torch's global generator. Seeding it from the
-        # step's place in the run makes a resumed run draw what the first one would.
-        place = (self.seed, stage, epoch, batch_idx, self.global_rank)
+        # step's place in the run makes a resumed run draw what the first one would;
+        # other splits are seen with the same draws in every epoch.
+        epoch = self.current_epoch if stage == "train" else 0
+        place = (self.seed, STAGES.index(stage), epoch, batch_idx, self.global_rank)
         words = np.random.SeedSequence(place).generate_state(2, np.uint32)
         torch.manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
-
-    def on_train_batch_start(self, batch: BatchT, batch_idx: int) -> None:
-        """Make the step's randomness depend on its place in the run only."""
-        self._reseed(0, self.current_epoch, batch_idx)
-
-    def on_validation_batch_start(
-        self, batch: BatchT, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """The same draws in every epoch, and in `vlpzoo validate`."""
-        self._reseed(1, 0, batch_idx)
-
-    def on_test_batch_start(
-        self, batch: BatchT, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """The same draws in every pass over the test split."""
-        self._reseed(2, 0, batch_idx)
 
     def training_step(self, batch: BatchT, batch_idx: int) -> Tensor:
         """Sum of the method's loss terms."""
@@ -316,8 +360,10 @@ class VLPModule(ReadsText, Generic[BatchT]):
         """Log the same terms on the validation split, and what wrong partners add."""
         terms = self._step(batch, batch_idx, "val")
         # The same draws, so that nothing but the partner differs.
-        self._reseed(1, 0, batch_idx)
-        gains = {f"val/{name}": value for name, value in self.gains(batch, terms)}
+        self._reseed("val", batch_idx)
+        gains = {
+            f"val/{name}": value for name, value in self.gains(batch, terms).items()
+        }
         self.log_dict(gains, on_epoch=True, sync_dist=True, batch_size=_size(batch))
 
     def test_step(self, batch: BatchT, batch_idx: int) -> None:
@@ -334,40 +380,23 @@ class VLPModule(ReadsText, Generic[BatchT]):
 
     def predict_step(self, batch: BatchT, batch_idx: int) -> dict[str, Any]:
         """Pooled image embeddings (B, D) of un-augmented images, with their uids."""
-        images = self.image_encoder.prepare(batch["image"])
-        return {"uid": batch["uid"], "embedding": self.image_encoder(images).pooled}
+        pooled = self.image_encoder.encode(batch["image"]).pooled
+        return {"uid": batch["uid"], "embedding": pooled}
 
-    def gains(
-        self, batch: BatchT, terms: Mapping[str, Tensor]
-    ) -> Iterator[tuple[str, Tensor]]:
-        """What the image of the study before adds to each term of image and text.
-
-        About 0 where a loss does not look at the other modality.
-
-        Args:
-            batch: B studies.
-            terms: What ``losses`` says of them as they are.
-
-        Yields:
-            ``image_gain/TERM`` or ``text_gain/TERM``, a scalar in the units of the
-            weighted term; nothing of a batch of one study.
-        """
-        paired = {name: kind for name, kind in self.pair_gains.items() if name in terms}
-        if not paired or _size(batch) < 2:
-            return
-        fields: dict[str, Any] = dict(batch)
-        shown = [name for name in self.image_fields if name in fields]
-        fields |= {name: fields[name].roll(1, 0) for name in shown}
-        others = self.losses(cast("BatchT", fields))
+    def gains(self, batch: BatchT, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What wrong images add to each term of image and text: `partner_gains`."""
+        losses: Any = self.losses
+        found = partner_gains(losses, batch, terms, self.pair_gains, self.image_fields)
+        # What that handed over was not the batch as it is.
         self._watched = None
         self.pairs_seen.drop()
-        for name, kind in paired.items():
-            yield f"{kind}/{name}", (others[name] - terms[name]).detach()
+        return found
 
     def _step(self, batch: BatchT, batch_idx: int, stage: str) -> dict[str, Tensor]:
         if not self._checked:
             check_fields(self, batch)
             self._checked = True
+        self._reseed(stage, batch_idx)
         terms = self.losses(batch)
         total = _total(terms)
         # Reading a CUDA scalar stalls the queue, so there only where logs do it anyway;
@@ -407,34 +436,3 @@ def _size(batch: Mapping[str, Any]) -> int:
 
 def _total(terms: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([term.float() for term in terms.values()]).sum()
-
-
-def load_method(path: str | Path) -> VLPModule[Any]:
-    """Reload any installed method from its checkpoint, whichever class wrote it.
-
-    Args:
-        path: A ``.ckpt`` file written by ``vlpzoo fit``.
-
-    Returns:
-        The module in eval mode, on the CPU.
-
-    Raises:
-        ConfigError: If the file does not say which class wrote it.
-        UnknownNameError: If no installed method has that class.
-    """
-    file = torch.load(path, map_location="cpu", weights_only=True)
-    class_path = file.get("method_class")
-    if class_path is None:
-        raise ConfigError(
-            f"the method's class in {path}",
-            "a checkpoint without one",
-            "use a checkpoint that vlpzoo fit wrote",
-        )
-    method: Any = method_class(str(class_path))
-    # Files of older releases hold more than that.
-    takes, stored = option_names(method), file["hyper_parameters"]
-    module: VLPModule[Any] = method(**{k: v for k, v in stored.items() if k in takes})
-    # Before the networks are built: vocabulary and text model come from the file.
-    module.on_load_checkpoint(file)
-    module.load_state_dict(file["state_dict"])
-    return module.eval()

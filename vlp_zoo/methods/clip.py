@@ -61,7 +61,7 @@ from vlp_zoo.errors import ConfigError
 from vlp_zoo.loading import Draw
 from vlp_zoo.losses import info_nce, multi_positive_targets, sigmoid_contrast
 from vlp_zoo.methods.options import check_choice
-from vlp_zoo.methods.paired.fields import PairedBatch, PairedTransform
+from vlp_zoo.methods.paired.fields import PairedBatch
 from vlp_zoo.methods.paired.options import CORPUS, PairedOptions
 from vlp_zoo.methods.paired.pictures import pair_pictures
 from vlp_zoo.methods.paired.prompts import LabelPrompts, label_sentences
@@ -151,13 +151,6 @@ class CLIP(PairedTowers[TwiceSeen]):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(CLIPOptions(**kwargs))
         self.reads_reports = not self.options.label_prompts
-        self.label_names: tuple[str, ...] = ()
-
-    def setup(self, stage: str) -> None:
-        """Learn the names of the labels, then the vocabulary."""
-        data = getattr(self._trainer, "datamodule", None)
-        self.label_names = tuple(getattr(data, "label_names", ()))
-        super().setup(stage)
 
     def corpus_of(self, data: Any) -> tuple[Callable[[], Iterable[str]], str]:
         """Reports, and the sentences that labels may become."""
@@ -204,14 +197,7 @@ class CLIP(PairedTowers[TwiceSeen]):
     def make_transform(self, train: bool) -> Transform:
         """Crop, vary, tokenise; twice where two looks are compared."""
         options = self.options
-        look = PairedTransform(
-            self.report_tokens(),
-            options.image_size,
-            train,
-            crop_scale=options.crop_scale,
-            jitter=options.jitter,
-            sentence_dropout=options.sentence_dropout,
-        )
+        look = self.make_look(train, options.sentence_dropout)
         image, text = options.image_image_weight > 0, options.text_text_weight > 0
         seen = SecondLook(look, image, text) if image or text else look
         if not options.label_prompts:
@@ -227,7 +213,7 @@ class CLIP(PairedTowers[TwiceSeen]):
 
     def embed(self, batch: TwiceSeen) -> tuple[Tensor, Tensor]:
         """Images and reports in the joint space, not normalised, (B, E) each."""
-        pooled = self.image_encoder(self.image_encoder.prepare(batch["image"])).pooled
+        pooled = self.image_encoder.encode(batch["image"]).pooled
         self.watch(pooled)
         ids, mask = batch["input_ids"], batch["attention_mask"]
         texts = self.text_tower(ids, mask, batch["report_text"], longest(batch))
@@ -238,8 +224,8 @@ class CLIP(PairedTowers[TwiceSeen]):
         image, text = self.embed(batch)
         images, texts = [image], [text]
         if "second_image" in batch:
-            pixels = self.image_encoder.prepare(batch["second_image"])
-            images.append(self.image_head(self.image_encoder(pixels).pooled))
+            pooled = self.image_encoder.encode(batch["second_image"]).pooled
+            images.append(self.image_head(pooled))
         if "second_ids" in batch:
             read = self.text_tower(
                 batch["second_ids"],

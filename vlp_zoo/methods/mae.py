@@ -26,7 +26,7 @@ No report is read, so ``embed_texts`` and retrieval do not exist for it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import numpy as np
@@ -37,7 +37,7 @@ from torch.nn import functional
 from vlp_zoo.encoders.image import patchify, sincos_table
 from vlp_zoo.losses import masked_mse
 from vlp_zoo.methods.base import BatchT, VLPModule
-from vlp_zoo.methods.options import PretrainOptions, check_crop, check_masking
+from vlp_zoo.methods.options import MaskingOptions
 from vlp_zoo.modules import MAEDecoder, PatchMask, mask_patches, xavier_linears
 from vlp_zoo.noise import sample_noise
 from vlp_zoo.transforms import planes, training_view
@@ -103,72 +103,52 @@ class Reconstruction(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MAEOptions(PretrainOptions):
+class MAEOptions(MaskingOptions):
     """What can be chosen.
 
     Args:
-        image_encoder: A ViT: a preset (``tiny``, ``base``) or a timm name.
-        encoder_sizes: Changes to the ViT: ``patch_size``, ``embed_dim``, ``depth``, ...
-        mask_ratio: Share of hidden patches.
-        decoder_width: Width of the decoder.
-        decoder_depth: Blocks of the decoder.
-        decoder_heads: Attention heads of the decoder.
         norm_pix: Standardise each target patch by its own pixels.
-        crop_scale: Smallest share of the image that a training crop shows.
         flip: Chance of mirroring a training image.
         learning_rate: Peak rate, absolute, for 4096 images a step.
     """
 
-    mask_ratio: float = 0.75
     decoder_width: int = 512
     decoder_depth: int = 8
     decoder_heads: int = 16
     norm_pix: bool = True
-    crop_scale: float = 0.2
     flip: float = 0.0
     learning_rate: float = 2.4e-3
-    weight_decay: float = 0.05
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
-    warmup_epochs: float = 40
     schedule_epochs: float | None = 800
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_crop(self.crop_scale)
-        check_masking(self.mask_ratio, self.decoder_width, self.decoder_heads)
 
 
 class MaskedImages(VLPModule[BatchT]):
     """The half that masked autoencoders share: networks, draws and pictures."""
 
+    options: MaskingOptions
     decoder: MAEDecoder
 
     def build_autoencoder(
-        self,
-        width: int,
-        depth: int,
-        heads: int,
-        formula: str = "mae",
-        upscale: int = 1,
-        **look: Any,
+        self, formula: str = "mae", upscale: int = 1, **look: Any
     ) -> None:
         """Create image encoder and decoder, with fixed positions in both.
 
         Nothing trains the class token directly: encoders pool the patches.
 
         Args:
-            width: Width of the decoder.
-            depth: Blocks of the decoder.
-            heads: Attention heads of the decoder.
             formula: Formula of the positions, see `sincos_table`.
             upscale: Side of the predicted image over that of the encoded one.
             **look: Mean and deviation of pixels, as for `ImageEncoder`.
         """
         encoder = self.image_encoder = self.make_image_encoder(pooling="avg", **look)
         vit: Any = encoder.require_maskable()
-        positions = sincos_table(encoder.grid, width, formula)
+        options = self.options
         self.decoder = MAEDecoder(
-            encoder.width, encoder.patch_size, positions, depth, heads, upscale
+            encoder.width,
+            encoder.patch_size,
+            sincos_table(encoder.grid, options.decoder_width, formula),
+            options.decoder_depth,
+            options.decoder_heads,
+            upscale,
         )
         vit.pos_embed.data.copy_(sincos_table(encoder.grid, encoder.width, formula))
         vit.pos_embed.requires_grad_(False)
@@ -192,17 +172,14 @@ class MaskedImages(VLPModule[BatchT]):
             return images
         return functional.interpolate(images, size, mode="bicubic", antialias=antialias)
 
-    def reconstruct(
-        self, images: Tensor, noise: Tensor, mask_ratio: float
-    ) -> Reconstruction:
+    def reconstruct(self, images: Tensor, noise: Tensor) -> Reconstruction:
         """Encode the visible patches, predict all.
 
         Args:
             images: (B, 1 or 3, S, S) normalised.
             noise: (B, P) uniform; small means visible.
-            mask_ratio: Share of hidden patches.
         """
-        mask = mask_patches(noise, mask_ratio)
+        mask = mask_patches(noise, self.options.mask_ratio)
         colour = images.expand(-1, 3, -1, -1)
         latent = self.image_encoder.encode_visible(colour, mask.keep_ids)
         return Reconstruction(mask, latent, self.decoder(latent, mask.restore_ids))
@@ -268,10 +245,7 @@ class MAE(MaskedImages[MAEBatch]):
 
     def build(self) -> None:
         """Encoder and decoder with fixed positions, initialised as in the paper."""
-        options = self.options
-        self.build_autoencoder(
-            options.decoder_width, options.decoder_depth, options.decoder_heads
-        )
+        self.build_autoencoder()
         self.initialise()
 
     def make_transform(self, train: bool) -> ImageTransform:
@@ -284,14 +258,14 @@ class MAE(MaskedImages[MAEBatch]):
     def losses(self, batch: MAEBatch) -> dict[str, Tensor]:
         """``mim``: squared error on the hidden patches."""
         images = self.image_encoder.normalise(batch["image"])
-        run = self.reconstruct(images, self.patch_noise(batch), self.options.mask_ratio)
+        run = self.reconstruct(images, self.patch_noise(batch))
         self.watch(run.latent[:, 1:].mean(1))
         return {"mim": self.reconstruction_loss(run, images, self.options.norm_pix)}
 
     def pictures(self, batch: MAEBatch) -> dict[str, Tensor | str]:
         """Input, what the encoder sees, and the hidden patches filled in."""
         images = self.image_encoder.normalise(batch["image"])
-        run = self.reconstruct(images, self.patch_noise(batch), self.options.mask_ratio)
+        run = self.reconstruct(images, self.patch_noise(batch))
         return self.reconstructed(run, images, self.options.norm_pix)
 
 

@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import (
 from torch import Tensor
 
 from vlp_zoo.errors import BatchFieldError, ConfigError, NonFiniteLossError
+from vlp_zoo.methods.options import PretrainOptions
 from vlp_zoo.methods.sharing import SharedOut, check_sharing
 
 __all__ = [
@@ -37,9 +38,7 @@ class _Reading(Protocol):
 
 class _Comparing(Protocol):
     least_batch: ClassVar[int]
-
-    @property
-    def compares_processes(self) -> bool: ...
+    options: PretrainOptions
 
 
 def check_precision(trainer: pl.Trainer) -> None:
@@ -86,8 +85,8 @@ def check_batch_size(method: _Comparing, trainer: pl.Trainer) -> None:
     """Refuse batches with nothing to compare; loaders of one's own are not checked.
 
     Args:
-        method: Says how many studies a step needs, and whether the processes' count
-            together.
+        method: Says how many studies a step needs, and by its options whether the
+            processes' count together.
         trainer: The trainer of the run, with its data module.
 
     Raises:
@@ -95,10 +94,11 @@ def check_batch_size(method: _Comparing, trainer: pl.Trainer) -> None:
     """
     run: Any = trainer  # Lightning sets the data module without declaring it
     size = getattr(run.datamodule, "batch_size", None)
-    processes = trainer.world_size if method.compares_processes else 1
+    together = method.options.compares_processes
+    processes = trainer.world_size if together else 1
     if size is None or size * processes >= method.least_batch:
         return
-    alone = "" if method.compares_processes else ", which are not compared"
+    alone = "" if together else ", which are not compared"
     raise ConfigError(
         f"{method.least_batch} studies or more that a step of "
         f"{type(method).__name__} can compare",

@@ -6,7 +6,7 @@ intervals. What is held is bounded, and is put together from all processes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,13 @@ from torchmetrics.utilities import dim_zero_cat
 
 from vlp_zoo.methods.text_keys import exact_key, text_key
 
-__all__ = ["PairRecall", "PairsSeen", "embedding_std", "right_within"]
+__all__ = [
+    "PairRecall",
+    "PairsSeen",
+    "embedding_std",
+    "partner_gains",
+    "right_within",
+]
 
 POOL = 1000
 """Pairs that recall is computed over at most."""
@@ -33,6 +39,39 @@ def embedding_std(embeddings: Tensor) -> Tensor:
     unit = functional.normalize(embeddings.float(), dim=-1)
     spread: Tensor = unit.std(dim=0, correction=0).mean() * unit.shape[-1] ** 0.5
     return spread
+
+
+def partner_gains(
+    losses: Callable[[dict[str, Any]], Mapping[str, Tensor]],
+    batch: Mapping[str, Any],
+    terms: Mapping[str, Tensor],
+    kinds: Mapping[str, str],
+    image_fields: Sequence[str],
+) -> dict[str, Tensor]:
+    """What the image of the study before adds to each term of image and text.
+
+    About 0 where a loss does not look at the other modality.
+
+    Args:
+        losses: Those of the method.
+        batch: B studies.
+        terms: What ``losses`` says of them as they are.
+        kinds: Terms of image and text, to the name of what is added.
+        image_fields: Fields that show images.
+
+    Returns:
+        ``image_gain/TERM`` or ``text_gain/TERM``, a scalar in the units of the weighted
+        term; nothing of a batch of one study.
+    """
+    paired = {name: kind for name, kind in kinds.items() if name in terms}
+    if not paired or len(batch["uid"]) < 2:
+        return {}
+    shown = batch.keys() & set(image_fields)
+    others = losses({**batch, **{name: batch[name].roll(1, 0) for name in shown}})
+    return {
+        f"{kind}/{name}": (others[name] - terms[name]).detach()
+        for name, kind in paired.items()
+    }
 
 
 def right_within(scores: Tensor, keys: Tensor, at: Sequence[int]) -> Tensor:

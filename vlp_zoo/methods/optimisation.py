@@ -12,37 +12,15 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from vlp_zoo.methods.options import PretrainOptions
+from vlp_zoo.schedules import warmup_cosine
 
 __all__ = [
     "adamw_cosine",
     "adamw_decaying_all",
     "cosine_restarts",
     "parameter_groups",
-    "warmup_cosine",
+    "steps_per_epoch",
 ]
-
-
-def warmup_cosine(step: float, warmup_steps: float, total_steps: float) -> float:
-    """Learning-rate factor: linear warm-up from 0, half cosine to 0, 0 afterwards.
-
-    Args:
-        step: Optimiser steps already taken.
-        warmup_steps: Length of the linear part.
-        total_steps: Where the cosine reaches 0; later steps stay at 0.
-
-    Returns:
-        Factor in [0, 1].
-
-    Example:
-        >>> [warmup_cosine(s, 2, 6) for s in (0, 1, 2, 4, 6, 9)]
-        [0.0, 0.5, 1.0, 0.5, 0.0, 0.0]
-    """
-    if step < warmup_steps:
-        return step / warmup_steps
-    if step >= total_steps:
-        return 0.0
-    progress = (step - warmup_steps) / (total_steps - warmup_steps)
-    return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 def cosine_restarts(
@@ -114,13 +92,22 @@ def adamw_decaying_all(
         betas=(beta1, beta2),
         weight_decay=options.weight_decay,
     )
+    return _stepped(optimizer, factor)
+
+
+def _stepped(optimizer: AdamW, factor: Callable[[int], float]) -> dict[str, Any]:
+    """An optimiser whose rate is set after every step, as Lightning takes it."""
+    schedule = LambdaLR(optimizer, factor)
     return {
         "optimizer": optimizer,
-        "lr_scheduler": {
-            "scheduler": LambdaLR(optimizer, factor),
-            "interval": "step",
-        },
+        "lr_scheduler": {"scheduler": schedule, "interval": "step"},
     }
+
+
+def steps_per_epoch(trainer: pl.Trainer) -> float:
+    """Optimiser steps of an epoch; a run given in steps is one epoch."""
+    steps, epochs = trainer.estimated_stepping_batches, trainer.max_epochs
+    return steps / epochs if epochs and epochs > 0 else float(steps)
 
 
 def adamw_cosine(
@@ -145,16 +132,7 @@ def adamw_cosine(
     optimizer = AdamW(
         groups, lr=options.learning_rate, betas=(beta1, beta2), fused=fused
     )
-    total = float(trainer.estimated_stepping_batches)
-    epochs = trainer.max_epochs
-    if not epochs or epochs < 0:
-        # A run given in steps has no epochs to count: one epoch is all of it.
-        epochs = 1
-    per_epoch = total / epochs
+    total, per_epoch = trainer.estimated_stepping_batches, steps_per_epoch(trainer)
     warmup = min(options.warmup_epochs * per_epoch, total)
-    last = (options.schedule_epochs or epochs) * per_epoch
-    schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, last))
-    return {
-        "optimizer": optimizer,
-        "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-    }
+    last = options.schedule_epochs * per_epoch if options.schedule_epochs else total
+    return _stepped(optimizer, lambda step: warmup_cosine(step, warmup, last))

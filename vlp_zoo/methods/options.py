@@ -8,7 +8,7 @@ docstring is the flag's help; ``__post_init__`` refuses values that cannot be.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from vlp_zoo.errors import ConfigError
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CORPUS",
     "ContrastOptions",
+    "MaskingOptions",
     "PretrainOptions",
     "PretrainedTextOptions",
     "ReportOptions",
     "check_choice",
     "check_crop",
-    "check_masking",
     "check_weights",
     "switches",
 ]
@@ -65,9 +65,9 @@ class PretrainOptions:
     compile: bool = False
     learning_rate: float
     weight_decay: float
-    betas: list[float]
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     warmup_epochs: float
-    schedule_epochs: float | None
+    schedule_epochs: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.betas) != 2:
@@ -139,7 +139,44 @@ class PretrainedTextOptions(ReportOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContrastOptions(PretrainedTextOptions):
+class MaskingOptions(PretrainOptions):
+    """Options of masked autoencoders.
+
+    Args:
+        image_encoder: A ViT: a preset (``tiny``, ``base``) or a timm name.
+        encoder_sizes: Changes to the ViT: ``patch_size``, ``embed_dim``, ``depth``,
+            ``num_heads``.
+        mask_ratio: Share of hidden patches.
+        decoder_width: Width of the image decoder.
+        decoder_depth: Blocks of the image decoder.
+        decoder_heads: Attention heads of the image decoder.
+        crop_scale: Smallest share of the image that a training crop shows.
+    """
+
+    mask_ratio: float = 0.75
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+    crop_scale: float = 0.2
+    weight_decay: float = 0.05
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    warmup_epochs: float = 40
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_crop(self.crop_scale)
+        ratio, width, heads = self.mask_ratio, self.decoder_width, self.decoder_heads
+        # Fixed positions take the width in quarters.
+        if not 0 < ratio < 1 or width % 4 or width % heads:
+            raise ConfigError(
+                "decoder_width divisible by 4 and by decoder_heads, mask_ratio in 0..1",
+                f"{width}, {heads} heads, mask_ratio {ratio}",
+                "change --model.decoder_width, decoder_heads or mask_ratio",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastOptions(PretrainOptions):
     """Options of methods that compare studies with the others of a step.
 
     Args:
@@ -230,23 +267,4 @@ def check_crop(crop_scale: float | None) -> None:
             "--model.crop_scale above 0 and at most 1",
             f"{crop_scale}",
             "give the smallest share of the image that a crop shows",
-        )
-
-
-def check_masking(mask_ratio: float, width: int, heads: int) -> None:
-    """Refuse sizes that a masked autoencoder's decoder cannot have.
-
-    Args:
-        mask_ratio: Share of hidden patches.
-        width: Width of the decoder, whose fixed positions take it in quarters.
-        heads: Attention heads of the decoder.
-
-    Raises:
-        ConfigError: If one of them cannot be.
-    """
-    if not 0 < mask_ratio < 1 or width % 4 or width % heads:
-        raise ConfigError(
-            "decoder_width divisible by 4 and by decoder_heads, mask_ratio in 0..1",
-            f"{width}, {heads} heads, mask_ratio {mask_ratio}",
-            "change --model.decoder_width, decoder_heads or mask_ratio",
         )

@@ -41,10 +41,10 @@ from vlp_zoo.methods.asg.losses import (
 )
 from vlp_zoo.methods.asg.networks import TagDecoder, look_up, tag_queries
 from vlp_zoo.methods.asg.regions import roi_weights, sentence_means
-from vlp_zoo.methods.base import load_method
 from vlp_zoo.methods.paired.captions import report_sentences
 from vlp_zoo.methods.paired.restarts import cosine_restarts
 from vlp_zoo.methods.paired.words import merge_words, word_slots
+from vlp_zoo.methods.stored import load_method
 from vlp_zoo.reports.regions import RegionAtlas
 from vlp_zoo.reports.words.tags import TAGS
 

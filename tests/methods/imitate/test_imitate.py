@@ -17,7 +17,6 @@ from vlp_zoo.encoders.frozen_text import CorpusText
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, EncoderLoadError
 from vlp_zoo.loading import collate_examples
-from vlp_zoo.methods.base import load_method
 from vlp_zoo.methods.imitate.imitate import IMITATE
 from vlp_zoo.methods.imitate.losses import (
     Rows,
@@ -31,6 +30,7 @@ from vlp_zoo.methods.imitate.schedules import findings_weight
 from vlp_zoo.methods.imitate.views import sections_of
 from vlp_zoo.methods.optimisation import cosine_restarts
 from vlp_zoo.methods.paired.views import RandomView, cut_border
+from vlp_zoo.methods.stored import load_method
 from vlp_zoo.types import Report, Study
 
 REPORTS = (

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.features.devices import share_batches, spread
 from vlp_zoo.evaluation.features.extraction import Extraction
-from vlp_zoo.evaluation.training.schedules import warmup_cosine, warmup_poly
 from vlp_zoo.loading import (
     SampleKey,
     StudyDataset,
     collate_examples,
     start_worker,
 )
+from vlp_zoo.schedules import warmup_cosine, warmup_poly
 from vlp_zoo.types import StudySource, Transform
 
 __all__ = ["Batch", "Fitted", "Learner", "Plan", "Predictions", "predict"]

@@ -125,9 +125,8 @@ class ASG(WordTowers[ASGBatch]):
             self._find_regions()
         super().setup(stage)
         if self.options.weights["irl"] and self.known_tags is None:
-            data = getattr(self.trainer, "datamodule", None)
             self.known_tags = tag_queries(
-                self.options.tag_text, data, self.options.tag_width
+                self.options.tag_text, self.data, self.options.tag_width
             )
 
     def _find_regions(self) -> None:
@@ -136,11 +135,10 @@ class ASG(WordTowers[ASGBatch]):
         Raises:
             ConfigError: If no study would have a region.
         """
-        data = getattr(self.trainer, "datamodule", None)
-        source = getattr(data, "sources", {}).get("train")
+        source = getattr(self.data, "sources", {}).get("train")
         if source is None:
             return
-        names = list(getattr(data, "pretraining_sources", []))
+        names = list(getattr(self.data, "pretraining_sources", []))
         drawn = bool(names) and all(name.startswith("phantom") for name in names)
         if self.options.packaged_atlas:
             atlas = RegionAtlas.phantom() if drawn else None

@@ -126,12 +126,7 @@ class ECAMP(MaskedImages[ECAMPBatch]):
         """Create the networks, initialised as the official code does."""
         options, flags = self.options, self.options.flags
         text_width = options.text_width
-        self.build_autoencoder(
-            options.decoder_width,
-            options.decoder_depth,
-            options.decoder_heads,
-            flags.position_table,
-        )
+        self.build_autoencoder(flags.position_table)
         self.super_resolution = SuperResolution(flags.sr_final_relu)
         self.image_to_text = nn.Linear(self.image_encoder.width, text_width)
         self.text_encoder = self.make_text_encoder(options)
@@ -180,13 +175,10 @@ class ECAMP(MaskedImages[ECAMPBatch]):
             length: Tokens of the longest report; None counts them on the device.
         """
         low = self.shrunk(images, self.options.flags.antialias)
-        mask, latent, pixels = self.reconstruct(
-            low, patch_noise, self.options.mask_ratio
-        )
+        mask, latent, pixels = self.reconstruct(low, patch_noise)
         words = self.text_encoder.embeddings(masked_ids)
         patches = self.image_to_text(latent[:, 1:])
-        if length is None:
-            length = longest({"attention_mask": attention_mask})
+        length = length or longest({"attention_mask": attention_mask})
         fused, attention = self.fusion(words, attention_mask, patches, length)
         layers = self.text_encoder.bert.encoder.layer
         text = bert_layers(layers, fused, attention_mask, length)

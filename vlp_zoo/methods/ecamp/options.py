@@ -6,17 +6,16 @@ the table of deviations in `vlp_zoo.methods.ecamp` explains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.ecamp.networks import FUSIONS
 from vlp_zoo.methods.ecamp.text import CORRECTED, OFFICIAL, TextRules
 from vlp_zoo.methods.options import (
+    MaskingOptions,
     ReportOptions,
     check_choice,
-    check_crop,
-    check_masking,
     check_weights,
     switches,
 )
@@ -62,21 +61,14 @@ VARIANTS: dict[str, tuple[Flags, TextRules]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ECAMPOptions(ReportOptions):
+class ECAMPOptions(MaskingOptions, ReportOptions):
     """What can be chosen; `vlp_zoo.methods.ecamp` says why.
 
     Args:
         variant: ``"corrected"`` or ``"official"``: what the flags left at None follow.
-        image_encoder: A ViT: a preset (``tiny``, ``base``) or a timm name.
         image_size: Side S of the encoder's input; images come at 2S.
-        encoder_sizes: Changes to the ViT: ``patch_size``, ``embed_dim``, ``depth``,
-            ``num_heads``.
         warm_start: Encoder to start from, such as ``official:mae:FILE`` (the authors
             start from MAE) or ``timm:NAME``; its position table comes along.
-        mask_ratio: Share of hidden patches.
-        decoder_width: Width of the image decoder.
-        decoder_depth: Blocks of the image decoder.
-        decoder_heads: Attention heads of the image decoder.
         text_depth: Layers of the text encoder, after the fusion layer.
         text_dropout: Dropout of text encoder and fusion.
         window_source: ``"attention"``, ``"boxes"``, ``"centre"`` or ``"batch"``.
@@ -87,7 +79,6 @@ class ECAMPOptions(ReportOptions):
             networks stay.
         mlm_weight: Weight of the masked language modelling, 1 in the paper; at 0 its
             networks stay.
-        crop_scale: Smallest share of the image that a training crop shows.
         insert_contexts: Write the distilled context into training reports.
         rebalance: Words around entities count more, stock phrases less.
         fusion: ``"both"`` scales; ``"fine"``, words attend to patches, or ``"coarse"``,
@@ -111,7 +102,6 @@ class ECAMPOptions(ReportOptions):
     """
 
     variant: str = "corrected"
-    mask_ratio: float = 0.75
     decoder_width: int = 512
     decoder_depth: int = 4
     decoder_heads: int = 16
@@ -122,7 +112,6 @@ class ECAMPOptions(ReportOptions):
     mim_weight: float = 1.0
     res_weight: float = 1.0
     mlm_weight: float = 1.0
-    crop_scale: float = 0.2
     insert_contexts: bool = True
     rebalance: bool = True
     fusion: str = "both"
@@ -138,9 +127,6 @@ class ECAMPOptions(ReportOptions):
     horizontal_flip: float | None = None
     entities: str | None = None
     learning_rate: float = 1.5e-4
-    weight_decay: float = 0.05
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
-    warmup_epochs: float = 40
     schedule_epochs: float | None = 200
 
     def __post_init__(self) -> None:
@@ -165,8 +151,6 @@ class ECAMPOptions(ReportOptions):
                 f"{self.flags.horizontal_flip}",
                 "give a probability",
             )
-        check_crop(self.crop_scale)
-        check_masking(self.mask_ratio, self.decoder_width, self.decoder_heads)
 
     @property
     def weights(self) -> dict[str, float]:

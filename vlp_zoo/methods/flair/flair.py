@@ -65,6 +65,7 @@ from vlp_zoo.losses import info_nce, multi_positive_targets
 from vlp_zoo.methods.flair.networks import UnitLinear, official_optimizer
 from vlp_zoo.methods.flair.options import FLAIROptions
 from vlp_zoo.methods.flair.transform import FLAIRBatch, FLAIRTransform
+from vlp_zoo.methods.optimisation import steps_per_epoch
 from vlp_zoo.methods.paired.layers import LayersTower
 from vlp_zoo.methods.paired.pictures import pair_pictures
 from vlp_zoo.methods.paired.towers import PairedTowers
@@ -94,8 +95,6 @@ class FLAIR(PairedTowers[FLAIRBatch]):
     pair_gains: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("text_to_image", "image_to_text"), "image_gain"
     )
-    label_names: tuple[str, ...] = ()
-    """Names of the label columns of the data."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(FLAIROptions(**kwargs))
@@ -114,12 +113,6 @@ class FLAIR(PairedTowers[FLAIRBatch]):
             flags.ban_parts,
             flags.free_text,
         )
-
-    def setup(self, stage: str) -> None:
-        """Learn the names of the labels, then the vocabulary."""
-        data = getattr(self._trainer, "datamodule", None)
-        self.label_names = tuple(getattr(data, "label_names", ()))
-        super().setup(stage)
 
     def corpus_of(self, data: Any) -> tuple[Callable[[], Iterable[str]], str]:
         """Reports, if there are any, and everything that a label may be written as."""
@@ -275,6 +268,5 @@ class FLAIR(PairedTowers[FLAIRBatch]):
         """The base's, or AdamW and the schedule of the released code."""
         if not self.options.flags.official_schedule:
             return super().configure_optimizers()
-        steps = float(self.trainer.estimated_stepping_batches)
-        epoch = steps / max(self.trainer.max_epochs or 1, 1)
+        epoch = steps_per_epoch(self.trainer)
         return official_optimizer(self.parameters(), self.options, epoch)

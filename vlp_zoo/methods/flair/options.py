@@ -6,16 +6,12 @@ the table of deviations in `vlp_zoo.methods.flair.flair` explains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.options import (
-    ContrastOptions,
-    check_choice,
-    check_crop,
-    switches,
-)
+from vlp_zoo.methods.options import ContrastOptions, check_choice, switches
+from vlp_zoo.methods.paired.options import CORPUS, PairedOptions
 
 __all__ = ["VARIANTS", "FLAIROptions", "Flags"]
 
@@ -54,7 +50,7 @@ VARIANTS: dict[str, Flags] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class FLAIROptions(ContrastOptions):
+class FLAIROptions(PairedOptions, ContrastOptions):
     """What can be chosen; `vlp_zoo.methods.flair` says why.
 
     Args:
@@ -110,13 +106,12 @@ class FLAIROptions(ContrastOptions):
     template: str = "A [ATR] fundus photograph of [CLS]"
     descriptions: str = "fundus"
     balance: bool = True
-    crop_scale: float | None = None
+    crop_scale: float | None = None  # type: ignore[assignment]
     horizontal_flip: float = 0.5
     vary_chance: float = 0.25
     rotation: float = 5.0
     zoom: float = 0.9
     jitter: float = 0.2
-    multi_positive: bool = True
     positives: str | None = None
     wordless: str | None = None
     aliases: bool | None = None
@@ -127,16 +122,12 @@ class FLAIROptions(ContrastOptions):
     official_schedule: bool | None = None
     learning_rate: float = 1e-4
     weight_decay: float = 1e-5
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    warmup_epochs: float = 1
-    schedule_epochs: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("variant", self.variant, tuple(VARIANTS))
         check_choice("positives", self.flags.positives, ("overlap", "drawn"))
         check_choice("wordless", self.flags.wordless, ("caption", "class"))
-        check_crop(self.crop_scale)
         if not 0.01 <= self.temperature <= 1 or not 0 < self.zoom <= 1:
             raise ConfigError(
                 "temperature in 0.01..1 and zoom above 0 and at most 1",
@@ -149,7 +140,7 @@ class FLAIROptions(ContrastOptions):
                 f"{self.template!r}",
                 "write one such as 'A [ATR] fundus photograph of [CLS]'",
             )
-        if self.text_model == "corpus":
+        if self.text_model == CORPUS:
             raise ConfigError(
                 "a text encoder that is trained, whose hidden states FLAIR averages",
                 "text_model corpus, which has none",

@@ -53,7 +53,7 @@ was not at hand: values are those of the released code.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, TypedDict
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -76,9 +76,10 @@ from vlp_zoo.methods.gloria.transform import GLoRIATransform, caption_sentences
 from vlp_zoo.methods.paired.heads import unit_length
 from vlp_zoo.methods.paired.pictures import SHOWN, STUDIES, draw_attention
 from vlp_zoo.methods.paired.square import enlarged
-from vlp_zoo.methods.paired.word_towers import local_features, local_shape
+from vlp_zoo.methods.paired.word_fields import WordBatch
+from vlp_zoo.methods.paired.word_towers import first_layers, local_features, local_shape
 from vlp_zoo.methods.paired.words import merge_words, word_slots, written_words
-from vlp_zoo.methods.reading import longest
+from vlp_zoo.methods.reading import longest, without_padding
 from vlp_zoo.modules import bert_layers
 
 __all__ = ["GLoRIA", "GLoRIABatch"]
@@ -87,17 +88,11 @@ STATES = 4
 """Hidden states of the report encoder that are summed, the last ones."""
 
 
-class GLoRIABatch(TypedDict):
-    """What `GLoRIATransform` returns, collated. S is the side of the crop."""
+class GLoRIABatch(WordBatch):
+    """What `GLoRIATransform` returns, collated."""
 
-    uid: list[str]
-    image: Tensor  # (B, 1 or 3, S, S) uint8
-    input_ids: Tensor  # (B, T) int64
-    attention_mask: Tensor  # (B, T) bool
-    continuation_mask: Tensor  # (B, T) bool, ## pieces
     word_count: Tensor  # (B,) int64, [CLS] and the words
     report_key: Tensor  # (B,) int64, equal for equal captions
-    report_text: list[str]
 
 
 class Pass(NamedTuple):
@@ -132,7 +127,7 @@ class GLoRIA(VLPModule[GLoRIABatch]):
         options = self.options
         self.image_encoder = self.make_image_encoder(mean=[0.5] * 3, std=[0.5] * 3)
         self.grid, place_width = local_shape(self.image_encoder)
-        self.text_encoder = self.make_first_layers(options, options.text_positions)
+        self.text_encoder = first_layers(self, options)
         joint = self.text_encoder.width
         self.image_head = nn.Linear(self.image_encoder.width, joint)
         if options.local_weight:
@@ -159,9 +154,7 @@ class GLoRIA(VLPModule[GLoRIABatch]):
         self, input_ids: Tensor, attention_mask: Tensor, length: int | None = None
     ) -> Tensor:
         """States (B, L, E) of word pieces, L the longest text: none of padding."""
-        if length is None:
-            length = longest({"attention_mask": attention_mask})
-        ids, mask = input_ids[:, :length], attention_mask[:, :length]
+        ids, mask = without_padding(input_ids, attention_mask, length)
         layers = self.text_encoder.bert.encoder.layer
         first = max(len(layers) + 1 - STATES, 0)
         total = hidden = bert_layers(

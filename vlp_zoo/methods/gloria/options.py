@@ -6,12 +6,8 @@ from dataclasses import dataclass, field
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.gloria.losses import Scales
-from vlp_zoo.methods.options import (
-    ContrastOptions,
-    check_choice,
-    check_crop,
-    check_weights,
-)
+from vlp_zoo.methods.options import check_choice, check_weights
+from vlp_zoo.methods.paired.options import WordReadingOptions
 
 __all__ = ["GLoRIAOptions"]
 
@@ -27,12 +23,10 @@ CHOICES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class GLoRIAOptions(ContrastOptions):
+class GLoRIAOptions(WordReadingOptions):
     """What can be chosen; `vlp_zoo.methods.gloria` says why.
 
     Args:
-        image_encoder: A ResNet or ViT: a preset (``tiny_resnet``, ``tiny``) or a timm
-            name.
         image_size: Side of the encoder's input; 299, of 19 x 19 places, as released.
         crop_size: Side of the crops, which are enlarged to ``image_size``: 224 as
             released; None = ``image_size``.
@@ -40,13 +34,7 @@ class GLoRIAOptions(ContrastOptions):
             size; None cuts a square out of one of 8/7 of its side, as released.
         warm_start: Image encoder to start from: ``timm:resnet50.tv_in1k`` is the
             authors' choice.
-        text_model: Folder or hub name of a pretrained BERT, the first ``text_depth``
-            layers of which the report encoder starts from, with its own vocabulary and
-            sizes (the authors' ``emilyalsentzer/Bio_ClinicalBERT``); None starts from
-            random weights. Checkpoints need the folder no more.
         text_width: Width of the report encoder and of the joint space.
-        text_positions: Size of the report encoder's position table, at least
-            ``max_tokens``.
         max_tokens: Tokens T of a caption, padded or cut.
         report_text: ``"impression"``, or where a report has none what was seen; or
             ``"body"``, findings and impression.
@@ -69,19 +57,14 @@ class GLoRIAOptions(ContrastOptions):
         global_weight: Weight of the global loss; 0 leaves the joint space untrained.
         multi_positive: Count all images of the same caption as right; such captions
             differ by dropout alone, so little changes.
-        sync_bn: Batch statistics over all processes.
         schedule: ``"cosine"``: AdamW with warm-up and half a cosine; else Adam whose
             decay is part of the gradient, as released, at a rate that is halved on a
             ``"plateau"`` of the validation loss (of 5 epochs) or stays ``"constant"``.
-        learning_rate: Peak rate.
-        weight_decay: Decay.
     """
 
     image_encoder: str = "resnet50"
     crop_size: int | None = None
-    crop_scale: float | None = None
     text_depth: int = 12
-    text_positions: int = 512
     max_tokens: int = 97
     report_text: str = "impression"
     caption: str = "sentence"
@@ -95,19 +78,16 @@ class GLoRIAOptions(ContrastOptions):
     local_weight: float = 1.0
     global_weight: float = 1.0
     multi_positive: bool = False
-    sync_bn: bool = True
     schedule: str = "cosine"
     learning_rate: float = 5e-5
     weight_decay: float = 1e-6
     betas: list[float] = field(default_factory=lambda: [0.5, 0.999])
     warmup_epochs: float = 0
-    schedule_epochs: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, choices in CHOICES.items():
             check_choice(name, getattr(self, name), choices)
-        check_crop(self.crop_scale)
         if self.schedule != "cosine" and (self.warmup_epochs or self.schedule_epochs):
             raise ConfigError(
                 "warm-up and end of a cosine (--model.schedule cosine)",
@@ -136,8 +116,3 @@ class GLoRIAOptions(ContrastOptions):
     def crop_side(self) -> int:
         """Side of the crops."""
         return self.crop_size or self.image_size
-
-    @property
-    def compares_processes(self) -> bool:
-        """Whether neither negatives nor batch norm keep to one process."""
-        return self.gather and self.sync_bn

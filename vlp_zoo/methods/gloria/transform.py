@@ -16,7 +16,7 @@ from vlp_zoo.methods.paired.captions import (
 )
 from vlp_zoo.methods.paired.square import square_crop
 from vlp_zoo.methods.text_keys import text_key
-from vlp_zoo.transforms import planes, training_view
+from vlp_zoo.transforms import planes
 from vlp_zoo.types import Example, Study
 
 __all__ = ["GLoRIATransform", "caption_sentences"]
@@ -66,17 +66,17 @@ class GLoRIATransform:
 
     def __call__(self, study: Study, rng: np.random.Generator) -> Example:
         """Fields of one example; see `GLoRIABatch`."""
-        size, share = self.options.crop_side, self.options.crop_scale
-        if share is None:
+        size = self.options.crop_side
+        pixels, _ = square_crop(
+            study.image,
+            rng,
+            size,
             # 256 for 224, as released.
-            square = round(size * 8 / 7)
-            pixels, _ = square_crop(
-                study.image, rng, size, square, self.train, official=True
-            )
-        else:
-            pixels, _ = training_view(
-                study.image, rng, size, train=self.train, crop_scale=share
-            )
+            round(size * 8 / 7),
+            self.train,
+            official=True,
+            crop_scale=self.options.crop_scale,
+        )
         report, official = study.report, self.options.sentences == "official"
         concludes = self.options.report_text == "impression" and report.impression
         sentences = caption_sentences(concludes or report.body, official)

@@ -324,7 +324,7 @@ class IMITATE(FrozenTextMethod[IMITATEBatch]):
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Images, (B, 1 or 3, H, W) uint8, in the impression space: (B, E)."""
-        pooled = self.image_encoder(self.image_encoder.prepare(images)).pooled
+        pooled = self.image_encoder.encode(images).pooled
         return functional.normalize(self.impression_head(pooled).float(), dim=1)
 
     def pictures(self, batch: IMITATEBatch) -> dict[str, Tensor | str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.imitate.losses import SMOOTHINGS
+from vlp_zoo.methods.options import ContrastOptions, check_choice
 from vlp_zoo.methods.paired.options import FrozenTextOptions
 from vlp_zoo.methods.paired.views import RandomView
 
@@ -13,7 +13,7 @@ __all__ = ["IMITATEOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class IMITATEOptions(FrozenTextOptions):
+class IMITATEOptions(FrozenTextOptions, ContrastOptions):
     """What can be chosen; `vlp_zoo.methods.imitate` says why.
 
     Args:
@@ -31,7 +31,6 @@ class IMITATEOptions(FrozenTextOptions):
         smoothing: ``"exp"``, ``"gau"``, ``"lap"``, ``"sigmoid"``, or ``"none"`` for
             targets without clinical prior.
         smoothing_ratio: Steepness of ``"exp"``.
-        negatives: Rows of all processes (``"global"``) or of one (``"local"``).
         sync_batchnorm: Batch norm over all processes.
         horizontal_flip: Chance of mirroring a training view.
         vertical_flip: Chance of turning a training view upside down.
@@ -52,7 +51,6 @@ class IMITATEOptions(FrozenTextOptions):
     view_weight: float = 1.0
     smoothing: str = "exp"
     smoothing_ratio: float = 0.2
-    negatives: str = "global"
     sync_batchnorm: bool = True
     horizontal_flip: float = 0.5
     vertical_flip: float = 0.5
@@ -62,18 +60,7 @@ class IMITATEOptions(FrozenTextOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known = self.negatives in ("global", "local")
-        if self.smoothing not in SMOOTHINGS or not known:
-            raise ConfigError(
-                f"smoothing among {', '.join(SMOOTHINGS)}; negatives global or local",
-                f"{self.smoothing!r} and {self.negatives!r}",
-                "correct --model.smoothing or --model.negatives",
-            )
-
-    @property
-    def gather(self) -> bool:
-        """Whether negatives are those of all processes."""
-        return self.negatives == "global"
+        check_choice("smoothing", self.smoothing, tuple(SMOOTHINGS))
 
     @property
     def compares_processes(self) -> bool:

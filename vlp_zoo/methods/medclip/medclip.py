@@ -194,15 +194,9 @@ class MedCLIP(PairedTowers[MedCLIPBatch]):
 
     def make_transform(self, train: bool) -> MedCLIPTransform:
         """Crop, draw a sentence, vary it, tokenise."""
-        options = self.options
-        look = PairedTransform(
-            self.report_tokens(),
-            options.image_size,
-            train,
-            crop_scale=options.crop_scale,
-            jitter=options.jitter,
+        return MedCLIPTransform(
+            self.make_look(train), self.options.splitter == "released"
         )
-        return MedCLIPTransform(look, options.splitter == "released")
 
     def scale(self) -> Tensor:
         """What cosines are multiplied by, 1 to 100; training keeps the parameter there."""
@@ -264,7 +258,7 @@ class MedCLIP(PairedTowers[MedCLIPBatch]):
         return self.objective(images, texts, None if pairs else labels)
 
     def _see(self, batch: MedCLIPBatch) -> Tensor:
-        pooled = self.image_encoder(self.image_encoder.prepare(batch["image"])).pooled
+        pooled = self.image_encoder.encode(batch["image"]).pooled
         self.watch(pooled)
         projected: Tensor = self.image_head(pooled)
         return projected

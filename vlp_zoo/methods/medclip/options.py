@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.options import ContrastOptions, check_choice, check_crop
+from vlp_zoo.methods.options import ContrastOptions, check_choice
+from vlp_zoo.methods.paired.options import TowerOptions
 
 __all__ = ["MedCLIPOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MedCLIPOptions(ContrastOptions):
+class MedCLIPOptions(TowerOptions, ContrastOptions):
     """What can be chosen; `vlp_zoo.methods.medclip.medclip` says why.
 
     Args:
@@ -30,8 +31,6 @@ class MedCLIPOptions(ContrastOptions):
             leaves it out. The released code's is 1.
         pool_padding: Let padding count in the mean of a sentence's tokens, as released.
         splitter: ``"sentences"``, or ``"released"``, which loses letters.
-        crop_scale: Smallest share of the image that a training crop shows.
-        jitter: Largest relative change of contrast and brightness in training.
     """
 
     image_encoder: str = "swin_tiny_patch4_window7_224"
@@ -43,17 +42,12 @@ class MedCLIPOptions(ContrastOptions):
     second_weight: float = 1.0
     pool_padding: bool = False
     splitter: str = "sentences"
-    crop_scale: float = 0.6
     jitter: float = 0.2
     learning_rate: float = 2e-5
     weight_decay: float = 1e-4
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    warmup_epochs: float = 1
-    schedule_epochs: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_crop(self.crop_scale)
         check_choice("similarity", self.similarity, ("cosine", "dot", "pairs"))
         check_choice("splitter", self.splitter, ("sentences", "released"))
         if not 0.01 <= self.temperature <= 1 or self.second_weight < 0:

@@ -230,7 +230,7 @@ class MFLAG(FrozenTextMethod[MFLAGBatch]):
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Images, (B, 1 or 3, H, W) uint8, in the joint space: (B, E), unit length."""
-        pooled = self.image_encoder(self.image_encoder.prepare(images)).pooled
+        pooled = self.image_encoder.encode(images).pooled
         return functional.normalize(self.image_head(pooled).float(), dim=1)
 
     def pictures(self, batch: MFLAGBatch) -> dict[str, Tensor | str]:

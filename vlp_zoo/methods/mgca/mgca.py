@@ -195,8 +195,7 @@ class MGCA(WordTowers[WordBatch]):
             there are, (B, N - 1), without [CLS]; attention to them, (B, N - 1). N is
             ``length`` where padding is masked, else T.
         """
-        if length is None:
-            length = longest({"attention_mask": attention_mask})
+        length = length or longest({"attention_mask": attention_mask})
         slots = word_slots(continuation_mask, attention_mask)
         pieces, heard = attentive_bert(
             self.text_encoder.bert.encoder.layer,

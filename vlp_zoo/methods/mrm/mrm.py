@@ -152,9 +152,6 @@ class MRM(MaskedImages[MRMBatch]):
         """Create the networks, initialised as the official code does."""
         options = self.options
         self.build_autoencoder(
-            options.decoder_width,
-            options.decoder_depth,
-            options.decoder_heads,
             options.flags.position_table,
             options.target_scale,
             mean=MEAN,
@@ -195,13 +192,12 @@ class MRM(MaskedImages[MRMBatch]):
         """
         options = self.options
         low = self.shrunk(images, options.flags.antialias)
-        image = self.reconstruct(low, patch_noise, options.mask_ratio)
+        image = self.reconstruct(low, patch_noise)
         seen = self.image_to_text(image.latent[:, 1:].mean(1, keepdim=True))
         if not options.words_see_image:
             seen = 0 * seen
         words = self.text_encoder.embeddings(masked_ids) + seen
-        if length is None:
-            length = longest({"attention_mask": attention_mask})
+        length = length or longest({"attention_mask": attention_mask})
         layers = self.text_encoder.bert.encoder.layer
         return Pass(image, bert_layers(layers, words, attention_mask, length))
 

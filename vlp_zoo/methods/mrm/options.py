@@ -6,15 +6,14 @@ the table of deviations in `vlp_zoo.methods.mrm.mrm` explains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.options import (
+    MaskingOptions,
     ReportOptions,
     check_choice,
-    check_crop,
-    check_masking,
     switches,
 )
 
@@ -48,26 +47,18 @@ VARIANTS: dict[str, Flags] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class MRMOptions(ReportOptions):
+class MRMOptions(MaskingOptions, ReportOptions):
     """What can be chosen; `vlp_zoo.methods.mrm` says why.
 
     Args:
         variant: ``"corrected"`` or ``"official"``: what the flags left at None follow.
-        image_encoder: A ViT: a preset (``tiny``, ``base``) or a timm name.
         image_size: Side S of the encoder's input; images come at ``target_scale`` S.
-        encoder_sizes: Changes to the ViT: ``patch_size``, ``embed_dim``, ``depth``,
-            ``num_heads``.
         warm_start: Encoder to start from, such as ``official:mae:FILE`` (the authors
             start from MAE) or ``timm:NAME``; its position table comes along.
-        mask_ratio: Share of hidden patches.
         word_mask_ratio: Share of hidden words.
         target_scale: Side of the predicted image over that of the encoder's input: 2
             restores twice the resolution, 1 is MAE's target.
         norm_pix: Standardise each target patch by its own pixels.
-        crop_scale: Smallest share of the image that a training crop shows.
-        decoder_width: Width of the image decoder.
-        decoder_depth: Blocks of the image decoder.
-        decoder_heads: Attention heads of the image decoder.
         words_see_image: Add the mean of the visible patches to every word; without it
             reports teach the image encoder nothing.
         mim_weight: Weight of the masked image modelling, 1 in the paper.
@@ -84,11 +75,9 @@ class MRMOptions(ReportOptions):
     """
 
     variant: str = "corrected"
-    mask_ratio: float = 0.75
     word_mask_ratio: float = 0.5
     target_scale: int = 2
     norm_pix: bool = True
-    crop_scale: float = 0.2
     decoder_width: int = 768
     decoder_depth: int = 4
     decoder_heads: int = 6
@@ -106,15 +95,9 @@ class MRMOptions(ReportOptions):
     text_ffn: int = 1536
     max_tokens: int = 100
     learning_rate: float = 1.5e-4
-    weight_decay: float = 0.05
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
-    warmup_epochs: float = 40
-    schedule_epochs: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_crop(self.crop_scale)
-        check_masking(self.mask_ratio, self.decoder_width, self.decoder_heads)
         check_choice("variant", self.variant, tuple(VARIANTS))
         check_choice("report_loss", self.flags.report_loss, ("hidden", "words", "all"))
         check_choice("report_text", self.flags.report_text, ("body", "raw"))

@@ -60,9 +60,9 @@ class FrozenTextMethod(VLPModule[BatchT]):
         if self.frozen_text is None:
             self.frozen_text = self._stored_text()
         if self.frozen_text is None:
-            options, data = self.options, getattr(self.trainer, "datamodule", None)
+            options = self.options
             self.frozen_text = text_for(
-                data, options.text_model, options.text_width, options.max_tokens
+                self.data, options.text_model, options.text_width, options.max_tokens
             )
 
     def _stored_text(self) -> FrozenText | None:
@@ -99,7 +99,7 @@ class FrozenTextMethod(VLPModule[BatchT]):
     def on_fit_start(self) -> None:
         """Take over ``warm_start``'s weights, and embed the texts of the data set."""
         super().on_fit_start()
-        sources: Any = getattr(getattr(self.trainer, "datamodule", None), "sources", {})
+        sources: Any = getattr(self.data, "sources", {})
         frozen = self.frozen().to(self.device)
         if not self.options.cache_text:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.options import (
@@ -13,11 +13,18 @@ from vlp_zoo.methods.options import (
     check_crop,
 )
 
-__all__ = ["CORPUS", "FrozenTextOptions", "PairedOptions", "WordOptions"]
+__all__ = [
+    "CORPUS",
+    "FrozenTextOptions",
+    "PairedOptions",
+    "TowerOptions",
+    "WordOptions",
+    "WordReadingOptions",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairedOptions(PretrainedTextOptions):
+class TowerOptions(PretrainedTextOptions):
     """Options of an image encoder and a text tower side by side.
 
     Args:
@@ -32,16 +39,20 @@ class PairedOptions(PretrainedTextOptions):
 
     joint_width: int
     temperature: float
-    multi_positive: bool = True
     crop_scale: float = 0.6
     jitter: float
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     warmup_epochs: float = 1
-    schedule_epochs: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_crop(self.crop_scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedOptions(TowerOptions):
+    """Options of towers that are compared study by study."""
+
+    multi_positive: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +92,8 @@ class FrozenTextOptions(PretrainOptions):
     autocontrast: float = 0.5
     weight_decay: float = 0.05
     decay_vectors: bool = True
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     restart_steps: int | None
     warmup_epochs: float = 0.0
-    schedule_epochs: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,56 +101,72 @@ class FrozenTextOptions(PretrainOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WordOptions(ContrastOptions):
-    """Options of methods that read reports by words: MGCA and ASG.
+class WordReadingOptions(PretrainedTextOptions, ContrastOptions):
+    """Options of methods that read reports by words: MGCA, ASG and GLoRIA.
 
     Args:
         image_encoder: A ViT or ResNet: a preset (``tiny``, ``tiny_resnet``) or a timm
             name (``resnet50``).
-        resize: Longer side of the image before cropping; None = 8/7 of the crop's side
-            (256 for 224).
-        crop_scale: Smallest share of the image that a training crop shows, whatever its
-            size; None cuts a square out of ``resize``, as released.
         encoder_sizes: Changes to the network (``patch_size``, ``embed_dim``, ...).
-        warm_start: Image encoder to start from: ``timm:deit_base_patch16_224`` is the
-            authors' choice; any ``load_encoder`` spec of the same network.
         text_model: Folder or hub name of a pretrained BERT, the first ``text_depth``
             layers of which the report encoder starts from, with its own vocabulary and
             sizes (the authors' ``emilyalsentzer/Bio_ClinicalBERT``); None starts from
             random weights. Checkpoints need the folder no more.
-        text_width: Width of the report encoder.
         text_positions: Size of the report encoder's position table, at least
             ``max_tokens``.
+        sync_bn: Batch statistics over all processes.
+        learning_rate: Peak rate.
+        weight_decay: Decay.
+    """
+
+    crop_scale: float | None = None
+    text_positions: int = 512
+    sync_bn: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_crop(self.crop_scale)
+
+    @property
+    def compares_processes(self) -> bool:
+        """Whether neither negatives nor batch norm keep to one process."""
+        return self.gather and self.sync_bn
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordOptions(WordReadingOptions):
+    """Options of MGCA, and of ASG, which grew out of it.
+
+    Args:
+        resize: Longer side of the image before cropping; None = 8/7 of the crop's side
+            (256 for 224).
+        crop_scale: Smallest share of the image that a training crop shows, whatever its
+            size; None cuts a square out of ``resize``, as released.
+        warm_start: Image encoder to start from: ``timm:deit_base_patch16_224`` is the
+            authors' choice; any ``load_encoder`` spec of the same network.
+        text_width: Width of the report encoder.
         max_tokens: Tokens T of a report, padded or cut.
         joint_width: Width E of the joint space.
         head_hidden: Inner width of the projection heads.
         temperature: What similarities are divided by.
         official_positions: Position 0 for every token, as in the released code.
-        sync_bn: Batch statistics over all processes.
         official_schedule: Cosine with warm-up restarts, decay of all parameters.
-        learning_rate: Peak rate.
-        weight_decay: Decay.
         schedule_epochs: Where the cosine ends (or starts anew).
     """
 
     resize: int | None = None
-    crop_scale: float | None = None
-    text_positions: int = 512
     max_tokens: int = 112
     joint_width: int = 128
     head_hidden: int = 2048
     temperature: float = 0.07
     official_positions: bool = False
-    sync_bn: bool = True
     official_schedule: bool = False
     weight_decay: float = 0.05
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     warmup_epochs: float = 20
     schedule_epochs: float | None = 50
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_crop(self.crop_scale)
         if self.crop_scale is not None and self.cuts_as_released:
             raise ConfigError(
                 "crops of any size, or crops as released out of a resized image",
@@ -154,11 +179,6 @@ class WordOptions(ContrastOptions):
     def cuts_as_released(self) -> bool:
         """Whether an option of crops out of a resized image was given."""
         return self.resize is not None
-
-    @property
-    def compares_processes(self) -> bool:
-        """Whether neither negatives nor batch norm keep to one process."""
-        return self.gather and self.sync_bn
 
     @property
     def crop_side(self) -> int:

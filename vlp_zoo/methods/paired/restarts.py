@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import nn
 
 from vlp_zoo.methods.optimisation import adamw_decaying_all
 from vlp_zoo.methods.options import PretrainOptions
+from vlp_zoo.schedules import warmup_cosine
 
 __all__ = ["cosine_restarts", "official_optimizer"]
 
@@ -30,11 +30,7 @@ def cosine_restarts(
         >>> [round(cosine_restarts(s, 2, 6, 1.0), 3) for s in (0, 1, 2, 4, 6, 8)]
         [0.0, 0.5, 1.0, 0.5, 0.0, 1.0]
     """
-    place = step % total
-    if place < warmup:
-        return least + (peak - least) * place / warmup
-    done = (place - warmup) / (total - warmup)
-    return least + (peak - least) * (1 + math.cos(math.pi * done)) / 2
+    return least + (peak - least) * warmup_cosine(step % total, warmup, total)
 
 
 def official_optimizer(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional
 
+from vlp_zoo.transforms import CropGeometry, training_view
 from vlp_zoo.types import Box
 
 __all__ = ["Placement", "cut_out", "enlarged", "fit_square", "square_crop"]
@@ -91,8 +92,9 @@ def square_crop(
     train: bool,
     antialias: bool = True,
     official: bool = False,
-) -> tuple[npt.NDArray[np.uint8], Placement]:
-    """A square of the image, at random in training, else its centre.
+    crop_scale: float | None = None,
+) -> tuple[npt.NDArray[np.uint8], Placement | CropGeometry]:
+    """A square of the image, at random in training, else its centre; and its place.
 
     Args:
         image: (H, W) or (H, W, 3).
@@ -102,7 +104,11 @@ def square_crop(
         train: Cut at random.
         antialias: Shrink by area averaging, as for `fit_square`.
         official: Sizes and interpolation of MGCA, as for `fit_square`.
+        crop_scale: Smallest share of the image that a crop of any size shows, out of
+            the image itself; None cuts it out of the square.
     """
+    if crop_scale is not None:
+        return training_view(image, rng, size, train=train, crop_scale=crop_scale)
     square, fitted = fit_square(image, resize, antialias, official)
     free = resize - size
     x, y = free // 2, free // 2

@@ -16,9 +16,9 @@ from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.methods.base import BatchT, VLPModule
-from vlp_zoo.methods.options import CORPUS, PretrainedTextOptions
-from vlp_zoo.methods.paired.fields import ReportTokens
-from vlp_zoo.methods.reading import longest
+from vlp_zoo.methods.paired.fields import PairedTransform, ReportTokens
+from vlp_zoo.methods.paired.options import CORPUS, TowerOptions
+from vlp_zoo.methods.reading import without_padding
 
 __all__ = [
     "FrozenTower",
@@ -72,8 +72,7 @@ class TextTower(nn.Module):
                 those.
             length: Tokens of the longest report; None counts them on the device.
         """
-        length = longest({"attention_mask": mask}) if length is None else length
-        return self.read(input_ids[:, :length], mask[:, :length])
+        return self.read(*without_padding(input_ids, mask, length))
 
     def read(self, input_ids: Tensor, mask: Tensor) -> TextOutput:
         """Encode token ids (B, T) with their mask (B, T)."""
@@ -134,10 +133,12 @@ class PairedTowers(VLPModule[BatchT]):
     into the joint space.
     """
 
-    options: PretrainedTextOptions
+    options: TowerOptions
     has_text_head: ClassVar[bool] = True
     ends_texts: ClassVar[bool] = False
     """Whether [SEP] ends a text."""
+    label_names: tuple[str, ...] = ()
+    """Names of the label columns of the data, once the run is set up."""
     text_tower: TextTower | FrozenTower
     image_head: nn.Module
     text_head: nn.Module
@@ -169,11 +170,11 @@ class PairedTowers(VLPModule[BatchT]):
             )
 
     def setup(self, stage: str) -> None:
-        """Fix the tokenizer, and the text features where they are wanted."""
+        """Learn the names of the labels, then the vocabulary and fixed text features."""
+        self.label_names = tuple(getattr(self.data, "label_names", ()))
         super().setup(stage)
         if self.options.text_model == CORPUS and self.frozen_text is None:
-            data = getattr(self.trainer, "datamodule", None)
-            self.frozen_text = text_for(data, CORPUS, self.options.text_width)
+            self.frozen_text = text_for(self.data, CORPUS, self.options.text_width)
 
     @property
     def trained_text(self) -> TextEncoder | None:
@@ -195,7 +196,7 @@ class PairedTowers(VLPModule[BatchT]):
     def embed_images(self, images: Tensor) -> Tensor:
         """Images, (B, 1 or 3, H, W) uint8, in the joint space: (B, E), unit length."""
         self._need_heads()
-        pooled = self.image_encoder(self.image_encoder.prepare(images)).pooled
+        pooled = self.image_encoder.encode(images).pooled
         return functional.normalize(self.image_head(pooled).float(), dim=1)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -211,7 +212,7 @@ class PairedTowers(VLPModule[BatchT]):
         become, up to its length, so that each has its share in it. Where the encoder does
         not pool by the plain mean, the head has never seen a place: None.
         """
-        found = self.image_encoder(self.image_encoder.prepare(images))
+        found = self.image_encoder.encode(images)
         gap = (found.tokens.float().mean(1) - found.pooled.float()).norm()
         # Wide enough for half precision; a norm between mean and output is far beyond.
         if gap > 0.05 * found.pooled.float().norm():
@@ -230,6 +231,23 @@ class PairedTowers(VLPModule[BatchT]):
     def report_tokens(self) -> ReportTokens:
         """Text to fields; needs the tokenizer."""
         return ReportTokens(self.known_tokenizer(), self.options.max_tokens)
+
+    def make_look(self, train: bool, sentence_dropout: float = 0.0) -> PairedTransform:
+        """Crop, vary, tokenise.
+
+        Args:
+            train: Draw crops and changes.
+            sentence_dropout: Chance to leave out each sentence in training.
+        """
+        options = self.options
+        return PairedTransform(
+            self.report_tokens(),
+            options.image_size,
+            train,
+            options.crop_scale,
+            options.jitter,
+            sentence_dropout,
+        )
 
     def encode_texts(self, texts: Sequence[str]) -> TextOutput:
         """Texts straight through the tower, on this module's device."""

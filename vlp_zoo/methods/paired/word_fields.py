@@ -18,7 +18,7 @@ from vlp_zoo.methods.paired.captions import (
     words_of,
 )
 from vlp_zoo.methods.paired.square import Placement, square_crop
-from vlp_zoo.transforms import CropGeometry, planes, training_view
+from vlp_zoo.transforms import CropGeometry, planes
 from vlp_zoo.types import Example, Report, Study
 
 __all__ = ["WordBatch", "WordTransform"]
@@ -92,14 +92,6 @@ class WordTransform:
         self, image: npt.NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.uint8], Placement | CropGeometry]:
         """The square crop (S, S), and where it came from."""
-        if self.crop_scale is not None:
-            return training_view(
-                image,
-                rng,
-                self.image_px,
-                train=self.train,
-                crop_scale=self.crop_scale,
-            )
         return square_crop(
             image,
             rng,
@@ -108,4 +100,5 @@ class WordTransform:
             self.train,
             self.antialias,
             self.official,
+            self.crop_scale,
         )

@@ -9,16 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
+from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.methods.base import BatchT, VLPModule
+from vlp_zoo.methods.optimisation import steps_per_epoch
 from vlp_zoo.methods.paired.captions import tokenize_texts
 from vlp_zoo.methods.paired.heads import ProjectionHead, unit_length
-from vlp_zoo.methods.paired.options import WordOptions
+from vlp_zoo.methods.paired.options import WordOptions, WordReadingOptions
 from vlp_zoo.methods.paired.restarts import official_optimizer
 from vlp_zoo.methods.paired.words import merge_words, word_slots
-from vlp_zoo.methods.reading import longest
+from vlp_zoo.methods.reading import longest, without_padding
 from vlp_zoo.modules import bert_layers
 
-__all__ = ["WordTowers", "local_features", "local_shape"]
+__all__ = ["WordTowers", "first_layers", "local_features", "local_shape"]
 
 
 def local_shape(encoder: ImageEncoder) -> tuple[tuple[int, int], int]:
@@ -33,6 +35,27 @@ def local_features(encoder: ImageEncoder, encoded: EncoderOutput) -> Tensor:
     if encoder.is_vit:
         return encoded.tokens
     return encoded.levels[-2].flatten(2).transpose(1, 2)
+
+
+def first_layers(method: VLPModule[Any], options: WordReadingOptions) -> TextEncoder:
+    """A BERT of ``text_depth`` layers, the first ones of a pretrained one.
+
+    Args:
+        method: Has the vocabulary.
+        options: Those of the method.
+    """
+    rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    encoder = method.make_text_encoder(
+        options,
+        options.text_model,
+        max_positions=options.text_positions,
+        changes={
+            "num_hidden_layers": options.text_depth,
+            **dict.fromkeys(rates, options.text_dropout),
+        },
+    )
+    encoder.require_bert()
+    return encoder
 
 
 class WordTowers(VLPModule[BatchT]):
@@ -67,7 +90,7 @@ class WordTowers(VLPModule[BatchT]):
         options = self.options
         self.image_encoder = self.make_image_encoder(mean=mean, std=std)
         self.grid, patch_width = local_shape(self.image_encoder)
-        self.text_encoder = self.make_first_layers(options, options.text_positions)
+        self.text_encoder = first_layers(self, options)
         segments: Any = self.text_encoder.bert.embeddings.token_type_embeddings
         nn.init.zeros_(segments.weight).requires_grad_(False)
         width, inner, joint = (
@@ -105,11 +128,9 @@ class WordTowers(VLPModule[BatchT]):
         self, input_ids: Tensor, attention_mask: Tensor, length: int | None = None
     ) -> Tensor:
         """Word piece features (B, L, D), L the longest report: none of padding."""
-        if length is None:
-            length = longest({"attention_mask": attention_mask})
-        hidden = self.embed_pieces(input_ids[:, :length])
+        ids, mask = without_padding(input_ids, attention_mask, length)
         layers = self.text_encoder.bert.encoder.layer
-        return bert_layers(layers, hidden, attention_mask[:, :length])
+        return bert_layers(layers, self.embed_pieces(ids), mask)
 
     def encode_words(
         self,
@@ -134,7 +155,7 @@ class WordTowers(VLPModule[BatchT]):
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Images (B, 1 or 3, H, W), uint8, in the joint space: (B, E), unit length."""
-        encoded = self.image_encoder(self.image_encoder.prepare(images))
+        encoded = self.image_encoder.encode(images)
         return unit_length(self.image_head(encoded.pooled))
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -147,7 +168,7 @@ class WordTowers(VLPModule[BatchT]):
         """Local features in the space of words: (B, E, h, w); None without that space."""
         if not self.aligns_parts:
             return None
-        encoded = self.image_encoder(self.image_encoder.prepare(images))
+        encoded = self.image_encoder.encode(images)
         patches = self.patch_head(local_features(self.image_encoder, encoded))
         return torch.unflatten(unit_length(patches).transpose(1, 2), 2, self.grid)
 
@@ -167,8 +188,8 @@ class WordTowers(VLPModule[BatchT]):
         """The base's, or the released code's AdamW and schedule with restarts."""
         if not self.options.official_schedule:
             return super().configure_optimizers()
-        steps = float(self.trainer.estimated_stepping_batches)
-        epochs = self.trainer.max_epochs or 1
-        warmup = self.options.warmup_epochs * steps / epochs
-        cycle = (self.options.schedule_epochs or epochs) * steps / epochs
+        per_epoch = steps_per_epoch(self.trainer)
+        warmup = self.options.warmup_epochs * per_epoch
+        end = self.options.schedule_epochs
+        cycle = end * per_epoch if end else self.trainer.estimated_stepping_batches
         return official_optimizer(self.parameters(), self.options, warmup, cycle)

@@ -173,14 +173,7 @@ class PLACE(PairedTowers[SentenceBatch]):
 
     def make_transform(self, train: bool) -> PairedTransform:
         """Crop, vary, tokenise, mark sentences."""
-        options = self.options
-        return PairedTransform(
-            self.report_tokens(),
-            options.image_size,
-            train,
-            crop_scale=options.crop_scale,
-            jitter=options.jitter,
-        )
+        return self.make_look(train)
 
     def report_tokens(self) -> ReportTokens:
         """Text to fields, sentences marked; needs the tokenizer."""
@@ -196,11 +189,10 @@ class PLACE(PairedTowers[SentenceBatch]):
     def setup(self, stage: str) -> None:
         """Tokenizer and text features; and the sentences' weights."""
         super().setup(stage)
-        data: Any = getattr(self.trainer, "datamodule", None)
-        weigh = self.options.sentence_weight == "idf" and data is not None
+        weigh = self.options.sentence_weight == "idf" and self.data is not None
         if weigh and self.sentence_idf is None:
             self.sentence_idf = inverse_frequencies(
-                data.corpus(), self.options.min_words
+                self.data.corpus(), self.options.min_words
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -238,7 +230,7 @@ class PLACE(PairedTowers[SentenceBatch]):
         """``itc``, ``pcma``, ``cce`` and ``div``, those of positive weight."""
         options, terms = self.options, {}
         weights, exploration = options.weights, options.exploration
-        image = self.image_encoder(self.image_encoder.prepare(batch["image"]))
+        image = self.image_encoder.encode(batch["image"])
         self.watch(image.pooled)
         patches = self.patches(image)
         text, sentences = self.read(batch) if self.reads else (None, None)
@@ -348,7 +340,7 @@ class PLACE(PairedTowers[SentenceBatch]):
         """
         if not self.options.weights.pcma:
             return None
-        found = self.image_encoder(self.image_encoder.prepare(images))
+        found = self.image_encoder.encode(images)
         seen = self.extractor(self.patches(found))
         visual = self.visual_observations(seen)
         share = seen.attention / seen.attention.sum(1, keepdim=True).clamp(min=1e-12)
@@ -379,9 +371,7 @@ class PLACE(PairedTowers[SentenceBatch]):
     def pictures(self, batch: SentenceBatch) -> dict[str, Tensor | str]:
         """Where each query looks, with the sentence that it is paired with."""
         shown: dict[str, Tensor | str] = {}
-        tokens = self.patches(
-            self.image_encoder(self.image_encoder.prepare(batch["image"]))
-        )
+        tokens = self.patches(self.image_encoder.encode(batch["image"]))
         text, states = self.read(batch) if self.reads else (None, None)
         seen = self.extractor(tokens) if self.looks else None
         if seen is not None and states is not None and self.options.weights.pcma:

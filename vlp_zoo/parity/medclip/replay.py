@@ -19,7 +19,6 @@ from vlp_zoo.methods.medclip.medclip import (
     MEAN,
     label_targets,
 )
-from vlp_zoo.methods.optimisation import warmup_cosine
 from vlp_zoo.modules import bert_layers
 from vlp_zoo.parity.comparison import (
     RELATIVE_NORM,
@@ -48,6 +47,7 @@ from vlp_zoo.parity.replay import (
     intermediates,
     under,
 )
+from vlp_zoo.schedules import warmup_cosine
 
 __all__ = ["replay_fixture"]
 

@@ -20,7 +20,6 @@ from vlp_zoo.encoders.published.official import ecamp_name, ecamp_state
 from vlp_zoo.methods.base import parameter_groups
 from vlp_zoo.methods.mae import patch_targets
 from vlp_zoo.methods.mrm.mrm import DEVIATION, MEAN, MRM, Pass
-from vlp_zoo.methods.optimisation import warmup_cosine
 from vlp_zoo.parity.comparison import (
     ABSOLUTE_MID,
     RELATIVE_NORM,
@@ -51,6 +50,7 @@ from vlp_zoo.parity.replay import (
     intermediates,
     take_step,
 )
+from vlp_zoo.schedules import warmup_cosine
 
 __all__ = ["replay_fixture"]
 
