@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.methods.test_host_stalls import case
+from tests.methods.cases import case
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.clip import CLIP
 from vlp_zoo.recomputing import recompute_blocks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from vlp_zoo.types import Report, Study
 
 __all__ = [
     "REPORTS",
+    "TEXT",
+    "assert_each_image_finds_its_text",
     "assert_every_parameter_learns",
     "assert_two_processes_equal_one",
     "batch_of",
@@ -25,6 +28,16 @@ __all__ = [
     "total",
     "train_on",
 ]
+
+TEXT: dict[str, Any] = {
+    "text_width": 24,
+    "text_depth": 2,
+    "text_heads": 2,
+    "text_ffn": 32,
+    "text_dropout": 0.0,
+    "max_tokens": 48,
+}
+"""Sizes of a small text encoder, without dropout."""
 
 REPORTS = (
     "There is no pleural effusion. The heart size is normal. Lungs are clear.",
@@ -83,6 +96,20 @@ def assert_every_parameter_learns(module: Any, batch: Any) -> None:
         if parameter.requires_grad:
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
+
+
+def assert_each_image_finds_its_text(
+    module: Any, batch: Any, texts: Sequence[str] = REPORTS
+) -> None:
+    """In the joint space, whose vectors have unit length; a text alone as in company."""
+    with torch.no_grad():
+        images = module.embed_images(batch["image"])
+        said = module.embed_texts(list(texts))
+        alone = module.embed_texts([texts[-1]])
+    for vectors in (images, said):
+        assert torch.allclose(vectors.norm(dim=1), torch.ones(len(texts)), atol=1e-5)
+    assert (images @ said.T).argmax(1).tolist() == list(range(len(texts)))
+    assert torch.allclose(alone[0], said[-1], atol=1e-5)
 
 
 def part(batch: Any, rank: int) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 from tests.cli.test_fit import fit, run_folder, state
-from tests.methods.test_host_stalls import case
+from tests.methods.cases import case
 from vlp_zoo import recomputing
 from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.image import ImageEncoder

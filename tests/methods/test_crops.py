@@ -7,28 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.methods.test_hues import BUILDERS, batch_of, study
+from tests.methods.cases import BUILDERS
+from tests.methods.test_hues import batch_of, study
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods import METHODS
 from vlp_zoo.methods.loading import method_class
 from vlp_zoo.transforms import random_resized_crop, resize
 from vlp_zoo.types import Box
-
-COMPARED = (
-    "asg",
-    "clip",
-    "ecamp",
-    "flair",
-    "gloria",
-    "imitate",
-    "mae",
-    "medclip",
-    "mflag",
-    "mgca",
-    "mrm",
-    "place",
-)
-"""Methods of the matched comparison, `configs/matched`."""
 
 STILL: dict[str, dict[str, Any]] = {
     "clip": {"jitter": 0.0},
@@ -51,7 +36,7 @@ NOISE[0, 0], NOISE[-1, -1] = 0, 255  # of the whole range, so that nothing is st
 NOISE[0, 1:], NOISE[-1, :-1], NOISE[1:, 0], NOISE[:-1, -1] = 9, 9, 9, 9
 
 
-@pytest.mark.parametrize("method", COMPARED)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_whole_image_is_a_crop_of_every_method(method: str) -> None:
     module = BUILDERS[method](crop_scale=1.0, **STILL.get(method, {}))
     for train in (True, False):
@@ -88,7 +73,7 @@ def test_regions_move_with_a_crop_of_any_size() -> None:
     assert place.apply(outside) is None
 
 
-@pytest.mark.parametrize("method", COMPARED)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("share", [0.0, 1.5])
 def test_a_share_that_cannot_be_is_refused(method: str, share: float) -> None:
     with pytest.raises(ConfigError, match="crop_scale"):

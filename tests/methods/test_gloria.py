@@ -14,6 +14,8 @@ from torch.nn import functional
 
 from tests.methods.paired import (
     REPORTS,
+    TEXT,
+    assert_each_image_finds_its_text,
     assert_every_parameter_learns,
     assert_two_processes_equal_one,
     batch_of,
@@ -43,13 +45,8 @@ def build(**arguments: Any) -> GLoRIA:
     settings: dict[str, Any] = {
         "image_encoder": "micro",
         "image_size": 32,
-        "text_width": 24,
-        "text_depth": 2,
-        "text_heads": 2,
-        "text_ffn": 32,
-        "text_dropout": 0.0,
+        **TEXT,
         "text_positions": 48,
-        "max_tokens": 48,
         "report_text": "body",
         "caption": "report",
     }
@@ -296,17 +293,11 @@ def test_it_learns_one_batch_by_heart_and_embeds_accordingly() -> None:
     with torch.no_grad():
         terms = module.losses(batch)
         gains = dict(module.gains(batch, terms))
-        images = module.embed_images(batch["image"])
-        texts = module.embed_texts(list(REPORTS))
-        alone = module.embed_texts([REPORTS[3]])
         local = module.similarities(batch["image"], list(REPORTS))[1]
     assert all(float(terms[name]) < 0.3 * value for name, value in before.items())
     assert set(gains) == {"image_gain/local", "image_gain/global"}
     assert min(float(gain) for gain in gains.values()) > 0.5
-    assert torch.allclose(images.norm(dim=1), torch.ones(8))
-    assert torch.allclose(texts.norm(dim=1), torch.ones(8))
-    assert (images @ texts.T).argmax(1).tolist() == list(range(8))
-    assert torch.allclose(alone[0], texts[3], atol=1e-5)
+    assert_each_image_finds_its_text(module, batch)
     assert (local.argmax(1) == torch.arange(8)).float().mean() > 0.6
 
 

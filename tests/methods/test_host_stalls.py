@@ -10,23 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.methods import (
-    paired,
-    test_clip,
-    test_flair,
-    test_gloria,
-    test_mae,
-    test_medclip,
-    test_mflag,
-    test_mgca,
-    test_mrm,
-)
-from tests.methods.asg import test_asg
-from tests.methods.ecamp import test_ecamp
-from tests.methods.imitate import test_imitate
-from tests.methods.place import test_place
-from vlp_zoo.data.base import PairsDataModule
-from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from tests.methods.cases import BUILDERS, case
 from vlp_zoo.methods.place import matching
 from vlp_zoo.methods.place.assignment import assign_together
 
@@ -77,49 +61,7 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-METHODS = (
-    "asg",
-    "clip",
-    "ecamp",
-    "flair",
-    "gloria",
-    "imitate",
-    "mae",
-    "medclip",
-    "mflag",
-    "mgca",
-    "mrm",
-    "place",
-)
-
-
-def case(name: str) -> tuple[Any, Any]:
-    """A small module of a method and a batch as a device would get it."""
-    if name == "ecamp":
-        tokenizer = ReportTokenizer.train(paired.REPORTS * 5, 160)
-        module: Any = test_ecamp.build(tokenizer)
-        batch = test_ecamp.batch_of(module)
-    elif name == "imitate":
-        module = test_imitate.build()
-        batch = test_imitate.batch_of(module)
-    else:
-        files: dict[str, Any] = {
-            "asg": test_asg,
-            "clip": test_clip,
-            "flair": test_flair,
-            "gloria": test_gloria,
-            "mae": test_mae,
-            "medclip": test_medclip,
-            "mflag": test_mflag,
-            "mgca": test_mgca,
-            "mrm": test_mrm,
-        }
-        module = files.get(name, test_place).build()
-        batch = paired.batch_of(module)
-    return module.train(), PairsDataModule.on_before_batch_transfer(module, batch, 0)
-
-
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", BUILDERS)
 def test_a_step_waits_for_nothing_but_what_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

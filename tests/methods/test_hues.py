@@ -14,26 +14,12 @@ import torch
 from torch import Tensor
 
 from tests.fakes.sources import RampSource
-from tests.methods import (
-    paired,
-    test_clip,
-    test_flair,
-    test_gloria,
-    test_mae,
-    test_medclip,
-    test_mflag,
-    test_mgca,
-    test_mrm,
-)
-from tests.methods.asg import test_asg
-from tests.methods.ecamp import test_ecamp
-from tests.methods.imitate import test_imitate
-from tests.methods.place import test_place
+from tests.methods import paired, test_mae
+from tests.methods.cases import BUILDERS, build_ecamp
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.loading import collate_examples
-from vlp_zoo.methods import METHODS
 from vlp_zoo.methods.paired.fields import PairedTransform, ReportTokens
 from vlp_zoo.methods.paired.views import RandomView, cut_border
 from vlp_zoo.methods.place.networks import Exploration, pixel_patches
@@ -45,24 +31,6 @@ RED, BLUE = (200, 60, 60), (60, 102, 209)
 """Two colours of one luma."""
 
 
-def build_ecamp(**options: Any) -> Any:
-    return test_ecamp.build(ReportTokenizer.train(paired.REPORTS * 5, 160), **options)
-
-
-BUILDERS: dict[str, Any] = {
-    "asg": test_asg.build,
-    "clip": test_clip.build,
-    "ecamp": build_ecamp,
-    "flair": test_flair.build,
-    "gloria": test_gloria.build,
-    "imitate": test_imitate.build,
-    "mae": test_mae.build,
-    "medclip": test_medclip.build,
-    "mflag": test_mflag.build,
-    "mgca": test_mgca.build,
-    "mrm": test_mrm.build,
-    "place": test_place.build,
-}
 PICTURES = {
     "asg": "regions",
     "clip": "images",
@@ -103,10 +71,6 @@ def batch_of(module: Any, images: list[Pixels], train: bool = False) -> Any:
             for i, image in enumerate(images)
         ]
     )
-
-
-def test_every_method_is_tested_here() -> None:
-    assert set(BUILDERS) == set(METHODS)
 
 
 @pytest.mark.parametrize("method", sorted(BUILDERS))
@@ -228,7 +192,7 @@ def test_views_of_photographs_keep_black_corners_and_stretch_alike() -> None:
 
 
 def test_the_asg_square_pads_with_black() -> None:
-    module = test_asg.build()
+    module = BUILDERS["asg"]()
     wide = np.full((36, 72, 3), RED, np.uint8)
     transform = replace(module.make_transform(False), resize=32)
     pixels = transform(study(0, wide), np.random.default_rng(0))["image"]

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from tests.methods.paired import (
     REPORTS,
+    TEXT,
     assert_every_parameter_learns,
     assert_two_processes_equal_one,
     batch_of,
@@ -43,12 +44,8 @@ def build(**arguments: Any) -> MedCLIP:
     settings = {
         "image_encoder": "tiny_resnet",
         "image_size": 48,
-        "text_width": 24,
+        **TEXT,
         "text_depth": 3,
-        "text_heads": 2,
-        "text_ffn": 32,
-        "text_dropout": 0.0,
-        "max_tokens": 48,
         "joint_width": 16,
     }
     module = MedCLIP(**{**settings, **arguments})

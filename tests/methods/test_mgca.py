@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from tests.methods.paired import (
+    TEXT,
     assert_every_parameter_learns,
     assert_two_processes_equal_one,
     batch_of,
@@ -35,13 +36,8 @@ from vlp_zoo.methods.paired.words import word_slots
 TINY: dict[str, Any] = {
     "image_encoder": "micro",
     "image_size": 32,
-    "text_width": 24,
-    "text_depth": 2,
-    "text_heads": 2,
-    "text_ffn": 32,
-    "text_dropout": 0.0,
+    **TEXT,
     "text_positions": 48,
-    "max_tokens": 48,
     "joint_width": 16,
     "head_hidden": 24,
     "prototypes": 6,

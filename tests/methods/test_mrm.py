@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from tests.methods.paired import (
     REPORTS,
+    TEXT,
     assert_every_parameter_learns,
     assert_two_processes_equal_one,
     batch_of,
@@ -32,11 +33,8 @@ def build(**arguments: Any) -> MRM:
         "decoder_width": 16,
         "decoder_depth": 1,
         "decoder_heads": 2,
-        "text_width": 24,
+        **TEXT,
         "text_depth": 1,
-        "text_heads": 2,
-        "text_ffn": 32,
-        "text_dropout": 0.0,
         "max_tokens": 32,
     }
     module: MRM = prepared(MRM(**{**settings, **arguments}))

@@ -13,11 +13,11 @@ from torch.nn import functional
 from torchmetrics.functional.retrieval import retrieval_hit_rate, retrieval_recall
 
 from tests.fakes.processes import on_two_processes
-from tests.methods.test_host_stalls import METHODS, case
+from tests.methods.cases import BUILDERS, case
 from vlp_zoo.evaluation.alignment.ranks import retrieve
 from vlp_zoo.methods.online import AT, PairRecall, PairsSeen
 
-PAIRED = [name for name in METHODS if name not in ("ecamp", "mae", "mrm")]
+PAIRED = [name for name in BUILDERS if name not in ("ecamp", "mae", "mrm")]
 Rows = tuple[Tensor, Tensor, Tensor, Tensor]
 
 

@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.methods import paired, test_clip, test_gloria, test_mae
-from tests.methods.asg import test_asg
+from tests.methods import paired
+from tests.methods.cases import BUILDERS
 from tests.methods.ecamp import test_ecamp
 from tests.methods.imitate import test_imitate
-from tests.methods.place import test_place
-from vlp_zoo.encoders.tokenizer import ReportTokenizer
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("asg", {}),
@@ -43,27 +41,12 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def build(name: str, flags: dict[str, Any]) -> tuple[Any, Any]:
-    """A small module in double precision, and what makes its batches."""
-    if name == "ecamp":
-        tokenizer = ReportTokenizer.train(paired.REPORTS * 5, 160)
-        return test_ecamp.build(tokenizer, text_dropout=0.0, **flags), test_ecamp
+def batch_of(name: str, module: Any, count: int) -> Any:
     if name == "imitate":
-        return test_imitate.build(**flags), test_imitate
-    files: dict[str, Any] = {
-        "asg": test_asg,
-        "clip": test_clip,
-        "gloria": test_gloria,
-        "mae": test_mae,
-    }
-    return files.get(name, test_place).build(**flags), paired
-
-
-def batch_of(module: Any, file: Any, count: int) -> Any:
-    studies: Any = count
-    if file is test_imitate:
-        studies = [file.study(index) for index in range(count)]
-    batch = file.batch_of(module, studies)
+        studies = [test_imitate.study(index) for index in range(count)]
+        batch = test_imitate.batch_of(module, studies)
+    else:
+        batch = (test_ecamp if name == "ecamp" else paired).batch_of(module, count)
     # Batch norm makes some gradients small sums of large numbers.
     for field in module.image_fields:
         batch[field] = batch[field].double() / 255
@@ -83,10 +66,10 @@ def test_two_processes_make_the_gradients_of_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path / "cache"))
-    module, file = build(name, flags)
-    module.double().train()
+    still = {"text_dropout": 0.0} if name == "ecamp" else {}
+    module = BUILDERS[name](**still, **flags).double().train()
     # The second batch is a smaller one, as at the end of an epoch.
-    batches = [batch_of(module, file, count) for count in (8, 4)]
+    batches = [batch_of(name, module, count) for count in (8, 4)]
     (tmp_path / "meet").mkdir()
     paired.assert_two_processes_equal_one(
         module, batches[0], tmp_path / "meet", batches[1]

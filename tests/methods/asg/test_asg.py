@@ -19,6 +19,8 @@ from transformers import BertModel
 from tests.fakes.text_models import text_model
 from tests.methods.paired import (
     REPORTS,
+    TEXT,
+    assert_each_image_finds_its_text,
     assert_every_parameter_learns,
     assert_two_processes_equal_one,
     batch_of,
@@ -28,8 +30,6 @@ from tests.methods.paired import (
     train_on,
 )
 from vlp_zoo.cli import main
-from vlp_zoo.encoders.checkpoint import save_encoder
-from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError, EncoderLoadError
 from vlp_zoo.methods.asg.asg import ASG
 from vlp_zoo.methods.asg.losses import (
@@ -51,12 +51,8 @@ from vlp_zoo.reports.words.tags import TAGS
 TINY: dict[str, Any] = {
     "image_encoder": "micro",
     "image_size": 32,
-    "text_width": 24,
-    "text_depth": 2,
-    "text_heads": 2,
-    "text_ffn": 32,
+    **TEXT,
     "text_positions": 48,
-    "max_tokens": 48,
     "joint_width": 16,
     "head_hidden": 24,
     "tag_depth": 2,
@@ -147,36 +143,7 @@ def test_it_learns_one_batch_by_heart_and_embeds_accordingly() -> None:
         assert set(gains) == {f"image_gain/{term}" for term in after}
         # Tags that all reports lack cost nothing, whichever image is shown.
         assert min(v for k, v in gains.items() if not k.endswith("irl")) > 0.1
-        images = module.embed_images(batch["image"])
-        texts = module.embed_texts(list(REPORTS))
-    assert torch.allclose(images.norm(dim=1), torch.ones(8))
-    assert torch.allclose(texts.norm(dim=1), torch.ones(8))
-    assert (images @ texts.T).argmax(1).tolist() == list(range(8))
-    alone = module.embed_texts([REPORTS[3]]).detach()
-    assert torch.allclose(alone[0], texts[3], atol=1e-5)
-
-
-def test_the_same_seed_gives_the_same_weights() -> None:
-    results = []
-    for _ in range(2):
-        torch.manual_seed(0)
-        module = build(tag_dropout=0.1).train()
-        train_on(module, batch_of(module), steps=2, rate=1e-3)
-        results.append(torch.cat([p.detach().ravel() for p in module.parameters()]))
-    assert torch.equal(*results)
-
-
-def test_losses_are_finite_and_close_under_bfloat16() -> None:
-    module = build().eval()
-    batch = batch_of(module)
-    exact = module.losses(batch)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = module.losses(batch)
-    for name, value in rough.items():
-        assert value.dtype == torch.float32
-        assert float(value.detach()) == pytest.approx(
-            float(exact[name].detach()), rel=0.1
-        )
+    assert_each_image_finds_its_text(module, batch)
 
 
 def test_regions_come_from_their_own_image() -> None:
@@ -457,18 +424,6 @@ def test_the_report_encoder_starts_from_the_first_layers_of_a_bert(
     text_model(folder, "bert", REPORTS)
     with pytest.raises(EncoderLoadError, match=r"missing.*layer\.2"):
         pretrained(text_depth=3)
-
-
-def test_warm_start_copies_an_encoder(tmp_path: Path) -> None:
-    source = ImageEncoder("micro")
-    path = save_encoder(tmp_path / "encoder.safetensors", source, {})
-    module = build(warm_start=str(path))
-    stub: Any = SimpleNamespace(ckpt_path=None, is_global_zero=True)
-    module._trainer = stub
-    module.on_fit_start()
-    ours = module.image_encoder.timm.state_dict()
-    for name, tensor in source.timm.state_dict().items():
-        assert torch.equal(tensor, ours[name])
 
 
 def test_pictures_show_regions_scores_and_tags() -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vlp_zoo.encoders.checkpoint import save_encoder
-from vlp_zoo.encoders.image import ImageEncoder
+from tests.methods.paired import assert_every_parameter_learns, total, train_on
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.errors import BatchFieldError, ConfigError
 from vlp_zoo.loading import collate_examples
@@ -70,10 +68,6 @@ def batch_of(module: ECAMP, count: int = 3, train: bool = True, **fields: Any) -
     )
 
 
-def total(module: ECAMP, batch: Any) -> Tensor:
-    return torch.stack(list(module.losses(batch).values())).sum()
-
-
 @pytest.mark.parametrize("variant", ["corrected", "official"])
 def test_every_trainable_parameter_gets_a_gradient(
     tokenizer: ReportTokenizer, variant: str
@@ -83,13 +77,8 @@ def test_every_trainable_parameter_gets_a_gradient(
     assert batch["image"].shape == (3, 1, 64, 64)
     assert batch["image"].dtype == torch.uint8
     assert module.batch_keys <= set(batch)
-    losses = module.losses(batch)
-    assert list(losses) == ["mim", "res", "mlm"]
-    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, name
-            assert torch.isfinite(parameter.grad).all(), name
+    assert list(module.losses(batch)) == ["mim", "res", "mlm"]
+    assert_every_parameter_learns(module, batch)
     fixed = {n for n, p in module.named_parameters() if not p.requires_grad}
     assert fixed == {"image_encoder.timm.pos_embed"}
 
@@ -143,13 +132,8 @@ def test_a_few_steps_on_one_batch_lower_every_loss(tokenizer: ReportTokenizer) -
     torch.manual_seed(0)
     module = build(tokenizer, text_dropout=0.0).train()
     batch = batch_of(module)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
     before = {name: float(v.detach()) for name, v in module.losses(batch).items()}
-    for _ in range(40):
-        loss = total(module, batch)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+    train_on(module, batch, steps=40, rate=3e-3)
     after = {name: float(v.detach()) for name, v in module.losses(batch).items()}
     assert after["mlm"] < 0.5 * before["mlm"]
     assert after["mim"] < before["mim"]
@@ -380,32 +364,6 @@ def test_pictures_and_report(tokenizer: ReportTokenizer) -> None:
     assert isinstance(report, str)
     assert "`" in report
     assert len(report.split("\n\n")) == 3
-
-
-def test_losses_are_finite_and_close_under_bfloat16(tokenizer: ReportTokenizer) -> None:
-    module = build(tokenizer).eval()
-    batch = batch_of(module)
-    exact = module.losses(batch)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = module.losses(batch)
-    for name, value in rough.items():
-        assert value.dtype == torch.float32
-        assert float(value.detach()) == pytest.approx(float(exact[name].detach()), 0.05)
-
-
-def test_warm_start_copies_an_encoder(
-    tokenizer: ReportTokenizer, tmp_path: Any
-) -> None:
-    source = ImageEncoder("micro", pooling="avg")
-    path = save_encoder(tmp_path / "encoder.safetensors", source, {})
-    module = build(tokenizer, warm_start=str(path))
-    stub: Any = SimpleNamespace(ckpt_path=None, is_global_zero=True)
-    module._trainer = stub
-    module.on_fit_start()
-    ours = module.image_encoder.timm.state_dict()
-    for name, tensor in source.timm.state_dict().items():
-        assert torch.equal(tensor, ours[name])
-    assert not module.image_encoder.timm.pos_embed.requires_grad
 
 
 def test_paper_values_are_the_defaults() -> None:

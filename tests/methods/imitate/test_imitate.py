@@ -13,6 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from tests.fakes.processes import on_two_processes
+from tests.methods.paired import (
+    assert_each_image_finds_its_text,
+    assert_every_parameter_learns,
+    total,
+    train_on,
+)
 from vlp_zoo.encoders.frozen_text import CorpusText
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.errors import ConfigError, EncoderLoadError
@@ -97,10 +103,6 @@ def doubled(batch: Any) -> Any:
     return {**batch, **views}
 
 
-def total(module: IMITATE, batch: Any) -> Tensor:
-    return torch.stack(list(module.losses(batch).values())).sum()
-
-
 VIT = {
     "image_encoder": "micro",
     "encoder_sizes": {},
@@ -124,12 +126,9 @@ def test_every_trainable_parameter_gets_a_gradient(settings: dict[str, Any]) -> 
     assert module.batch_keys <= set(batch)
     assert batch["image"].shape == batch["image_view2"].shape == (4, 1, 32, 32)
     assert batch["image"].dtype == torch.uint8
-    losses = module.losses(batch)
-    assert len(losses) == (2 if settings.get("view_weight") == 0 else 4)
-    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-    for name, parameter in module.named_parameters():
-        assert parameter.grad is not None, name
-        assert torch.isfinite(parameter.grad).all(), name
+    assert len(module.losses(batch)) == (2 if settings.get("view_weight") == 0 else 4)
+    assert_every_parameter_learns(module, batch)
+    assert all(parameter.requires_grad for parameter in module.parameters())
 
 
 def test_gradients_stay_where_no_report_has_findings_or_any_text() -> None:
@@ -141,23 +140,15 @@ def test_gradients_stay_where_no_report_has_findings_or_any_text() -> None:
         for name, value in losses.items():
             absent = sections[0 if name.endswith("findings") else 1] == ""
             assert (float(value.detach()) == 0.0) == absent, (sections, name)
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-        for name, parameter in module.named_parameters():
-            assert parameter.grad is not None, name
-            assert torch.isfinite(parameter.grad).all(), name
+        assert_every_parameter_learns(module, batch)
 
 
 def test_a_few_steps_on_one_batch_lower_every_loss() -> None:
     torch.manual_seed(0)
     module = build(smoothing="none").train()
     batch = batch_of(module)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
     before = {name: float(v.detach()) for name, v in module.losses(batch).items()}
-    for _ in range(30):
-        loss = total(module, batch)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+    train_on(module, batch, steps=30, rate=3e-3)
     after = {name: float(v.detach()) for name, v in module.losses(batch).items()}
     for name, value in after.items():
         assert value < 0.5 * before[name], name
@@ -172,11 +163,7 @@ def test_a_few_steps_on_one_batch_lower_every_loss() -> None:
         "image_gain/image_text_findings",
     }
     assert min(gains.values()) > 0.05
-    with torch.no_grad():
-        images = module.embed_images(batch["image"])
-        texts = module.embed_texts(batch["impression_text"])
-    assert torch.allclose(images.norm(dim=1), torch.ones(4), atol=1e-5)
-    assert (images @ texts.T).argmax(1).tolist() == [0, 1, 2, 3]
+    assert_each_image_finds_its_text(module, batch, batch["impression_text"])
 
 
 def slow_loss(x: Tensor, y: Tensor, tau: float, targets: Tensor) -> float:
@@ -399,23 +386,10 @@ def test_views_keep_the_image_in_its_frame() -> None:
         perspective=0,
         autocontrast=0,
     )
-    view = still(inside, rng, 30)
-    assert np.array_equal(view, inside)
-    mirrored = RandomView(
-        horizontal_flip=1,
-        vertical_flip=0,
-        rotation=(0, 0),
-        perspective=0,
-        autocontrast=0,
-    )(inside, rng, 30)
+    assert np.array_equal(still(inside, rng, 30), inside)
+    mirrored = replace(still, horizontal_flip=1)(inside, rng, 30)
     assert np.abs(mirrored.astype(int) - inside[:, ::-1]).max() <= 1
-    turned = RandomView(
-        horizontal_flip=0,
-        vertical_flip=1,
-        rotation=(0, 0),
-        perspective=0,
-        autocontrast=0,
-    )(inside, rng, 30)
+    turned = replace(still, vertical_flip=1)(inside, rng, 30)
     assert np.abs(turned.astype(int) - inside[::-1]).max() <= 1
     tilted = [RandomView()(inside, np.random.default_rng(i), 24) for i in range(8)]
     assert all(v.shape == (24, 24) and v.dtype == np.uint8 for v in tilted)
@@ -458,21 +432,6 @@ def test_schedules_have_their_corners() -> None:
     module.options = replace(module.options, decay_vectors=False)
     groups = module.configure_optimizers()["optimizer"].param_groups
     assert {g["weight_decay"] for g in groups} == {0.05, 0.0}
-
-
-def test_losses_are_finite_and_close_under_bfloat16() -> None:
-    module = build().train()
-    batch = batch_of(module)
-    exact = module.losses(batch)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = module.losses(batch)
-    for name, value in rough.items():
-        assert value.dtype == torch.float32
-        assert float(value.detach()) == pytest.approx(float(exact[name].detach()), 0.2)
-    torch.stack(list(rough.values())).sum().backward()  # type: ignore[no-untyped-call]
-    assert all(
-        torch.isfinite(p.grad).all() for p in module.parameters() if p.grad is not None
-    )
 
 
 def test_pictures_show_priors_and_similarities() -> None:
