@@ -70,6 +70,24 @@ def test_a_second_run_gives_the_same_bytes(
     assert twice == first
 
 
+def test_a_terminal_shows_which_board_is_made_and_a_log_nothing_so_soon(
+    results: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _written(results, tmp_path / "a", "--no-html")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path / "another"))
+    _written(results, tmp_path / "b", "--no-html")
+    shown = capsys.readouterr()
+    assert "4/4" in shown.err
+    assert "curves and page" in shown.err
+    assert "4/4" not in shown.out
+
+
 def test_what_was_made_is_found_unless_something_changed(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,9 @@ def test_a_log_says_how_long_the_rest_takes() -> None:
     pace.told("fundus", 0, 3)
     now[0] = 260.0
     assert "fundus: 0 of 3 runs after 20 s" in pace.line()
+    boards = Pace(print, "boards", clock=lambda: now[0])
+    boards.told("leaderboard", 1, 4)
+    assert "leaderboard: 1 of 4 boards after 0 s" in boards.line()
 
 
 def test_the_lines_come_by_themselves_and_end() -> None:

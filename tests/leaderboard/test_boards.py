@@ -44,6 +44,21 @@ def _copied(folder: Path, to: Path, change: Mapping[str, object], match: str) ->
     return to
 
 
+def test_who_waits_is_told_which_board_is_made(folder: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    make_boards(
+        read_runs([folder]), replicates=0, progress=lambda *said: told.append(said)
+    )
+    assert [(done, total) for _, done, total in told] == [(k, 4) for k in range(5)]
+    # Two encoders and three baselines; two draws of a half of the labels.
+    assert {name for name, *_ in told[:-1]} == {
+        "blocks, vlp-knn: 10 runs, 1 pair",
+        "blocks, vlp-knn: 5 runs, 1 pair",
+        "blocks, vlp-linear: 10 runs, 1 pair",
+        "blocks, vlp-linear: 5 runs, 1 pair",
+    }
+
+
 def test_a_board_holds_one_protocol_and_one_fraction(boards: list[Board]) -> None:
     what = [(board.shared.protocol, board.shared.fraction) for board in boards]
     assert what == [

@@ -11,10 +11,11 @@ __all__ = ["Pace", "spelt_time"]
 
 
 class Pace:
-    """Say from time to time how many runs are done, and about how long the rest takes.
+    """Say from time to time how much is done, and about how long the rest takes.
 
     Args:
         say: Takes a line.
+        what: What is counted.
         every: Seconds between two lines.
         clock: Seconds that never go back.
     """
@@ -22,10 +23,11 @@ class Pace:
     def __init__(
         self,
         say: Callable[[str], None],
+        what: str = "runs",
         every: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.say, self.every, self.clock = say, every, clock
+        self.say, self.what, self.every, self.clock = say, what, every, clock
         self.name, self.done, self.total, self.first = "", 0, 0, 0
         self.since = clock()
         self._stop = threading.Event()
@@ -50,9 +52,8 @@ class Pace:
         spent, made = self.clock() - self.since, self.done - self.first
         if not self.total:
             return f"getting ready for {spelt_time(spent)}"
-        text = (
-            f"{self.name}: {self.done} of {self.total} runs after {spelt_time(spent)}"
-        )
+        count = f"{self.done} of {self.total} {self.what}"
+        text = f"{self.name}: {count} after {spelt_time(spent)}"
         if not made:
             return f"{text}, too early to say how long the rest takes"
         left = spent / made * (self.total - self.done)

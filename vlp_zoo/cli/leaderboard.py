@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import vlp_zoo
 from vlp_zoo.cli.parser import StrictParser, add_results, at_least, results_of
+from vlp_zoo.cli.screen import progress_bar
 from vlp_zoo.files import cache_folder, require_writable, write_whole
 
 __all__ = ["main"]
@@ -100,16 +103,38 @@ def _made(options: argparse.Namespace, folders: list[Path]) -> dict[str, str]:
     from vlp_zoo.leaderboard.text import csv_text, markdown
 
     reported = read_reported(options.reported) if options.reported else []
-    boards = make_boards(read_runs(folders), replicates=options.bootstrap)
-    files = {
-        "LEADERBOARD.md": markdown(boards, reported),
-        "leaderboard.csv": csv_text(boards),
-    }
-    if not options.no_html:
-        from vlp_zoo.leaderboard.page import page
+    with _watched() as progress:
+        boards = make_boards(
+            read_runs(folders), replicates=options.bootstrap, progress=progress
+        )
+        files = {
+            "LEADERBOARD.md": markdown(boards, reported),
+            "leaderboard.csv": csv_text(boards),
+        }
+        if not options.no_html:
+            from vlp_zoo.leaderboard.page import page
 
-        files["leaderboard.html"] = page(boards, reported)
+            files["leaderboard.html"] = page(boards, reported)
     return files
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[Callable[[str, int, int], None]]:
+    """Say which board is made: a terminal has a bar, a log a line once a minute."""
+    if not sys.stderr.isatty():
+        from vlp_zoo.bench.pace import Pace
+
+        with Pace(partial(print, file=sys.stderr, flush=True), "boards") as pace:
+            yield lambda name, done, total: pace.told("leaderboard", done, total)
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    with progress_bar(console=Console(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task("reading results", total=None)
+        yield lambda name, done, total: bar.update(
+            task, description=escape(name), completed=done, total=total
+        )
 
 
 def _digest(options: argparse.Namespace, folders: list[Path]) -> str:

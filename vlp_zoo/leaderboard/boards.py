@@ -8,7 +8,7 @@ what is measured, label fraction, headline, and the labels that count
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -207,22 +207,30 @@ class Board:
         )
 
 
-def make_boards(runs: Sequence[Run], *, replicates: int = 1000) -> list[Board]:
+def make_boards(
+    runs: Sequence[Run],
+    *,
+    replicates: int = 1000,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> list[Board]:
     """Group runs and compare what may be compared.
 
     Args:
         runs: Stored runs, from `vlp_zoo.leaderboard.runs.read_runs`.
         replicates: Number of bootstrap replicates; 0 for no intervals but the stored
             ones.
+        progress: Takes what is made next, how many boards are made, and of how many.
 
     Returns:
         Sorted by task, split, protocol and fraction.
     """
     names, flags = encoder_names(runs), stale_flags(runs)
-    boards = [
-        _board(group, left_out, names, flags, replicates)
-        for group, left_out in shared_boards(runs)
-    ]
+    groups = list(shared_boards(runs))
+    boards = []
+    for made, (group, left_out) in enumerate(groups):
+        progress(_announced(group), made, len(groups))
+        boards.append(_board(group, left_out, names, flags, replicates))
+    progress("curves and page", len(groups), len(groups))
     apart = told_apart({board.key: board.shared for board in boards})
     return sorted(
         (replace(board, apart=apart[board.key]) for board in boards),
@@ -233,6 +241,15 @@ def make_boards(runs: Sequence[Run], *, replicates: int = 1000) -> list[Board]:
             board.key,
         ),
     )
+
+
+def _announced(group: Sequence[Run]) -> str:
+    """What a board is of, and how much work it is."""
+    row = group[0].head
+    encoders = {identity(r.head) for r in group if r.head.role == "encoder"}
+    pairs = len(encoders) * (len(encoders) - 1) // 2
+    counted = f"{len(group)} runs, {pairs} pair{'s' * (pairs != 1)}"
+    return f"{row.task}, {row.protocol}: {counted}"
 
 
 def _board(
