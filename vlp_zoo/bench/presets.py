@@ -34,6 +34,7 @@ PROTOCOLS: dict[str, str] = {
     "linear": "vlp_zoo.evaluation.classification.linear_probe.LinearProbe",
     "knn": "vlp_zoo.evaluation.classification.knn.NearestNeighbours",
     "few-shot": "vlp_zoo.evaluation.classification.few_shot.FewShot",
+    "corruptions": "vlp_zoo.evaluation.classification.corrupted.CorruptedImages",
     "zero-shot": "vlp_zoo.evaluation.alignment.zero_shot.ZeroShot",
     "tip-adapter": "vlp_zoo.evaluation.alignment.tip_adapter.TipAdapter",
     "finetune": "vlp_zoo.evaluation.classification.finetune.FineTune",

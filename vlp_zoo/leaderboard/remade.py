@@ -10,7 +10,10 @@ import numpy.typing as npt
 
 from vlp_zoo.evaluation.classification.classes import class_statistic
 from vlp_zoo.evaluation.classification.grade_metrics import GRADE_METRICS
-from vlp_zoo.evaluation.classification.shots import drawn_statistics
+from vlp_zoo.evaluation.classification.repeated import (
+    mean_statistic,
+    stored_statistics,
+)
 from vlp_zoo.evaluation.grounding.metrics import finding_columns
 from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.segmentation.metrics import Overlap
@@ -54,7 +57,7 @@ def statistic_of(
         if not used:
             return None
         return label_statistic(metric, cases.labels[:, used], cases.scores[:, used])
-    if found := _mean_of_draws(metric, cases, left_out):
+    if found := _repeated_statistic(metric, cases, left_out):
         return found
     if found := _overlap_statistic(metric, cases, left_out):
         return found
@@ -79,7 +82,7 @@ def statistic_of(
 def _class_statistic(metric: str, cases: Cases) -> Statistic | None:
     """A metric of classes that exclude each other."""
     if "@" in metric:
-        return _mean_of_draws(metric, cases, ())
+        return _repeated_statistic(metric, cases, ())
     if "predicted" not in cases.columns or metric not in (
         *GRADE_METRICS,
         "macro_auroc",
@@ -89,18 +92,12 @@ def _class_statistic(metric: str, cases: Cases) -> Statistic | None:
     return class_statistic(metric, cases.columns["class"], cases.scores)
 
 
-def _mean_of_draws(
+def _repeated_statistic(
     metric: str, cases: Cases, left_out: Collection[str]
 ) -> Statistic | None:
-    """A metric ``NAME@k`` of k shots, the mean over draws of them."""
-    drawn = drawn_statistics(metric, cases, left_out)
-    if not drawn:
-        return None
-
-    def mean(weights: Weights) -> Array:
-        return np.asarray(np.mean([statistic(weights) for statistic in drawn], axis=0))
-
-    return Statistic(mean, len(cases.uids))
+    """A metric ``NAME@GROUP``, the mean over draws or conditions of the group."""
+    found = stored_statistics(metric, cases, left_out)
+    return mean_statistic(found) if found else None
 
 
 def _finding_statistic(

@@ -41,11 +41,11 @@ from vlp_zoo.evaluation.alignment.prompts import read_prompts
 from vlp_zoo.evaluation.alignment.space import image_vectors, joint_of
 from vlp_zoo.evaluation.alignment.zero_shot import compared, prompt_sides
 from vlp_zoo.evaluation.classification.kinds import Exclusive, kind_of
+from vlp_zoo.evaluation.classification.repeated import stored_statistics
 from vlp_zoo.evaluation.classification.shots import (
     Learnt,
     Shots,
     difference_of_draws,
-    drawn_statistics,
 )
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.guard import learning
@@ -163,7 +163,7 @@ class TipAdapter(Shots):
         )
         each = by_label(names, used, alone.values)
         zero = Measure.of(f"{kind.headline}@0", found, each, shots=0)
-        drawn = drawn_statistics(f"{kind.headline}@{most}", cases, outcome.undefined)
+        drawn = stored_statistics(f"{kind.headline}@{most}", cases, outcome.undefined)
         gain, each = difference_of_draws(
             drawn, [alone] * len(drawn), cases, used, self, seed
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ from vlp_zoo.evaluation.tasks import SPLITS, Task
 __all__ = [
     "LinearProbe",
     "fit_probe",
+    "learn_probe",
     "run",
     "score",
     "standardisation",
@@ -181,6 +183,45 @@ def score(
         protocol: Settings.
         seed: Seed of the label fraction and the bootstrap.
     """
+    probe, learnt = learn_probe(features, task, protocol, seed)
+    return scored(
+        probe.probabilities(features["test"]),
+        task,
+        protocol,
+        seed,
+        n_train=learnt.n_train,
+        undefined=learnt.undefined,
+        details=learnt.details,
+        validation=probe.probabilities(features["val"]),
+    )
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What is to be said of how a probe was learnt.
+
+    Attributes:
+        n_train: Training cases used.
+        undefined: Labels that could not be learnt, each with the reason.
+        details: C, whether it converged, ...
+    """
+
+    n_train: int
+    undefined: Mapping[str, str]
+    details: Mapping[str, Any]
+
+
+def learn_probe(
+    features: Mapping[str, Features], task: Task, protocol: LinearProbe, seed: int
+) -> tuple[Probe, Learning]:
+    """`fit_probe` on the label fraction of a task, while its test split is closed.
+
+    Args:
+        features: (N, D) for training and validation split at least.
+        task: Labels.
+        protocol: Settings.
+        seed: Seed of the label fraction.
+    """
     train, kind = task.splits["train"], kind_of(task)
     chosen = training_cases(task, protocol.fraction, seed)
     with learning(protocol.name):
@@ -194,24 +235,16 @@ def score(
         )
     fit = probe.fit
     untrained, unlearnt = kind.unlearnt(task.label_names, probe.trained, len(chosen))
-    return scored(
-        probe.probabilities(features["test"]),
-        task,
-        protocol,
-        seed,
-        n_train=len(chosen),
-        undefined=untrained,
-        details={
-            "c": fit.c,
-            "c_at_edge": fit.c in (protocol.c_grid[0], protocol.c_grid[-1]),
-            "converged": fit.converged,
-            "iterations": fit.iterations,
-            f"validation_{kind.headline}": list(probe.validation),
-            "width": int(features["train"].shape[1]),
-            **unlearnt,
-        },
-        validation=probe.probabilities(features["val"]),
-    )
+    details = {
+        "c": fit.c,
+        "c_at_edge": fit.c in (protocol.c_grid[0], protocol.c_grid[-1]),
+        "converged": fit.converged,
+        "iterations": fit.iterations,
+        f"validation_{kind.headline}": list(probe.validation),
+        "width": int(features["train"].shape[1]),
+        **unlearnt,
+    }
+    return probe, Learning(len(chosen), untrained, details)
 
 
 def run(

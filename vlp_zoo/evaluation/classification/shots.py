@@ -19,12 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.evaluation.classification.classes import (
-    decision_statistic,
-    per_class,
-    predicted_of,
-)
-from vlp_zoo.evaluation.classification.grade_metrics import GRADE_METRICS
+from vlp_zoo.evaluation.classification.classes import per_class
 from vlp_zoo.evaluation.classification.kinds import (
     Exclusive,
     Kind,
@@ -32,6 +27,11 @@ from vlp_zoo.evaluation.classification.kinds import (
     stored_kind,
 )
 from vlp_zoo.evaluation.classification.protocol import Classification
+from vlp_zoo.evaluation.classification.repeated import (
+    as_stored,
+    score_columns,
+    stored_statistics,
+)
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome, by_label
 from vlp_zoo.evaluation.results import Cases
@@ -39,9 +39,7 @@ from vlp_zoo.evaluation.statistics.intervals import (
     Interval,
     Statistic,
     hierarchical_interval,
-    label_statistic,
 )
-from vlp_zoo.evaluation.statistics.metrics import METRICS
 from vlp_zoo.evaluation.subject import Subject
 from vlp_zoo.evaluation.tasks import Task
 
@@ -50,7 +48,6 @@ __all__ = [
     "Shots",
     "difference_of_draws",
     "draw_shots",
-    "drawn_statistics",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -152,12 +149,12 @@ class Shots(Classification):
         chosen: dict[str, list[float]] = {}
         for k in sorted(self.shots, reverse=True):
             learnt = [learn(each, k) for each in rows[k]]
-            scores = [_stored(kind, each.test) for each in learnt]
+            scores = [as_stored(kind, each.test) for each in learnt]
             for number, each in enumerate(scores):
                 # Scores of labels are large: those of the headline alone are kept.
                 if isinstance(kind, Exclusive) or k == most:
                     named = f"{k} {number}"
-                    cases.columns.update(_columns(kind, names, each, named))
+                    cases.columns.update(score_columns(kind, names, each, named))
             if k == most:
                 cases = _with_scores(kind, cases, np.mean(scores, axis=0))
                 judged = [
@@ -229,7 +226,7 @@ class Shots(Classification):
         """The headline at the most shots, paired by draw and test patient."""
         kind = stored_kind(one)
         metric = f"{kind.headline}@{max(self.shots)}"
-        mine, other = (drawn_statistics(metric, c, undefined) for c in (one, two))
+        mine, other = (stored_statistics(metric, c, undefined) for c in (one, two))
         return difference_of_draws(
             mine, other, one, kind.counted(one.label_names, undefined), self, seed
         )
@@ -296,47 +293,6 @@ def draw_shots(
     return result
 
 
-def drawn_statistics(
-    metric: str, cases: Cases, left_out: Collection[str]
-) -> list[Statistic]:
-    """A metric ``NAME@k`` of stored cases, one statistic for each draw of k shots.
-
-    Args:
-        metric: ``"balanced_accuracy@16"``, ``"macro_auroc@16"``, ...
-        cases: Cases of a run of `Shots`.
-        left_out: Labels that do not count; classes all do.
-
-    Returns:
-        None of them where the predictions do not hold it.
-    """
-    name, _, shots = metric.partition("@")
-    if "class" in cases.columns:
-        if name not in GRADE_METRICS:
-            return []
-        return [
-            decision_statistic(
-                name, cases.columns["class"], called, len(cases.label_names)
-            )
-            for column, called in cases.columns.items()
-            if column.startswith(f"predicted {shots} ")
-        ]
-    used = [k for k, label in enumerate(cases.label_names) if label not in left_out]
-    if name not in METRICS or not used:
-        return []
-    found: list[Statistic] = []
-    while (scores := _stored_draw(cases, f"{shots} {len(found)}")) is not None:
-        found.append(label_statistic(name, cases.labels[:, used], scores[:, used]))
-    return found
-
-
-def _stored_draw(cases: Cases, draw: str) -> Array | None:
-    """Scores (N, K) of a draw, ``"SHOTS NUMBER"``; None if they were not stored."""
-    columns = [f"score {draw} {name}" for name in cases.label_names]
-    if not columns or any(column not in cases.columns for column in columns):
-        return None
-    return np.stack([cases.columns[c] for c in columns], 1).astype(np.float64)
-
-
 def _groups(kind: Kind, task: Task) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
     """Who can be a shot of what: (N, G), and the names of the groups."""
     train = task.splits["train"]
@@ -352,24 +308,6 @@ def _groups(kind: Kind, task: Task) -> tuple[npt.NDArray[np.bool_], tuple[str, .
 def _shown(draw: Sequence[Sequence[int]], shots: int) -> list[int]:
     """Cases of the first k shots of every group, each once."""
     return list(dict.fromkeys(index for each in draw for index in each[:shots]))
-
-
-def _stored(kind: Kind, scores: Array) -> Array:
-    """Scores as they are stored, so that the numbers can be made again from them."""
-    if isinstance(kind, Exclusive):
-        return scores
-    return scores.astype(np.float32).astype(np.float64)
-
-
-def _columns(
-    kind: Kind, names: Sequence[str], scores: Array, draw: str
-) -> dict[str, npt.NDArray[Any]]:
-    if isinstance(kind, Exclusive):
-        return {f"predicted {draw}": predicted_of(scores)}
-    return {
-        f"score {draw} {name}": column.astype(np.float32)
-        for name, column in zip(names, scores.T, strict=True)
-    }
 
 
 def _with_scores(kind: Kind, cases: Cases, scores: Array) -> Cases:
