@@ -121,4 +121,4 @@ def test_versions_part_results_and_mistakes_are_refused() -> None:
     assert kept == [1, None]
     for wrong in ({"corruptions": ("fog",)}, {"severities": (6,)}, {"severities": ()}):
         with pytest.raises(ConfigError, match="severities of 1 to 5"):
-            CorruptedImages(**wrong)  # type: ignore[arg-type]
+            CorruptedImages(**wrong)

@@ -29,7 +29,7 @@ def picture(side: int, colour: bool = False) -> Pixels:
     light = 110 + 60 * np.sin(9 * x) * np.cos(7 * y) + 40 * (x + y > 1)
     if colour:
         light = np.stack([light, light * 0.7, 200 - light / 2], 2)
-    return np.clip(light, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(light, 0, 255), np.uint8)
 
 
 def distance(one: Pixels, two: Pixels) -> float:
@@ -65,8 +65,8 @@ def test_colours_stay_what_they_are() -> None:
     clean = picture(224, colour=True)
     coded = corrupt(clean, "jpeg", 1, "a")
     # A swap of channels would move their means by tens of levels.
-    means = [each.reshape(-1, 3).mean(0) for each in (clean, coded)]
-    np.testing.assert_allclose(*means, atol=2)
+    before, after = (each.reshape(-1, 3).mean(0) for each in (clean, coded))
+    np.testing.assert_allclose(after, before, atol=2)
 
 
 def test_what_is_drawn_belongs_to_the_image() -> None:

@@ -107,8 +107,8 @@ class CorruptedImages(LinearProbe):
         found = []
         seen = extraction.get(module, Corrupted(test, self.conditions))
         for i, (name, severity) in enumerate(self.conditions):
-            mine = seen[i :: len(self.conditions)]
-            scores = as_stored(kind, probe.probabilities(mine))
+            rows = seen[i :: len(self.conditions)]
+            scores = as_stored(kind, probe.probabilities(rows))
             found.append(scores)
             condition = f"{GROUP} {name}_{severity}"
             columns.update(score_columns(kind, names, scores, condition))

@@ -123,7 +123,7 @@ def _jpeg(image: Wide, strength: float, _: Random) -> Wide:
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(strength)]
     # OpenCV takes channels in the order blue, green, red.
     turned = np.ascontiguousarray(small[..., ::-1]) if small.ndim == 3 else small
-    _, coded = cv2.imencode(".jpg", turned, quality)
+    coded = cv2.imencode(".jpg", turned, quality)[1]
     seen = np.asarray(cv2.imdecode(coded, cv2.IMREAD_UNCHANGED))
     seen = seen[..., ::-1] if seen.ndim == 3 else seen
     errors = seen.astype(np.float32) - small
