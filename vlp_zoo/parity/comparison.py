@@ -24,6 +24,7 @@ __all__ = [
     "same",
     "sums",
     "tensor",
+    "within",
     "worst_norm",
 ]
 
@@ -89,6 +90,13 @@ def tensor(
     return Comparison(
         title, float(found.abs().max()), float(wide.abs().max()), error, tolerance
     )
+
+
+def within(
+    name: str, ours: Tensor | None, expected: Tensor, share: float = RELATIVE_NORM
+) -> Comparison:
+    """Compare tensors by their error over the largest recorded magnitude."""
+    return tensor(name, ours, expected, share * magnitude(expected))
 
 
 def close(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vlp_zoo.encoders.published.official import ecamp_name
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.methods.base import parameter_groups
 from vlp_zoo.methods.mae import MaskedImages
@@ -100,13 +101,21 @@ def outputs_of(parts: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
             handle.remove()
 
 
-def decay_groups(module: nn.Module, decays: Mapping[str, bool]) -> Comparison:
+def decay_groups(
+    module: nn.Module, groups: Sequence[Mapping[str, Any]], entry: str
+) -> Comparison:
     """Parameters that sit in another weight decay group than recorded.
 
     Args:
         module: The method.
-        decays: Name of a parameter of ours to whether the official code decays it.
+        groups: Official groups, with their ``weight_decay``.
+        entry: Where a group has the official names of its parameters.
     """
+    decays = {
+        ecamp_name(key) or "": group["weight_decay"] > 0
+        for group in groups
+        for key in group[entry]
+    }
     ours: dict[str, bool] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:

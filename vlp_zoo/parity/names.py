@@ -7,12 +7,23 @@ from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
-from vlp_zoo.parity.comparison import FLOOR, Comparison, tensor, worst_norm
+from vlp_zoo.parity.comparison import (
+    FLOOR,
+    RELATIVE_NORM,
+    Comparison,
+    magnitude,
+    tensor,
+    worst_norm,
+)
 from vlp_zoo.parity.replay import Recording
 
 __all__ = ["Names"]
 
 T = TypeVar("T")
+
+
+def _allowed(recorded: Tensor) -> float:
+    return RELATIVE_NORM * magnitude(recorded)
 
 
 class Names(NamedTuple):
@@ -76,7 +87,7 @@ class Names(NamedTuple):
         self,
         found: Mapping[str, Tensor | None],
         recorded: Mapping[str, Tensor],
-        allowed: Callable[[Tensor], float],
+        allowed: Callable[[Tensor], float] = _allowed,
     ) -> Iterator[Comparison]:
         """Compare whole gradients.
 

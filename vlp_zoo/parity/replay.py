@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -183,8 +184,8 @@ def under(entries: Mapping[str, T], prefix: str) -> dict[str, T]:
 def intermediates(
     recorded: Mapping[str, Tensor],
     ours: Mapping[str, Tensor],
-    tolerance: float,
-    thinned: Mapping[str, Mapping[str, Any]],
+    tolerance: float | Callable[[Tensor], float],
+    thinned: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Iterator[Comparison]:
     """Compare what passed through the networks, under ``mid.NAME``.
 
@@ -192,7 +193,7 @@ def intermediates(
         recorded: Tensors by name; ``NAME.strided`` is every n-th value of a flattened
             one.
         ours: Tensors under the recorded names.
-        tolerance: Largest absolute error.
+        tolerance: Largest absolute error, or what makes it of a recorded tensor.
         thinned: For each strided name its ``flat_stride`` and sums.
 
     Raises:
@@ -208,7 +209,8 @@ def intermediates(
         if name != key:
             yield sums(f"mid.{name}.sums", found, thinned[name])
             found = found.reshape(-1)[:: thinned[name]["flat_stride"]]
-        yield tensor(f"mid.{key}", found, expected, tolerance)
+        allowed = tolerance(expected) if callable(tolerance) else tolerance
+        yield tensor(f"mid.{key}", found, expected, allowed)
 
 
 def adamw(module: nn.Module, recipe: Mapping[str, Any]) -> torch.optim.AdamW:

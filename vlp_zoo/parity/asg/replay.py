@@ -265,7 +265,7 @@ def _mids(
             if name.startswith("scores") == are_scores
         }
         ours = {f"{group}.{name}": value for name, value in seen.items()}
-        yield from intermediates(some, ours, MID * scale, {})
+        yield from intermediates(some, ours, MID * scale)
 
 
 @torch.no_grad()

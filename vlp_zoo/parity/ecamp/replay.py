@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlp_zoo.encoders.published.official import ecamp_name
 from vlp_zoo.methods.base import parameter_groups
 from vlp_zoo.methods.ecamp.ecamp import ECAMP
 from vlp_zoo.methods.ecamp.networks import Pass
@@ -122,12 +121,7 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
     norms = by_our_name(meta["grad_norms"])
     yield worst_norm("grad_norm.total", gradients, norms, RELATIVE_NORM)
     yield from full_gradients(gradients, tensors)
-    decays = {
-        ecamp_name(key) or "": group["weight_decay"] > 0
-        for group in meta["optimizer"]["groups"]
-        for key in group["params"]
-    }
-    yield decay_groups(module, decays)
+    yield decay_groups(module, meta["optimizer"]["groups"], "params")
     yield from _trajectory(replay)
     yield from _settings(replay, run)
     # Applied before the image was stored, where that is not in bytes.

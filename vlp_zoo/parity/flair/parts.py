@@ -17,10 +17,10 @@ from vlp_zoo.methods.flair.options import FLAIROptions
 from vlp_zoo.parity.comparison import (
     RELATIVE_NORM,
     Comparison,
-    magnitude,
     relative,
     same,
     tensor,
+    within,
 )
 from vlp_zoo.parity.flair.recording import class_keys
 from vlp_zoo.parity.replay import Read, Recording, count_inputs, under
@@ -63,8 +63,7 @@ def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
         slopes = torch.autograd.grad(total, [*leaves.values(), scale])
         for side, slope in zip(leaves, slopes[:2], strict=True):
             recorded = tensors[f"{name}.grad.{side}_raw"]
-            tolerance = RELATIVE_NORM * magnitude(recorded)
-            yield tensor(f"{title}.grad.{side}", slope, recorded, tolerance)
+            yield within(f"{title}.grad.{side}", slope, recorded)
         slope = case["grad_logit_scale"]
         tolerance = RELATIVE_NORM * max(abs(slope), 1e-2)
         wanted = torch.tensor(slope)

@@ -24,7 +24,6 @@ from vlp_zoo.parity.comparison import (
     Comparison,
     curve,
     gradients_of,
-    magnitude,
     relative,
     same,
     tensor,
@@ -232,11 +231,7 @@ def _gradients(
     yield names.worst_norm("grad_norm", found, norms, RELATIVE_NORM)
     ours_without = [key for key in step["no_gradient"] if flair_name(key) is not None]
     yield same("grad.without", len(ours_without), 0)
-    yield from names.gradients(
-        found,
-        recording.tensors("gradients"),
-        lambda value: RELATIVE_NORM * magnitude(value),
-    )
+    yield from names.gradients(found, recording.tensors("gradients"))
 
 
 @torch.no_grad()

@@ -12,12 +12,12 @@ from torch.nn import functional
 from vlp_zoo.methods.medclip.medclip import MedCLIP
 from vlp_zoo.methods.medclip.sentences import released_sentences
 from vlp_zoo.parity.comparison import (
-    RELATIVE_NORM,
     Comparison,
     magnitude,
     relative,
     same,
     tensor,
+    within,
 )
 from vlp_zoo.parity.replay import Recording, count_inputs, under
 from vlp_zoo.parity.words import recorded_words
@@ -92,8 +92,7 @@ def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
         for name, slope in zip(inputs, found, strict=True):
             key = f"{case}.grad.{name}"
             if key in tensors:
-                allowed = RELATIVE_NORM * magnitude(tensors[key])
-                yield tensor(f"loss_level.{key}", slope, tensors[key], allowed)
+                yield within(f"loss_level.{key}", slope, tensors[key])
     yield count_inputs(
         {
             "loss_level.": tensors,

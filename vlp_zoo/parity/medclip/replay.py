@@ -30,6 +30,7 @@ from vlp_zoo.parity.comparison import (
     relative,
     same,
     tensor,
+    within,
     worst_norm,
 )
 from vlp_zoo.parity.medclip.parts import (
@@ -77,7 +78,7 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
         for k, v in module.image_encoder.timm.named_buffers()
     }
     for key, value in under(recorded, "bn_after.").items():
-        yield tensor(f"bn_after.{key}", buffers[key], value, MID * magnitude(value))
+        yield within(f"bn_after.{key}", buffers[key], value, MID)
     module.eval()
     yield from _evaluated(replay, recorded)
     if recording.has("zero_shot.json"):
@@ -148,10 +149,9 @@ def _passed(replay: Model, recorded: Read[Tensor]) -> Iterator[Comparison]:
     for depth, layer in enumerate(encoder.bert.encoder.layer, 1):
         hidden = bert_layers(nn.ModuleList([layer]), hidden, mask > 0)
         ours[f"bert.hidden_{depth}"] = hidden
-    for name, value in recorded.items():
-        if not name.startswith(("bn_after.", "eval.", "mean_includes_padding.")):
-            allowed = MID * magnitude(value)
-            yield from intermediates({name: value}, ours, allowed, {})
+    others = ("bn_after.", "eval.", "mean_includes_padding.")
+    passed = {key: x for key, x in recorded.items() if not key.startswith(others)}
+    yield from intermediates(passed, ours, _allowed)
 
 
 @torch.no_grad()
@@ -162,9 +162,11 @@ def _evaluated(replay: Model, recorded: Mapping[str, Tensor]) -> Iterator[Compar
         "text_embeds": units[1],
         "logits": replay.module.scale() * units[0] @ units[1].T,
     }
-    for name, value in under(recorded, "eval.").items():
-        allowed = MID * magnitude(value)
-        yield from intermediates({name: value}, ours, allowed, {})
+    yield from intermediates(under(recorded, "eval."), ours, _allowed)
+
+
+def _allowed(recorded: Tensor) -> float:
+    return MID * magnitude(recorded)
 
 
 def _losses(replay: Model, kind: str, recording: Recording) -> Iterator[Comparison]:
@@ -190,8 +192,7 @@ def _losses(replay: Model, kind: str, recording: Recording) -> Iterator[Comparis
             yield relative(f"float64.{name}", losses[name], value)
         whole = official_state(recording.tensors("gradients"))
         for name, value in whole.items():
-            allowed = RELATIVE_NORM * magnitude(value)
-            yield tensor(f"grad.{name}", gradients[name], value, allowed)
+            yield within(f"grad.{name}", gradients[name], value)
         mean = facts["mean_includes_padding"]
         row = slice(mean["row"], mean["row"] + 1)
         with torch.no_grad():

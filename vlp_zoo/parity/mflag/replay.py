@@ -29,7 +29,7 @@ from vlp_zoo.parity.comparison import (
     magnitude,
     relative,
     same,
-    tensor,
+    within,
 )
 from vlp_zoo.parity.mflag.parts import replay_losses, replay_pipeline
 from vlp_zoo.parity.names import Names
@@ -182,7 +182,7 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
     buffers = dict(module.named_buffers())
     for key, value in under(recorded, "bn_after.").items():
         ours = buffers[_name(key) or ""].reshape(value.shape)
-        yield tensor(f"bn_after.{key}", ours, value, MID * magnitude(value))
+        yield within(f"bn_after.{key}", ours, value, MID)
     yield from _gradients(module, losses, recording)
     with torch.no_grad():
         module.eval()
@@ -216,10 +216,9 @@ def _passed(
         "text_hidden": replay.hidden,
         "correlation_over_config_batch": moments,
     }
-    for name, value in under(recorded, prefix).items():
-        allowed = MID * magnitude(value)
-        for row in intermediates({name: value}, ours, allowed, {}):
-            yield row._replace(quantity=row.quantity.replace("mid.", f"mid.{prefix}"))
+    named = {f"{prefix}{name}": value for name, value in ours.items()}
+    passed = {key: x for key, x in recorded.items() if key.startswith(prefix)}
+    yield from intermediates(passed, named, lambda value: MID * magnitude(value))
 
 
 def _gradients(
@@ -244,9 +243,7 @@ def _gradients(
     still = [key for key in precise["params_without_gradient"] if _name(key)]
     yield same("frozen parameters that learn here", len(still), 0)
     yield same("parameters that learn", len(gradients), len(learns))
-    yield from names.gradients(
-        gradients, whole, lambda value: RELATIVE_NORM * magnitude(value)
-    )
+    yield from names.gradients(gradients, whole)
 
 
 def _trajectory(replay: _Replay, recording: Recording) -> Iterator[Comparison]:

@@ -16,12 +16,11 @@ from vlp_zoo.losses import masked_mse, weighted_token_ce
 from vlp_zoo.methods.mae import patch_targets
 from vlp_zoo.methods.mrm.mrm import hide_words
 from vlp_zoo.parity.comparison import (
-    RELATIVE_NORM,
     Comparison,
-    magnitude,
     relative,
     same,
     tensor,
+    within,
 )
 from vlp_zoo.parity.replay import Read, Recording, count_inputs
 
@@ -49,8 +48,7 @@ def replay_losses(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
             key = f"grad.{name}.pred"
         yield relative(f"loss_level.{name}", found, value)
         (slope,) = torch.autograd.grad(found, given)
-        tolerance = RELATIVE_NORM * magnitude(tensors[key])
-        yield tensor(f"loss_level.{key}", slope, tensors[key], tolerance)
+        yield within(f"loss_level.{key}", slope, tensors[key])
     yield count_inputs({"loss_level.": tensors})
 
 

@@ -26,7 +26,6 @@ from vlp_zoo.parity.comparison import (
     RELATIVE_TRAJECTORY,
     Comparison,
     gradients_of,
-    magnitude,
     relative,
     same,
     tensor,
@@ -165,12 +164,7 @@ def _replay_training(recording: Recording, dtype: torch.dtype) -> Iterator[Compa
         )
     yield from _intermediates(replay, run, seen, recording)
     yield from _gradients(module, losses, recording)
-    decays = {
-        ecamp_name(name) or "": group["weight_decay"] > 0
-        for group in expected["optimizer_groups"]
-        for name in group["names"]
-    }
-    yield decay_groups(module, decays)
+    yield decay_groups(module, expected["optimizer_groups"], "names")
     yield from _settings(replay, run, expected)
     weights = {name: each.clone() for name, each in module.state_dict().items()}
     yield from _trajectory(replay, expected["trajectory"])
@@ -279,9 +273,7 @@ def _gradients(
         yield names.worst_norm(title, gradients, recorded, RELATIVE_NORM)
     # Those that vanish were recorded as well, and vanish here.
     everything = names._replace(vanishing=frozenset())
-    yield from everything.gradients(
-        gradients, whole, lambda value: RELATIVE_NORM * magnitude(value)
-    )
+    yield from everything.gradients(gradients, whole)
 
 
 def _settings(
