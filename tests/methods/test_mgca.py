@@ -31,7 +31,7 @@ from vlp_zoo.methods.mgca.networks import (
     attentive_vit,
     official_slots,
 )
-from vlp_zoo.methods.paired.words import word_slots
+from vlp_zoo.methods.paired.words import Pieces, word_slots
 
 TINY: dict[str, Any] = {
     "image_encoder": "micro",
@@ -185,18 +185,16 @@ def test_the_encoders_say_what_they_say_without_their_attention() -> None:
 def test_a_word_weighs_what_cls_gives_to_it_or_to_its_neighbour() -> None:
     module = build().eval()
     batch = batch_of(module)
-    fields = [
-        batch[name] for name in ("input_ids", "attention_mask", "continuation_mask")
-    ]
+    report = Pieces.of(batch)
     heard = {}
     with torch.no_grad():
         for kind in ("aligned", "official"):
             module.options = replace(module.options, token_weights=kind)
-            heard[kind] = module.hear(*fields)[2]
+            heard[kind] = module.hear(report)[2]
         layers = module.text_encoder.bert.encoder.layer
-        hidden = module.embed_pieces(fields[0])
-        row = attentive_bert(layers, hidden, fields[1])[1]
-    slots = word_slots(fields[2], fields[1])
+        hidden = module.embed_pieces(report.ids)
+        row = attentive_bert(layers, hidden, report.present)[1]
+    slots = word_slots(report.continues, report.present)
     for b in range(4):
         pieces = [int(slot) for slot in slots[b] if slot < 48]
         for slot in range(1, max(pieces) + 1):

@@ -14,7 +14,6 @@ from tests.methods.imitate import test_imitate
 from tests.methods.paired import REPORTS, batch_of
 from tests.methods.place import test_place
 from vlp_zoo.methods.asg.regions import sentence_means
-from vlp_zoo.methods.paired.captions import tokenize_texts
 
 PHRASES = ["Small right effusion.", "edema", "Lungs are clear; no edema."]
 
@@ -88,14 +87,9 @@ def test_gloria_has_the_places_that_words_attend_to(kind: dict[str, Any]) -> Non
 def test_asg_has_the_places_of_its_regions() -> None:
     module: Any = test_asg.build().eval()
     places = assert_places(module, module.grid)
-    ids = [
-        torch.as_tensor(field)
-        for field in tokenize_texts(
-            module.tokenizer, PHRASES[:2], module.options.max_tokens
-        )
-    ]
+    said = module.pieces_of(PHRASES[:2])
     with torch.no_grad():
-        run = module.run(module.image_encoder.prepare(images()), *ids)
+        run = module.run(module.image_encoder.prepare(images()), said)
         # One cell of the grid is a region whose feature is that of its place.
         side = module.options.image_size / module.grid[0]
         box = torch.tensor([[[side, 0.0, 2 * side, side]]]).repeat(2, 1, 1)

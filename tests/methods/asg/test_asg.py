@@ -149,13 +149,11 @@ def test_it_learns_one_batch_by_heart_and_embeds_accordingly() -> None:
 def test_regions_come_from_their_own_image() -> None:
     module = build().eval()
     batch = batch_of(module)
-    changed = {**batch, "image": batch["image"].clone()}
+    changed: Any = {**batch, "image": batch["image"].clone()}
     changed["image"][1] = 255 - changed["image"][1]
-    fields = ("input_ids", "attention_mask", "continuation_mask")
     features = []
     for one in (batch, changed):
-        pixels = module.image_encoder.normalise(one["image"].expand(-1, 3, -1, -1))
-        run = module.run(pixels, *(one[name] for name in fields))
+        run = module.pass_of(one)
         features.append(module.region_features(run, one["region_boxes"], None))
     moved = (features[0] - features[1]).abs().amax((1, 2)) > 1e-4
     assert moved.tolist() == [False, True, False, False]
@@ -176,9 +174,7 @@ def test_the_stale_index_reads_other_images() -> None:
             name: value[order] if isinstance(value, Tensor) else value
             for name, value in batch.items()
         }
-        pixels = right.image_encoder.normalise(moved["image"].expand(-1, 3, -1, -1))
-        fields = ("input_ids", "attention_mask", "continuation_mask")
-        run = right.run(pixels, *(moved[name] for name in fields))
+        run = right.pass_of(moved)
         official = right.terms(run, moved, torch.tensor(order))
     assert not torch.isclose(a["arsa"], b["arsa"], rtol=1e-3)
     assert torch.isclose(official["arsa"], b["arsa"], rtol=1e-4)

@@ -86,6 +86,7 @@ from vlp_zoo.methods.asg.regions import roi_weights, sentence_means
 from vlp_zoo.methods.asg.transform import ASGBatch, ASGTransform
 from vlp_zoo.methods.paired.heads import unit_length
 from vlp_zoo.methods.paired.word_towers import WordTowers, local_features
+from vlp_zoo.methods.paired.words import Pieces
 from vlp_zoo.modules import in_full_precision
 from vlp_zoo.reports.radgraph import read_radgraph
 from vlp_zoo.reports.regions import RegionAtlas, RegionBoxes
@@ -217,18 +218,11 @@ class ASG(WordTowers[ASGBatch]):
             read=self.read,
         )
 
-    def run(
-        self,
-        images: Tensor,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        continuation_mask: Tensor,
-        length: int | None = None,
-    ) -> Pass:
-        """Encode images (B, 3, S, S), normalised, and reports (B, T)."""
+    def run(self, images: Tensor, report: Pieces) -> Pass:
+        """Encode images (B, 3, S, S), normalised, and reports."""
         encoded = self.image_encoder(images)
         patches = local_features(self.image_encoder, encoded)
-        words = self.encode_words(input_ids, attention_mask, continuation_mask, length)
+        words = self.encode_words(report)
         local = self.aligns_parts
         return Pass(
             encoded.pooled,

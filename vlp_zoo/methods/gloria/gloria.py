@@ -78,8 +78,8 @@ from vlp_zoo.methods.paired.pictures import SHOWN, STUDIES, draw_attention
 from vlp_zoo.methods.paired.square import enlarged
 from vlp_zoo.methods.paired.word_fields import WordBatch
 from vlp_zoo.methods.paired.word_towers import first_layers, local_features, local_shape
-from vlp_zoo.methods.paired.words import merge_words, word_slots, written_words
-from vlp_zoo.methods.reading import longest, without_padding
+from vlp_zoo.methods.paired.words import Pieces, merge_words, word_slots, written_words
+from vlp_zoo.methods.reading import without_padding
 from vlp_zoo.modules import bert_layers
 
 __all__ = ["GLoRIA", "GLoRIABatch"]
@@ -175,28 +175,17 @@ class GLoRIA(VLPModule[GLoRIABatch]):
             return unit_length(words), unit_length(whole)
         return words, whole
 
-    def read(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        continuation_mask: Tensor,
-        length: int | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def read(self, said: Pieces) -> tuple[Tensor, Tensor]:
         """Words (B, T, E), [CLS] first and [SEP] last, and the text's feature (B, E)."""
-        pieces = self.encode_pieces(input_ids, attention_mask, length)
-        return self.encode_words(pieces, word_slots(continuation_mask, attention_mask))
+        pieces = self.encode_pieces(said.ids, said.present, said.length)
+        return self.encode_words(pieces, word_slots(said.continues, said.present))
 
     def run(self, batch: GLoRIABatch) -> Pass:
         """Encode images and texts; words are cut behind the longest text."""
-        length = longest(batch)
-        words, text = self.read(
-            batch["input_ids"],
-            batch["attention_mask"],
-            batch["continuation_mask"],
-            length,
-        )
+        said = Pieces.of(batch)
+        words, text = self.read(said)
         images = self.image_encoder.normalise(batch["image"])
-        return Pass(*self.encode_images(images), words[:, :length], text)
+        return Pass(*self.encode_images(images), words[:, : said.length], text)
 
     def terms(
         self, run: Pass, counts: Tensor, keys: Tensor
@@ -261,7 +250,7 @@ class GLoRIA(VLPModule[GLoRIABatch]):
                 "word_count",
             )
         )
-        words, whole = self.read(ids, mask, continues)
+        words, whole = self.read(Pieces(ids, mask, continues))
         return Words(words.float(), counts), whole.float()
 
     def similarities(

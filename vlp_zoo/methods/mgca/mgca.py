@@ -81,8 +81,8 @@ from vlp_zoo.methods.paired.heads import unit_length
 from vlp_zoo.methods.paired.square import enlarged
 from vlp_zoo.methods.paired.word_fields import WordBatch, WordTransform
 from vlp_zoo.methods.paired.word_towers import WordTowers, local_features
-from vlp_zoo.methods.paired.words import merge_words, word_slots
-from vlp_zoo.methods.reading import longest
+from vlp_zoo.methods.paired.words import Pieces, merge_words, word_slots
+from vlp_zoo.methods.reading import without_padding
 from vlp_zoo.modules import in_full_precision
 
 __all__ = ["MGCA", "Pass"]
@@ -147,24 +147,15 @@ class MGCA(WordTowers[WordBatch]):
             official=options.official_captions,
         )
 
-    def run(
-        self,
-        images: Tensor,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        continuation_mask: Tensor,
-        length: int | None = None,
-    ) -> Pass:
-        """Encode images (B, 3, S, S), normalised, and reports (B, T)."""
+    def run(self, images: Tensor, report: Pieces) -> Pass:
+        """Encode images (B, 3, S, S), normalised, and reports."""
         images = enlarged(images, self.options.image_size)
         if self.image_encoder.is_vit:
             encoded, looked = attentive_vit(self.image_encoder, images)
         else:
             encoded = self.image_encoder(images)
             looked = encoded.pooled.new_ones(len(images), math.prod(self.grid))
-        states, present, heard = self.hear(
-            input_ids, attention_mask, continuation_mask, length
-        )
+        states, present, heard = self.hear(report)
         patches = words = None
         if self.aligns_parts:
             features = local_features(self.image_encoder, encoded)
@@ -181,13 +172,7 @@ class MGCA(WordTowers[WordBatch]):
             clipped_weights(heard, heard > 0),
         )
 
-    def hear(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        continuation_mask: Tensor,
-        length: int | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def hear(self, report: Pieces) -> tuple[Tensor, Tensor, Tensor]:
         """Words of reports (B, T), and how [CLS] weighs them.
 
         Returns:
@@ -195,17 +180,15 @@ class MGCA(WordTowers[WordBatch]):
             there are, (B, N - 1), without [CLS]; attention to them, (B, N - 1). N is
             ``length`` where padding is masked, else T.
         """
-        length = length or longest({"attention_mask": attention_mask})
-        slots = word_slots(continuation_mask, attention_mask)
-        pieces, heard = attentive_bert(
-            self.text_encoder.bert.encoder.layer,
-            self.embed_pieces(input_ids[:, :length]),
-            attention_mask[:, :length],
-        )
+        ids, mask = without_padding(report.ids, report.present, report.length)
+        length = ids.shape[1]
+        slots = word_slots(report.continues, report.present)
+        layers = self.text_encoder.bert.encoder.layer
+        pieces, heard = attentive_bert(layers, self.embed_pieces(ids), mask)
         none = slots.shape[1]
         if self.options.token_weights == "official":
             heard = functional.pad(heard[:, 1:], (0, 1))
-            slots = official_slots(slots, attention_mask)
+            slots = official_slots(slots, report.present)
         words = merge_words(pieces, slots)
         weights = merge_words(heard[..., None], slots)[:, 1:, 0]
         count = (slots + 1).masked_fill(slots == none, 0).amax(1, keepdim=True)

@@ -16,8 +16,8 @@ from vlp_zoo.methods.paired.captions import tokenize_texts
 from vlp_zoo.methods.paired.heads import ProjectionHead, unit_length
 from vlp_zoo.methods.paired.options import WordOptions, WordReadingOptions
 from vlp_zoo.methods.paired.restarts import official_optimizer
-from vlp_zoo.methods.paired.words import merge_words, word_slots
-from vlp_zoo.methods.reading import longest, without_padding
+from vlp_zoo.methods.paired.words import Pieces, merge_words, word_slots
+from vlp_zoo.methods.reading import without_padding
 from vlp_zoo.modules import bert_layers
 
 __all__ = ["WordTowers", "first_layers", "local_features", "local_shape"]
@@ -69,8 +69,7 @@ class WordTowers(VLPModule[BatchT]):
     has_text_head: ClassVar[bool] = True
     least_batch: ClassVar[int] = 2
     run: Callable[..., Any]
-    """What a method makes of normalised images (B, 3, S, S), ids, attention mask and
-    continuation mask (B, T), and the tokens of the longest report."""
+    """What a method makes of normalised images (B, 3, S, S) and `Pieces` of reports."""
 
     @property
     def aligns_parts(self) -> bool:
@@ -107,13 +106,8 @@ class WordTowers(VLPModule[BatchT]):
 
     def pass_of(self, batch: BatchT) -> Any:
         """`run` of a batch."""
-        return self.run(
-            self.image_encoder.normalise(batch["image"].expand(-1, 3, -1, -1)),
-            batch["input_ids"],
-            batch["attention_mask"],
-            batch["continuation_mask"],
-            longest(batch),
-        )
+        colour = batch["image"].expand(-1, 3, -1, -1)
+        return self.run(self.image_encoder.normalise(colour), Pieces.of(batch))
 
     def embed_pieces(self, input_ids: Tensor) -> Tensor:
         """Word pieces (B, T) as the layers see them first, (B, T, D)."""
@@ -132,26 +126,18 @@ class WordTowers(VLPModule[BatchT]):
         layers = self.text_encoder.bert.encoder.layer
         return bert_layers(layers, self.embed_pieces(ids), mask)
 
-    def encode_words(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        continuation_mask: Tensor,
-        length: int | None = None,
-    ) -> Tensor:
+    def encode_words(self, report: Pieces) -> Tensor:
         """Word features (B, T, D), [CLS] first, zero beyond [SEP]."""
-        pieces = self.encode_pieces(input_ids, attention_mask, length)
-        return merge_words(pieces, word_slots(continuation_mask, attention_mask))
+        pieces = self.encode_pieces(report.ids, report.present, report.length)
+        return merge_words(pieces, word_slots(report.continues, report.present))
 
-    def tokens_of(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Ids, attention mask and continuation mask (N, T), on this module's device."""
-        ids, mask, continues = (
-            field.to(self.device)
-            for field in tokenize_texts(
-                self.known_tokenizer(), texts, self.options.max_tokens
-            )
+    def pieces_of(self, texts: Sequence[str]) -> Pieces:
+        """Texts as they are read, on this module's device."""
+        tokenizer, most = self.known_tokenizer(), self.options.max_tokens
+        ids, present, continues = (
+            field.to(self.device) for field in tokenize_texts(tokenizer, texts, most)
         )
-        return ids, mask, continues
+        return Pieces(ids, present, continues)
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Images (B, 1 or 3, H, W), uint8, in the joint space: (B, E), unit length."""
@@ -160,8 +146,7 @@ class WordTowers(VLPModule[BatchT]):
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Reports or prompts in the joint space: (B, E), unit length."""
-        ids, mask, continues = self.tokens_of(texts)
-        words = self.encode_words(ids, mask, continues)
+        words = self.encode_words(self.pieces_of(texts))
         return unit_length(self.report_head(words[:, 0]))
 
     def embed_patches(self, images: Tensor) -> Tensor | None:
@@ -176,10 +161,10 @@ class WordTowers(VLPModule[BatchT]):
         """Phrases as the mean of their words: (B, E)."""
         if not self.aligns_parts:
             return self.embed_texts(texts)
-        ids, mask, continues = self.tokens_of(texts)
-        words = unit_length(self.word_head(self.encode_words(ids, mask, continues)))
+        read = self.pieces_of(texts)
+        words = unit_length(self.word_head(self.encode_words(read)))
         # [CLS] is the first word and [SEP] the last; neither is said.
-        last = (mask & ~continues).sum(1, keepdim=True) - 1
+        last = (read.present & ~read.continues).sum(1, keepdim=True) - 1
         number = torch.arange(words.shape[1], device=words.device)
         said = ((number > 0) & (number < last)).to(words.dtype)
         return unit_length((said[..., None] * words).sum(1))

@@ -5,11 +5,29 @@ ASG, MGCA and GLoRIA read reports by words; a word's state is the sum of its pie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 from torch import Tensor
 
-__all__ = ["merge_words", "word_slots", "written_words"]
+from vlp_zoo.methods.reading import longest
+
+__all__ = ["Pieces", "merge_words", "word_slots", "written_words"]
+
+
+class Pieces(NamedTuple):
+    """Texts as word pieces, padded."""
+
+    ids: Tensor  # (B, T) int64
+    present: Tensor  # (B, T) bool, True = token
+    continues: Tensor  # (B, T) bool, True = ## piece
+    length: int | None = None  # of the longest text; None counts it on the device
+
+    @classmethod
+    def of(cls, batch: Mapping[str, Any]) -> Self:
+        """Those of a batch."""
+        ids, present = batch["input_ids"], batch["attention_mask"]
+        return cls(ids, present, batch["continuation_mask"], longest(batch))
 
 
 def word_slots(continuation_mask: Tensor, attention_mask: Tensor) -> Tensor:

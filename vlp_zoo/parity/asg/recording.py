@@ -13,6 +13,7 @@ from vlp_zoo.encoders.published.official import asg_state
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.methods.asg.asg import ASG, ASGBatch
 from vlp_zoo.methods.asg.networks import Pass
+from vlp_zoo.methods.paired.words import Pieces
 from vlp_zoo.parity.paired import vit_sizes
 from vlp_zoo.parity.replay import Recording, under
 from vlp_zoo.parity.words import continuations
@@ -143,6 +144,10 @@ def run_batch(
 ) -> Pass:
     """A forward pass of the recorded images and reports."""
     images = recording.tensors("inputs")["batch.imgs"].to(dtype)
+    return module.run(images, pieces_of(recording, batch))
+
+
+def pieces_of(recording: Recording, batch: ASGBatch) -> Pieces:
+    """The reports of a batch."""
     ids, mask = batch["input_ids"], batch["attention_mask"]
-    continues = continuations(recording.facts("meta")["vocab"], ids)
-    return module.run(images, ids, mask, continues)
+    return Pieces(ids, mask, continuations(recording.facts("meta")["vocab"], ids))

@@ -31,6 +31,7 @@ from vlp_zoo.parity.asg.pipeline import replay_pipeline
 from vlp_zoo.parity.asg.recording import (
     official_batch,
     official_module,
+    pieces_of,
     run_batch,
 )
 from vlp_zoo.parity.comparison import (
@@ -274,9 +275,8 @@ def _others(
 ) -> Iterator[Comparison]:
     """Words, positions, the tag decoder alone, and evaluation mode."""
     mid = recording.tensors("intermediates")
-    ids, mask = batch["input_ids"], batch["attention_mask"]
-    continues = continuations(recording.facts("meta")["vocab"], ids)
-    words = module.encode_words(ids, mask, continues)
+    report = pieces_of(recording, batch)
+    words = module.encode_words(report)
     yield tensor(
         "mid.train.report_feat_q", words[:, 0], mid["train.report_feat_q"], MID
     )
@@ -284,8 +284,8 @@ def _others(
     options = module.options
     for official, name in ((True, "all_zero"), (False, "0_to_T")):
         module.options = replace(options, official_positions=official)
-        hidden = module.encode_pieces(ids, mask)
-        real = mask[:, : hidden.shape[1], None]
+        hidden = module.encode_pieces(report.ids, report.present)
+        real = report.present[:, : hidden.shape[1], None]
         recorded = mid[f"bert.hidden_positions_{name}"][:, : hidden.shape[1]]
         yield tensor(f"mid.bert.{name}", hidden * real, recorded * real, MID)
     module.options = options

@@ -16,7 +16,7 @@ from vlp_zoo.methods.gloria.gloria import GLoRIA, Pass
 from vlp_zoo.methods.gloria.losses import Scales
 from vlp_zoo.methods.gloria.options import GLoRIAOptions
 from vlp_zoo.methods.gloria.transform import GLoRIATransform
-from vlp_zoo.methods.paired.words import word_slots
+from vlp_zoo.methods.paired.words import Pieces, word_slots
 from vlp_zoo.parity.replay import Recording
 from vlp_zoo.parity.words import continuations
 
@@ -164,7 +164,7 @@ class Inputs(NamedTuple):
     def run(self, module: GLoRIA, *, merge: bool = True) -> Pass:
         """A forward pass; without ``merge`` every position is a word, padding too."""
         if merge:
-            texts = module.read(self.ids, self.mask, self.continues)
+            texts = module.read(Pieces(self.ids, self.mask, self.continues))
         else:
             pieces = module.encode_pieces(self.ids, self.mask, self.ids.shape[1])
             slots = word_slots(torch.zeros_like(self.mask), torch.ones_like(self.mask))

@@ -14,6 +14,7 @@ from torch import Tensor
 from vlp_zoo.methods.gloria.gloria import GLoRIA
 from vlp_zoo.methods.gloria.losses import Scales, Words, prompt_scores
 from vlp_zoo.methods.paired.captions import official_sentences
+from vlp_zoo.methods.paired.words import Pieces
 from vlp_zoo.parity.comparison import Comparison, close, same, tensor
 from vlp_zoo.parity.gloria.recording import (
     gloria_name,
@@ -110,7 +111,7 @@ def _all_scores(
     found = {}
     for name, lengths in facts["classes"].items():
         ids = tensors[f"eval.{name}.ids"]
-        words, text = module.read(ids, ids != 0, marks[ids])
+        words, text = module.read(Pieces(ids, ids != 0, marks[ids]))
         scores = []
         # Letters are counted there: padding takes part, whose words are zero.
         for key in ("cap_lens_released", "word_counts"):

@@ -24,7 +24,7 @@ from vlp_zoo.methods.mgca.networks import (
 )
 from vlp_zoo.methods.paired.square import enlarged
 from vlp_zoo.methods.paired.word_towers import local_features
-from vlp_zoo.methods.paired.words import merge_words, word_slots
+from vlp_zoo.methods.paired.words import Pieces, merge_words, word_slots
 from vlp_zoo.parity.comparison import (
     Comparison,
     gradients_of,
@@ -121,19 +121,19 @@ def _replay_model(recording: Recording, dtype: torch.dtype) -> Iterator[Comparis
     )
 
 
-def _reports(module: MGCA, recording: Recording) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, attention mask and continuation mask of the recorded batch."""
+def _reports(recording: Recording) -> Pieces:
+    """The reports of the recorded batch."""
     inputs = recording.tensors("inputs")
     ids = inputs["batch.caption_ids"]
     continues = continuations(recording.facts("meta")["vocab"], ids)
-    return ids, inputs["batch.attention_mask"].bool(), continues
+    return Pieces(ids, inputs["batch.attention_mask"].bool(), continues)
 
 
 def _pass(module: MGCA, recording: Recording) -> Pass:
     """A forward pass of the recorded batch."""
     module.normalise_prototypes()
     images = recording.tensors("inputs")["batch.imgs"].to(module.dtype)
-    return module.run(images, *_reports(module, recording))
+    return module.run(images, _reports(recording))
 
 
 def _training(module: MGCA, recording: Recording) -> Iterator[Comparison]:
@@ -172,7 +172,7 @@ def _seen(module: MGCA, run: Pass, recording: Recording) -> dict[str, Tensor]:
     options = module.options
     assert run.words is not None
     assert run.patches is not None
-    states, _, heard = module.hear(*_reports(module, recording))
+    states, _, heard = module.hear(_reports(recording))
     words, patches = module.counterparts(run)
     scores = {
         name: rows @ module.prototypes.weight.T
@@ -250,7 +250,7 @@ def _encoders(module: MGCA, recording: Recording) -> Iterator[Comparison]:
                 features if key == "train.patch_feat_q" else features.reshape(-1)[::7]
             )
             yield tensor(f"mid.{key}", thin, value, _wider(module) * MID)
-    ids, mask, _ = _reports(module, recording)
+    ids, mask = _reports(recording)[:2]
     for official, name in ((True, "all_zero"), (False, "0_to_T")):
         module.options = replace(options, official_positions=official)
         layers = module.text_encoder.bert.encoder.layer
@@ -276,11 +276,11 @@ def _aligned(module: MGCA, recording: Recording) -> Iterator[Comparison]:
         ("aligned.words", expected["train_attention_aligned"]["words"]),
     ):
         kind = "aligned" if title.startswith("aligned") else "official"
-        ids, mask, continues = _reports(module, recording)
-        slots = word_slots(continues, mask)
+        report = _reports(recording)
+        slots = word_slots(report.continues, report.present)
         if kind == "official":
-            slots = official_slots(slots, mask)
-        yield _same_words(title, recording, ids, slots, words)
+            slots = official_slots(slots, report.present)
+        yield _same_words(title, recording, report.ids, slots, words)
 
 
 def _replay_merging(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison]:
