@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("vlp_zoo.cli.bench", "evaluate an encoder, baselines beside it"),
     "show": ("vlp_zoo.cli.show", "show what an encoder sees in an image"),
     "embed": ("vlp_zoo.cli.embed", "write the features of a folder of images"),
+    "score": ("vlp_zoo.cli.score", "score generated reports by other packages"),
     "compare": ("vlp_zoo.cli.compare", "compare two encoders by stored results"),
     "leaderboard": ("vlp_zoo.cli.leaderboard", "publish results as tables and a page"),
     "audit": ("vlp_zoo.cli.audit", "look for leaks, copies and shortcuts in data"),

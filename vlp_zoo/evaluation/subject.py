@@ -27,8 +27,8 @@ class Subject:
         precision: Precision of the forward pass: ``"32"`` or ``"bf16"``.
         device: Where it ran; with ``x N`` behind it where N processes shared the work.
         own_pooling: How the encoder itself makes one vector of its places, if it says.
-        draw: Of a random init, which draw of its weights.
-        family: Of a random init, SHA-256 of the first draw of its weights.
+        draw: Which draw of its weights a random init is; 0 for others.
+        family: SHA-256 of the first draw of the weights of a random init; else empty.
     """
 
     name: str

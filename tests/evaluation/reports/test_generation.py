@@ -503,7 +503,7 @@ def test_other_scorers_are_asked_only_where_wanted(
 
     monkeypatch.setitem(sys.modules, "f1chexbert", SimpleNamespace(F1CheXbert=Bert))
     monkeypatch.setitem(sys.modules, "radgraph", SimpleNamespace(F1RadGraph=Graph))
-    from vlp_zoo.evaluation.reports.scores import load_scorer
+    from vlp_zoo.evaluation.reports.scorers import load_scorer
 
     scores = score_reports(
         ["edema", "fracture"],

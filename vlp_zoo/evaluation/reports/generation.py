@@ -35,10 +35,10 @@ from vlp_zoo.evaluation.reports.judging import (
     judge_reports,
 )
 from vlp_zoo.evaluation.reports.pieces import ReportPieces
+from vlp_zoo.evaluation.reports.scorers import load_scorer, scorer_version
 from vlp_zoo.evaluation.reports.scores import (
     bleu_statistic,
     finding_statistics,
-    load_scorer,
     most_common_report,
 )
 from vlp_zoo.evaluation.reports.settings import WritingSettings
@@ -107,6 +107,7 @@ class WriteReport(WritingSettings):
                 ("test", len(task.splits["test"]), len(test)),
             )
         }
+        scored_by = {name: scorer_version(name) for name in self.scorers}
         return replace(
             outcome,
             measures=[
@@ -117,6 +118,7 @@ class WriteReport(WritingSettings):
             details={
                 **outcome.details,
                 **left_out,
+                **({"scored_by": scored_by} if scored_by else {}),
                 **fitted.details(),
                 "validation_cases": len(val),
                 "vocabulary": len(pieces),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,14 @@ from vlp_zoo.evaluation.reports.scores import (
 )
 from vlp_zoo.evaluation.reports.text_metrics import words
 from vlp_zoo.evaluation.results import Cases
-from vlp_zoo.evaluation.statistics.intervals import interval, paired_interval
+from vlp_zoo.evaluation.statistics.intervals import (
+    Statistic,
+    interval,
+    paired_interval,
+)
 from vlp_zoo.types import StudySource
 
-__all__ = ["HEADLINE", "ThroughVocabulary", "judge_reports"]
+__all__ = ["HEADLINE", "ThroughVocabulary", "judge_reports", "measures_beside"]
 
 HEADLINE = "f1_14_macro"
 UNKNOWN = "unk"
@@ -151,24 +155,13 @@ def _measures(
     """Each number with its baselines, differences to them, then the baselines alone."""
     how: dict[str, Any] = {"replicates": replicates, "seed": seed}
     baselines = {name: each.statistics() for name, each in others.items()}
-    alone = {
-        (baseline, metric): interval(statistic, patients, **how)
-        for baseline, every in baselines.items()
-        for metric, statistic in every.items()
-    }
     statistics = mine.statistics()
-    measures = []
-    for metric, statistic in statistics.items():
-        known = {baseline: alone[baseline, metric].value for baseline in baselines}
-        defined = [value for value in known.values() if not np.isnan(value)]
-        details: dict[str, Any] = {"floors": known}
-        if defined:
-            details["chance"] = max(defined)
-        labels = {}
-        if metric == HEADLINE:
-            labels = by_label(FINDINGS, mine.used, statistic.values)
-        found = interval(statistic, patients, **how)
-        measures.append(Measure.of(metric, found, labels, **details))
+    measures, alone = measures_beside(statistics, baselines, patients, **how)
+    labels = by_label(FINDINGS, mine.used, statistics[HEADLINE].values)
+    measures = [
+        replace(each, per_label=labels) if each.metric == HEADLINE else each
+        for each in measures
+    ]
     measures += [
         Measure.of(
             f"{HEADLINE}_minus_{baseline}",
@@ -176,6 +169,40 @@ def _measures(
         )
         for baseline, every in baselines.items()
     ]
-    return measures + [
-        Measure.of("_".join(name), found) for name, found in alone.items()
-    ]
+    return measures + alone
+
+
+def measures_beside(
+    statistics: Mapping[str, Statistic],
+    baselines: Mapping[str, Mapping[str, Statistic]],
+    patients: Sequence[str],
+    *,
+    replicates: int,
+    seed: int,
+) -> tuple[list[Measure], list[Measure]]:
+    """Numbers with what the baselines have, and those of the baselines alone.
+
+    Args:
+        statistics: Metric to its statistic of the generated texts.
+        baselines: Baseline to the same metrics of its texts.
+        patients: (N,) one per case.
+        replicates: Number of bootstrap replicates.
+        seed: Seed of the replicates.
+    """
+    how: dict[str, Any] = {"replicates": replicates, "seed": seed}
+    alone = {
+        (baseline, metric): interval(statistic, patients, **how)
+        for baseline, every in baselines.items()
+        for metric, statistic in every.items()
+    }
+    measures = []
+    for metric, statistic in statistics.items():
+        known = {baseline: alone[baseline, metric].value for baseline in baselines}
+        defined = [value for value in known.values() if not np.isnan(value)]
+        details: dict[str, Any] = {"floors": known}
+        if defined:
+            details["chance"] = max(defined)
+        found = interval(statistic, patients, **how)
+        measures.append(Measure.of(metric, found, **details))
+    rest = [Measure.of("_".join(name), found) for name, found in alone.items()]
+    return measures, rest

@@ -6,12 +6,12 @@ those of texts that know nothing of the image (`baseline_texts`).
 
 Findings are read from both texts by the project's own rules
 (`vlp_zoo.reports.annotate`); a finding counts as stated where it is stated as present,
-and doubt does not count. CheXbert and RadGraph are asked only where a preset wants them.
+and doubt does not count. Those of others (`vlp_zoo.evaluation.reports.scorers`) are asked
+only where somebody wants them.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.errors import DependencyNotFoundError
 from vlp_zoo.evaluation.reports.text_metrics import (
     FIVE_FINDINGS,
     bleu,
@@ -38,16 +37,18 @@ from vlp_zoo.reports.annotate import label_vector
 from vlp_zoo.reports.words.lexicon import CHEXPERT
 
 __all__ = [
+    "BASELINES",
     "FINDINGS",
-    "SCORERS",
     "ReportScores",
+    "Scorer",
     "baseline_texts",
     "bleu_statistic",
     "finding_statistics",
-    "load_scorer",
     "macro_f1",
     "most_common_report",
+    "score_columns",
     "score_reports",
+    "score_statistics",
     "stated",
 ]
 
@@ -59,6 +60,9 @@ Scorer = Callable[[Sequence[str], Sequence[str]], Array]
 FINDINGS = tuple(CHEXPERT)
 """The fourteen labels of CheXpert, "No Finding" among them."""
 FIVE = [FINDINGS.index(name) for name in FIVE_FINDINGS]
+
+BASELINES = ("most_common_report", "random_report", "other_patient")
+"""Texts that know nothing of the image, see `baseline_texts`."""
 
 TIED = 64
 """Equally common reports, and reports they are compared with, that are looked at."""
@@ -103,11 +107,40 @@ class ReportScores:
             **{name: self.bleu[:, i] for i, name in enumerate(names)},
             **dict(self.means),
             **{
-                f"{start}{what}": counts[i].sum(1)
+                name: values
                 for start, counts in self.findings.items()
-                for i, what in enumerate(("stated_by_both", "invented", "omitted"))
+                for name, values in score_columns(start, counts).items()
             },
         }
+
+
+def score_statistics(
+    name: str, values: Array, used: Sequence[int]
+) -> dict[str, Statistic]:
+    """What a scorer gave, as functions of the case weights.
+
+    Args:
+        name: Name of the scorer.
+        values: (N,), of which the mean counts, or counts (3, N, 14) of findings.
+        used: Indices of the findings that count in macro means.
+    """
+    if values.ndim == 1:
+        return {name: case_means(values)}
+    found = finding_statistics(values, used)
+    return {f"{name}_{metric}": statistic for metric, statistic in found.items()}
+
+
+def score_columns(start: str, values: Array) -> dict[str, Array]:
+    """What every case adds to a score: (N,) its value, or of findings the counts.
+
+    Args:
+        start: Name of the score; of findings the start of the names, ``"chexbert_"``.
+        values: (N,), or counts (3, N, 14).
+    """
+    if values.ndim == 1:
+        return {start: values}
+    counted = ("stated_by_both", "invented", "omitted")
+    return {f"{start}{what}": values[i].sum(1) for i, what in enumerate(counted)}
 
 
 def score_reports(
@@ -280,58 +313,3 @@ def baseline_texts(
         following[circle] = np.roll(circle, -1)
         found["other_patient"] = [generated[first[following[p]]] for p in patient_of]
     return found
-
-
-# Scorers that are not ours ------------------------------------------------------------
-
-
-def load_scorer(name: str) -> Scorer:
-    """A scorer of another package, its weights loaded.
-
-    Args:
-        name: A key of `SCORERS`.
-
-    Raises:
-        DependencyNotFoundError: If the package or its weights are missing.
-    """
-    package, attribute, adapt, options = SCORERS[name]
-    try:
-        made = getattr(importlib.import_module(package), attribute)(**options)
-    except ImportError as error:
-        raise DependencyNotFoundError(
-            f"the package {package} for the scores of {name}",
-            str(error),
-            f"install {package}, or take {name} out of scorers in the preset",
-        ) from error
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DependencyNotFoundError(
-            f"the weights of {package} for the scores of {name}",
-            f"{type(error).__name__}: {str(error)[:200]}",
-            f"load them once while on line, or take {name} out of scorers in the preset",
-        ) from error
-    return partial(adapt, made)
-
-
-def _chexbert(model: Any, generated: Sequence[str], references: Sequence[str]) -> Array:
-    """Counts by CheXbert's labels; its doubt counts as presence, as in the package."""
-    names = [str(name) for name in model.target_names]
-    order = [names.index(name) for name in FINDINGS]
-
-    def labels(texts: Sequence[str]) -> Labels:
-        rows = [model.get_label(text, mode="rrg") for text in texts]
-        return np.array(rows, np.float32)[:, order]
-
-    return finding_counts(labels(references), labels(generated))
-
-
-def _radgraph(model: Any, generated: Sequence[str], references: Sequence[str]) -> Array:
-    """RadGraph F1 of each case: entities with their labels, and whether related."""
-    rewards = model(hyps=list(generated), refs=list(references))[1]
-    return np.array(rewards, np.float64).reshape(len(generated))
-
-
-SCORERS: dict[str, tuple[str, str, Callable[..., Array], dict[str, Any]]] = {
-    "chexbert": ("f1chexbert", "F1CheXbert", _chexbert, {}),
-    "radgraph_f1": ("radgraph", "F1RadGraph", _radgraph, {"reward_level": "partial"}),
-}
-"""Name to package, class, what makes counts or values of it, and its options."""

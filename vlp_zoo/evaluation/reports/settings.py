@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vlp_zoo.evaluation.reports.judging import HEADLINE
-from vlp_zoo.evaluation.reports.scores import SCORERS
+from vlp_zoo.evaluation.reports.scorers import scorer_names
 from vlp_zoo.evaluation.training.learner import Plan
 from vlp_zoo.evaluation.training.settings import Trained, require
 from vlp_zoo.reports.blank import stated
@@ -49,8 +49,8 @@ class WritingSettings(Trained):
         layers: Layers of the decoder.
         feedforward: Inner width of the decoder's feed-forward parts.
         dropout: Dropout rate of the decoder.
-        scorers: Scorers of other packages, keys of
-            `vlp_zoo.evaluation.reports.scores.SCORERS`, beside our own.
+        scorers: Scorers of other packages, names of
+            `vlp_zoo.evaluation.reports.scorers.scorer_names`, beside our own.
         reference_words: Cut both texts to this many words before counting overlaps, as
             old code does; 0 does not.
         reference_count: Words seen less often in training become one and the same
@@ -100,10 +100,10 @@ class WritingSettings(Trained):
             "a width that the heads divide",
             f"width {self.width}, heads {self.heads}",
         )
-        unknown = sorted(set(self.scorers) - set(SCORERS))
+        unknown = sorted(set(self.scorers) - set(scorer_names()))
         require(
             not unknown,
-            f"scorers among {', '.join(SCORERS)} (our own scores need no name)",
+            f"scorers among {', '.join(scorer_names())} (our own scores need no name)",
             ", ".join(unknown),
         )
         for name, least in LEAST.items():

@@ -15,15 +15,19 @@ CAPITALS = frozenset(
 ECE = {"": "equal-mass_ece", "_width": "equal-width_ece"}
 """What parts the bins, said with the name."""
 SPELT = {
+    "bertscore": "BERTScore",
     "brier": "Brier",
     "chexbert": "CheXbert",
     "cider": "CIDEr",
     "dice": "Dice",
+    "green": "GREEN",
     "iou": "IoU",
     "meteor": "METEOR",
     "miou": "mIoU",
     "platt": "Platt",
+    "radeval": "RadEval",
     "radgraph": "RadGraph",
+    "ratescore": "RaTEScore",
     "rouge": "ROUGE",
     "rsna": "RSNA",
 }
