@@ -42,7 +42,7 @@ def test_average_pooling_is_the_mean_of_the_tokens() -> None:
     assert torch.allclose(output.pooled, output.tokens.mean(1), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["micro", "tiny_resnet"])
+@pytest.mark.parametrize("name", ["micro", "tiny_hybrid", "tiny_resnet"])
 def test_weights_load_into_stock_timm_and_a_rebuilt_encoder(name: str) -> None:
     encoder = ImageEncoder(name, pooling="avg", drop_path=0.1).eval()
     stock = timm.create_model(**encoder.spec["timm"])
@@ -54,8 +54,9 @@ def test_weights_load_into_stock_timm_and_a_rebuilt_encoder(name: str) -> None:
     assert torch.equal(again(images).pooled, encoder(images).pooled)
 
 
-def test_visible_patches_equal_embedding_all_and_gathering() -> None:
-    encoder = ImageEncoder("micro", embed_dim=48, depth=3, num_heads=3).eval()
+@pytest.mark.parametrize("name", ["micro", "tiny_hybrid"])
+def test_visible_patches_equal_embedding_all_and_gathering(name: str) -> None:
+    encoder = ImageEncoder(name, 32, embed_dim=48, depth=3, num_heads=3).eval()
     images = torch.randn(2, 3, 32, 32)
     order = permutations(2, 16)
     whole = encoder(images).tokens
@@ -64,10 +65,11 @@ def test_visible_patches_equal_embedding_all_and_gathering() -> None:
     assert torch.allclose(visible, whole.gather(1, index), atol=1e-5)
 
 
-def test_hidden_patches_do_not_leak() -> None:
-    encoder = ImageEncoder("micro").eval()
+@pytest.mark.parametrize("name", ["micro", "tiny_hybrid"])
+def test_hidden_patches_do_not_leak(name: str) -> None:
+    encoder = ImageEncoder(name, 32).eval()
     images = torch.randn(1, 3, 32, 32)
-    keep = torch.tensor([[0, 5]])
+    keep = torch.tensor([[0, 5, 10, 14]])  # the last two touch patch 15
     before = encoder.encode_visible(images, keep)
     images[..., 24:, 24:] = 9.0  # patch 15
     assert torch.equal(encoder.encode_visible(images, keep), before)
@@ -114,6 +116,8 @@ def test_unknown_names_and_bad_sizes_say_what_to_do() -> None:
         ImageEncoder("tiny", 100)
     with pytest.raises(ConfigError, match="ViT"):
         ImageEncoder("tiny_resnet").require_maskable()
+    with pytest.raises(ConfigError, match="use 96"):
+        ImageEncoder("tiny_hybrid", 100)
     with pytest.raises(EncoderLoadError, match="spec"):
         ImageEncoder.from_spec({"timm": {}})
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers.hybrid_embed import HybridEmbed
 from timm.layers.patch_embed import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -377,12 +378,12 @@ class ImageEncoder(ReadsPixels, nn.Module):
             or vit.pos_embed is None
             or vit.num_prefix_tokens != 1
             or vit.no_embed_class
-            or not isinstance(vit.patch_embed, PatchEmbed)
+            or not isinstance(vit.patch_embed, (PatchEmbed, HybridEmbed))
         ):
             raise ConfigError(
                 "a ViT with a class token and absolute positions, to mask patches",
                 f"{self.spec['timm']['model_name']}",
-                "choose tiny, small, base or another vit_*_patch*",
+                "choose tiny, tiny_hybrid, small, base or another vit_*_patch*",
             )
         return vit
 
@@ -390,7 +391,9 @@ class ImageEncoder(ReadsPixels, nn.Module):
         """Encode some patches only, as masked autoencoders do.
 
         The kept patches are gathered from the pixels and embedded by one matrix
-        product; the result equals embedding every patch and then gathering.
+        product; the result equals embedding every patch and then gathering. Before the
+        convolutions of a hybrid, which look across borders, hidden patches are made
+        blank (0, the mean), so that no token tells anything of them.
 
         Args:
             images: (B, 3, S, S) normalised; a channel-expanded view is fine.
@@ -403,17 +406,35 @@ class ImageEncoder(ReadsPixels, nn.Module):
             ConfigError: If the network is no ViT with one class token.
         """
         vit = self.require_maskable()
-        patches = patchify(images, self.patch_size)
-        batch = torch.arange(len(images), device=images.device)[:, None]
-        rows = keep_ids.div(self.grid[1], rounding_mode="floor")
-        kept = patches[batch, rows, keep_ids % self.grid[1]]
-        projection = vit.patch_embed.proj
-        embedded = functional.linear(
-            kept.flatten(2), projection.weight.flatten(1), projection.bias
-        )
+        if isinstance(vit.patch_embed, PatchEmbed):
+            embedded = self._embed_kept(images, keep_ids)
+        else:
+            embedded = self._embed_blanked(images, keep_ids)
         positions: Any = vit.pos_embed
         hidden = embedded + positions[0, 1:][keep_ids]
         first = (vit.cls_token + positions[:, :1]).expand(len(images), -1, -1)
         hidden = vit.norm_pre(torch.cat([first, hidden], dim=1))
         encoded: Tensor = vit.norm(vit.blocks(vit.pos_drop(hidden)))
         return encoded
+
+    def _embed_kept(self, images: Tensor, keep_ids: Tensor) -> Tensor:
+        """(B, V, D) of patches that are cut out and embedded one by one."""
+        patches = patchify(images, self.patch_size)
+        batch = torch.arange(len(images), device=images.device)[:, None]
+        rows = keep_ids.div(self.grid[1], rounding_mode="floor")
+        kept = patches[batch, rows, keep_ids % self.grid[1]]
+        network: Any = self.timm
+        projection = network.patch_embed.proj
+        embedded: Tensor = functional.linear(
+            kept.flatten(2), projection.weight.flatten(1), projection.bias
+        )
+        return embedded
+
+    def _embed_blanked(self, images: Tensor, keep_ids: Tensor) -> Tensor:
+        """(B, V, D) of an image of which only the kept patches are there."""
+        shown = images.new_zeros(len(images), self.grid[0] * self.grid[1])
+        shown = shown.scatter(1, keep_ids, 1.0).view(-1, 1, *self.grid)
+        shown = functional.interpolate(shown, scale_factor=float(self.patch_size))
+        embed: Any = self.timm.patch_embed
+        tokens: Tensor = embed(images * shown)
+        return tokens.gather(1, keep_ids[..., None].expand(-1, -1, tokens.shape[2]))

