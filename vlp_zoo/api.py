@@ -22,6 +22,7 @@ from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.methods import base, stored
 from vlp_zoo.methods.checkpoints import check_checkpoint
+from vlp_zoo.methods.joint import JOINT_PARTS, SIZES, load_joint
 
 if TYPE_CHECKING:
     from vlp_zoo.evaluation.results import Result
@@ -68,7 +69,9 @@ def from_pretrained(place: str | Path) -> nn.Module:
             taken.
 
     Returns:
-        The encoder, as of `load_encoder`.
+        The encoder, as of `load_encoder`. Of an export with ``--joint`` a
+        `vlp_zoo.methods.joint.JointModel`: ``embed_images``, ``embed_texts``, and the
+        encoder as ``image_encoder``.
 
     Raises:
         EncoderLoadError: If it is not there, cannot be had, is no export, or is not
@@ -76,7 +79,7 @@ def from_pretrained(place: str | Path) -> nn.Module:
     """
     folder = Path(place)
     if not folder.is_dir():
-        folder = fetch(str(place), PARTS)
+        folder = fetch(str(place), (*PARTS, *JOINT_PARTS))
     if not (folder / CARD).is_file():
         raise EncoderLoadError(
             f"an export of vlpzoo, with its {CARD}, in {place}",
@@ -84,6 +87,8 @@ def from_pretrained(place: str | Path) -> nn.Module:
             "vz.load_encoder loads runs, files and models of timm, transformers and "
             "open_clip",
         )
+    if (folder / SIZES).is_file():
+        return load_joint(folder)
     return load_encoder(folder / WEIGHTS)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -148,19 +149,28 @@ def test_onnx_needs_its_packages_and_leaves_nothing_behind(
 
 
 def test_onnx_gets_both_outputs_and_a_free_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def export(
         module: torch.nn.Module, inputs: tuple[Any], path: str, **options: Any
-    ) -> None:
+    ) -> SimpleNamespace:
         pooled, tokens = module(*inputs)
         assert (pooled.shape, tokens.shape) == ((2, 32), (2, 16, 32))
         assert options["output_names"] == ["pooled", "tokens"]
         assert list(options["dynamic_shapes"]["images"]) == [0]
         Path(path).write_bytes(b"graph")
+        images = SimpleNamespace(name="images", shape=[batch, 3, 32, 32])
+        graph = SimpleNamespace(inputs=[images])
+        return SimpleNamespace(model=SimpleNamespace(graph=graph))
 
+    batch: int | str = "batch"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: object())
     monkeypatch.setattr(torch.onnx, "export", export)
     out = tmp_path / "out"
     assert main(["export", str(saved(tmp_path)), str(out), "--onnx"]) == 0
     assert (out / "model.onnx").read_bytes() == b"graph"
+    batch = 2
+    other = tmp_path / "other"
+    assert main(["export", str(saved(tmp_path)), str(other), "--onnx"]) == 1
+    assert "one whose images are [2, 3, 32, 32] exactly" in capsys.readouterr().err
+    assert not list(other.glob("*"))

@@ -15,7 +15,7 @@ from vlp_zoo.evaluation.features.extraction import weights_sha256
 from vlp_zoo.methods.base import VLPModule
 from vlp_zoo.methods.stored import load_method
 
-__all__ = ["MethodJoint", "joint_beside"]
+__all__ = ["MethodJoint", "joint_beside", "method_beside", "same_images"]
 
 
 class MethodJoint(nn.Module):
@@ -60,29 +60,45 @@ class MethodJoint(nn.Module):
         return self.method.embed_phrases(texts)
 
 
-def joint_beside(encoder: Path) -> MethodJoint | None:
-    """The joint space of the run that wrote an encoder file.
+def method_beside(encoder: Path) -> VLPModule[Any] | None:
+    """The method of the run that wrote an encoder file.
 
     Args:
         encoder: ``.../encoder.safetensors`` in the folder of a run, or in its ``best``.
 
     Returns:
-        None where there is no checkpoint, the method has no text head, or the
-        checkpoint holds other image weights than the file (it was written earlier or
-        later, or the file holds averaged weights).
+        None where there is no checkpoint.
     """
-    from vlp_zoo.encoders.checkpoint import load_encoder
-
     folder = encoder.absolute().parent
     checkpoint = folder / "checkpoints" / "last.ckpt"
     if folder.name == "best":
         checkpoint = folder.parent / "checkpoints" / "best.ckpt"
-    if not checkpoint.is_file():
-        return None
-    method = load_method(checkpoint)
-    if not method.has_text_head:
-        return None
+    return load_method(checkpoint) if checkpoint.is_file() else None
+
+
+def same_images(method: VLPModule[Any], encoder: Path) -> bool:
+    """Whether a method's image weights are those of an encoder file.
+
+    They are not if one was written earlier than the other, or the file holds averaged
+    weights.
+    """
+    from vlp_zoo.encoders.checkpoint import load_encoder
+
     mine = encoder_sha256(method.image_encoder)
-    if mine != encoder_sha256(load_encoder(str(encoder))):
+    return mine == encoder_sha256(load_encoder(str(encoder)))
+
+
+def joint_beside(encoder: Path) -> MethodJoint | None:
+    """The joint space of the run that wrote an encoder file.
+
+    Args:
+        encoder: The file, as `method_beside` takes it.
+
+    Returns:
+        None where there is no checkpoint, the method has no text head, or the
+        checkpoint holds other image weights than the file.
+    """
+    method = method_beside(encoder)
+    if method is None or not method.has_text_head or not same_images(method, encoder):
         return None
     return MethodJoint(method)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlp_zoo.bench.encoders import encoder_file, sources_of
 from vlp_zoo.cli.parser import Parser
 from vlp_zoo.encoders.specs import origin, split_spec
-from vlp_zoo.errors import FileWriteError
+from vlp_zoo.errors import ConfigError, FileWriteError
 from vlp_zoo.files import require_writable
+
+if TYPE_CHECKING:
+    from vlp_zoo.methods.joint import JointModel
 
 __all__ = ["main"]
 
@@ -46,6 +49,11 @@ def main(argv: list[str]) -> int:
         help="write model.onnx too (needs onnx, onnxscript)",
     )
     parser.add_argument(
+        "--joint",
+        action="store_true",
+        help="write what embeds texts beside the images too; ENCODER is a run's folder",
+    )
+    parser.add_argument(
         "--push",
         metavar="OWNER/NAME",
         help="upload the folder to the hub too; a new repository is private",
@@ -79,11 +87,24 @@ def main(argv: list[str]) -> int:
     sha256 = card.setdefault("sha256", encoder_sha256(encoder))
     lines = _results(options.results, sha256) if options.results else []
     name = options.name or folder.resolve().name
-    written = []
+    joint = _joint(spec) if options.joint else None
+    written: list[Path] = []
     if options.onnx:
         # First, so that a missing package leaves no half of an export behind.
         written.append(write_onnx(encoder, folder))
-    written += publish(encoder, card, folder, name=name, results=lines, repo=repo)
+    if joint:
+        from vlp_zoo.methods.joint import save_joint
+
+        written += save_joint(joint, folder)
+    written += publish(
+        encoder,
+        card,
+        folder,
+        name=name,
+        results=lines,
+        repo=repo,
+        joint=bool(joint),
+    )
     for path in written:
         print(path)
     if repo:
@@ -91,10 +112,34 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _joint(spec: str) -> JointModel:
+    """What embeds images and texts, of the run that an encoder file belongs to."""
+    from vlp_zoo.bench.joint import method_beside, same_images
+    from vlp_zoo.methods.joint import joint_of
+
+    path = Path(spec)
+    method = method_beside(path) if path.is_file() else None
+    if method is None:
+        raise ConfigError(
+            f"the checkpoint of a run beside {spec}, for its text side (--joint)",
+            "none",
+            "give the folder of a run, with checkpoints/last.ckpt in it",
+        )
+    joint = joint_of(method)
+    if not same_images(method, path):
+        raise ConfigError(
+            f"a checkpoint with the image weights of {spec} (--joint)",
+            "other weights: it was written earlier or later, or the file holds averages",
+            "give the folder of the run or its best/, or leave out --joint",
+        )
+    return joint
+
+
 def _push(folder: Path, written: list[Path], repo: str, public: bool) -> str:
     """Upload what was written, and nothing else of the folder."""
     from vlp_zoo.encoders.hub import push
-    from vlp_zoo.encoders.publish import CARD, MODEL_CARD
+    from vlp_zoo.encoders.publish import CARD, MODEL_CARD, ONNX, PARTS
+    from vlp_zoo.methods.joint import JOINT_PARTS
 
     files = {
         # The hub shows the card under this name.
@@ -103,8 +148,10 @@ def _push(folder: Path, written: list[Path], repo: str, public: bool) -> str:
         else path.relative_to(folder).as_posix(): path
         for path in written
     }
+    # The card first: every export has one.
+    ours = (CARD, *PARTS, *JOINT_PARTS, ONNX)
     try:
-        return f"pushed to {push(files, repo, CARD, public=public)}"
+        return f"pushed to {push(files, repo, ours, public=public)}"
     except FileWriteError as error:
         raise FileWriteError(
             error.looked_for,

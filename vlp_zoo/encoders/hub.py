@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vlp_zoo.errors import ConfigError, EncoderLoadError, FileWriteError
 
@@ -158,7 +159,9 @@ def require_push(repo: str) -> None:
         )
 
 
-def push(files: Mapping[str, Path], repo: str, mark: str, *, public: bool) -> str:
+def push(
+    files: Mapping[str, Path], repo: str, ours: Sequence[str], *, public: bool
+) -> str:
     """Upload files as one commit to a model repository, which is made if need be.
 
     A repository that holds an export already gets a new version of it; the hub keeps
@@ -167,8 +170,9 @@ def push(files: Mapping[str, Path], repo: str, mark: str, *, public: bool) -> st
     Args:
         files: Path in the repository to file.
         repo: ``OWNER/NAME``, see `require_push`.
-        mark: Path that every export has: a repository with other files and without it
-            is left alone.
+        ours: Paths that an export may have. The first is one that each has: a repository
+            with other files and without it is left alone. Those that the repository has
+            of an older export, and this one has not, are removed.
         public: Whether everyone may see it. Without it a new repository is private, and
             one that is public already is left alone.
 
@@ -179,9 +183,10 @@ def push(files: Mapping[str, Path], repo: str, mark: str, *, public: bool) -> st
         FileWriteError: If the hub refuses or is not reached, or the repository is left
             alone.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
+    names: list[str] = []
     api, looked_for = HfApi(library_name="vlp_zoo"), f"to push a model to {repo}"
     try:
         try:
@@ -191,7 +196,8 @@ def push(files: Mapping[str, Path], repo: str, mark: str, *, public: bool) -> st
             private = not public
         else:
             private = bool(found.private)
-            _require_ours([f.rfilename for f in found.siblings or []], repo, mark)
+            names = [file.rfilename for file in found.siblings or []]
+            _require_ours(names, repo, ours[0])
             if not private and not public:
                 raise FileWriteError(
                     looked_for,
@@ -199,11 +205,12 @@ def push(files: Mapping[str, Path], repo: str, mark: str, *, public: bool) -> st
                     "add --public if the terms of the training data allow it, or choose "
                     "another name",
                 )
-        additions = [
-            CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path))
-            for name, path in files.items()
+        stale = (name for name in ours if name in names and name not in files)
+        changes: list[Any] = [
+            *(CommitOperationAdd(name, str(path)) for name, path in files.items()),
+            *(CommitOperationDelete(name) for name in dict.fromkeys(stale)),
         ]
-        api.create_commit(repo, additions, commit_message="Export of vlpzoo")
+        api.create_commit(repo, changes, commit_message="Export of vlpzoo")
     except FileWriteError:
         raise
     except HfHubHTTPError as error:

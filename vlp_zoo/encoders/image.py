@@ -325,7 +325,8 @@ class ImageEncoder(ReadsPixels, nn.Module):
             pooled = self.timm.forward_head(features, pre_logits=True)
             tokens = features[:, self.timm.num_prefix_tokens :]
             h, w = self.grid
-            level = tokens.transpose(1, 2).reshape(len(images), -1, h, w)
+            # len() of a batch would be a constant of an exported graph.
+            level = torch.unflatten(tokens.transpose(1, 2), 2, (h, w))
             return EncoderOutput(pooled, tokens, self.grid, (level,))
         network: Any = self.timm
         final, levels = network.forward_intermediates(images)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vlp_zoo.encoders.checkpoint import save_encoder
 from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.errors import DependencyNotFoundError, EncoderLoadError
+from vlp_zoo.errors import ConfigError, DependencyNotFoundError, EncoderLoadError
 from vlp_zoo.files import slug, write_whole
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "model_card",
     "publish",
     "timm_config",
+    "write_graph",
     "write_onnx",
 ]
 
@@ -39,6 +40,15 @@ PARTS = (WEIGHTS, CARD, CONFIG)
 """What an export is loaded from."""
 MODEL_CARD, ONNX = "MODEL_CARD.md", "model.onnx"
 UNKNOWN = "not recorded"
+ENCODER_USE = """\
+encoder = vz.from_pretrained("{}")
+features = vz.embed(["a.dcm", "b.png"], encoder)"""
+JOINT_USE = """\
+model = vz.from_pretrained("{}")
+features = vz.embed(["a.dcm", "b.png"], model.image_encoder)
+texts = model.embed_texts(["No pleural effusion.", "Left pleural effusion."])
+images = model.embed_images(pixels)  # uint8 (B, 1 or 3, S, S), prepared as below
+similarities = images @ texts.T"""
 CROPS = {"pad": "border", "squash": "squash"}
 """Our ways to make images square, in timm's words."""
 
@@ -51,6 +61,7 @@ def publish(
     name: str,
     results: Sequence[str] = (),
     repo: str | None = None,
+    joint: bool = False,
 ) -> list[Path]:
     """Write weights, timm's config, our card and the model card.
 
@@ -61,6 +72,7 @@ def publish(
         name: Name of the model, for its card.
         results: Lines of a table of results, for the card.
         repo: Where on the hub it will be, for the card.
+        joint: Whether the folder embeds texts too.
 
     Returns:
         The files.
@@ -77,7 +89,7 @@ def publish(
     save_encoder(folder / WEIGHTS, encoder, kept)
     written = [*(folder / part for part in PARTS), folder / MODEL_CARD]
     write_whole(folder / CONFIG, config)
-    text = model_card(encoder, kept, name=name, results=results, repo=repo)
+    text = model_card(encoder, kept, name=name, results=results, repo=repo, joint=joint)
     write_whole(folder / MODEL_CARD, text)
     return written
 
@@ -133,6 +145,7 @@ def model_card(
     name: str,
     results: Sequence[str] = (),
     repo: str | None = None,
+    joint: bool = False,
 ) -> str:
     """The text of ``MODEL_CARD.md``; what no one recorded is said to be so.
 
@@ -142,6 +155,7 @@ def model_card(
         name: Name of the model.
         results: Lines of a table of results.
         repo: Where on the hub it will be.
+        joint: Whether texts can be embedded too.
     """
 
     def known(key: str) -> str:
@@ -200,8 +214,7 @@ def model_card(
             "```python",
             "import vlp_zoo as vz",
             "",
-            f'encoder = vz.from_pretrained("{repo or "FOLDER"}")',
-            'features = vz.embed(["a.dcm", "b.png"], encoder)',
+            *(JOINT_USE if joint else ENCODER_USE).format(repo or "FOLDER").split("\n"),
             "```",
             "",
             "or without this package, on images prepared as below:",
@@ -255,7 +268,7 @@ def model_card(
         ],
     }
     lines = [
-        *("---", *_front(card), "---"),
+        *("---", *_front(card, joint), "---"),
         *(f"# Model card for {name}", "", "Research only. Not for clinical use."),
     ]
     for title, content in parts.items():
@@ -272,12 +285,14 @@ HUB_LICENCES = frozenset(
 """Terms that the hub knows by these words; others are named in words of their own."""
 
 
-def _front(card: Mapping[str, Any]) -> list[str]:
+def _front(card: Mapping[str, Any], joint: bool) -> list[str]:
     """What the hub reads at the head of a card."""
     terms = str(card.get("weights_licence") or "")
     head: dict[str, Any] = {
         "library_name": "timm",
-        "pipeline_tag": "image-feature-extraction",
+        "pipeline_tag": (
+            "zero-shot-image-classification" if joint else "image-feature-extraction"
+        ),
         "tags": ["timm", "vlp_zoo", "medical"],
     }
     if terms.lower() in HUB_LICENCES:
@@ -313,6 +328,33 @@ def write_onnx(encoder: ImageEncoder, folder: Path) -> Path:
     Raises:
         DependencyNotFoundError: If the packages that torch exports with are missing.
     """
+    side = encoder.image_size
+    images = torch.zeros(2, 3, side, side), [torch.export.Dim("batch")]
+    path = folder / ONNX
+    write_graph(
+        _Outputs(encoder).eval(), {"images": images}, ["pooled", "tokens"], path
+    )
+    return path
+
+
+def write_graph(
+    module: nn.Module,
+    inputs: Mapping[str, tuple[Tensor, Sequence[torch.export.Dim]]],
+    outputs: Sequence[str],
+    path: Path,
+) -> None:
+    """Write a module as an ONNX graph.
+
+    Args:
+        module: In evaluation mode.
+        inputs: Name to an example, and those of its leading axes that are free.
+        outputs: Names of what it gives.
+        path: The file.
+
+    Raises:
+        DependencyNotFoundError: If the packages that torch exports with are missing.
+        ConfigError: If the graph takes examples of one size only.
+    """
     needed = ("onnx", "onnxscript")
     absent = [name for name in needed if importlib.util.find_spec(name) is None]
     if absent:
@@ -321,19 +363,29 @@ def write_onnx(encoder: ImageEncoder, folder: Path) -> Path:
             f"no {' and no '.join(absent)}",
             f"pip install {' '.join(absent)}, or leave out --onnx",
         )
-    side = encoder.image_size
-    example = torch.zeros(2, 3, side, side)
-    path = folder / ONNX
-    write_whole(
-        path,
-        lambda part: torch.onnx.export(
-            _Outputs(encoder).eval(),
-            (example,),
+
+    def export(part: Path) -> None:
+        program: Any = torch.onnx.export(
+            module,
+            tuple(example for example, _ in inputs.values()),
             str(part),
-            input_names=["images"],
-            output_names=["pooled", "tokens"],
-            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes={
+                name: dict(enumerate(axes)) for name, (_, axes) in inputs.items()
+            },
+            dynamo=True,
             external_data=False,
-        ),
-    )
-    return path
+        )
+        # A network that asks for the size of a batch fixes it, without a word.
+        for made, (_, axes) in zip(
+            program.model.graph.inputs, inputs.values(), strict=True
+        ):
+            if any(isinstance(size, int) for size in list(made.shape)[: len(axes)]):
+                raise ConfigError(
+                    f"a graph of any {' and '.join(axis.__name__ for axis in axes)}",
+                    f"one whose {made.name} are {list(made.shape)} exactly",
+                    "leave out --onnx for this network",
+                )
+
+    write_whole(path, export)

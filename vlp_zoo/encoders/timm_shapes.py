@@ -148,7 +148,7 @@ def as_map(
     """
     if final.ndim == 3 and grid is not None:
         first = int(getattr(network, "num_prefix_tokens", 0))
-        return final[:, first:].transpose(1, 2).reshape(len(final), -1, *grid)
+        return torch.unflatten(final[:, first:].transpose(1, 2), 2, grid)
     last = getattr(network, "output_fmt", "NCHW") == "NHWC"
     return final.permute(0, 3, 1, 2) if last else final
 

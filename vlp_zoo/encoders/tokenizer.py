@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from vlp_zoo.encoders.drafts import vocabulary_like
 from vlp_zoo.encoders.vocabulary import (
@@ -286,6 +287,23 @@ class ReportTokenizer:
         if self._roles is None:
             return text
         return json.dumps({**json.loads(text), ROLES: list(self._roles)})
+
+    def with_marks(self, max_length: int, *, sep: bool = False) -> str:
+        """A ``tokenizer.json`` that does by itself what `encode_batch` does.
+
+        Args:
+            max_length: Cut to this many tokens, special ones included.
+            sep: Whether [SEP] ends the ids.
+        """
+        alone = Tokenizer.from_str(self._tokenizer.to_str())
+        cls, last = self.tokens[self.cls_id], self.tokens[self.sep_id]
+        alone.post_processor = TemplateProcessing(
+            single=f"{cls} $A {last}" if sep else f"{cls} $A",
+            special_tokens=[(cls, self.cls_id), (last, self.sep_id)],
+        )
+        alone.enable_truncation(max_length)
+        alone.enable_padding(pad_id=self.pad_id, pad_token=self.tokens[self.pad_id])
+        return str(alone.to_str())
 
     @cached_property
     def fingerprint(self) -> str:
