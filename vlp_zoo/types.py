@@ -22,6 +22,7 @@ import numpy.typing as npt
 __all__ = [
     "Box",
     "Example",
+    "Question",
     "Report",
     "Study",
     "StudySource",
@@ -83,6 +84,25 @@ class Box:
     name: str
     xyxy: tuple[float, float, float, float]
     kind: str = "region"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about an image, with its answer.
+
+    Attributes:
+        uid: Unique within its split.
+        text: The question.
+        answer: The answer as it was written.
+        closed: Whether it is answered by yes, no or one of a few words.
+        kind: What is asked for ("presence", "modality", ...); "" where unknown.
+    """
+
+    uid: str
+    text: str
+    answer: str
+    closed: bool
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ PROTOCOLS: dict[str, str] = {
     "segmentation": "vlp_zoo.evaluation.segmentation.segmentation.Segment",
     "detection": "vlp_zoo.evaluation.detection.detection.Detect",
     "grounding": "vlp_zoo.evaluation.grounding.grounding.Ground",
+    "vqa": "vlp_zoo.evaluation.vqa.vqa.AnswerQuestions",
+    "vqa-text": "vlp_zoo.evaluation.vqa.vqa.AnswerWithTexts",
     "report-generation": "vlp_zoo.evaluation.reports.generation.WriteReport",
 }
 """Kind of evaluation to its class, as an import path."""

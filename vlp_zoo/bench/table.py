@@ -174,6 +174,9 @@ def _caption(rows: Sequence[Result]) -> str:
     if "labels_used" in first.details:
         used = int(first.details["labels_used"])
         text += f"; {used} of {len(first.per_label)} labels count"
+    if "closed_questions" in first.details:
+        asked = (first.details[f"{word}_questions"][-1] for word in ("closed", "open"))
+        text += "; test questions: {} closed, {} open".format(*asked)
     if first.settings.get("single_label"):
         text += "; classes exclude each other, the highest score is the answer"
     if "pool" in first.details:

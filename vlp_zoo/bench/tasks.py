@@ -12,7 +12,9 @@ from vlp_zoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from vlp_zoo.data.base import PairsDataModule
+    from vlp_zoo.data.questions import QuestionSets
     from vlp_zoo.evaluation.tasks import Task
+    from vlp_zoo.types import StudySource
 
 __all__ = [
     "PHANTOM_STUDIES",
@@ -34,7 +36,8 @@ DRAWN: dict[str, tuple[str, dict[str, Any]]] = {
 """Name to data module and what it is given."""
 
 TASKS = (
-    f"{', '.join(DRAWN)}, pairs:TABLE.csv, NAME:ROOT (vlpzoo info datasets lists names),"
+    f"{', '.join(DRAWN)}, pairs:TABLE.csv, vqa:QUESTIONS, NAME:ROOT (vlpzoo info datasets"
+    " lists names),"
     " READER.py:ROOT, or 'ONE->OTHER' to learn on one and test on the other"
 )
 
@@ -43,7 +46,7 @@ TASKS = (
 class _Opened:
     """A kind of data, opened with the options that it reads."""
 
-    data: PairsDataModule
+    data: PairsDataModule | QuestionSets
     gives: frozenset[str]
     legacy: str = ""
     exclusive: bool = False
@@ -61,7 +64,8 @@ def build_task(
     """The task of a name.
 
     Args:
-        name: A synthetic data set, ``pairs:TABLE``, or ``NAME:ROOT`` with any data set in its
+        name: A synthetic data set, ``pairs:TABLE``, ``vqa:QUESTIONS`` as of
+            `vlp_zoo.data.questions`, or ``NAME:ROOT`` with any data set in its
             official layout, or ``READER.py:ROOT`` with one of one's own.
             ``ONE->OTHER`` learns and tunes on the first and takes the test split of
             the second.
@@ -92,7 +96,7 @@ def build_task(
     check_options([name], options)
     opened = opening(kind, place, **options)
     gives = set(opened.gives)
-    sources = opened.data.sources
+    sources: dict[str, StudySource] = dict(opened.data.sources)
     # A data set may have labels by its card, and here none of their files.
     if all(np.isnan(source.labels).all() for source in sources.values()):
         gives.discard("labels")
@@ -166,6 +170,7 @@ def _opening(name: str) -> tuple[str, str, Callable[..., _Opened]]:
     known: dict[str, tuple[str, Callable[..., _Opened]]] = {
         **dict.fromkeys(DRAWN, ("", _drawn)),
         "pairs": ("TABLE.csv", _table),
+        "vqa": ("QUESTIONS", _questions),
         **dict.fromkeys(DATASETS, ("ROOT", _official)),
     }
     if kind.endswith(".py"):
@@ -236,6 +241,23 @@ def _table(
         reports=False,
     )
     return _Opened(data, frozenset(_given(data)), exclusive=exclusive, ordinal=ordinal)
+
+
+def _questions(
+    _: str,
+    place: str,
+    *,
+    split: str = "canonical",
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+) -> _Opened:
+    """Questions about images: a table, VQA-RAD's file or SLAKE's folder."""
+    from vlp_zoo.data.questions import read_questions
+
+    data = read_questions(
+        Path(place), split=split, val=val_fraction, test=test_fraction
+    )
+    return _Opened(data, frozenset({"questions"}), legacy=data.legacy)
 
 
 def _official(

@@ -160,7 +160,7 @@ class Protocol(ABC):
     known_issues: tuple[str, ...] = ()
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
-    """What the task must have, among ``labels``, ``reports``, ``boxes``, ``masks``."""
+    """What the task must have: ``labels``, ``reports``, ``boxes``, ``masks``, ``questions``."""
     needs_text: ClassVar[bool] = False
     """Whether only candidates with a joint space can take it."""
     reads_pixels: ClassVar[bool] = False

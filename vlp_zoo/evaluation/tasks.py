@@ -32,8 +32,8 @@ class Task:
     Attributes:
         name: Name on the command line, such as ``"phantom_chest"``.
         splits: ``"train"``, ``"val"`` and ``"test"``.
-        gives: What studies have, among ``labels``, ``reports``, ``boxes`` and
-            ``masks``.
+        gives: What studies have, among ``labels``, ``reports``, ``boxes``,
+            ``masks`` and ``questions`` (in their facts).
         min_positives: Labels with fewer known positives or known negatives in the
             test split are left out of every mean, and listed.
         legacy: Why patients may be in two splits: a published split that old numbers
