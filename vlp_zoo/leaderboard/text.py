@@ -13,6 +13,7 @@ from vlp_zoo.leaderboard.boards import KINDS, Board, Entry, Pair
 from vlp_zoo.leaderboard.metric_order import higher_is_better
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.reported import Reported, by_source
+from vlp_zoo.leaderboard.transfer import Transfer, transfers
 
 __all__ = [
     "NOTES",
@@ -182,6 +183,8 @@ def markdown(boards: Sequence[Board], reported: Sequence[Reported] = ()) -> str:
     lines += [f"* {note}" for note in NOTES]
     for board in boards:
         lines += ["", *_table(board)]
+    for transfer in transfers(boards):
+        lines += ["", *_transfer(transfer)]
     if reported:
         lines += ["", *_reported(reported)]
     return "\n".join(lines) + "\n"
@@ -227,6 +230,25 @@ def _table(board: Board) -> Iterator[str]:
         yield from _folded("All metrics", _metrics(board))
     if board.pairs:
         yield from _folded("Paired differences between encoders", _differences(board))
+
+
+def _transfer(found: Transfer) -> Iterator[str]:
+    row = found.board.shared
+    what = f"{row.protocol}, {percent(row.fraction)} of labels"
+    yield f"## Learnt here, tested there: {_cell(f'{found.encoder}, {what}')}"
+    yield ""
+    yield (
+        f"{metric_title(found.board.headline)}, learnt and tuned on the data of a row, "
+        "tested on those of a column. Numbers compare down a column."
+    )
+    if found.other:
+        yield "‡ Other test cases or labels than the rest of the column."
+    yield ""
+    yield from _head(["learnt on", *found.tested])
+    for learnt in found.learnt:
+        pairs = [(learnt, tested) for tested in found.tested]
+        cells = [spelt(found.cells.get(p)) + " ‡" * (p in found.other) for p in pairs]
+        yield _row([_cell(learnt), *cells])
 
 
 def _ranks(board: Board) -> Iterator[str]:
