@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -184,3 +185,30 @@ def test_the_command_writes_what_python_loads(
     assert main(["export", str(run), str(other), "--joint"]) == 1
     assert "other weights: it was written earlier" in capsys.readouterr().err
     assert not other.exists()
+
+
+def test_the_onnx_pair_gives_the_same_similarities(tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package, reason=f"ONNX graphs are written by {package}")
+    runtime = pytest.importorskip("onnxruntime", reason="it runs the graphs")
+    from vlp_zoo.methods.joint import write_pair
+
+    method = test_clip.build(**MICRO).eval()
+    model = joint_of(method)
+    image, text = (
+        runtime.InferenceSession(str(path)) for path in write_pair(model, tmp_path)
+    )
+    drawn = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (3, 1, 32, 32), generator=drawn).to(torch.uint8)
+    rows = model.tokenizer.encode_batch(list(REPORTS))
+    (seen,) = image.run(None, {"images": model.image_encoder.prepare(images).numpy()})
+    (read,) = text.run(
+        None,
+        {
+            "input_ids": np.array([row.ids for row in rows]),
+            "attention_mask": np.array([row.attention_mask for row in rows]),
+        },
+    )
+    with torch.no_grad():
+        wanted = method.embed_images(images) @ method.embed_texts(REPORTS).T
+    np.testing.assert_allclose(seen @ read.T, wanted.numpy(), atol=1e-4)

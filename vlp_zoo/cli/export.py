@@ -46,7 +46,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--onnx",
         action="store_true",
-        help="write model.onnx too (needs onnx, onnxscript)",
+        help="write model.onnx too; with --joint image.onnx and text.onnx (needs onnx, "
+        "onnxscript)",
     )
     parser.add_argument(
         "--joint",
@@ -88,14 +89,15 @@ def main(argv: list[str]) -> int:
     lines = _results(options.results, sha256) if options.results else []
     name = options.name or folder.resolve().name
     joint = _joint(spec) if options.joint else None
+    # Graphs first, so that a missing package leaves no half of an export behind.
     written: list[Path] = []
-    if options.onnx:
-        # First, so that a missing package leaves no half of an export behind.
-        written.append(write_onnx(encoder, folder))
     if joint:
-        from vlp_zoo.methods.joint import save_joint
+        from vlp_zoo.methods.joint import save_joint, write_pair
 
+        written += write_pair(joint, folder) if options.onnx else []
         written += save_joint(joint, folder)
+    elif options.onnx:
+        written.append(write_onnx(encoder, folder))
     written += publish(
         encoder,
         card,
@@ -139,7 +141,7 @@ def _push(folder: Path, written: list[Path], repo: str, public: bool) -> str:
     """Upload what was written, and nothing else of the folder."""
     from vlp_zoo.encoders.hub import push
     from vlp_zoo.encoders.publish import CARD, MODEL_CARD, ONNX, PARTS
-    from vlp_zoo.methods.joint import JOINT_PARTS
+    from vlp_zoo.methods.joint import JOINT_PARTS, PAIR
 
     files = {
         # The hub shows the card under this name.
@@ -149,7 +151,7 @@ def _push(folder: Path, written: list[Path], repo: str, public: bool) -> str:
         for path in written
     }
     # The card first: every export has one.
-    ours = (CARD, *PARTS, *JOINT_PARTS, ONNX)
+    ours = (CARD, *PARTS, *JOINT_PARTS, *PAIR, ONNX)
     try:
         return f"pushed to {push(files, repo, ours, public=public)}"
     except FileWriteError as error:

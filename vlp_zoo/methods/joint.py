@@ -6,7 +6,7 @@ what becomes of words in ``tokenizer.json``, the image encoder as timm reads it)
 texts go through a tokenizer and a BERT and heads are layers that everybody knows. Neither
 a dual encoder of transformers, whose heads are one matrix without a bias on BERT's own
 pooler, nor a model of open_clip, whose inner activation is another, can hold the default
-CLIP of this package, so the folder has a form of its own.
+CLIP of this package, so the folder has a form of its own, and an ONNX pair for others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.frozen_text import BertText
 from vlp_zoo.encoders.identity import encoder_sha256, state_sha256
 from vlp_zoo.encoders.image import ImageEncoder, check_keys
-from vlp_zoo.encoders.publish import WEIGHTS
+from vlp_zoo.encoders.publish import WEIGHTS, write_graph
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
 from vlp_zoo.files import write_whole
@@ -43,17 +43,20 @@ from vlp_zoo.reading import parse_json
 
 __all__ = [
     "JOINT_PARTS",
+    "PAIR",
     "SIZES",
     "JointModel",
     "joint_of",
     "load_joint",
     "save_joint",
+    "write_pair",
 ]
 
 SIZES = "joint.json"
 TENSORS, TOKENIZER = "joint.safetensors", "tokenizer.json"
 JOINT_PARTS = (SIZES, TENSORS, TOKENIZER)
 """Files of a joint space, beside those of its image encoder."""
+PAIR = ("image.onnx", "text.onnx")
 FORMAT = 1
 TOLERANCE = 1e-4
 """By how much an embedding may differ from the method's own: its length is 1."""
@@ -213,6 +216,52 @@ def save_joint(model: JointModel, folder: Path) -> list[Path]:
     write_whole(folder / TOKENIZER, model.tokenizer.to_str(pretty=True))
     write_whole(folder / SIZES, json.dumps(sizes, indent=2) + "\n")
     return [folder / part for part in JOINT_PARTS]
+
+
+class _Images(nn.Module):
+    """One way into the space, as a graph has one entry."""
+
+    def __init__(self, model: JointModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See `JointModel.project_images`."""
+        return self.model.project_images(images)
+
+
+class _Texts(_Images):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:  # type: ignore[override]
+        """See `JointModel.project_texts`."""
+        return self.model.project_texts(input_ids, attention_mask)
+
+
+def write_pair(model: JointModel, folder: Path) -> list[Path]:
+    """Write ``image.onnx`` and ``text.onnx``, both to unit length: ``vectors`` (B, E).
+
+    Args:
+        model: The joint space.
+        folder: Where to.
+
+    Returns:
+        The files.
+
+    Raises:
+        DependencyNotFoundError: If the packages that torch exports with are missing.
+    """
+    side = model.image_encoder.image_size
+    batch = torch.export.Dim("batch")
+    tokens = torch.export.Dim("tokens", max=model.tower.encoder.max_positions)
+    pixels = torch.zeros(2, 3, side, side), [batch]
+    # Two tensors: of one that is given twice, torch makes one input.
+    ids, mask = (torch.ones(2, 3, dtype=torch.int64) for _ in range(2))
+    written = [folder / part for part in PAIR]
+    image, text = written
+    write_graph(_Images(model).eval(), {"images": pixels}, ["vectors"], image)
+    free = [batch, tokens]
+    marked = {"input_ids": (ids, free), "attention_mask": (mask, free)}
+    write_graph(_Texts(model).eval(), marked, ["vectors"], text)
+    return written
 
 
 def load_joint(folder: Path) -> JointModel:
