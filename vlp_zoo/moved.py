@@ -14,6 +14,8 @@ __all__ = ["MOVED", "follow"]
 _FOLDERS: dict[tuple[str, str], str] = {
     ("cli.", "bench."): "encoders joint pace tasks",
     ("cli.bench_", "cli.bench."): "options plan",
+    ("cli.", "cli.encoder."): "convert embed export show",
+    ("cli.", "cli.results."): "compare leaderboard",
     ("data.phantom.", "data.phantom.chest."): (
         "acquisition anatomy boilerplate devices facts findings frontal history lateral "
         "mimic_layout phrases radiograph reports sheet"

@@ -11,6 +11,7 @@ import pytest
 
 import vlp_zoo as vz
 from vlp_zoo.cli import main
+from vlp_zoo.pixels import read_grey
 
 
 def test_a_folder_becomes_a_table(
@@ -36,6 +37,25 @@ def test_a_folder_becomes_a_table(
     (names,) = logs.rglob("metadata.tsv")
     assert names.read_text(encoding="utf-8").split() == table["image"].tolist()
     assert len(list(logs.rglob("sprite.png"))) == 1
+
+
+def test_each_image_is_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, told = tmp_path / "images", tmp_path / "told.txt"
+    images.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(images / f"{i}.png"), np.full((40, 50), 60 * i, np.uint8))
+
+    def told_grey(path: Path) -> np.ndarray:
+        with told.open("a") as file:  # from whichever process reads it
+            file.write(f"{Path(path).name}\n")
+        return read_grey(path)
+
+    monkeypatch.setattr("vlp_zoo.bench.pictures.read_grey", told_grey)
+    words = ["--encoder", "random:test_vit", "--out", str(tmp_path / "out.parquet")]
+    assert main(["embed", str(images), *words]) == 0
+    assert sorted(told.read_text().split()) == ["0.png", "1.png", "2.png"]
 
 
 def test_a_folder_without_images_is_refused(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import require_shared
-from vlp_zoo.cli.convert import main as convert
+from vlp_zoo.cli.encoder.convert import main as convert
 from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.image import ImageEncoder, check_keys
 from vlp_zoo.encoders.published.official import ecamp_state, image_state, load_official

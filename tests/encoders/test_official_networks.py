@@ -16,8 +16,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from transformers import DINOv3ViTConfig, DINOv3ViTModel, SwinConfig, SwinModel
 
 from tests.encoders.test_layouts import Named, bert, vit
-from vlp_zoo.cli.convert import main as convert
-from vlp_zoo.cli.export import main as export
+from vlp_zoo.cli.encoder.convert import main as convert
+from vlp_zoo.cli.encoder.export import main as export
 from vlp_zoo.encoders.checkpoint import load_encoder, save_encoder
 from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.layouts import LAYOUTS

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -63,3 +64,15 @@ def test_the_page_shows_groups_as_text(
     assert "By sex" in html
     assert "&lt;M&gt;" in html
     assert "<M>" not in html
+    # Without replicates nothing is drawn, and with them what chance gives is shown.
+    gaps = re.compile(
+        r'<td class="num" data-v="([\d.]*)">\1</td>'
+        r'<td class="num" data-v="([\d.]*)">\2</td></tr>'
+    )
+    assert {each for each, _ in gaps.findall(html)} == {""}
+    (table,) = group_tables(board, minimum=5)
+    shown = gaps.findall(page([board]))
+    assert [float(chance) for chance, _ in shown] == [
+        pytest.approx(slices.chance, abs=6e-4) for _, slices in table.rows
+    ]
+    assert all(0 < float(p) <= 1 for _, p in shown)

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image, ImageOps
 
 from vlp_zoo.errors import DataRejectedError
 from vlp_zoo.pixels import read_grey, read_rgb
 from vlp_zoo.types import Report, Study
 
-__all__ = ["Picture", "Pictures"]
+__all__ = ["Files", "Picture", "Pictures"]
 
 Picture = str | Path | npt.NDArray[np.uint8] | Image.Image
 """A file, uint8 (H, W) or (H, W, 3), or an image of Pillow's."""
@@ -50,6 +51,35 @@ class Pictures:
     def reports(self) -> Iterator[Report]:
         """Nothing was reported."""
         return (Report("") for _ in self.images)
+
+
+class Files(Pictures):
+    """Files that are read once: what cannot be read is black and told afterwards.
+
+    Args:
+        images: Paths of files.
+        colour: Read them in colour.
+    """
+
+    def __init__(self, images: Sequence[Path], colour: bool) -> None:
+        super().__init__(images, colour)
+        # In memory that the processes that read share with this one.
+        self._rejected = torch.zeros(len(images), dtype=torch.bool)
+        self._rejected.share_memory_()  # type: ignore[no-untyped-call]
+
+    def __getitem__(self, index: int) -> Study:
+        try:
+            return super().__getitem__(index)
+        except DataRejectedError:
+            self._rejected[index] = True
+        uid = self.uids[index]
+        black = np.zeros((64, 64, 3) if self.colour else (64, 64), np.uint8)
+        return Study(uid, uid, uid, black, Report(""))
+
+    @property
+    def readable(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether each file could be read, as far as it was."""
+        return np.asarray(~self._rejected.numpy())
 
 
 def _pixels(image: Any, colour: bool, uid: str) -> npt.NDArray[np.uint8]:

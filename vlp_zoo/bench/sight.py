@@ -31,6 +31,7 @@ from vlp_zoo.evaluation.grounding.similarity_maps import (
     has_places,
     similarity_maps,
 )
+from vlp_zoo.pixels.levels import reddened
 from vlp_zoo.reports.words.lexicon import CHEXPERT
 
 __all__ = ["Map", "Sight", "look", "page", "places_that_count"]
@@ -225,10 +226,7 @@ def overlay(image: Pixels, values: Array) -> Pixels:
     finite = np.isfinite(values)
     low, high = values[finite].min(initial=np.inf), values[finite].max(initial=-np.inf)
     heat = np.where(finite, (values - low) / max(high - low, 1e-12), 0.0)
-    # A red map could not be read on the red of a fundus.
-    light = np.repeat(image.mean(2, keepdims=True) * 0.7, 3, 2)
-    light[..., 0] += heat * (255 - light[..., 0])
-    return light.astype(np.uint8)
+    return reddened(image, heat)
 
 
 def page(sight: Sight, title: str, subtitle: str) -> str:

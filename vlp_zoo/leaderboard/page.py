@@ -371,7 +371,13 @@ def _grouped(table: GroupTable) -> dict[str, Any]:
     for name, slices in table.rows:
         cells = [_value(_estimate(slices.groups.get(group))) for group in table.groups]
         gap = _value(_estimate(slices.gap))
-        rows.append({"name": name, "cells": cells, "gap": gap})
+        chance, p = (
+            "" if np.isnan(value) else number(value)
+            for value in (slices.chance, slices.p_value)
+        )
+        rows.append(
+            {"name": name, "cells": cells, "gap": gap, "chance": chance, "p": p}
+        )
     left_out = {k: v for _, slices in table.rows for k, v in slices.left_out.items()}
     return {
         "column": table.column,

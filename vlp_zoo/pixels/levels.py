@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["luma", "own_range", "to_levels"]
+__all__ = ["luma", "own_range", "reddened", "to_levels"]
 
 Values = npt.NDArray[Any]
 
@@ -78,3 +78,23 @@ def luma(colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         colour: (H, W, 3), red first.
     """
     return np.asarray(cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def reddened(
+    image: npt.NDArray[np.uint8], heat: npt.NDArray[Any]
+) -> npt.NDArray[np.uint8]:
+    """The lightness of an image, with a map over it in red.
+
+    A red map could not be read on the red of a fundus.
+
+    Args:
+        image: (H, W, 3).
+        heat: (H, W) from 0 to 1, all red.
+
+    Example:
+        >>> reddened(np.full((1, 2, 3), 100, np.uint8), np.array([[0.0, 1.0]])).tolist()
+        [[[70, 70, 70], [255, 70, 70]]]
+    """
+    light = np.repeat(image.mean(2, keepdims=True) * 0.7, 3, 2)
+    light[..., 0] += heat * (255 - light[..., 0])
+    return light.astype(np.uint8)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vlp_zoo.pixels.levels import reddened
+
 __all__ = [
     "SHOWN",
     "STUDIES",
@@ -122,8 +124,4 @@ def _overlay(pixels: np.ndarray, attention: Tensor) -> np.ndarray:
         attention[None, None].float().cpu(), (TILE, TILE), mode="bilinear"
     )[0, 0]
     heat = heat / heat.max().clamp(min=1e-12)
-    # A red map could not be read on the red of a fundus.
-    light = torch.from_numpy(pixels).float().mean(2, keepdim=True)
-    colour = light.repeat(1, 1, 3) * 0.7
-    colour[..., 0] += heat * (255 - colour[..., 0])
-    return np.asarray(colour.byte().numpy(), np.uint8)
+    return reddened(pixels, heat.numpy())

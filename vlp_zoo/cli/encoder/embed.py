@@ -11,7 +11,7 @@ from vlp_zoo.errors import DataRejectedError, DatasetNotFoundError
 from vlp_zoo.files import require_writable
 
 if TYPE_CHECKING:
-    from vlp_zoo.bench.pictures import Pictures
+    from vlp_zoo.bench.pictures import Files, Pictures
 
 __all__ = ["main"]
 
@@ -64,51 +64,52 @@ def main(argv: list[str]) -> int:
         if path.suffix.lower() in SUFFIXES and path.is_file()
     )
 
+    import numpy as np
     import pandas as pd
 
     from vlp_zoo.bench.encoders import encoder_file
-    from vlp_zoo.bench.pictures import Pictures
+    from vlp_zoo.bench.pictures import Files, Pictures
     from vlp_zoo.encoders.checkpoint import open_encoder
     from vlp_zoo.evaluation.features.cache import FeatureCache
     from vlp_zoo.evaluation.features.extraction import Extraction
     from vlp_zoo.files import write_whole
 
     encoder = open_encoder(encoder_file(options.encoder))
-    readable = _readable(paths, options.colour)
-    if not readable:
+    extraction = Extraction(batch_size=options.batch_size, cache=FeatureCache(None))
+    source = Files(paths, options.colour)
+    rows = extraction.get(encoder, source) if paths else np.empty((0, 0), np.float32)
+    for i in np.flatnonzero(~source.readable):
+        print(f"warning: {paths[i]}: {_reason(source, int(i))}", file=sys.stderr)
+    kept = np.flatnonzero(source.readable).tolist()
+    if not kept:
         raise DatasetNotFoundError(
             f"images that can be read below {options.folder}",
             f"{len(paths)} files that end as images do, none readable",
             f"give a folder with files {', '.join(SUFFIXES)}",
         )
-    extraction = Extraction(batch_size=options.batch_size, cache=FeatureCache(None))
-    source = Pictures(readable, options.colour)
-    rows = extraction.get(encoder, source)
-    names = [path.relative_to(options.folder).as_posix() for path in readable]
+    rows = rows[kept]
+    names = [paths[i].relative_to(options.folder).as_posix() for i in kept]
     frame = pd.DataFrame({"image": names, "embedding": list(rows)})
     write_whole(options.out, lambda path: frame.to_parquet(path, index=False))
     print(f"{len(rows)} embeddings of width {rows.shape[1]}: {options.out}")
-    if len(readable) < len(paths):
-        print(f"left out, as they cannot be read: {len(paths) - len(readable)}")
+    if len(kept) < len(paths):
+        print(f"left out, as they cannot be read: {len(paths) - len(kept)}")
     if options.projector is not None:
-        _project(options.projector, names, rows, source)
+        readable = Pictures([paths[i] for i in kept], options.colour)
+        _project(options.projector, names, rows, readable)
         print(f"projector: tensorboard --logdir {options.projector}")
     return 0
 
 
-def _readable(paths: list[Path], colour: bool) -> list[Path]:
-    """Those that decode; the others are named on standard error."""
-    from vlp_zoo.pixels import read_grey, read_rgb
+def _reason(source: Files, index: int) -> str:
+    """Why a file cannot be read."""
+    from vlp_zoo.bench.pictures import Pictures
 
-    kept = []
-    for path in paths:
-        try:
-            (read_rgb if colour else read_grey)(path)
-        except DataRejectedError as error:
-            print(f"warning: {path}: {error.found}", file=sys.stderr)
-            continue
-        kept.append(path)
-    return kept
+    try:
+        Pictures.__getitem__(source, index)
+    except DataRejectedError as error:
+        return error.found
+    return "it could not be read at first"
 
 
 def _project(folder: Path, names: list[str], rows: object, source: Pictures) -> None:

@@ -1,0 +1,1 @@
+"""Commands about stored results: nothing is trained or encoded."""
