@@ -111,14 +111,23 @@ def test_measured_numbers_go_into_the_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path / "cache"))
-    path, results = saved(tmp_path), tmp_path / "bench"
+    run, results = tmp_path / "clip" / "version_0", tmp_path / "bench"
+    path = saved(run)
     small = "--studies 24 12 16 --image-size 32 --num-workers 0 --min-positives 1"
     words = f"bench --encoder {path} --task phantom_chest {small} --bootstrap 20"
     assert main([*words.split(), "--no-baselines", "--out", str(results)]) == 0
     out = tmp_path / "out"
     assert main(["export", str(path), str(out), "--results", str(results)]) == 0
     text = (out / "MODEL_CARD.md").read_text()
-    assert "| phantom_chest | vlp-linear | 100% | macro_auroc | 0." in text
+    row = "| phantom_chest | vlp-linear | 100% | macro_auroc | 0."
+    assert row in text
+    # Results that lie where bench puts those of such a run need not be named.
+    assert main(["export", str(run), str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "MODEL_CARD.md").read_text().count(row) == 1
+    saved(tmp_path / "other" / "version_0", "resnet10t")
+    other = ["export", str(tmp_path / "other" / "version_0"), str(tmp_path / "none")]
+    assert main(other) == 0
+    assert "Nothing was measured" in (tmp_path / "none" / "MODEL_CARD.md").read_text()
     capsys.readouterr()
     other = ["export", "random:resnet10t", str(out), "--results", str(results)]
     assert main(other) == 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vlp_zoo.bench.encoders import encoder_file, sources_of
 from vlp_zoo.cli.parser import Parser
 from vlp_zoo.encoders.specs import origin, split_spec
-from vlp_zoo.errors import ConfigError, FileWriteError
+from vlp_zoo.errors import ConfigError, DatasetNotFoundError, FileWriteError
 from vlp_zoo.files import require_writable
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def main(argv: list[str]) -> int:
         "--results",
         type=Path,
         metavar="DIR",
-        help="folder that bench wrote: its numbers for these weights go into the card",
+        help="folder that bench wrote: its numbers for these weights go into the card "
+        "(runs/bench, for a run in runs/)",
     )
     parser.add_argument(
         "--onnx",
@@ -86,16 +87,21 @@ def main(argv: list[str]) -> int:
     if options.licence:
         card["weights_licence"] = options.licence
     sha256 = card.setdefault("sha256", encoder_sha256(encoder))
-    lines = _results(options.results, sha256) if options.results else []
+    lines = _results(options.results or _bench_beside(spec), sha256)
+    if options.results and not lines:
+        raise DatasetNotFoundError(
+            f"results of these weights ({sha256[:12]}) in {options.results}",
+            "none",
+            "run vlpzoo bench on them first, or leave out --results",
+        )
     name = options.name or folder.resolve().name
     joint = _joint(spec) if options.joint else None
     # Graphs first, so that a missing package leaves no half of an export behind.
     written: list[Path] = []
-    if joint:
-        from vlp_zoo.methods.joint import save_joint, write_pair
+    if options.onnx and joint:
+        from vlp_zoo.methods.joint import write_pair
 
-        written += write_pair(joint, folder) if options.onnx else []
-        written += save_joint(joint, folder)
+        written += write_pair(joint, folder)
     elif options.onnx:
         written.append(write_onnx(encoder, folder))
     written += publish(
@@ -107,6 +113,10 @@ def main(argv: list[str]) -> int:
         repo=repo,
         joint=bool(joint),
     )
+    if joint:
+        from vlp_zoo.methods.joint import save_joint
+
+        written += save_joint(joint, folder)
     for path in written:
         print(path)
     if repo:
@@ -170,24 +180,29 @@ def _card(spec: str) -> dict[str, Any]:
     return {"origin": origin(spec), "pretraining_sources": sources_of(spec)}
 
 
-def _results(folder: Path, sha256: str) -> list[str]:
+def _bench_beside(spec: str) -> Path | None:
+    """Where ``vlpzoo bench`` puts its results beside a run, ROOT/METHOD/VERSION."""
+    if split_spec(spec)[0]:
+        return None
+    run = Path(spec).absolute().parent
+    if run.name == "best":
+        run = run.parent
+    return run.parent.parent / "bench"
+
+
+def _results(folder: Path | None, sha256: str) -> list[str]:
     """Lines of a table: what was measured for these weights, the newest of each."""
-    from vlp_zoo.errors import DatasetNotFoundError
     from vlp_zoo.evaluation.results import ResultStore
 
     rows = [
         row
-        for row in ResultStore(folder).read()
+        for row in (ResultStore(folder).read() if folder else [])
         if row.encoder_sha256 == sha256
         and row.baseline is None
         and row.value is not None
     ]
     if not rows:
-        raise DatasetNotFoundError(
-            f"results of these weights ({sha256[:12]}) in {folder}",
-            "none",
-            "run vlpzoo bench on them first, or leave out --results",
-        )
+        return []
     newest = {(row.task, row.protocol, row.fraction, row.metric): row for row in rows}
     lines = [
         "| task | protocol | labels | metric | value [95 %] | test patients |",
