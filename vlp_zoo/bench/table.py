@@ -59,7 +59,8 @@ def result_tables(results: Sequence[Result]) -> list[Table]:
             f"{metric_title(head)} [95 %]",
             f"minus {RANDOM}",
             f"minus {PIXELS}",
-            *map(metric_title, others[:OTHERS]),
+            # Numbers are short and their names are not: the last word under the others.
+            *("\n".join(metric_title(o).rsplit(" ", 1)) for o in others[:OTHERS]),
         ):
             table.add_column(name, justify="right", no_wrap=True)
         lines = _drawn(row for row in rows if row.metric == head)
