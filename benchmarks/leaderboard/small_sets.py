@@ -1,8 +1,9 @@
 """Public small sets of real patients as tables that ``--data pairs`` reads.
 
 A folder holds ``cxr_text`` (Open-i: radiographs with reports and labels), ``cxr_cls``
-(pneumonia of children), ``cxr_masks`` (lungs), ``fundus_cls`` (diagnoses) and
-``fundus_seg`` (optic discs), each a table beside its images. Nothing is fetched.
+(pneumonia of children), ``cxr_masks`` (lungs), ``cxr_vqa`` (questions of VQA-RAD),
+``fundus_cls`` (diagnoses) and ``fundus_seg`` (optic discs), each a table beside its
+images. Nothing is fetched.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ def suites(root: Path, to: Path) -> dict[str, Path]:
     discs = masks(root / "fundus_seg", "optic_disc", to / "discs.csv", source="IDRiD")
     pairs = root / "cxr_text" / "pairs.csv"
     children = root / "cxr_cls" / "labels.csv"
+    questions = root / "cxr_vqa" / "qa.csv"
     marked = ["vlp-seg-linear-quick"]
     findings = {"views": ["FRONTAL"], **SPLIT}
     tasks: dict[str, list[dict[str, Any]]] = {
@@ -88,6 +90,7 @@ def suites(root: Path, to: Path) -> dict[str, Path]:
             ),
             _task("pneumonia of children", children, SMALL, ["vlp-linear"]),
             _task("lungs", lungs, SMALL, marked),
+            {**_task("questions", questions, SMALL, ["vlp-vqa"]), "data": "vqa"},
         ],
         "fundus": [
             _task(
