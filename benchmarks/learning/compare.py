@@ -42,9 +42,9 @@ INTRO = """\
 # What the methods learn in equal steps
 
 Every method starts from scratch with its demo config and gets the same studies, batch
-size and number of steps; the encoders are a residual network of 10 layers at 96 px
-(imitate, asg, place, clip) and a transformer of 4 layers at 64 px (ecamp, mae, which hide
-patches). Linear probe `vlp-linear` on patients nobody trained on; AUROC is the mean over
+size and number of steps; the encoders are a residual network of 10 layers at 96 px or, for
+methods that hide patches (ecamp, mae, mrm), a transformer of 4 layers behind a convolution
+at 64 px. Linear probe `vlp-linear` on patients nobody trained on; AUROC is the mean over
 labels, training seeds and, below 100 %, {draws} draws of labelled patients, ± the spread
 (standard deviation) over training seeds. Brackets are 95 % intervals of a paired
 bootstrap over test patients; they cover neither training seeds nor the comparison of many
