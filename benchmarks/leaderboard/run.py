@@ -183,7 +183,8 @@ def main() -> int:
         methods = [m for m in world.methods if m in (options.methods or world.methods)]
         encoders = trained(methods, world, out / name, options.jobs)
         if code := vlpzoo(
-            *("bench", *encoders, *imagenet()),
+            # Encoders are trained once, so random ones are drawn once too.
+            *("bench", *encoders, *imagenet(), "--random-draws=1"),
             *(f"--suite={world.suite}", f"--out={out / 'results' / name}"),
         ):
             return code
