@@ -177,7 +177,7 @@ def main() -> int:
     kind = "real" if options.real else "synthetic"
     out = options.out or Path("runs", f"leaderboard-{kind}")
     worlds = (
-        real(options.real.resolve(), out.resolve()) if options.real else synthetic()
+        real(options.real.resolve(), out) if options.real else synthetic()
     )
     for name, world in worlds.items():
         methods = [m for m in world.methods if m in (options.methods or world.methods)]
