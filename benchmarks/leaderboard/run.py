@@ -176,9 +176,7 @@ def main() -> int:
         parser.error("--jobs: 1 or more")
     kind = "real" if options.real else "synthetic"
     out = options.out or Path("runs", f"leaderboard-{kind}")
-    worlds = (
-        real(options.real.resolve(), out) if options.real else synthetic()
-    )
+    worlds = real(options.real.resolve(), out) if options.real else synthetic()
     for name, world in worlds.items():
         methods = [m for m in world.methods if m in (options.methods or world.methods)]
         encoders = trained(methods, world, out / name, options.jobs)
