@@ -45,11 +45,13 @@ class World:
         methods: Names of demo configs.
         budget: Options of every training.
         suite: What evaluates the encoders.
+        prefix: Of the names of its encoders on the board.
     """
 
     methods: tuple[str, ...]
     budget: Mapping[str, str]
     suite: str
+    prefix: str = ""
 
 
 def synthetic() -> dict[str, World]:
@@ -88,7 +90,10 @@ def real(folder: Path, out: Path) -> dict[str, World]:
     return {
         "chest": World(CHEST, shared | chest, str(suite["chest"])),
         "fundus": World(
-            ("clip", "flair", "mae"), shared | fundus, str(suite["fundus"])
+            ("clip", "flair", "mae"),
+            shared | fundus,
+            str(suite["fundus"]),
+            prefix="fundus-",
         ),
     }
 
@@ -205,7 +210,10 @@ def trained(methods: list[str], world: World, out: Path, jobs: int) -> list[str]
         waiting = {
             m: pool.submit(train, m, world.budget, out, threads) for m in methods
         }
-        return [f"--encoder={m}={each.result()}" for m, each in waiting.items()]
+        return [
+            f"--encoder={world.prefix}{m}={each.result()}"
+            for m, each in waiting.items()
+        ]
 
 
 if __name__ == "__main__":

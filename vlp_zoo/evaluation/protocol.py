@@ -38,7 +38,7 @@ from vlp_zoo.evaluation.statistics.intervals import (
 )
 from vlp_zoo.evaluation.statistics.metric_names import on_validation
 from vlp_zoo.evaluation.subject import Subject
-from vlp_zoo.evaluation.tasks import Task
+from vlp_zoo.evaluation.tasks import SPLITS, Task
 from vlp_zoo.overlaps import Contamination, contamination
 
 __all__ = ["ByLabel", "Candidate", "Measure", "Outcome", "Protocol", "by_label"]
@@ -165,6 +165,8 @@ class Protocol(ABC):
     """Whether only candidates with a joint space can take it."""
     reads_pixels: ClassVar[bool] = False
     """Whether it needs the encoder itself, so that baselines without one are left out."""
+    reads_features: ClassVar[bool] = False
+    """Whether it reads the pooled features of all images, each once for all encoders."""
     trains_references: ClassVar[bool] = False
     """Whether it takes networks for masks that start from random weights."""
     learns: ClassVar[bool] = True
@@ -199,10 +201,14 @@ class Protocol(ABC):
             extraction: How to encode, on which device, and the cache of features.
         """
 
-    def warm(  # noqa: B027  # nothing to share is usual
+    def warm(
         self, candidates: Sequence[Candidate], task: Task, extraction: Extraction
     ) -> None:
         """Do together what all candidates need, such as reading each image once."""
+        if self.reads_features:
+            modules = [candidate.module for candidate in candidates]
+            for split in SPLITS:
+                extraction.get_all(modules, task.splits[split])
 
     @abstractmethod
     def difference(

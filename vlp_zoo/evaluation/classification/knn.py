@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,8 @@ class NearestNeighbours(Classification):
     temperature: float = 0.07
     name: str = "vlp-knn"
 
+    reads_features: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.k_grid or min(self.k_grid) < 1 or self.temperature <= 0:
@@ -56,13 +59,6 @@ class NearestNeighbours(Classification):
                 f"{self.k_grid}, {self.temperature}",
                 "correct the preset",
             )
-
-    def warm(
-        self, candidates: Sequence[Candidate], task: Task, extraction: Extraction
-    ) -> None:
-        """Read each image once for all encoders."""
-        for split in SPLITS:
-            extraction.get_all([c.module for c in candidates], task.splits[split])
 
     def measure(
         self, candidate: Candidate, task: Task, seed: int, extraction: Extraction

@@ -8,9 +8,9 @@ Nothing is random but the choice of patients at label fractions below 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,8 @@ class LinearProbe(Classification):
     standardise: bool = True
     name: str = "vlp-linear"
 
+    reads_features: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.c_grid:
@@ -73,13 +75,6 @@ class LinearProbe(Classification):
                 repr(self.class_weight),
                 "correct the preset",
             )
-
-    def warm(
-        self, candidates: Sequence[Candidate], task: Task, extraction: Extraction
-    ) -> None:
-        """Read each image once for all encoders."""
-        for split in SPLITS:
-            extraction.get_all([c.module for c in candidates], task.splits[split])
 
     def measure(
         self, candidate: Candidate, task: Task, seed: int, extraction: Extraction

@@ -79,6 +79,7 @@ class AnswerQuestions(Protocol):
     name: str = "vlp-vqa"
 
     needs: ClassVar[frozenset[str]] = frozenset({"questions"})
+    reads_features: ClassVar[bool] = True
     headline: ClassVar[str] = HEADLINE
 
     def __post_init__(self) -> None:
@@ -95,13 +96,6 @@ class AnswerQuestions(Protocol):
                 f"{self.rank}, {self.least}, {self.c_grid}, {self.open_answers}",
                 "correct the preset",
             )
-
-    def warm(
-        self, candidates: Sequence[Candidate], task: Task, extraction: Extraction
-    ) -> None:
-        """Read each image once for all encoders."""
-        for split in SPLITS:
-            extraction.get_all([c.module for c in candidates], task.splits[split])
 
     def question_vectors(
         self,
