@@ -16,8 +16,9 @@ from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.results import ResultStore
 from vlp_zoo.evaluation.tasks import Task, crossed
 from vlp_zoo.leaderboard.boards import Board, make_boards
+from vlp_zoo.leaderboard.page import page
 from vlp_zoo.leaderboard.runs import read_runs
-from vlp_zoo.leaderboard.text import markdown
+from vlp_zoo.leaderboard.text import markdown, spelt
 from vlp_zoo.leaderboard.transfer import transfers
 
 
@@ -65,6 +66,11 @@ def test_each_cell_is_the_number_of_its_board(
     text = markdown(boards)
     assert "## Learnt here, tested there: wide, vlp-linear, 100 % of labels" in text
     assert "| learnt on | here | there |" in text
+    # The page shows the same numbers as the text.
+    shown = page(boards).partition('<section id="transfers">')[2]
+    for (learnt, _), cell in found.cells.items():
+        assert f'data-v="{learnt}"' in shown
+        assert f"{spelt(cell)}</td>" in shown
 
 
 def test_a_cell_of_other_labels_is_marked_and_one_that_was_not_measured_is_empty(
@@ -86,3 +92,4 @@ def test_without_a_second_data_set_there_is_no_table(
     boards = boards_of(tmp_path, sites)
     assert list(transfers(boards)) == []
     assert "Learnt here" not in markdown(boards)
+    assert 'id="transfers"' not in page(boards)

@@ -40,8 +40,12 @@ from vlp_zoo.leaderboard.text import (
     number,
     percent,
     spelt,
+    transfer_notes,
+    transfer_rows,
+    transfer_title,
     verdict,
 )
+from vlp_zoo.leaderboard.transfer import Transfer, transfers
 
 __all__ = ["page"]
 
@@ -93,6 +97,7 @@ def page(boards: Sequence[Board], reported: Sequence[Reported] = ()) -> str:
         heat=_heat(boards),
         curves=[_curve(curve, colours) for curve in make_curves(boards)],
         tasks=_tasks(boards, colours),
+        transfers=[_crossed(found) for found in transfers(boards)],
         sources=by_source(reported),
     )
     return rendered
@@ -384,6 +389,17 @@ def _grouped(table: GroupTable) -> dict[str, Any]:
         "groups": table.groups,
         "rows": rows,
         "left_out": sorted(left_out.items()),
+    }
+
+
+def _crossed(found: Transfer) -> dict[str, Any]:
+    best = higher_is_better(found.board.headline)
+    return {
+        "title": transfer_title(found),
+        "notes": transfer_notes(found),
+        "tested": found.tested,
+        "first": "descending" if best else "ascending",
+        "rows": list(transfer_rows(found)),
     }
 
 

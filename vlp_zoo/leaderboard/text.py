@@ -25,6 +25,9 @@ __all__ = [
     "number",
     "percent",
     "spelt",
+    "transfer_notes",
+    "transfer_rows",
+    "transfer_title",
     "verdict",
 ]
 
@@ -232,22 +235,42 @@ def _table(board: Board) -> Iterator[str]:
         yield from _folded("Paired differences between encoders", _differences(board))
 
 
-def _transfer(found: Transfer) -> Iterator[str]:
+def transfer_title(found: Transfer) -> str:
+    """Encoder, preset and share of labels."""
     row = found.board.shared
-    what = f"{row.protocol}, {percent(row.fraction)} of labels"
-    yield f"## Learnt here, tested there: {_cell(f'{found.encoder}, {what}')}"
-    yield ""
-    yield (
-        f"{metric_title(found.board.headline)}, learnt and tuned on the data of a row, "
-        "tested on those of a column. Numbers compare down a column."
-    )
+    return f"{found.encoder}, {row.protocol}, {percent(row.fraction)} of labels"
+
+
+def transfer_notes(found: Transfer) -> list[str]:
+    """How to read the table of learnt here, tested there."""
+    notes = [
+        (
+            f"{metric_title(found.board.headline)}, learnt and tuned on the data of a row, "
+            "tested on those of a column. Numbers compare down a column."
+        )
+    ]
     if found.other:
-        yield "‡ Other test cases or labels than the rest of the column."
-    yield ""
-    yield from _head(["learnt on", *found.tested])
+        notes.append("‡ Other test cases or labels than the rest of the column.")
+    return notes
+
+
+def transfer_rows(found: Transfer) -> Iterator[tuple[str, list[str]]]:
+    """Where it was learnt, and a cell for each data set it was tested on."""
     for learnt in found.learnt:
         pairs = [(learnt, tested) for tested in found.tested]
-        cells = [spelt(found.cells.get(p)) + " ‡" * (p in found.other) for p in pairs]
+        yield (
+            learnt,
+            [spelt(found.cells.get(p)) + " ‡" * (p in found.other) for p in pairs],
+        )
+
+
+def _transfer(found: Transfer) -> Iterator[str]:
+    yield f"## Learnt here, tested there: {_cell(transfer_title(found))}"
+    yield ""
+    yield from transfer_notes(found)
+    yield ""
+    yield from _head(["learnt on", *found.tested])
+    for learnt, cells in transfer_rows(found):
         yield _row([_cell(learnt), *cells])
 
 

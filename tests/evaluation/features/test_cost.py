@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from vlp_zoo.encoders.image import ImageEncoder
+import time
+
+from torch import Tensor
+
+from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
 from vlp_zoo.evaluation.baselines import PixelEncoder
 from vlp_zoo.evaluation.features.cost import cost_of, spelt_cost
 
@@ -18,6 +22,19 @@ def test_the_cost_of_a_known_network_is_that_of_its_paper() -> None:
         cost_of(ImageEncoder("resnet18", side))["flops"] for side in (96, 192)
     )
     assert whole == 4 * half
+
+
+def test_images_per_second_are_those_of_its_own_forward_pass() -> None:
+    class Slow(ImageEncoder):
+        def forward(self, images: Tensor) -> EncoderOutput:
+            time.sleep(0.32)
+            return super().forward(images)
+
+    found = cost_of(Slow("tiny_resnet", 32))
+    assert 5 < found["images_per_second"] <= 50  # 16 images, and never under 0.32 s
+    assert found["device"] == "cpu"
+    spelt = f"{found['images_per_second']:g} images/s (cpu)"
+    assert spelt_cost({"cost": found}).endswith(spelt)
 
 
 def test_counting_changes_nothing_and_pixels_cost_nothing() -> None:

@@ -7,25 +7,32 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 __all__ = ["cost_of", "spelt_cost"]
 
-_known: WeakKeyDictionary[nn.Module, dict[str, int]] = WeakKeyDictionary()
+BATCH = 16
+"""Images of a forward pass that is timed."""
+
+_known: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
 
 
-def cost_of(module: nn.Module) -> dict[str, int]:
-    """Parameters of an encoder, and floating-point operations for one image.
+def cost_of(module: nn.Module) -> dict[str, Any]:
+    """Parameters of an encoder, operations for one image, and images in a second.
 
     Operations are those that torch's `FlopCounterMode` knows (matrix products,
-    convolutions, attention); a multiplication and an addition are two.
+    convolutions, attention); a multiplication and an addition are two. Images per second
+    are those of forward passes on `BATCH` images in the precision of the weights, where
+    the module lies now: a device with other work is slower.
 
     Args:
         module: An encoder with ``preprocessing``.
 
     Returns:
-        ``parameters`` and ``flops``; empty for what has no weights, such as pixels.
+        ``parameters``, ``flops``, ``images_per_second`` and the ``device``; empty for what
+        has no weights, such as pixels.
     """
     if module in _known:
         return _known[module]
@@ -39,12 +46,29 @@ def cost_of(module: nn.Module) -> dict[str, int]:
     training = module.training
     module.eval()
     # Under inference mode the counter sees nothing.
-    with torch.no_grad(), counted:
-        module(image)
+    with torch.no_grad():
+        with counted:
+            module(image)
+        speed = _speed(module, image.repeat(BATCH, 1, 1, 1))
     module.train(training)
-    parameters = sum(each.numel() for each in module.parameters())
-    cost = {"parameters": parameters, "flops": counted.get_total_flops()}
+    cost = {
+        "parameters": sum(each.numel() for each in module.parameters()),
+        "flops": counted.get_total_flops(),
+        "images_per_second": speed,
+        "device": first.device.type,
+    }
     return _known.setdefault(module, cost)
+
+
+def _speed(module: nn.Module, images: Tensor) -> float:
+    """Images per second of the median forward pass, to three digits."""
+    timer = Timer(
+        "module(images)",
+        globals={"module": module, "images": images},
+        num_threads=torch.get_num_threads(),
+    )
+    seconds = timer.blocked_autorange(min_run_time=0.5).median
+    return float(f"{len(images) / seconds:.3g}")
 
 
 def spelt_cost(details: Mapping[str, Any]) -> str:
@@ -57,4 +81,7 @@ def spelt_cost(details: Mapping[str, Any]) -> str:
     cost = details.get("cost")
     if not cost:
         return ""
-    return f"{cost['parameters'] / 1e6:.3g} M, {cost['flops'] / 1e9:.3g} GFLOPs"
+    parts = [f"{cost['parameters'] / 1e6:.3g} M", f"{cost['flops'] / 1e9:.3g} GFLOPs"]
+    if "images_per_second" in cost:  # results of earlier versions have none
+        parts.append(f"{cost['images_per_second']:g} images/s ({cost['device']})")
+    return ", ".join(parts)
