@@ -66,7 +66,7 @@ def synthetic() -> dict[str, World]:
 
 
 def real(folder: Path, out: Path) -> dict[str, World]:
-    """The public small sets: 8 passes over Open-i's pairs, 30 over the photographs.
+    """The public small sets: 6 passes over Open-i's pairs, 30 over the photographs.
 
     Args:
         folder: Where the sets lie.
@@ -78,7 +78,7 @@ def real(folder: Path, out: Path) -> dict[str, World]:
         **{f"data.{name}": str(value) for name, value in SPLIT.items()},
         "data.path": str(folder / "cxr_text" / "pairs.csv"),
         "data.views": "[FRONTAL]",
-        "trainer.max_epochs": "8",
+        "trainer.max_epochs": "6",
     }
     fundus = {
         **{f"data.{name}": str(value) for name, value in SMALL.items()},
