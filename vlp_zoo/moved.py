@@ -1,4 +1,4 @@
-"""Where modules stood in 0.1: what imports them there goes on working, with a warning."""
+"""Where modules stood in 0.1 and 0.2: what imports them there goes on working, with a warning."""
 
 import importlib
 import sys
@@ -11,6 +11,8 @@ from types import ModuleType
 
 __all__ = ["MOVED", "follow"]
 
+_JUDGED = "beyond_ranking calibration grade_metrics operating_points"
+_SOLVED = "logistic softmax"
 _FOLDERS: dict[tuple[str, str], str] = {
     ("cli.", "bench."): "encoders joint pace tasks",
     ("cli.bench_", "cli.bench."): "options plan",
@@ -30,9 +32,12 @@ _FOLDERS: dict[tuple[str, str], str] = {
         "adapted medklip open_clip_models timm_files transformers_models"
     ),
     ("evaluation.", "evaluation.classification."): (
-        "beyond_ranking calibration classes classifier few_shot finetune grade_metrics "
-        "knn linear_probe logistic operating_points shortcuts softmax"
+        "classes classifier few_shot finetune knn linear_probe shortcuts"
     ),
+    ("evaluation.", "evaluation.classification.metrics."): _JUDGED,
+    ("evaluation.", "evaluation.classification.solvers."): _SOLVED,
+    ("evaluation.classification.", "evaluation.classification.metrics."): _JUDGED,
+    ("evaluation.classification.", "evaluation.classification.solvers."): _SOLVED,
     ("evaluation.box_", "evaluation.detection."): "cases metrics",
     ("evaluation.", "evaluation.training."): "decoders learner",
     ("evaluation.", "evaluation.features."): "devices encoder_input joint",

@@ -45,7 +45,7 @@ class World:
         methods: Names of demo configs.
         budget: Options of every training.
         suite: What evaluates the encoders.
-        prefix: Of the names of its encoders on the board.
+        prefix: What the names of its encoders on the board begin with.
     """
 
     methods: tuple[str, ...]

@@ -14,7 +14,7 @@ import pytest
 from tests.leaderboard.board_results import HOSTILE
 from tests.leaderboard.browser import Browser, chromium
 from vlp_zoo.errors import DependencyNotFoundError
-from vlp_zoo.evaluation.classification.calibration import reliability
+from vlp_zoo.evaluation.classification.metrics.calibration import reliability
 from vlp_zoo.leaderboard.boards import Board, make_boards
 from vlp_zoo.leaderboard.curves import make_curves, pooled_reliability
 from vlp_zoo.leaderboard.page import _heat, page

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlp_zoo.evaluation.classification.calibration import Reliability, reliability
+from vlp_zoo.evaluation.classification.metrics.calibration import (
+    Reliability,
+    reliability,
+)
 from vlp_zoo.evaluation.statistics.intervals import Statistic, replicate
 from vlp_zoo.leaderboard.boards import Board, Entry
 from vlp_zoo.leaderboard.remade import statistic_of

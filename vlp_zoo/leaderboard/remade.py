@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.evaluation.classification.classes import class_statistic
-from vlp_zoo.evaluation.classification.grade_metrics import GRADE_METRICS
+from vlp_zoo.evaluation.classification.metrics.grade_metrics import GRADE_METRICS
 from vlp_zoo.evaluation.classification.repeated import (
     mean_statistic,
     stored_statistics,

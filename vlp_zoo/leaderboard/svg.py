@@ -9,7 +9,7 @@ from html import escape
 
 import numpy as np
 
-from vlp_zoo.evaluation.classification.calibration import Reliability
+from vlp_zoo.evaluation.classification.metrics.calibration import Reliability
 from vlp_zoo.leaderboard.replicates import Estimate
 from vlp_zoo.leaderboard.text import number, percent, spelt
 

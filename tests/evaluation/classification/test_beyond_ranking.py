@@ -12,15 +12,15 @@ from tests.evaluation.classification.test_classes import GradeSource
 from tests.evaluation.stubs import BlockSource, StubEncoder
 from vlp_zoo.bench.suite import candidates_of, evaluate_task
 from vlp_zoo.bench.table import result_tables
-from vlp_zoo.evaluation.classification.beyond_ranking import point_measures
-from vlp_zoo.evaluation.classification.calibration import (
+from vlp_zoo.evaluation.classification.kinds import MultiLabel
+from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
+from vlp_zoo.evaluation.classification.metrics.beyond_ranking import point_measures
+from vlp_zoo.evaluation.classification.metrics.calibration import (
     fit_class_temperature,
     rescale_classes,
 )
-from vlp_zoo.evaluation.classification.kinds import MultiLabel
-from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
 from vlp_zoo.evaluation.classification.scoring import scored, slice_measures
-from vlp_zoo.evaluation.classification.softmax import softmax
+from vlp_zoo.evaluation.classification.solvers.softmax import softmax
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.protocol import Candidate, Measure, Outcome

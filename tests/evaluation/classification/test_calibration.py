@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from vlp_zoo.evaluation.classification.calibration import (
+from vlp_zoo.evaluation.classification.metrics.calibration import (
     fit_platt,
     platt,
     reliability,

@@ -23,7 +23,10 @@ from vlp_zoo.evaluation.classification.few_shot import FewShot, draw_shots
 from vlp_zoo.evaluation.classification.finetune import FineTune
 from vlp_zoo.evaluation.classification.knn import NearestNeighbours
 from vlp_zoo.evaluation.classification.linear_probe import LinearProbe
-from vlp_zoo.evaluation.classification.softmax import class_weights, fit_softmax_path
+from vlp_zoo.evaluation.classification.solvers.softmax import (
+    class_weights,
+    fit_softmax_path,
+)
 from vlp_zoo.evaluation.features.cache import FeatureCache
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.protocol import Candidate, Outcome, Protocol

@@ -9,7 +9,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from vlp_zoo.evaluation.classification.grade_metrics import (
+from vlp_zoo.evaluation.classification.metrics.grade_metrics import (
     GRADE_METRICS,
     confusion,
     grade_values,

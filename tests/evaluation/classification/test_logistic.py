@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from vlp_zoo.evaluation.classification.logistic import fit_path
+from vlp_zoo.evaluation.classification.solvers.logistic import fit_path
 
 
 def _problem(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef, recall_score
 
-from vlp_zoo.evaluation.classification.operating_points import (
+from vlp_zoo.evaluation.classification.metrics.operating_points import (
     POINT_METRICS,
     choose_thresholds,
     point_values,

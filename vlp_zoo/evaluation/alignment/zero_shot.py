@@ -20,7 +20,7 @@ from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.alignment.prompts import Prompts, plain, read_prompts
 from vlp_zoo.evaluation.alignment.space import image_vectors, joint_of, unit_rows
 from vlp_zoo.evaluation.classification.kinds import MultiLabel, kind_of
-from vlp_zoo.evaluation.classification.operating_points import (
+from vlp_zoo.evaluation.classification.metrics.operating_points import (
     choose_thresholds,
     point_statistic,
 )

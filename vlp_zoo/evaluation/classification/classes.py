@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.evaluation.classification.grade_metrics import (
+from vlp_zoo.evaluation.classification.metrics.grade_metrics import (
     GRADE_METRICS,
     grade_values,
     one_vs_rest_auroc,
@@ -53,7 +53,7 @@ def class_statistic(metric: str, truth: Classes, scores: Array) -> Statistic:
     """A metric of one class out of several as a statistic of the case weights.
 
     Args:
-        metric: A name of `vlp_zoo.evaluation.classification.grade_metrics.GRADE_METRICS`,
+        metric: A name of `vlp_zoo.evaluation.classification.metrics.grade_metrics.GRADE_METRICS`,
             ``"macro_auroc"`` (each class against the rest) or ``"brier"`` (summed over
             the classes).
         truth: (N,) from 0; cases of -1 do not count.

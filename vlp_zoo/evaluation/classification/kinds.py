@@ -17,13 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vlp_zoo.evaluation.classification.beyond_ranking import point_measures
-from vlp_zoo.evaluation.classification.calibration import (
-    fit_class_temperature,
-    fit_platt,
-    platt,
-    rescale_classes,
-)
 from vlp_zoo.evaluation.classification.classes import (
     HEADLINE,
     class_statistic,
@@ -31,9 +24,16 @@ from vlp_zoo.evaluation.classification.classes import (
     predicted_of,
     truth_of,
 )
-from vlp_zoo.evaluation.classification.logistic import LogisticFit, fit_path
+from vlp_zoo.evaluation.classification.metrics.beyond_ranking import point_measures
+from vlp_zoo.evaluation.classification.metrics.calibration import (
+    fit_class_temperature,
+    fit_platt,
+    platt,
+    rescale_classes,
+)
 from vlp_zoo.evaluation.classification.online import ClassScores, LabelScores
-from vlp_zoo.evaluation.classification.softmax import (
+from vlp_zoo.evaluation.classification.solvers.logistic import LogisticFit, fit_path
+from vlp_zoo.evaluation.classification.solvers.softmax import (
     class_weights,
     fit_softmax_path,
     softmax,

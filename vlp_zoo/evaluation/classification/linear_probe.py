@@ -18,9 +18,9 @@ from torch import nn
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.classification.kinds import Kind, kind_of
-from vlp_zoo.evaluation.classification.logistic import LogisticFit
 from vlp_zoo.evaluation.classification.protocol import Classification
 from vlp_zoo.evaluation.classification.scoring import scored
+from vlp_zoo.evaluation.classification.solvers.logistic import LogisticFit
 from vlp_zoo.evaluation.features.extraction import Extraction
 from vlp_zoo.evaluation.guard import learning
 from vlp_zoo.evaluation.protocol import (

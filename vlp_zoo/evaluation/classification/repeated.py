@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.evaluation.classification.classes import decision_statistic, predicted_of
-from vlp_zoo.evaluation.classification.grade_metrics import GRADE_METRICS
 from vlp_zoo.evaluation.classification.kinds import Exclusive, Kind
+from vlp_zoo.evaluation.classification.metrics.grade_metrics import GRADE_METRICS
 from vlp_zoo.evaluation.results import Cases
 from vlp_zoo.evaluation.statistics.intervals import Statistic, label_statistic
 from vlp_zoo.evaluation.statistics.metrics import METRICS

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.evaluation.classification.logistic import fit_path
+from vlp_zoo.evaluation.classification.solvers.logistic import fit_path
 from vlp_zoo.evaluation.statistics.intervals import bootstrap
 
 __all__ = ["STRONG", "Shortcut", "shortcut_probe"]

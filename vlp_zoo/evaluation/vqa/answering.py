@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.evaluation.classification.softmax import fit_softmax_path
+from vlp_zoo.evaluation.classification.solvers.softmax import fit_softmax_path
 
 __all__ = ["Answers", "Parts", "answer_text", "learn_answers", "word_vectors"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.evaluation.classification.operating_points import (
+from vlp_zoo.evaluation.classification.metrics.operating_points import (
     choose_thresholds,
     point_statistic,
 )

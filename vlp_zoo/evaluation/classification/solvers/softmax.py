@@ -5,7 +5,7 @@ Minimises
 .. math:: |W|^2 / 2 + C \sum_i s_i (\log \sum_k \exp(z_{ik}) - z_{i y_i})
 
 with unpenalised intercepts: scikit-learn's multinomial objective, in which s_i weighs
-the classes. As in `vlp_zoo.evaluation.classification.logistic`, the problem is solved along the
+the classes. As in `vlp_zoo.evaluation.classification.solvers.logistic`, the problem is solved along the
 principal axes of the features, each scaled by its curvature.
 """
 
@@ -16,7 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.evaluation.classification.logistic import LogisticFit, principal_axes
+from vlp_zoo.evaluation.classification.solvers.logistic import (
+    LogisticFit,
+    principal_axes,
+)
 
 __all__ = ["class_weights", "fit_softmax_path", "softmax"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vlp_zoo.evaluation.classification.softmax import softmax
+from vlp_zoo.evaluation.classification.solvers.softmax import softmax
 
 __all__ = [
     "Reliability",

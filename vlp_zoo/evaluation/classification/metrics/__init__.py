@@ -1,0 +1,1 @@
+"""What scores and decisions are worth: thresholds, calibration, grades."""

@@ -1,0 +1,1 @@
+"""Logistic regressions and softmaxes, solved exactly for a path of strengths."""
