@@ -11,22 +11,9 @@ import yaml
 from tests.cli.test_packaged_configs import built
 from vlp_zoo.cli.names import config_files, config_names
 from vlp_zoo.files import configs_folder
+from vlp_zoo.methods import METHODS
 
 SCALES = ("laptop", "paper")
-METHODS = (
-    "asg",
-    "clip",
-    "ecamp",
-    "flair",
-    "gloria",
-    "imitate",
-    "mae",
-    "medclip",
-    "mflag",
-    "mgca",
-    "mrm",
-    "place",
-)
 STARTS = ("image_encoder", "encoder_sizes", "image_size", "warm_start")
 AUGMENTATION = (
     *("crop_scale", "flip", "jitter", "perspective"),

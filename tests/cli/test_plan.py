@@ -10,6 +10,7 @@ import pytest
 from tests.fakes.processes import alone
 from vlp_zoo.cli import main
 from vlp_zoo.costs.gpus import GPUS
+from vlp_zoo.methods import METHODS
 
 SMALL = ["--data.train_studies", "64", "--data.val_studies", "4"]
 
@@ -77,23 +78,7 @@ def test_shares_and_lengths_that_cannot_be_are_refused(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        "asg",
-        "clip",
-        "ecamp",
-        "flair",
-        "gloria",
-        "imitate",
-        "mae",
-        "medclip",
-        "mflag",
-        "mgca",
-        "mrm",
-        "place",
-    ],
-)
+@pytest.mark.parametrize("name", sorted(METHODS))
 @alone
 def test_configs_at_paper_scale_are_planned_without_a_network(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.evaluation.rows import BLANK
 from tests.fakes.commands import in_a_process
 from vlp_zoo.cli import main
 from vlp_zoo.cli.bench.options import bench_parser
@@ -71,31 +72,7 @@ else:
     out.mkdir(exist_ok=True)
     (out / "results.jsonl").write_text("\\n".join(map(json.dumps, rows)) + "\\n")
 """
-ROW = json.loads(
-    Result(
-        key="k",
-        encoder="e",
-        encoder_sha256="s",
-        role="encoder",
-        task="toy",
-        split_sha256="s",
-        data_sha256="d",
-        protocol="p",
-        settings={},
-        fraction=1.0,
-        seed=0,
-        metric="macro_auroc",
-        value=0.0,
-        low=None,
-        high=None,
-        n=1,
-        n_patients=1,
-        n_train=1,
-        per_label={},
-        undefined={},
-        details={},
-    ).to_json()
-)
+ROW = json.loads(BLANK.to_json())
 
 Write = Callable[..., Path]
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.evaluation.rows import BLANK
 from vlp_zoo.cli import main
 from vlp_zoo.errors import DatasetNotFoundError
-from vlp_zoo.evaluation.results import Result
 from vlp_zoo.sweeps.objective import Objective
 
 
@@ -70,31 +70,8 @@ def test_fit_refuses_a_task_that_it_could_not_evaluate_on(
 
 
 def rows(folder: Path, *values: float | None) -> None:
-    kept = Result(
-        key="k",
-        encoder_sha256="k",
-        split_sha256="k",
-        data_sha256="k",
-        encoder="e",
-        role="encoder",
-        task="toy",
-        protocol="p",
-        settings={},
-        fraction=1.0,
-        seed=0,
-        metric="macro_auroc",
-        value=0.0,
-        low=None,
-        high=None,
-        n=1,
-        n_patients=1,
-        n_train=1,
-        per_label={},
-        undefined={},
-        details={},
-    )
     lines = [
-        json.dumps(json.loads(kept.to_json()) | {"metric": f"m{i}", "value": value})
+        json.dumps(json.loads(BLANK.to_json()) | {"metric": f"m{i}", "value": value})
         for i, value in enumerate(values)
     ]
     (folder / "bench").mkdir()

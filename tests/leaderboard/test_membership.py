@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.evaluation.rows import BLANK
 from vlp_zoo.evaluation.results import Cases, Result, ResultStore
 from vlp_zoo.leaderboard.boards import Board, make_boards
 from vlp_zoo.leaderboard.curves import make_curves
@@ -28,28 +29,19 @@ LOST = {"c": "one class only in 9 training cases"}
 
 def _run(seed: int, scores: Sequence[Any], value: float, **changes: Any) -> Result:
     cases = Cases(list("wxyz"), list("pqrs"), LABELS, TRUTH, np.array(scores))
-    row = Result(
+    row = replace(
+        BLANK,
         key=f"{changes.get('encoder', 'mine')} {seed}",
         encoder="mine",
         encoder_sha256=str(changes.get("encoder", "mine")),
-        role="encoder",
-        task="t",
-        split_sha256="split",
-        data_sha256="data",
-        protocol="p",
         settings={"replicates": 10},
         fraction=0.01,
         seed=seed,
-        metric="macro_auroc",
         value=value,
-        low=None,
-        high=None,
         n=4,
         n_patients=4,
         n_train=9,
         per_label=dict.fromkeys(LABELS, 0.5),
-        undefined={},
-        details={},
         commit="c0ffee",
         date="2026-01-01T00:00:00+00:00",
         cases=cases,
