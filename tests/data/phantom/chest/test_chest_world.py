@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,23 +11,9 @@ from sklearn.metrics import roc_auc_score
 from vlp_zoo.data.phantom.chest.acquisition import measured_exposure
 from vlp_zoo.data.phantom.chest.anatomy import REGIONS
 from vlp_zoo.data.phantom.chest.facts import LABELS
-from vlp_zoo.data.phantom.chest.source import SPLITS, PhantomChestSource
-from vlp_zoo.errors import ConfigError, UnknownNameError
-from vlp_zoo.types import Study, StudySource
-
-DIGEST = """
-import hashlib
 from vlp_zoo.data.phantom.chest.source import PhantomChestSource
-source = PhantomChestSource("test", 9, seed=3, image_size=64, views="all")
-seen = hashlib.sha256()
-for index in (7, 0, 3):
-    study = source[index]
-    seen.update(study.image.tobytes() + study.report.text.encode())
-    seen.update(study.uid.encode() + study.labels.tobytes())
-    for name in sorted(study.masks):
-        seen.update(name.encode() + study.masks[name].tobytes())
-print(seen.hexdigest())
-"""
+from vlp_zoo.errors import ConfigError, UnknownNameError
+from vlp_zoo.types import Study
 
 
 @pytest.fixture(scope="module")
@@ -46,74 +27,10 @@ def crowd() -> PhantomChestSource:
     return PhantomChestSource("train", 2000, image_size=64)
 
 
-def test_is_a_study_source(crowd: PhantomChestSource) -> None:
-    assert isinstance(crowd, StudySource)
-    assert len(crowd) == len(crowd.uids) == len(crowd.patient_ids) == 2000
-    assert crowd.labels.shape == (2000, 14)
-    assert crowd.labels.dtype == np.float32
-    assert len(set(crowd.uids)) == 2000
-
-
-def test_two_processes_draw_the_same_bytes() -> None:
-    digests = {
-        subprocess.run(
-            [sys.executable, "-c", DIGEST],
-            capture_output=True,
-            check=True,
-            text=True,
-            cwd=Path(__file__).parents[3],
-        ).stdout
-        for _ in range(2)
-    }
-    assert len(digests) == 1
-    assert len(digests.pop().strip()) == 64
-
-
-def test_order_of_access_does_not_matter() -> None:
-    forward = PhantomChestSource("val", 6, image_size=64)
-    images = [forward[index].image for index in range(6)]
-    copy = pickle.loads(pickle.dumps(forward))
-    assert copy.fingerprint == forward.fingerprint
-    for index in (5, 2, 0):
-        np.testing.assert_array_equal(copy[index].image, images[index])
-
-
-def test_a_longer_source_starts_as_a_shorter_one() -> None:
-    short = PhantomChestSource("train", 40, image_size=64, views="all")
-    long = PhantomChestSource("train", 90, image_size=64, views="all")
-    assert long.uids[: len(short)] == short.uids
-    np.testing.assert_array_equal(long.labels[: len(short)], short.labels)
-    assert short.fingerprint != long.fingerprint
-
-
-def test_columns_agree_with_what_is_drawn() -> None:
-    source = PhantomChestSource("test", 25, image_size=48, views="all")
-    reports = list(source.reports())
-    for index in range(len(source)):
-        study = source[index]
-        assert study.report == reports[index]
-        np.testing.assert_array_equal(study.labels, source.labels[index])
-        assert (study.uid, study.patient_id) == (
-            source.uids[index],
-            source.patient_ids[index],
-        )
+def test_an_image_has_the_names_of_mimic_cxr() -> None:
+    source = PhantomChestSource("train", 25, image_size=48, views="all")
     assert "LATERAL" in source.views
-
-
-def test_seed_and_split_change_the_picture() -> None:
-    base = PhantomChestSource("train", 3, image_size=64)[0].image
-    for split, seed in (("train", 1), ("test", 0)):
-        other = PhantomChestSource(split, 3, seed, 64)[0].image
-        assert (other != base).mean() > 0.5
-
-
-def test_patients_of_splits_are_different_people() -> None:
-    people = [set(PhantomChestSource(split, 500).patient_ids) for split in SPLITS]
-    assert not people[0] & people[1]
-    assert not people[0] & people[2]
-    assert not people[1] & people[2]
-    assert 200 < len(people[0]) < 450
-    assert all(len(name) == 8 and name.startswith("1") for name in people[0])
+    assert all(len(n) == 8 and n.startswith("1") for n in source.patient_ids)
 
 
 def test_prevalence_and_co_occurrence(crowd: PhantomChestSource) -> None:
@@ -292,18 +209,6 @@ def test_a_history_hangs_together() -> None:
 def test_wrong_arguments(arguments: dict[str, object], error: type[Exception]) -> None:
     with pytest.raises(error):
         PhantomChestSource(**arguments)  # type: ignore[arg-type]
-
-
-def test_fingerprint_is_a_sha256() -> None:
-    sources = [
-        PhantomChestSource("train", 10),
-        PhantomChestSource("train", 10, image_size=112),
-        PhantomChestSource("train", 10, seed=1),
-        PhantomChestSource("train", 10, views="all"),
-    ]
-    prints = {source.fingerprint for source in sources}
-    assert len(prints) == 4
-    assert all(len(p) == len(hashlib.sha256().hexdigest()) for p in prints)
 
 
 def test_people_are_known_without_a_drawing() -> None:
