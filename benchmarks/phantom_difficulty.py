@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
@@ -33,50 +34,39 @@ from torch.nn import functional as F
 
 from vlp_zoo.data.phantom.chest.acquisition import measured_exposure
 from vlp_zoo.data.phantom.chest.source import PhantomChestSource
+from vlp_zoo.data.phantom.fundus.source import PhantomFundusSource
 
-__all__ = [
-    "SmallNet",
-    "areas",
-    "linear_scores",
-    "main",
-    "network_scores",
-    "print_table",
-    "thumbnails",
-    "train_network",
-]
+__all__ = ["main", "measure"]
 
 FEWEST_POSITIVES = 10
 Array = npt.NDArray[np.float32]
 
 
+Draw = Callable[..., tuple[npt.NDArray[np.uint8], Array]]
+"""Pictures of some indices, and what is known of how each was taken."""
+
+
 def _draw(
     bounds: tuple[int, int], split: str, studies: int, seed: int, size: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+) -> tuple[npt.NDArray[np.uint8], Array]:
+    """With mean grey, contrast, a noise estimate and the view, (N, 4)."""
     cv2.setNumThreads(1)
     source = PhantomChestSource(split, studies, seed, size)
     indices = range(*bounds)
     pictures = np.stack([source[index].image for index in indices])
-    return pictures, np.array([source.views[index] == "PA" for index in indices])
+    rows = np.stack([measured_exposure(picture) for picture in pictures])
+    is_pa = [source.views[index] == "PA" for index in indices]
+    return pictures, np.column_stack([rows, is_pa]).astype(np.float32)
 
 
 def _render(
-    split: str, studies: int, seed: int, size: int, workers: int
-) -> tuple[npt.NDArray[np.uint8], Array, npt.NDArray[np.bool_]]:
+    draw: Draw, split: str, studies: int, seed: int, size: int, workers: int
+) -> tuple[npt.NDArray[np.uint8], Array]:
     bounds = [(low, min(low + 250, studies)) for low in range(0, studies, 250)]
-    draw = partial(_draw, split=split, studies=studies, seed=seed, size=size)
+    draw = partial(draw, split=split, studies=studies, seed=seed, size=size)
     with ProcessPoolExecutor(workers) as pool:
-        parts = list(pool.map(draw, bounds))
-    labels = PhantomChestSource(split, studies, seed, size).labels
-    pictures = np.concatenate([part for part, _ in parts])
-    return pictures, labels, np.concatenate([views for _, views in parts])
-
-
-def _acquisition(
-    pictures: npt.NDArray[np.uint8], is_pa: npt.NDArray[np.bool_]
-) -> Array:
-    """Mean grey, contrast, a noise estimate and the view, (N, 4)."""
-    rows = [measured_exposure(picture) for picture in pictures]
-    return np.column_stack([np.stack(rows), is_pa]).astype(np.float32)
+        pictures, known = zip(*pool.map(draw, bounds), strict=True)
+    return np.concatenate(pictures), np.concatenate(known)
 
 
 def areas(
@@ -233,42 +223,55 @@ def print_table(
     print(f"| **macro** |  | {means} |")
 
 
-def main() -> None:
-    """Measure and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--train", type=int, default=4000)
-    parser.add_argument("--test", type=int, default=1500)
+def measure(
+    draw: Draw,
+    world: type[PhantomChestSource | PhantomFundusSource],
+    doc: str,
+    **sizes: int,
+) -> None:
+    """Read the options, train what is compared, and print the table.
+
+    Args:
+        draw: What a process draws.
+        world: Where the labels are from.
+        doc: What ``--help`` says.
+        sizes: Defaults of ``train``, ``test`` and ``epochs``.
+    """
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--train", type=int, default=sizes["train"])
+    parser.add_argument("--test", type=int, default=sizes["test"])
     parser.add_argument("--image-size", type=int, default=112)
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--epochs", type=int, default=sizes["epochs"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--floor-only", action="store_true", help="skip the network")
     options = parser.parse_args()
-    draw = partial(
-        _render, seed=options.seed, size=options.image_size, workers=options.workers
+    how = (options.seed, options.image_size)
+    labels, truth = (
+        world(split, studies, *how).labels
+        for split, studies in (("train", options.train), ("test", options.test))
     )
-    pictures, labels, is_pa = draw("train", options.train)
-    unseen, truth, unseen_pa = draw("test", options.test)
+    pictures, taken = _render(draw, "train", options.train, *how, options.workers)
+    unseen, unseen_taken = _render(draw, "test", options.test, *how, options.workers)
 
     pca = PCA(50, random_state=0).fit(thumbnails(pictures))
     train_parts, test_parts = (
         pca.transform(thumbnails(images)) for images in (pictures, unseen)
     )
     columns: dict[str, npt.NDArray[np.floating[Any]]] = {
-        "acquisition": linear_scores(
-            _acquisition(pictures, is_pa),
-            labels,
-            _acquisition(unseen, unseen_pa),
-            1.0,
-        ),
+        "acquisition": linear_scores(taken, labels, unseen_taken, 1.0),
         "pixel baseline": linear_scores(train_parts, labels, test_parts, 0.1),
     }
     if not options.floor_only:
         net = train_network(pictures, labels, options.epochs, options.seed)
         columns["network"] = network_scores(net, unseen)
     scores = {name: areas(truth, score) for name, score in columns.items()}
+    print_table(world.label_names, truth, scores)
 
-    print_table(PhantomChestSource.label_names, truth, scores)
+
+def main() -> None:
+    """Measure and print a Markdown table."""
+    measure(_draw, PhantomChestSource, __doc__, train=4000, test=1500, epochs=14)
 
 
 if __name__ == "__main__":
