@@ -65,12 +65,16 @@ def resolve(option: str, value: str) -> str:
     Raises:
         UnknownNameError: If it is neither.
     """
+    kind, built_in, topic = KINDS[option]
+    if value in built_in:  # before plug-ins, which are looked for in every package
+        return built_in[value]
+    if "." in value:
+        return value
     names = known(option)
     if value in names:
         return names[value]
-    if "." in value or value[:1].isupper():
+    if value[:1].isupper():
         return value
-    kind, _, topic = KINDS[option]
     raise unknown_name(kind, value, names, f"vlpzoo info {topic} lists them")
 
 
