@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.fakes.commands import in_a_process
@@ -259,6 +260,28 @@ def test_ema_weights_are_exported(tmp_path: Path) -> None:
     assert json.loads((folder / "encoder.json").read_text())["averaged"] is True
 
 
+@pytest.mark.parametrize("config", ["ecamp", "clip"])
+def test_an_average_of_the_newest_weights_alone_is_the_plain_run(
+    config: str, tmp_path: Path
+) -> None:
+    short = ["--config", f"demo/{config}", "--trainer.max_epochs", "1"]
+    short += ["--data.train_studies", "8", "--data.val_studies", "4"]
+    short += ["--data.batch_size", "4", "--data.num_workers", "0"]
+    short += ["--model.image_encoder", "micro", "--model.image_size", "32"]
+    short += ["--evaluate", "[]"]
+    weights = []
+    for name, decay in (("plain", "0"), ("averaged", "1e-12")):
+        out = ["--out", str(tmp_path / name), "--ema_decay", decay]
+        assert main(["fit", *short, *out]) == 0
+        (file,) = (tmp_path / name).rglob("version_0/encoder.safetensors")
+        weights.append(load_file(file))
+    plain, averaged = weights
+    assert plain.keys() == averaged.keys()
+    # Networks that were built before the method was set up would start elsewhere.
+    for key, value in plain.items():
+        torch.testing.assert_close(averaged[key], value)
+
+
 def test_accumulation_bf16_and_clipping_run(tmp_path: Path) -> None:
     flags = ["--trainer.precision", "bf16-mixed", "--trainer.max_epochs", "1"]
     flags += ["--trainer.accumulate_grad_batches", "2"]
@@ -280,11 +303,15 @@ def fit_killed_at_step(step: int, out: Path, more: list[str]) -> int:
     return fit(out, *more)
 
 
-@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("workers", "decay"),
+    [("0", "0.9"), pytest.param("2", "0", marks=pytest.mark.slow)],
+)
 def test_killed_and_resumed_ends_with_the_same_weights(
-    tmp_path: Path, workers: str
+    tmp_path: Path, workers: str, decay: str
 ) -> None:
     more = ["--last.every_n_steps", "4", "--data.num_workers", workers]
+    more += ["--ema_decay", decay]
     assert fit(tmp_path / "whole", *more) == 0
     parts, log = tmp_path / "parts", tmp_path / "log.txt"
     with in_a_process(fit_killed_at_step, 5, parts, more, log=log) as killed:

@@ -237,6 +237,33 @@ class EMAWeights(EMAWeightAveraging):
     def __init__(self, decay: float = 0.999) -> None:
         super().__init__(decay=decay)
 
+    def setup(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str
+    ) -> None:
+        """Nothing yet: the networks hang on what the method's own `setup` finds.
+
+        Lightning would build and copy them here, before the method knows its vocabulary
+        or the features of its reports.
+        """
+
+    def on_load_checkpoint(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Make the copy, then load its weights."""
+        self._copy(trainer, pl_module)
+        super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make the copy, where no checkpoint asked for it."""
+        if self._average_model is None:
+            self._copy(trainer, pl_module)
+
+    def _copy(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        super().setup(trainer, module, "fit")
+
     def averaged(self, module: pl.LightningModule) -> Any:
         """The module that carries the averaged weights."""
         if self._average_model is None:
