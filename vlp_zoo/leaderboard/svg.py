@@ -65,7 +65,9 @@ def curve_figure(
         classes: Name to the classes of its line.
         label: Label of the vertical axis.
     """
-    width, height, left, right, top, bottom = 640, 320, 52, 196, 14, 40
+    width, left, right, top, bottom, line = 640, 52, 196, 14, 40, 15
+    # Every name has a line of its own beside the plot.
+    height = max(320, top + bottom + 4 + line * len(points))
     fractions = sorted({f for each in points.values() for f, _ in each})
     bounds = [
         v
@@ -128,7 +130,7 @@ def curve_figure(
         parts.append("</g>")
         ends.append((at[-1][1], at[-1][0], name))
     for at_y, (end_y, end_x, name) in zip(
-        _apart([e[0] for e in sorted(ends)], 15, top + 4, height - bottom),
+        _apart([e[0] for e in sorted(ends)], line, top + 4, height - bottom),
         sorted(ends),
         strict=True,
     ):
