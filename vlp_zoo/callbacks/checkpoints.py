@@ -240,11 +240,13 @@ class EMAWeights(EMAWeightAveraging):
     def setup(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str
     ) -> None:
-        """Nothing yet: the networks hang on what the method's own `setup` finds.
+        """Drop the copy of an earlier fit; the networks are not there yet.
 
-        Lightning would build and copy them here, before the method knows its vocabulary
-        or the features of its reports.
+        Lightning would build and copy them here, before the method's own `setup` knows
+        its vocabulary or the features of its reports.
         """
+        if stage == "fit":
+            self._average_model = None
 
     def on_load_checkpoint(
         self,
