@@ -22,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 setup-lowest:  ## make .venv with the lowest versions that pyproject.toml allows
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution lowest-direct -e '.[adapt,dev,dicom,report,segmentation,sheets,sweep]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution lowest-direct -e '.[adapt,dev,dicom,onnx,report,segmentation,sheets,sweep]'
 	touch $(STAMP)
 
 fit: setup  ## train ECAMP on the synthetic chest world and evaluate its encoder
@@ -67,7 +67,7 @@ format: setup  ## rewrite the code in the house style
 
 lock:  ## resolve the dependencies anew into requirements.lock
 	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
-	$(BIN)/uv pip compile pyproject.toml --extra adapt --extra completion --extra dev --extra dicom --extra docs --extra report --extra segmentation --extra sheets --extra sweep --extra weights --universal --python-version 3.11 --no-header --quiet -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra adapt --extra completion --extra dev --extra dicom --extra docs --extra onnx --extra report --extra segmentation --extra sheets --extra sweep --extra weights --universal --python-version 3.11 --no-header --quiet -o requirements.lock
 
 build: setup  ## wheel and sdist into dist/
 	$(BIN)/python -m build --outdir dist .

@@ -109,6 +109,9 @@ class Client:
     def log_text(self, run: str, text: str, artifact_file: str) -> None:
         self.texts[f"{run}/{artifact_file}"] = text
 
+    def log_batch(self, run_id: str, metrics: list[Any]) -> None:
+        self.numbers = {metric.key: (metric.value, metric.step) for metric in metrics}
+
 
 @pytest.fixture
 def mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +121,7 @@ def mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     context = module("mlflow.tracking.context", resolve_tags=resolve_tags)
     fakes = {
         "mlflow": module("mlflow", set_tracking_uri=lambda uri: None),
+        "mlflow.entities": module("mlflow.entities", Metric=SimpleNamespace),
         "mlflow.tracking": module(
             "mlflow.tracking", MlflowClient=Client, context=context
         ),
@@ -223,6 +227,15 @@ def test_mlflow_gets_pictures_and_texts(mlflow: None, tmp_path: Path) -> None:
     assert f"mlflow ui --backend-store-uri {client.uri}" in (
         log_place(logger, folder) or ""
     )
+
+
+def test_recall_keeps_its_number_where_its_sign_is_not_allowed(
+    mlflow: None, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    logger: Any = make_logger("mlflow", tmp_path / "clip" / "version_0")
+    logger.log_metrics({"val/i2t_recall@5": 0.25}, 7)
+    assert logger.experiment.numbers == {"val/i2t_recall_at_5": (0.25, 7)}
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])

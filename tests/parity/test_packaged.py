@@ -162,6 +162,16 @@ def test_a_number_that_is_off_fails(
         assert json.loads(capsys.readouterr().out)["failed"] == [failed]
 
 
+def test_a_vocabulary_that_nothing_reads_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tmp_path / "words.json"
+    assert vlpzoo(["parity", "asg", "--tokenizer", str(words)]) == 1
+    said = capsys.readouterr()
+    assert '"ok": true' in said.out
+    assert "leave out --tokenizer" in said.err
+
+
 def test_a_method_without_a_small_recording_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,17 @@ class _CSV(CSVLogger):
         return self._experiment
 
 
+class _MLflow(MLFlowLogger):
+    """MLflow allows no ``@`` in a name; Lightning leaves it out, with a warning each."""
+
+    def log_metrics(
+        self, metrics: Mapping[str, float], step: int | None = None
+    ) -> None:
+        """Recall@5 is written as recall_at_5."""
+        written = {name.replace("@", "_at_"): v for name, v in metrics.items()}
+        super().log_metrics(written, step)
+
+
 def make_logger(name: LoggerName, folder: Path) -> Logger:
     """The logger of a run.
 
@@ -102,7 +113,7 @@ def make_logger(name: LoggerName, folder: Path) -> Logger:
     server = os.environ.get("MLFLOW_TRACKING_URI")
     here = out.resolve()
     here.mkdir(parents=True, exist_ok=True)
-    return MLFlowLogger(
+    return _MLflow(
         os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT),
         run_name=f"{method}/{version}",
         # Not the folder of files that Lightning takes: MLflow refuses these by now.
@@ -120,7 +131,7 @@ class SameLog(Callback):
         folder = run_folder(trainer)
         if not trainer.is_global_zero:
             return
-        names: dict[type[Logger], str] = {WandbLogger: "wandb", MLFlowLogger: "mlflow"}
+        names: dict[type[Logger], str] = {WandbLogger: "wandb", _MLflow: "mlflow"}
         known = _identity(folder)
         found = known | {
             names[type(logger)]: str(logger.version)

@@ -59,15 +59,16 @@ def main(argv: list[str]) -> int:
 
     import torch
 
-    from vlp_zoo.parity.replay import INPUTS
+    from vlp_zoo.parity.replay import INPUTS, Vocabulary
 
     dtype = torch.float64 if options.dtype == "float64" else torch.float32
+    vocabulary = Vocabulary(options.tokenizer)
     good = True
     for method, folder in jobs:
         module, _, function = REPLAYS[method].rpartition(".")
         replay = getattr(import_module(module), function)
         try:
-            rows = replay(folder, dtype, options.tokenizer)
+            rows = replay(folder, dtype, vocabulary)
         except VLPZooError as error:
             if options.json:
                 print(json.dumps({"fixture": str(folder), "error": str(error)}))
@@ -83,6 +84,12 @@ def main(argv: list[str]) -> int:
         said["ok"] = said["ok"] and all(row.ok for row in inputs)
         print(json.dumps({**said, "inputs": [row.quantity for row in inputs]}))
         good = good and bool(rows) and all(row.ok for row in rows)
+    if options.tokenizer and not vocabulary.asked:
+        raise ConfigError(
+            "recorded reports that --tokenizer reads",
+            "none in what was replayed",
+            "leave out --tokenizer",
+        )
     return 0 if good else 1
 
 

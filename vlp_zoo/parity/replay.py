@@ -29,6 +29,7 @@ __all__ = [
     "Read",
     "Recording",
     "Replay",
+    "Vocabulary",
     "adamw",
     "count_inputs",
     "intermediates",
@@ -74,16 +75,48 @@ class Read(dict[str, T]):
         return super().__getitem__(key)
 
 
+class Vocabulary:
+    """Finds the published vocabulary by which the authors' code read reports.
+
+    Args:
+        given: The file; None = where a recording looks for it.
+
+    Attributes:
+        asked: Whether a recording had reports to read.
+    """
+
+    def __init__(self, given: Path | None = None) -> None:
+        self.given = given
+        self.asked = False
+
+    def find(self, *beside: Path) -> Path:
+        """The file that was given, or the first of these places that has one.
+
+        Raises:
+            DatasetNotFoundError: If there is none.
+        """
+        self.asked = True
+        places = (self.given,) if self.given else beside
+        for place in places:
+            if place.is_file():
+                return place
+        raise DatasetNotFoundError(
+            f"the published tokenizer {places[0]}",
+            "no such file",
+            "give --tokenizer FILE",
+        )
+
+
 class Recording:
     """A folder of ``NAME.json`` and ``NAME.safetensors``, each read when asked for.
 
     Args:
         folder: The folder.
-        tokenizer: Published vocabulary of recorded reports, where it is not in the folder.
+        vocabulary: What finds the published vocabulary of recorded reports.
     """
 
-    def __init__(self, folder: Path, tokenizer: Path | None = None) -> None:
-        self.folder, self.tokenizer = folder, tokenizer
+    def __init__(self, folder: Path, vocabulary: Vocabulary | None = None) -> None:
+        self.folder, self.vocabulary = folder, vocabulary or Vocabulary()
         self._facts: dict[str, Read[Any]] = {}
         self._tensors: dict[str, Read[Tensor]] = {}
 
@@ -135,14 +168,14 @@ class Replay:
         self,
         folder: Path,
         dtype: torch.dtype = torch.float32,
-        tokenizer: Path | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> list[Comparison]:
         """Replay a folder.
 
         Args:
             folder: Folder of the recording.
             dtype: Arithmetic of the replay; most recordings were made in float32.
-            tokenizer: Published vocabulary for texts; None = where the part looks for it.
+            vocabulary: What finds the published vocabulary; None = where a part looks for it.
 
         Raises:
             DatasetNotFoundError: If the folder is missing, holds no part, or a file or
@@ -152,7 +185,7 @@ class Replay:
             raise DatasetNotFoundError(
                 f"a fixture folder {folder}", "no such folder", "check --fixture"
             )
-        recording = Recording(folder, tokenizer)
+        recording = Recording(folder, vocabulary)
         held = [part for file, part in self.parts.items() if recording.has(file)]
         if not held:
             raise DatasetNotFoundError(

@@ -30,6 +30,7 @@ from vlp_zoo.methods.ecamp.text import (
     token_weights,
 )
 from vlp_zoo.parity.ecamp.replay import replay_fixture
+from vlp_zoo.parity.replay import Vocabulary
 from vlp_zoo.reports.contexts.context import distil
 from vlp_zoo.reports.words.entities import ENTITIES
 from vlp_zoo.types import Report, Study
@@ -166,13 +167,13 @@ def test_the_replay_can_fail(
     case["draws_entity"][0][1] = 1.0 - case["draws_entity"][0][1]
     case["draws_token"][0][0] += 1
     (tmp_path / "cases.json").write_text(json.dumps(shared))
-    words = folder.parent / "mimic_wordpiece.json"
+    words = Vocabulary(folder.parent / "mimic_wordpiece.json")
     with pytest.raises(DatasetNotFoundError, match="tensors"):
-        replay_fixture(tmp_path, tokenizer=words)
+        replay_fixture(tmp_path, vocabulary=words)
     source = (folder / "tensors.safetensors").read_bytes()
     (tmp_path / "tensors.safetensors").write_bytes(source)
     wrong = [
-        row.quantity for row in replay_fixture(tmp_path, tokenizer=words) if not row.ok
+        row.quantity for row in replay_fixture(tmp_path, vocabulary=words) if not row.ok
     ]
     assert [name.partition(" ")[0] for name in wrong] == [
         "text.masked_ids",

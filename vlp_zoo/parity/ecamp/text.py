@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.methods.ecamp.text import (
     OFFICIAL,
     ReportTransform,
@@ -50,11 +49,7 @@ def replay_text(recording: Recording, dtype: torch.dtype) -> Iterator[Comparison
     Raises:
         DatasetNotFoundError: If a file or an entry is missing.
     """
-    file = recording.tokenizer or recording.folder.parent / "mimic_wordpiece.json"
-    if not file.is_file():
-        raise DatasetNotFoundError(
-            f"the published tokenizer {file}", "no such file", "give --tokenizer FILE"
-        )
+    file = recording.vocabulary.find(recording.folder.parent / "mimic_wordpiece.json")
     words = ReportTokenizer.from_file(file)
     shared, recorded = recording.facts("cases"), recording.tensors("tensors")
     cases, length = shared["cases"], shared["max_length"]

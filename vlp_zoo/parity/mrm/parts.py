@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
-from vlp_zoo.errors import DatasetNotFoundError
 from vlp_zoo.losses import masked_mse, weighted_token_ce
 from vlp_zoo.methods.mae import patch_targets
 from vlp_zoo.methods.mrm.mrm import hide_words
@@ -158,13 +157,9 @@ def _text(
 def _vocabulary(recording: Recording, card: Mapping[str, Any]) -> ReportTokenizer:
     """The authors' vocabulary, from their file or from ECAMP's."""
     folder = recording.folder
-    beside = [folder.parent / WORDS, folder.parents[1] / "ecamp" / WORDS]
-    found = [place for place in beside if place.is_file()]
-    file = recording.tokenizer or (found or beside)[0]
-    if not file.is_file():
-        raise DatasetNotFoundError(
-            f"the published tokenizer {file}", "no such file", "give --tokenizer FILE"
-        )
+    file = recording.vocabulary.find(
+        folder.parent / WORDS, folder.parents[1] / "ecamp" / WORDS
+    )
     spec = json.loads(file.read_text(encoding="utf-8"))
     vocabulary = spec["model"]["vocab"]
     if "[SEP]" in vocabulary:
