@@ -58,34 +58,25 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.losses import info_nce, multi_positive_targets
 from vlp_zoo.methods.base import VLPModule
-from vlp_zoo.methods.gloria.losses import (
-    Words,
-    local_loss,
-    prompt_scores,
-    word_attention,
-)
+from vlp_zoo.methods.gloria.losses import Words, local_loss, prompt_scores
+from vlp_zoo.methods.gloria.networks import summed_states
 from vlp_zoo.methods.gloria.options import GLoRIAOptions
+from vlp_zoo.methods.gloria.pictures import draw_looks
+from vlp_zoo.methods.gloria.schedule import released_optimizer
 from vlp_zoo.methods.gloria.transform import GLoRIATransform, caption_sentences
 from vlp_zoo.methods.paired.heads import unit_length
-from vlp_zoo.methods.paired.pictures import SHOWN, STUDIES, draw_attention
 from vlp_zoo.methods.paired.square import enlarged
 from vlp_zoo.methods.paired.word_fields import WordBatch
 from vlp_zoo.methods.paired.word_towers import first_layers, local_features, local_shape
-from vlp_zoo.methods.paired.words import Pieces, merge_words, word_slots, written_words
+from vlp_zoo.methods.paired.words import Pieces, merge_words, word_slots
 from vlp_zoo.methods.reading import without_padding
-from vlp_zoo.modules import bert_layers
 
 __all__ = ["GLoRIA", "GLoRIABatch"]
-
-STATES = 4
-"""Hidden states of the report encoder that are summed, the last ones."""
 
 
 class GLoRIABatch(WordBatch):
@@ -155,17 +146,8 @@ class GLoRIA(VLPModule[GLoRIABatch]):
     ) -> Tensor:
         """States (B, L, E) of word pieces, L the longest text: none of padding."""
         ids, mask = without_padding(input_ids, attention_mask, length)
-        layers = self.text_encoder.bert.encoder.layer
-        first = max(len(layers) + 1 - STATES, 0)
-        total = hidden = bert_layers(
-            layers[:first], self.text_encoder.embeddings(ids), mask
-        )
-        for number in range(first, len(layers)):
-            hidden = bert_layers(layers[number : number + 1], hidden, mask)
-            total = total + hidden
-        if self.options.text_scale == "mean":
-            return total / (len(layers) + 1 - first)
-        return total
+        total, summed = summed_states(self.text_encoder, ids, mask)
+        return total / summed if self.options.text_scale == "mean" else total
 
     def encode_words(self, pieces: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
         """Words (B, T, E) of pieces (B, L, E) by their slots (B, T), and their mean."""
@@ -324,20 +306,13 @@ class GLoRIA(VLPModule[GLoRIABatch]):
         """Where the words of each caption look in its image."""
         run = self.run(batch)
         shown: dict[str, Tensor | str] = {"captions": "\n\n".join(batch["report_text"])}
-        if run.places is None:
-            return shown
-        tokens = [] if self.tokenizer is None else self.tokenizer.tokens
-        maps, labels = [], []
-        for row in range(min(STUDIES, len(run.places))):
-            ids, mask = batch["input_ids"][row], batch["attention_mask"][row]
-            # Without [SEP].
-            labels.append(written_words(tokens, ids, mask)[:-1][:SHOWN])
-            products = run.words[row].float() @ run.places[row].float().T
-            counted = torch.arange(len(products), device=products.device)
-            counted = counted < batch["word_count"][row]
-            looks = word_attention(products, counted, self.options.attention_scale)
-            maps.append(looks[1 : 1 + len(labels[-1])])
-        shown["attention"] = draw_attention(batch["image"], self.grid, maps, labels)
+        if run.places is not None:
+            tokens = [] if self.tokenizer is None else self.tokenizer.tokens
+            words = Words(run.words, batch["word_count"])
+            scale = self.options.attention_scale
+            shown["attention"] = draw_looks(
+                tokens, batch, words, run.places, scale, self.grid
+            )
         return shown
 
     def configure_optimizers(self) -> Any:
@@ -351,15 +326,4 @@ class GLoRIA(VLPModule[GLoRIABatch]):
                 "no validation",
                 "set --trainer.limit_val_batches above 0, or --model.schedule constant",
             )
-        beta1, beta2 = options.betas
-        optimizer = Adam(
-            [p for p in self.parameters() if p.requires_grad],
-            lr=options.learning_rate,
-            betas=(beta1, beta2),
-            weight_decay=options.weight_decay,
-        )
-        if options.schedule == "constant":
-            return optimizer
-        schedule = ReduceLROnPlateau(optimizer, factor=0.5, patience=5)
-        watched = {"scheduler": schedule, "monitor": "val/loss", "interval": "epoch"}
-        return {"optimizer": optimizer, "lr_scheduler": watched}
+        return released_optimizer(self.parameters(), options)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from vlp_zoo.errors import ConfigError
-from vlp_zoo.methods.gloria.gloria import STATES, GLoRIA, Pass
+from vlp_zoo.methods.gloria.gloria import GLoRIA, Pass
 from vlp_zoo.methods.gloria.losses import Words, match, word_attention
+from vlp_zoo.methods.gloria.networks import STATES
 from vlp_zoo.methods.paired.heads import unit_length
 from vlp_zoo.methods.paired.word_towers import local_features
 from vlp_zoo.methods.paired.words import merge_words, word_slots

@@ -1,0 +1,37 @@
+"""The optimiser of GLoRIA's released code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+from torch.optim import Adam
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from vlp_zoo.methods.gloria.options import GLoRIAOptions
+
+__all__ = ["released_optimizer"]
+
+
+def released_optimizer(
+    parameters: Iterable[nn.Parameter], options: GLoRIAOptions
+) -> Any:
+    """Adam at a constant rate, or at one that is halved where ``val/loss`` stands still.
+
+    Args:
+        parameters: Those of the method; what is frozen is left out.
+        options: Rate, decay, averaging coefficients, and the schedule.
+    """
+    beta1, beta2 = options.betas
+    optimizer = Adam(
+        [p for p in parameters if p.requires_grad],
+        lr=options.learning_rate,
+        betas=(beta1, beta2),
+        weight_decay=options.weight_decay,
+    )
+    if options.schedule == "constant":
+        return optimizer
+    schedule = ReduceLROnPlateau(optimizer, factor=0.5, patience=5)
+    watched = {"scheduler": schedule, "monitor": "val/loss", "interval": "epoch"}
+    return {"optimizer": optimizer, "lr_scheduler": watched}
