@@ -22,6 +22,7 @@ __all__ = [
     "assert_each_image_finds_its_text",
     "assert_every_parameter_learns",
     "assert_two_processes_equal_one",
+    "assert_unit_vectors",
     "batch_of",
     "prepared",
     "study",
@@ -101,15 +102,23 @@ def assert_every_parameter_learns(module: Any, batch: Any) -> None:
 def assert_each_image_finds_its_text(
     module: Any, batch: Any, texts: Sequence[str] = REPORTS
 ) -> None:
-    """In the joint space, whose vectors have unit length; a text alone as in company."""
+    """In the joint space."""
+    images, said = assert_unit_vectors(module, batch, texts)
+    assert (images @ said.T).argmax(1).tolist() == list(range(len(texts)))
+
+
+def assert_unit_vectors(
+    module: Any, batch: Any, texts: Sequence[str]
+) -> tuple[Tensor, Tensor]:
+    """Joint vectors of images and texts; a text alone is read as in company."""
     with torch.no_grad():
         images = module.embed_images(batch["image"])
         said = module.embed_texts(list(texts))
         alone = module.embed_texts([texts[-1]])
     for vectors in (images, said):
         assert torch.allclose(vectors.norm(dim=1), torch.ones(len(texts)), atol=1e-5)
-    assert (images @ said.T).argmax(1).tolist() == list(range(len(texts)))
     assert torch.allclose(alone[0], said[-1], atol=1e-5)
+    return images, said
 
 
 def part(batch: Any, rank: int) -> Any:

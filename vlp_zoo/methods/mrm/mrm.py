@@ -129,9 +129,9 @@ def hide_words(
         (B, T) bool, True = hide.
     """
     hidden = (noise < ratio).gather(1, word_starts(continuation_mask)) & attention_mask
-    hidden[:, 0] = False
+    hidden[:, 0].fill_(False)
     if last_position_visible:
-        hidden[:, -1] = False
+        hidden[:, -1].fill_(False)
     return hidden
 
 
