@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
 
 from vlp_zoo.callbacks import ExportEncoder
+from vlp_zoo.cli import main
+from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.specs import origin
+from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.mae import MAE
+from vlp_zoo.methods.stored import load_method
 
 
 def test_a_card_names_the_file_that_weights_came_from_but_no_folder(
@@ -46,6 +51,39 @@ def test_a_resumed_run_keeps_its_origin_when_the_file_is_gone(tmp_path: Path) ->
     resumed.load_state_dict(first.state_dict())
     resumed.on_fit_start(trainer, module)
     assert resumed.origin == first.origin == origin_of(b"weights")
+
+
+def test_an_encoder_is_exported_for_larger_images(tmp_path: Path) -> None:
+    words = ["fit", "--config=demo/clip", "--model.image_encoder=tiny_resnet"]
+    words += ["--model.image_size=32", "--export.image_size=48", "--evaluate=[]"]
+    words += [
+        "--data.train_studies=64",
+        "--data.val_studies=32",
+        "--data.image_size=64",
+    ]
+    words += ["--trainer.max_epochs=1", f"--out={tmp_path}"]
+    assert main(words) == 0
+    run = tmp_path / "clip" / "version_0"
+    encoder = load_encoder(str(run / "encoder.safetensors"))
+    best = load_encoder(str(run / "best" / "encoder.safetensors"))
+    assert encoder.image_size == best.image_size == 48
+    module = load_method(run / "checkpoints" / "last.ckpt")
+    assert module.image_encoder.image_size == 32
+    trained = module.image_encoder.timm.state_dict()
+    for name, tensor in encoder.timm.state_dict().items():
+        assert torch.equal(tensor, trained[name]), name
+
+
+def test_weights_for_one_size_are_not_exported_for_another() -> None:
+    module, trainer = MAE(image_encoder="micro"), cast(Any, None)
+    module.configure_model()
+    before = torch.get_rng_state()
+    ExportEncoder().on_fit_start(trainer, module)
+    with pytest.raises(ConfigError, match=r"--export\.image_size"):
+        ExportEncoder(image_size=2 * module.image_encoder.image_size).on_fit_start(
+            trainer, module
+        )
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def origin_of(content: bytes) -> str:

@@ -15,7 +15,9 @@ from vlp_zoo.callbacks.checkpoints import BestCheckpoint, EMAWeights
 from vlp_zoo.callbacks.running import run_folder
 from vlp_zoo.encoders.checkpoint import file_is_whole, save_encoder
 from vlp_zoo.encoders.identity import state_sha256
+from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.specs import origin
+from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import whole_weights
 
 __all__ = ["ExportEncoder"]
@@ -30,10 +32,17 @@ class ExportEncoder(Callback):
     Args:
         data_licence: Terms of the training data, for the card of the encoder; by
             default what the data set's own card says.
+        image_size: Side at which the exported encoder reads images; None for that of the
+            training. A CNN that learnt from crops saw things larger than they are in
+            whole images, and may know them better there at a larger size (Touvron et
+            al., "Fixing the train-test resolution discrepancy", NeurIPS 2019).
     """
 
-    def __init__(self, data_licence: str = "unknown") -> None:
+    def __init__(
+        self, data_licence: str = "unknown", image_size: int | None = None
+    ) -> None:
         self.data_licence = data_licence
+        self.image_size = image_size
         self.path: Path | None = None
         self.origin: str | None = None
         self._start = (time.monotonic(), 0)
@@ -47,10 +56,36 @@ class ExportEncoder(Callback):
         self.origin = state_dict["origin"]
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Note where the weights come from, while their file is there."""
+        """Note where the weights come from, while their file is there.
+
+        Raises:
+            ConfigError: If the weights cannot read images of ``image_size``.
+        """
+        run: Any = module
         if self.origin is None:
             options: Any = getattr(module, "options", None)
             self.origin = origin(getattr(options, "warm_start", None))
+        if self.image_size is not None:
+            trained, shown = (
+                {name: tensor.shape for name, tensor in e.timm.state_dict().items()}
+                for e in (run.image_encoder, self._reading(run.image_encoder))
+            )
+            if trained != shown:
+                raise ConfigError(
+                    "a network that reads images of any size (--export.image_size)",
+                    f"{run.image_encoder.spec['timm']['model_name']}, whose weights are "
+                    f"for {run.image_encoder.image_size} px",
+                    "leave --export.image_size out, or train a convolutional network",
+                )
+
+    def _reading(self, encoder: ImageEncoder) -> ImageEncoder:
+        """The encoder, or one of other weights that reads images of ``image_size``."""
+        if self.image_size is None:
+            return encoder
+        with torch.random.fork_rng(devices=[]):
+            return ImageEncoder.from_spec(
+                {**encoder.spec, "image_size": self.image_size}
+            )
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Remember when, and at which step, this process began."""
@@ -114,13 +149,12 @@ class ExportEncoder(Callback):
                 "from_step": self._start[1],
             },
         }
-        self.path = save_encoder(path, source.image_encoder, card, weights)
+        encoder = self._reading(source.image_encoder)
+        self.path = save_encoder(path, encoder, card, weights)
         best = next((c for c in run.callbacks if isinstance(c, BestCheckpoint)), None)
         if best is not None and not unless_whole and best.is_now(trainer):
             card["epoch"] = f"lowest {best.monitor}"
-            save_encoder(
-                folder / "best" / path.name, source.image_encoder, card, weights
-            )
+            save_encoder(folder / "best" / path.name, encoder, card, weights)
 
 
 def _device_name(device: torch.device) -> str:
