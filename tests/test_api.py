@@ -150,6 +150,7 @@ def test_a_loaded_encoder_is_evaluated_as_its_file_is(
     assert not loaded.training
 
 
+@pytest.mark.slow
 def test_the_training_of_the_documentation_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def test_two_workers_equal_none_bit_for_bit() -> None:
             )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_workers_start_after_cv2_has_made_threads() -> None:
     code = (

@@ -103,7 +103,7 @@ class Job:
             "config": f"demo/{self.method}",
             "seed_everything": self.seed,
             "trainer.max_epochs": self.budget.epochs,
-            "trainer.precision": "bf16-mixed",
+            "trainer.precision": "32-true",
             "evaluate": [],
             "out": self.folder,
         }

@@ -27,6 +27,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 def test_models_of_transformers_are_probed_and_pairs_read_texts(tmp_path: Path) -> None:
     save_vision(tmp_path / "vit", "ViT")
     save_clip(tmp_path / "clip")

@@ -124,6 +124,7 @@ def test_a_table_shows_one_line_for_all_draws(tmp_path: Path) -> None:
     assert "NOT shown to be above random init (" in verdicts(one_below)[0]
 
 
+@pytest.mark.slow
 def test_several_seeds_have_a_draw_each_and_one_seed_has_all(tmp_path: Path) -> None:
     rows = _evaluate(tmp_path, seeds=(0, 1), fractions=(0.5, 1.0))
     runs = {

@@ -125,6 +125,7 @@ def test_an_interrupted_run_keeps_what_was_finished(
     assert any(row.metric == DIFFERENCE for row in results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["weights", "labels", "split", "replicates"])
 def test_changed_inputs_are_computed_anew(tmp_path: Path, change: str) -> None:
     _evaluate(tmp_path, block_task(), StubEncoder())
@@ -144,6 +145,7 @@ def test_changed_inputs_are_computed_anew(tmp_path: Path, change: str) -> None:
     assert len(ResultStore(tmp_path).read()) > rows
 
 
+@pytest.mark.slow
 def test_seeds_are_draws_of_patients_and_all_labels_need_one(tmp_path: Path) -> None:
     results = _evaluate(
         tmp_path, block_task(), StubEncoder(), fractions=(0.2, 1.0), seeds=(0, 1)

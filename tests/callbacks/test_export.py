@@ -53,6 +53,7 @@ def test_a_resumed_run_keeps_its_origin_when_the_file_is_gone(tmp_path: Path) ->
     assert resumed.origin == first.origin == origin_of(b"weights")
 
 
+@pytest.mark.slow
 def test_an_encoder_is_exported_for_larger_images(tmp_path: Path) -> None:
     words = ["fit", "--config=demo/clip", "--model.image_encoder=tiny_resnet"]
     words += ["--model.image_size=32", "--export.image_size=48", "--evaluate=[]"]

@@ -68,6 +68,7 @@ def test_only_findings_that_bad_or_worse_fail(
     assert _run(tmp_path, "--data", f"pairs:{path}", "--fail-on", fail_on) == code
 
 
+@pytest.mark.slow
 def test_a_mark_at_the_border_is_a_strong_shortcut(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -158,6 +158,7 @@ def test_onnx_needs_its_packages_and_leaves_nothing_behind(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_graph_gives_both_outputs_for_any_number_of_images(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="it runs the graph")
     file, out = saved(tmp_path), tmp_path / "out"

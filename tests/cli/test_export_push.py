@@ -165,6 +165,7 @@ def test_what_could_not_be_pushed_is_refused_before_anything_is_written(
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_reads_the_hubs_own_settings(hub: Hub, encoder: Path) -> None:
     command = [sys.executable, "-m", "vlp_zoo", "export", "run", "--push", "ours/model"]
     place = str(Path(__file__).parents[2])

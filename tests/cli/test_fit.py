@@ -99,6 +99,7 @@ def test_the_epoch_of_the_lowest_validation_loss_is_exported_too(
     assert encoder_sha256(exported) == card["sha256"]
 
 
+@pytest.mark.slow
 def test_losses_of_both_splits_are_logged(finished: Path) -> None:
     for split in ("train", "val"):
         for term in ("loss", "loss_mim", "loss_res", "loss_mlm", "embedding_std"):
@@ -151,6 +152,7 @@ def test_the_same_command_gives_the_same_weights(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_a_run_repeats_from_its_own_config(finished: Path, tmp_path: Path) -> None:
     code = main(
         ["fit", "--config", str(finished / "config.yaml"), "--out", str(tmp_path)]
@@ -161,6 +163,7 @@ def test_a_run_repeats_from_its_own_config(finished: Path, tmp_path: Path) -> No
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["encoder.safetensors", "encoder.json"])
 def test_resuming_a_finished_run_writes_the_export_that_is_missing(
     lost: str, finished: Path, tmp_path: Path
@@ -184,6 +187,7 @@ def test_resuming_a_finished_run_writes_the_export_that_is_missing(
     assert (run / "config.resume-1.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_validate_takes_the_method_and_data_from_the_run(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +235,7 @@ def test_a_wrong_flag_is_one_message(
     assert "usage:" not in error
 
 
+@pytest.mark.slow
 def test_a_demo_does_not_probe_drawn_chests_after_other_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,12 +259,14 @@ def test_a_demo_does_not_probe_drawn_chests_after_other_data(
     assert asked == [["phantom_chest"]]
 
 
+@pytest.mark.slow
 def test_ema_weights_are_exported(tmp_path: Path) -> None:
     assert fit(tmp_path, "--ema_decay", "0.9", "--trainer.max_epochs", "1") == 0
     folder = run_folder(tmp_path)
     assert json.loads((folder / "encoder.json").read_text())["averaged"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["ecamp", "clip"])
 def test_an_average_of_the_newest_weights_alone_is_the_plain_run(
     config: str, tmp_path: Path
@@ -282,6 +289,7 @@ def test_an_average_of_the_newest_weights_alone_is_the_plain_run(
         torch.testing.assert_close(averaged[key], value)
 
 
+@pytest.mark.slow
 def test_accumulation_bf16_and_clipping_run(tmp_path: Path) -> None:
     flags = ["--trainer.precision", "bf16-mixed", "--trainer.max_epochs", "1"]
     flags += ["--trainer.accumulate_grad_batches", "2"]
@@ -303,6 +311,7 @@ def fit_killed_at_step(step: int, out: Path, more: list[str]) -> int:
     return fit(out, *more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "decay"),
     [("0", "0.9"), pytest.param("2", "0", marks=pytest.mark.slow)],

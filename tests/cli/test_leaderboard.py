@@ -50,6 +50,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLPZOO_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 def test_a_second_run_gives_the_same_bytes(
     results: Path,
     reported: Path,

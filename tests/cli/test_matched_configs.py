@@ -93,6 +93,7 @@ def test_one_budget_and_one_schedule(configs: dict[str, Any]) -> None:
     assert schedule["schedule"] == "cosine"
 
 
+@pytest.mark.slow
 def test_one_size_of_text(parse: Parse) -> None:
     laptop = parsed("laptop", parse)
     towers = {

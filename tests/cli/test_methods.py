@@ -42,6 +42,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "source"),
     [
@@ -74,6 +75,7 @@ def logged(folder: Path, name: str) -> float:
     return float(events.Scalars(name)[-1].value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [

@@ -31,6 +31,7 @@ def images_of(task: Task) -> int:
     return sum(len(task.splits[split]) for split in SPLITS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pack", "table", "images", "colour"),
     [
@@ -89,6 +90,7 @@ def test_real_masks_come_through_a_table(tmp_path: Path) -> None:
     assert found == len(masks) == 323
 
 
+@pytest.mark.slow
 def test_a_probe_on_real_photographs_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ def write_data(root: Path, patients: int = 90) -> None:
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
 
 
+@pytest.mark.slow
 def test_a_data_set_in_one_file_and_one_yaml(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,6 +74,7 @@ def test_its_reader_serves_training_too(
     assert "CARD" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_encoder_in_one_flag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

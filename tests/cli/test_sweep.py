@@ -266,6 +266,7 @@ def test_a_mistake_in_the_command_is_one_message(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_crash_stays_local_and_only_it_is_tried_again(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -390,6 +391,7 @@ def test_devices_are_dealt_out(write: Write) -> None:
     assert "fit on 6,7" in log.read_text()
 
 
+@pytest.mark.slow
 def test_jobs_of_submitit_give_the_same(write: Write) -> None:
     path = write(grid={"x": [1], "parts": {"all": {}, "broken": {"crash": True}}})
     out = path.parent / "out"
@@ -404,6 +406,7 @@ def test_jobs_of_submitit_give_the_same(write: Write) -> None:
     assert summarise(read_sweep(path), out)[0].mean == pytest.approx(0.6)
 
 
+@pytest.mark.slow
 def test_ctrl_c_cancels_the_jobs(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(grid={"x": [1]}, options={"wait": True})
     children = []
@@ -462,6 +465,7 @@ def trials_of(path: Path, count: int, stop_at: int = 0) -> list[dict[str, str]]:
     return list(csv.DictReader((path.parent / "out" / "toy" / "table.csv").open()))
 
 
+@pytest.mark.slow
 def test_a_search_is_seeded_and_goes_on_without_repeating(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -493,6 +497,7 @@ def test_a_search_is_seeded_and_goes_on_without_repeating(
     assert "begun with" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_search_chooses_by_validation_patients(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -579,6 +584,7 @@ def row_of(cases: Cases, seed: int, value: float, encoder: str) -> Result:
     return Result(**fields)
 
 
+@pytest.mark.slow
 def test_differences_are_paired_over_seeds_draws_and_patients(write: Write) -> None:
     path = write(grid={"x": [0, 1]}, seeds=[0, 1])
     out = path.parent / "out"
@@ -644,6 +650,7 @@ def test_logged_values_are_read_last_least_or_greatest(tmp_path: Path) -> None:
         Objective(logged="val/los").measure(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_numeric_axis_becomes_lines_and_pictures_repeat(write: Write) -> None:
     path = write(grid={"x": [1, 2, 3], "parts": {"all": {}, "few": {"y": 1}}})
     sweep, out = read_sweep(path), path.parent / "out"
@@ -663,6 +670,7 @@ def test_packaged_sweeps_are_no_configs_of_fit() -> None:
     assert sweep_path("sweeps/smoke") == sweep_path("smoke")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sweep_names())
 def test_every_flag_of_a_packaged_sweep_exists(
     name: str, parse: Callable[[list[str]], Any]
@@ -683,6 +691,7 @@ def test_every_flag_of_a_packaged_sweep_exists(
             bench_parser().parse_args(evaluation[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sweep_names())
 def test_commands_in_the_comments_of_a_packaged_sweep_work(
     name: str,

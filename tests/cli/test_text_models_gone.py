@@ -65,6 +65,7 @@ def batches(module: VLPModule[Any]) -> DataLoader[Any]:
     return DataLoader(made, batch_size=None)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 def test_a_pretrained_tower_is_trained_with_dropout_and_outlives_its_folder(
     kind: str, tmp_path: Path

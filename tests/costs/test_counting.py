@@ -57,6 +57,7 @@ def measured_peak(module: Any, batch: Any) -> int:
     return before + peak
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -144,6 +144,7 @@ class Uid:
         return {"uid": study.uid, "text": study.report.body}
 
 
+@pytest.mark.slow
 def test_spawned_loader_processes_read_the_same(tmp_path: Path) -> None:
     path, rows = write_pairs(tmp_path, n=6)
     shares: dict[str, Any] = {"val_fraction": 0, "test_fraction": 0, "batch_size": 2}

@@ -138,6 +138,7 @@ def test_resume_of_a_run_counted_in_steps(
     assert again == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resume_after_a_checkpoint_in_the_middle_of_a_step(
     whole: tuple[Path, Seen], tmp_path: Path, workers: int
@@ -188,6 +189,7 @@ class Witness(Recorder):
         torch.save(self.seen, self.folder / name)
 
 
+@pytest.mark.slow
 def test_two_ranks_see_the_global_batches_and_resume_exactly(
     whole: tuple[Path, Seen], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

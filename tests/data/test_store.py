@@ -444,6 +444,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
     whole = nih_store(tmp_path, workers=0)
     script = tmp_path / "killed.py"

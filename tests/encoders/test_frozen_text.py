@@ -104,6 +104,7 @@ print(CorpusText.for_corpus(corpus, "abc", 4).fingerprint)
 """
 
 
+@pytest.mark.slow
 def test_processes_that_learn_at_the_same_time_get_the_same_encoder(
     tmp_path: Path,
 ) -> None:

@@ -140,6 +140,7 @@ def test_presets_are_real_names() -> None:
         assert timm.is_model(preset["model_name"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilevit_xxs", "levit_128s", "fastvit_t8"])
 def test_networks_with_vit_in_their_names_are_no_plain_vits(name: str) -> None:
     encoder = ImageEncoder(name).eval()
@@ -150,6 +151,7 @@ def test_networks_with_vit_in_their_names_are_no_plain_vits(name: str) -> None:
     assert output.grid == encoder.grid
 
 
+@pytest.mark.slow
 def test_a_window_needs_the_size_it_was_made_for() -> None:
     assert ImageEncoder("maxvit_rmlp_pico_rw_256").image_size == 256
     assert ImageEncoder("resnet10t").image_size == 224
@@ -246,6 +248,7 @@ def test_the_pooling_of_deits_is_the_one_asked_for() -> None:
     assert distilled.pooling == "token"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"),
     [

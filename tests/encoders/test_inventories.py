@@ -184,6 +184,7 @@ INVENTORIES: dict[str, tuple[Callable[[], State], int, int, tuple[int, int, floa
 timm's names, and the encoder's side in pixels, width and millions of weights."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", INVENTORIES)
 def test_released_inventories_are_read_whole(layout: str) -> None:
     make, total, kept, sizes = INVENTORIES[layout]

@@ -220,6 +220,7 @@ def written(folder: Path, layout: str) -> tuple[Path, nn.Module]:
     return path, encoder.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", WHOLE)
 def test_the_encoder_is_found_whole_among_the_other_parts(
     layout: str, tmp_path: Path

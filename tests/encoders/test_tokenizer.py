@@ -78,6 +78,7 @@ def test_specials_in_a_report_are_ordinary_text(trained: ReportTokenizer) -> Non
     assert not set(ids) & {trained.pad_id, trained.mask_id, trained.cls_id}
 
 
+@pytest.mark.slow
 def test_same_vocabulary_in_every_process() -> None:
     first, second = (
         subprocess.run(

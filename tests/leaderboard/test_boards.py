@@ -164,6 +164,7 @@ def test_every_kind_of_baseline_is_subtracted(
     assert [b.entries[0].gaps for b in found] == [b.entries[0].gaps for b in boards]
 
 
+@pytest.mark.slow
 def test_of_baselines_used_in_two_ways_the_one_used_alike_is_subtracted(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -268,6 +269,7 @@ def test_without_predictions_such_draws_stay_apart(
     ]
 
 
+@pytest.mark.slow
 def test_settings_that_define_the_metric_part_boards(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -279,6 +279,7 @@ def test_a_row_opens_its_provenance(
     assert opened.run("document.title") == "Leaderboard"
 
 
+@pytest.mark.slow
 def test_the_page_fits_a_phone_asks_for_nothing_and_turns_dark(
     browser: tuple[Browser, Path],
 ) -> None:

@@ -73,6 +73,7 @@ def test_every_trainable_parameter_gets_a_gradient(kind: dict[str, Any]) -> None
     assert_every_parameter_learns(module, batch_of(module))
 
 
+@pytest.mark.slow
 def test_it_learns_one_batch_by_heart_and_embeds_accordingly() -> None:
     torch.manual_seed(0)
     module = build(jitter=0.0, image_encoder="micro", image_size=32).train()
@@ -94,6 +95,7 @@ def test_fixed_features_tell_the_reports_apart() -> None:
     assert_each_image_finds_its_text(module.eval(), batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], *KINDS[3:]])
 def test_two_processes_equal_one(tmp_path: Path, kind: dict[str, Any]) -> None:
     module = build(**kind).train()
@@ -186,6 +188,7 @@ def test_the_sigmoid_loss_is_that_of_its_equation() -> None:
     torch.testing.assert_close(right, expected)
 
 
+@pytest.mark.slow
 def test_the_sigmoid_loss_learns_a_batch_by_heart() -> None:
     torch.manual_seed(0)
     module = build(

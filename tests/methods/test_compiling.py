@@ -56,6 +56,7 @@ def gradients(module: Any, batch: Any) -> list[Tensor]:
     return [p.grad for p in module.parameters() if p.grad is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "again"),
     [
@@ -104,6 +105,7 @@ def test_compiled_networks_are_whole_graphs_with_the_same_gradients(
     assert not any(recomputing.is_compiled(part) for part in twin.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["test_vit", "tiny_resnet"])
 def test_no_graph_of_an_image_encoder_breaks(name: str) -> None:
     encoder = ImageEncoder(name, 64)

@@ -105,6 +105,7 @@ def test_every_trainable_parameter_gets_a_gradient(options: dict[str, Any]) -> N
     assert_every_parameter_learns(module, batch)
 
 
+@pytest.mark.slow
 def test_it_learns_a_batch_by_heart_and_tells_its_classes() -> None:
     torch.manual_seed(0)
     module = build(*LABELS, **STILL, image_encoder="micro", image_size=32).train()
@@ -121,6 +122,7 @@ def test_it_learns_a_batch_by_heart_and_tells_its_classes() -> None:
     assert (images @ texts.T).argmax(1).tolist() == list(range(5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, {"variant": "official", "negatives": "global"}]
 )

@@ -283,6 +283,7 @@ def test_images_are_cut_out_of_a_square_and_enlarged() -> None:
     assert run.places.shape[1] == math.prod(module.grid)
 
 
+@pytest.mark.slow
 def test_it_learns_one_batch_by_heart_and_embeds_accordingly() -> None:
     torch.manual_seed(0)
     module = build(text_scale="mean").train()
@@ -318,6 +319,7 @@ def test_a_prompt_without_words_is_refused_by_name() -> None:
         module.similarities(batch_of(module)["image"], ["no edema", "..."])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [{}, RESNET, {"multi_positive": True}])
 def test_two_processes_equal_one(tmp_path: Path, kind: dict[str, Any]) -> None:
     module = build(**kind).train()

@@ -187,6 +187,7 @@ def test_the_command_writes_what_python_loads(
     assert not other.exists()
 
 
+@pytest.mark.slow
 def test_the_onnx_pair_gives_the_same_similarities(tmp_path: Path) -> None:
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package, reason=f"ONNX graphs are written by {package}")

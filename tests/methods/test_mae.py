@@ -41,6 +41,7 @@ def test_every_trainable_parameter_gets_a_gradient(norm_pix: bool) -> None:
     assert fixed == {"image_encoder.timm.pos_embed"}
 
 
+@pytest.mark.slow
 def test_it_learns_one_batch_by_heart() -> None:
     torch.manual_seed(0)
     module = build(norm_pix=False).train()

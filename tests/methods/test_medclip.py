@@ -74,6 +74,7 @@ def test_every_trainable_parameter_gets_a_gradient(options: dict[str, Any]) -> N
     assert_every_parameter_learns(module, batch)
 
 
+@pytest.mark.slow
 def test_it_learns_one_batch_and_studies_of_other_findings_are_told_apart() -> None:
     torch.manual_seed(0)
     module = build().train()
@@ -231,6 +232,7 @@ def test_the_released_splitter_loses_what_it_loses() -> None:
     assert sentences_of(text)[0] == "Focal opacity in the right base."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", ["cosine", "pairs"])
 def test_two_processes_equal_one(similarity: str, tmp_path: Path) -> None:
     module = build(similarity=similarity).double().train()

@@ -68,6 +68,7 @@ def test_every_trainable_parameter_gets_a_gradient(options: dict[str, Any]) -> N
     )
 
 
+@pytest.mark.slow
 def test_a_few_steps_on_one_batch_lower_both_losses_and_pairs_find_each_other() -> None:
     torch.manual_seed(0)
     # As many features as the batch can make orthogonal.

@@ -92,6 +92,7 @@ def test_every_trainable_parameter_gets_a_gradient(kind: dict[str, Any]) -> None
     assert frozen == {"text_encoder.bert.embeddings.token_type_embeddings.weight"}
 
 
+@pytest.mark.slow
 def test_it_learns_one_batch_by_heart() -> None:
     torch.manual_seed(0)
     module = build().train()

@@ -18,6 +18,7 @@ from vlp_zoo.parity.imitate.recording import (
 from vlp_zoo.parity.imitate.replay import replay_fixture
 
 
+@pytest.mark.slow
 def test_the_real_resnet_50_and_the_schedules_are_met() -> None:
     for name in ("public_b", "common"):
         assert met("imitate", name, torch.float32)

@@ -140,6 +140,7 @@ def test_a_wrong_formula_of_asg_fails(
     assert expected in rows
 
 
+@pytest.mark.slow
 def test_a_number_that_is_off_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

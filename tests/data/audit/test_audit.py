@@ -88,6 +88,7 @@ def test_a_clean_table_gives_no_findings(tmp_path: Path) -> None:
     assert report["datasets"]["clean"]["splits"]["val"]["images"] == 7
 
 
+@pytest.mark.slow
 def test_clean_drawn_worlds_give_no_findings() -> None:
     splits: Mapping[str, StudySource] = {
         split: PhantomChestSource(split, 40, image_size=128)
@@ -193,6 +194,7 @@ def test_equal_surrounds_make_no_copies() -> None:
     assert correlation(pictures[0], pictures[0]) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_real_photographs_of_the_fundus() -> None:
     """One eye is under two names in IDRiD; different eyes are not copies."""
     path = require_shared("realdata", "fundus_cls", "labels.csv")
@@ -204,6 +206,7 @@ def test_real_photographs_of_the_fundus() -> None:
     assert len(found.findings) == 1
 
 
+@pytest.mark.slow
 def test_real_radiographs_in_two_packs_are_the_same() -> None:
     notes = require_shared("realdata", "cxr_notes", "notes.csv")
     masks = require_shared("realdata", "cxr_masks", "images.csv")

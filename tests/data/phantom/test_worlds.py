@@ -39,6 +39,7 @@ for world, every in ALL_IMAGES.items():
 """
 
 
+@pytest.mark.slow
 def test_two_processes_draw_the_same_bytes() -> None:
     printed = {
         subprocess.run(
@@ -56,6 +57,7 @@ def test_two_processes_draw_the_same_bytes() -> None:
     assert all(len(each) == 64 for each in digests)
 
 
+@pytest.mark.slow
 @worlds
 def test_is_a_study_source(world: World) -> None:
     source = world("train", 2000, image_size=64)

@@ -13,6 +13,9 @@ from vlp_zoo.data import DATAMODULES, DATASETS, official
 from vlp_zoo.data.catalogue import card_of, load, split_of
 from vlp_zoo.data.precheck import find_rejected
 
+QUICK = ("flair", "mimic_cxr", "nih14")
+"""Data sets whose training is tried in the fast suite too: words, reports, labels."""
+
 
 def write(name: str, root: Path, faults: bool = True) -> None:
     fake = importlib.import_module(f"tests.fakes.{name}")
@@ -81,7 +84,13 @@ def test_a_wrong_root_is_one_message(
         assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in DATASETS
+    ],
+)
 def test_a_method_trains_on_it_through_the_command_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_groups_are_what_the_source_knows() -> None:
     assert groups_of(chosen)["sex"] == ["male", "female", "male"]
 
 
+@pytest.mark.slow
 def test_the_group_that_is_not_served_is_found(tmp_path: Path) -> None:
     outcome = probe(known_task())
     found = {measure.metric: measure for measure in outcome.measures}

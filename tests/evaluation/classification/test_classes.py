@@ -158,6 +158,7 @@ def test_a_class_never_seen_is_a_class_never_found() -> None:
     assert values(outcome)["balanced_accuracy"] < 0.7
 
 
+@pytest.mark.slow
 def test_tuning_with_a_softmax() -> None:
     torch.manual_seed(0)
     protocol = FineTune(
@@ -175,6 +176,7 @@ def test_tuning_with_a_softmax() -> None:
     assert outcome.details["selected_by"] == "balanced_accuracy"
 
 
+@pytest.mark.slow
 def test_encoders_are_compared_by_balanced_accuracy(tmp_path: Any) -> None:
     how = extraction()
     candidates = candidates_of(["stub"], how, load=lambda spec: StubEncoder())

@@ -93,6 +93,7 @@ def test_the_learning_rate_is_chosen_on_validation() -> None:
     assert tried["0.003"] == details["validation_score"] > tried["1e-09"]
 
 
+@pytest.mark.slow
 def test_two_processes_learn_and_log_what_one_does(tmp_path: Path) -> None:
     task = block_task()
     protocol = FineTune(**{**QUICK, "steps": (8, 8, 8), "evaluations": 2})

@@ -45,6 +45,7 @@ def test_only_the_added_weights_and_the_head_are_trained(name: str) -> None:
     assert all(p.grad is None for p in kept)
 
 
+@pytest.mark.slow
 def test_an_easy_task_is_learnt() -> None:
     options = {**QUICK, "steps": (60, 60, 60)}
     outcome = measure(block_task(), LowRank(**options, rank=4))

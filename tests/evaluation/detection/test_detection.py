@@ -249,6 +249,7 @@ def test_batches_change_nothing(size: int) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [True, False])
 def test_two_processes_learn_what_one_learns(frozen: bool) -> None:
     protocol = Detect(**{**QUICK, "epochs": (1, 1), "frozen": frozen})
@@ -338,6 +339,7 @@ def test_grey_and_colour_share_a_batch() -> None:
     assert len(batch["boxes"]) == 2
 
 
+@pytest.mark.slow
 def test_names_that_were_never_learnt_are_named_and_left_out() -> None:
     task = task_of(train=16)
     sources = {**task.splits, "test": SquareSource("test", 24, name="circle")}

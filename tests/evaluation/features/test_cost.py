@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from torch import Tensor
 
 from vlp_zoo.encoders.image import EncoderOutput, ImageEncoder
@@ -11,6 +12,7 @@ from vlp_zoo.evaluation.baselines import PixelEncoder
 from vlp_zoo.evaluation.features.cost import cost_of, spelt_cost
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_known_network_is_that_of_its_paper() -> None:
     # He et al., CVPR 2016, table 1: 1.8e9 multiply-adds, two operations each.
     found = cost_of(ImageEncoder("resnet18", 224))

@@ -66,6 +66,7 @@ def test_without_cases_there_is_one_empty_part() -> None:
     assert share_batches([], 4, 2) == [[]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 7, 23])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_features_of_two_processes_are_those_of_one_bit_by_bit(
@@ -87,6 +88,7 @@ def test_features_of_two_processes_are_those_of_one_bit_by_bit(
     assert not vit.training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "preset", ["vlp-linear", pytest.param("vlp-knn", marks=pytest.mark.slow)]
 )
@@ -104,6 +106,7 @@ def test_probes_find_the_same_on_any_devices_and_batches(
         assert other == pytest.approx(found[0], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_retrieval_finds_the_same_on_two_devices() -> None:
     protocol, task = read_preset("vlp-retrieval").protocol, spoken_task()
     joint: Any = BlockJoint()
@@ -116,6 +119,7 @@ def test_retrieval_finds_the_same_on_two_devices() -> None:
     assert found[1] == found[2] == found[0]
 
 
+@pytest.mark.slow
 def test_masks_are_the_same_on_two_devices(vit: ImageEncoder) -> None:
     torch.manual_seed(0)
     rule = MaskRule(("corner", "disc"))
@@ -191,6 +195,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow
 def test_bench_on_two_processes_writes_the_same_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -272,6 +272,7 @@ def test_a_suite_stores_texts_and_compares_with_baselines(tmp_path: Path) -> Non
     assert "pixels" in verdicts(store.read())[0]
 
 
+@pytest.mark.slow
 def test_two_processes_and_any_batch_write_the_same() -> None:
     task = squares()
     protocol = WriteReport(**{**QUICK, "steps": (45, 45, 45), "evaluations": 2})
@@ -282,6 +283,7 @@ def test_two_processes_and_any_batch_write_the_same() -> None:
     assert one.details["best_step"] == two.details["best_step"]
 
 
+@pytest.mark.slow
 def test_what_is_written_hangs_on_the_image_alone() -> None:
     source = SquareSource("test", 16)
     pieces = ReportPieces.train(SAID * 3, 320)

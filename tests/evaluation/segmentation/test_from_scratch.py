@@ -58,6 +58,7 @@ def candidate(name: str) -> Candidate:
 # References ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "colour"), list(zip(REFERENCES, [True, False, True, False], strict=True))
 )
@@ -97,6 +98,7 @@ def test_the_size_is_the_presets_or_that_of_the_images() -> None:
     assert sides == {0: 64, 70: 64, 100: 96}
 
 
+@pytest.mark.slow
 def test_it_learns_a_shape_and_equal_seeds_are_equal_networks() -> None:
     task, who = shape_task(), candidate("SegResNet")
     protocol = Segment(**QUICK, learning_rate=1e-2)
@@ -115,6 +117,7 @@ def test_it_learns_a_shape_and_equal_seeds_are_equal_networks() -> None:
     assert again[0] == again[1] != again[2]
 
 
+@pytest.mark.slow
 def test_bench_runs_it_beside_an_encoder_and_refuses_it_elsewhere(
     tmp_path: Path,
 ) -> None:

@@ -82,6 +82,7 @@ def measure(
 # Baselines --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_always_empty_model_scores_the_share_of_empty_masks() -> None:
     task = shape_task(24)
     outcome, found = measure(Prevalence(), task, Segment(**QUICK))
@@ -146,6 +147,7 @@ def test_a_suite_runs_the_encoder_and_its_baselines_and_compares_them(
 # Learning ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_learns_a_shape_and_stores_every_case() -> None:
     task = shape_task()
     protocol = Segment(**QUICK)
@@ -174,6 +176,7 @@ def test_it_learns_a_shape_and_stores_every_case() -> None:
     assert (gap.value, gap.low, per_label["disc"]) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_and_log_what_one_does(tmp_path: Path) -> None:
     protocol = Segment(
         **{**QUICK, "steps": (6, 6, 6), "frozen": False, "decoder": "setr"}
@@ -195,6 +198,7 @@ def test_two_processes_learn_and_log_what_one_does(tmp_path: Path) -> None:
         assert value.value == expected, metric
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_batches_of_1_7_and_all_count_the_same_pixels(decoder: str) -> None:
     protocol = Segment(**{**QUICK, "decoder": decoder})

@@ -111,6 +111,7 @@ def test_a_batch_without_regions_costs_nothing_and_stays_connected() -> None:
     assert_every_parameter_learns(module, batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [{}, {"image_encoder": "tiny_resnet", "image_size": 48}]
 )
@@ -125,6 +126,7 @@ def test_two_processes_equal_one(tmp_path: Path, kind: dict[str, Any]) -> None:
     assert_two_processes_equal_one(module, batch, tmp_path)
 
 
+@pytest.mark.slow
 def test_it_learns_one_batch_by_heart_and_embeds_accordingly() -> None:
     torch.manual_seed(0)
     module = build().train()
@@ -479,6 +481,7 @@ def card_of(folder: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_other_data_without_boxes_are_refused_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -496,6 +499,7 @@ def test_other_data_without_boxes_are_refused_before_training(
     assert "regions" not in card_of(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["study", "file", "phantom"])
 def test_the_card_says_where_the_regions_came_from(tmp_path: Path, source: str) -> None:
     words, boxes = [], ""

@@ -128,6 +128,7 @@ def test_reports_without_context_and_tokens_of_equal_weight(
     assert build(tokenizer).options.text_rules.template_weight == 0.05
 
 
+@pytest.mark.slow
 def test_a_few_steps_on_one_batch_lower_every_loss(tokenizer: ReportTokenizer) -> None:
     torch.manual_seed(0)
     module = build(tokenizer, text_dropout=0.0).train()

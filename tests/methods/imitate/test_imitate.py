@@ -143,6 +143,7 @@ def test_gradients_stay_where_no_report_has_findings_or_any_text() -> None:
         assert_every_parameter_learns(module, batch)
 
 
+@pytest.mark.slow
 def test_a_few_steps_on_one_batch_lower_every_loss() -> None:
     torch.manual_seed(0)
     module = build(smoothing="none").train()
@@ -304,6 +305,7 @@ def step(module: IMITATE, batch: Any) -> tuple[Tensor, list[Tensor]]:
     return loss.detach(), list(gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", ["exp", "gau"])
 def test_two_processes_equal_one_on_the_whole_batch(
     smoothing: str, tmp_path: Path

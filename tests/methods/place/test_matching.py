@@ -296,6 +296,7 @@ def learnt_blindly(loss: str, match: str) -> tuple[float, float]:
     return values[0], values[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("match", MATCHES)
 def test_set_losses_cannot_be_met_without_the_images(match: str) -> None:
     _, after = learnt_blindly("set_infonce", match)

@@ -102,6 +102,7 @@ def test_every_trainable_parameter_gets_a_gradient(kind: str) -> None:
     assert_every_parameter_learns(module, batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["default", "resnet", "features", "sentences", "observations", "soft"]
 )
@@ -112,6 +113,7 @@ def test_two_processes_equal_one(tmp_path: Path, kind: str) -> None:
     assert_two_processes_equal_one(module, batch, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["default", pytest.param("observations", marks=pytest.mark.slow)]
 )

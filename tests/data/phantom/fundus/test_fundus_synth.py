@@ -76,6 +76,7 @@ def test_a_folder_is_never_overwritten_by_surprise(folder: Path) -> None:
         main(["fundus", "--layout", "pairs", "--out", str(folder)])
 
 
+@pytest.mark.slow
 def test_contact_sheet(tmp_path: Path) -> None:
     source = PhantomFundusSource("train", 700, image_size=64)
     path = tmp_path / "sheet.png"

@@ -61,6 +61,7 @@ def test_one_eye_is_among_both() -> None:
         assert one[index].report == same.report
 
 
+@pytest.mark.slow
 def test_prevalence_and_co_occurrence(crowd: PhantomFundusSource) -> None:
     labels = dict(zip(LABELS, crowd.labels.T, strict=True))
     share = {name: float(np.nanmean(column)) for name, column in labels.items()}
@@ -76,6 +77,7 @@ def test_prevalence_and_co_occurrence(crowd: PhantomFundusSource) -> None:
     assert 0.05 < np.isnan(crowd.labels).any(1).mean() < 0.25
 
 
+@pytest.mark.slow
 def test_eyes_of_a_patient_resemble_each_other() -> None:
     source = PhantomFundusSource("train", 400, eyes="both")
     facts = _all_facts(source, len(source))
@@ -86,6 +88,7 @@ def test_eyes_of_a_patient_resemble_each_other() -> None:
     assert (grades[:, 0] != grades[:, 1]).any()
 
 
+@pytest.mark.slow
 def test_normal_means_no_disease(crowd: PhantomFundusSource) -> None:
     labels = dict(zip(LABELS, crowd.labels.T, strict=True))
     well = labels["normal"] == 1
@@ -95,6 +98,7 @@ def test_normal_means_no_disease(crowd: PhantomFundusSource) -> None:
     assert all(f.cup < 0.55 and f.dr_grade == 0 and not f.amd for f in healthy)
 
 
+@pytest.mark.slow
 def test_grades_follow_the_international_scale(crowd: PhantomFundusSource) -> None:
     seen = set()
     for facts in _all_facts(crowd, 800):
@@ -146,6 +150,7 @@ def test_cup_tells_glaucoma(crowd: PhantomFundusSource) -> None:
         assert not facts.notch or facts.glaucoma == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [240, pytest.param(2000, marks=pytest.mark.slow)])
 def test_the_camera_gives_nothing_away(count: int) -> None:
     """No label is read from colour, contrast, noise, field, make, haze or eye.
