@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+# Until all tests are collected, see below: imports make much, and nothing of it goes.
+gc.disable()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 # Fake tensors, in plans and in what is compiled, put a GPU that is none before torch. A first
@@ -40,6 +42,7 @@ def pytest_collection_finish() -> None:
     """Leave what the imports made out of the garbage collections: nothing of it goes."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish() -> None:

@@ -63,6 +63,7 @@ def test_tensorboard_gets_one_sheet_and_the_report(tmp_path: Path) -> None:
     assert set(events.Tags()["images"]) == {"pictures", "report"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terminal", [True, False])
 def test_epoch_lines_stay_beside_a_bar_too(
     terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -83,6 +83,7 @@ def test_a_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_preset_and_a_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("my-knn.yaml").write_text(block(PAGE, "yaml", "summary: nearest neighbours"))
     words = words_of("vlpzoo bench --encoder runs/mae")

@@ -247,6 +247,7 @@ def test_the_encoder_is_found_whole_among_the_other_parts(
             torch.testing.assert_close(ours(images).pooled, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", WHOLE)
 def test_a_part_that_nobody_knows_is_named(layout: str, tmp_path: Path) -> None:
     path, _ = written(tmp_path, layout)

@@ -239,6 +239,7 @@ def test_the_difference_is_the_headline_of_one_minus_the_other(
     assert gap.low > 0
 
 
+@pytest.mark.slow
 def test_a_suite_stores_texts_and_compares_with_baselines(tmp_path: Path) -> None:
     how = extraction()
     baseline = PixelEncoder()
@@ -377,6 +378,7 @@ def test_greedy_texts_are_what_teacher_forcing_ranks_first() -> None:
         assert torch.equal(logits.argmax(-1), kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 def test_a_wide_beam_finds_the_likeliest_text(penalty: float) -> None:
     made = decoder(length=3, vocabulary=6)

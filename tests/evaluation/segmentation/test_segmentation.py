@@ -120,6 +120,7 @@ def test_who_can_take_it() -> None:
         DenseEncoder(Flat())
 
 
+@pytest.mark.slow
 def test_a_suite_runs_the_encoder_and_its_baselines_and_compares_them(
     tmp_path: Path,
 ) -> None:
