@@ -114,7 +114,7 @@ def reports() -> Path:
 
 @pytest.fixture(scope="module")
 def chest(folder: Path, reports: Path) -> Path:
-    return trained(folder, "chest", reports, 12, "--data.views=[FRONTAL]")
+    return trained(folder, "chest", reports, 6, "--data.views=[FRONTAL]")
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def photographs(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def fundus(folder: Path, photographs: Path) -> Path:
     return trained(
-        *(folder, "fundus", photographs, 30),
+        *(folder, "fundus", photographs, 20),
         *("--data.report_column=report", "--data.colour=true"),
     )
 
