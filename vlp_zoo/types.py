@@ -12,6 +12,7 @@ a frontal chest image shows on its right-hand side.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -22,12 +23,16 @@ import numpy.typing as npt
 __all__ = [
     "Box",
     "Example",
+    "FileName",
     "Question",
     "Report",
     "Study",
     "StudySource",
     "Transform",
 ]
+
+FileName = str | os.PathLike[str]
+"""What `open` takes; `vlp_zoo.data.packed.PackedPath` says why not only `Path`."""
 
 Example = dict[str, Any]
 """What a method's transform makes of one study: names to arrays, tensors, strings."""

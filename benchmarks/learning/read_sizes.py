@@ -24,13 +24,10 @@ def sized(encoder: ImageEncoder, side: int) -> ImageEncoder:
         side: Pixels.
 
     Raises:
-        SystemExit: If its weights are for one size.
+        ConfigError: If its weights are for one size.
     """
-    resized = ImageEncoder.from_spec(encoder.spec | {"image_size": side})
-    weights = encoder.state_dict()
-    if any(weights[k].shape != v.shape for k, v in resized.state_dict().items()):
-        raise SystemExit("read_sizes.py: this network's weights are for one size only")
-    resized.load_state_dict(weights)
+    resized = encoder.at_size(side)
+    resized.load_state_dict(encoder.state_dict())
     return resized.eval()
 
 

@@ -294,7 +294,7 @@ def processor_time(raw: Path, store: Path, size: int, rounds: int) -> None:
         "prepared store": read,
         "decode bound": partial(decode_only, studies.images[:64], 0),
         "prepare": write,
-        "its bound": partial(convert_only, few.images, size),
+        "its bound": partial(convert_only, list(map(Path, few.images)), size),
     }
     take_turns(variants, 1)
     rates = take_turns(variants, rounds, time.process_time)

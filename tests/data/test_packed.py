@@ -23,12 +23,13 @@ from tests.fakes.processes import on_two_processes
 from vlp_zoo.data import DATASETS, packed
 from vlp_zoo.data.catalogue import card_of, to_studies
 from vlp_zoo.data.datamodules import Pairs
-from vlp_zoo.data.packed import Address, Packed, open_packed, pack
+from vlp_zoo.data.packed import Address, Packed, PackedPath, open_packed, pack
 from vlp_zoo.data.pairs import read_pairs
 from vlp_zoo.data.records import MaskRef
 from vlp_zoo.data.studies import COLUMNS, FileStudies
 from vlp_zoo.errors import StoreError
 from vlp_zoo.files import cache_folder
+from vlp_zoo.reading import read_text
 from vlp_zoo.types import Box, Example, Report, Study
 
 ODD = FileStudies(
@@ -58,15 +59,35 @@ ODD = FileStudies(
 
 
 def same(one: FileStudies, other: FileStudies) -> bool:
-    """Whether two sources have equal cells of equal types, NaN for NaN."""
+    """Whether two sources have equal cells of equal types, NaN for NaN.
+
+    Paths are `PackedPath` in one that was packed.
+    """
     labels = one.labels.tobytes() == other.labels.tobytes()
     about = ("name", "label_names", "colour", "fingerprint")
     return labels and all(
-        repr(list(getattr(one, name))) == repr(list(getattr(other, name)))
+        cells(one, name) == cells(other, name)
         if name in COLUMNS
         else getattr(one, name) == getattr(other, name)
         for name in (*about, *COLUMNS)
     )
+
+
+def cells(studies: FileStudies, name: str) -> str:
+    return repr(list(getattr(studies, name))).replace("PosixPath", "PackedPath")
+
+
+def test_a_packed_path_is_one_string_that_opens(tmp_path: Path) -> None:
+    file = tmp_path / "a b.txt"
+    file.write_text("x")
+    packed = PackedPath(str(file))
+    assert packed == file
+    assert file == packed
+    assert hash(packed) == hash(file)
+    assert (str(packed), Path(packed)) == (str(file), file)
+    assert read_text(packed) == "x"
+    assert packed != str(file)
+    assert packed != PackedPath("b")
 
 
 def packed_file(address: Address | None) -> Path:

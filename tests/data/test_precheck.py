@@ -60,7 +60,7 @@ def test_images_of_one_line_of_a_table_are_judged_apart(tmp_path: Path) -> None:
     path, _ = write_pairs(tmp_path, n=4)
     studies, _ = read_pairs(path)
     studies.rows = [2, 2, 3, 3]
-    studies.images[1].unlink()
+    Path(studies.images[1]).unlink()
     assert usable(studies, on_error="skip", progress=False) == [0, 2, 3]
 
 

@@ -15,9 +15,7 @@ from vlp_zoo.callbacks.checkpoints import BestCheckpoint, EMAWeights
 from vlp_zoo.callbacks.running import run_folder
 from vlp_zoo.encoders.checkpoint import file_is_whole, save_encoder
 from vlp_zoo.encoders.identity import state_sha256
-from vlp_zoo.encoders.image import ImageEncoder
 from vlp_zoo.encoders.specs import origin
-from vlp_zoo.errors import ConfigError
 from vlp_zoo.gather import whole_weights
 
 __all__ = ["ExportEncoder"]
@@ -66,26 +64,7 @@ class ExportEncoder(Callback):
             options: Any = getattr(module, "options", None)
             self.origin = origin(getattr(options, "warm_start", None))
         if self.image_size is not None:
-            trained, shown = (
-                {name: tensor.shape for name, tensor in e.timm.state_dict().items()}
-                for e in (run.image_encoder, self._reading(run.image_encoder))
-            )
-            if trained != shown:
-                raise ConfigError(
-                    "a network that reads images of any size (--export.image_size)",
-                    f"{run.image_encoder.spec['timm']['model_name']}, whose weights are "
-                    f"for {run.image_encoder.image_size} px",
-                    "leave --export.image_size out, or train a convolutional network",
-                )
-
-    def _reading(self, encoder: ImageEncoder) -> ImageEncoder:
-        """The encoder, or one of other weights that reads images of ``image_size``."""
-        if self.image_size is None:
-            return encoder
-        with torch.random.fork_rng(devices=[]):
-            return ImageEncoder.from_spec(
-                {**encoder.spec, "image_size": self.image_size}
-            )
+            run.image_encoder.at_size(self.image_size)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Remember when, and at which step, this process began."""
@@ -149,7 +128,9 @@ class ExportEncoder(Callback):
                 "from_step": self._start[1],
             },
         }
-        encoder = self._reading(source.image_encoder)
+        encoder = source.image_encoder
+        if self.image_size is not None:
+            encoder = encoder.at_size(self.image_size)
         self.path = save_encoder(path, encoder, card, weights)
         best = next((c for c in run.callbacks if isinstance(c, BestCheckpoint)), None)
         if best is not None and not unless_whole and best.is_now(trainer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -36,10 +35,10 @@ def decode_mask(mask: MaskRef, height: int, width: int) -> Mask:
     """
     rows, columns = mask.size or (height, width)
     if mask.kind == "file" and mask.two_valued:
-        pixels = read_mask(Path(mask.ref))
+        pixels = read_mask(mask.ref)
         _check_proportions(mask, pixels.shape, (height, width))
     elif mask.kind == "file":
-        stored = read_levels(Path(mask.ref))
+        stored = read_levels(mask.ref)
         _check_levels(mask, stored)
         pixels = (stored >= mask.values[0]) & (stored <= mask.values[1])
     elif mask.kind == "rle_relative":

@@ -214,9 +214,9 @@ def _key(studies: FileStudies, need_report: bool) -> str:
     for i, (image, text) in enumerate(zip(studies.images, studies.texts, strict=True)):
         masks = [mask.ref for mask in studies.masks[i]]
         for path in (image, text, *masks):
-            if isinstance(path, Path):
+            if isinstance(path, os.PathLike):
                 try:
-                    stat = path.stat()
+                    stat = os.stat(path)
                     digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
                 # A ValueError is a NUL byte in the name.
                 except (OSError, ValueError):

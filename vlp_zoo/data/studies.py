@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from vlp_zoo.errors import ConfigError, DataRejectedError, DatasetNotFoundError
 from vlp_zoo.pixels import read_grey, read_rgb, read_spacing
 from vlp_zoo.reading import read_text
 from vlp_zoo.reports.sections import parse_report, without_blanks
-from vlp_zoo.types import Box, Report, Study
+from vlp_zoo.types import Box, FileName, Report, Study
 
 __all__ = [
     "FileStudies",
@@ -149,8 +150,8 @@ class FileStudies:
     uids: Sequence[str]
     patient_ids: Sequence[str]
     study_ids: Sequence[str]
-    images: Sequence[Path]
-    texts: Sequence[Report | str | Path]
+    images: Sequence[os.PathLike[str]]
+    texts: Sequence[Report | str | os.PathLike[str]]
     rows: Sequence[int]
     views: Sequence[str | None]
     label_names: tuple[str, ...] = ()
@@ -246,7 +247,7 @@ class FileStudies:
 
     def spacing_mm(self, index: int) -> tuple[float, float] | None:
         """Millimetres between pixels, (down, across); None where the file says none."""
-        path = self.images[index]
+        path = Path(self.images[index])
         return read_spacing(path) if path.suffix else None
 
     def masks_of(
@@ -274,7 +275,7 @@ class FileStudies:
         entry = self.texts[index]
         if isinstance(entry, Report):
             return without_blanks(entry)
-        if isinstance(entry, Path):
+        if isinstance(entry, os.PathLike):
             try:
                 entry = read_text(entry, "the report")
             except (DatasetNotFoundError, ConfigError) as error:
@@ -302,22 +303,26 @@ class FileStudies:
         text, image = self.texts[index], self.images[index]
         # Texts in files count by name and size: reading a quarter of a million
         # reports to name a cache would take longer than filling it.
-        entry = f"{text.name} {file_size(text)}" if isinstance(text, Path) else text
+        entry = (
+            f"{Path(text).name} {file_size(text)}"
+            if isinstance(text, os.PathLike)
+            else text
+        )
         record: tuple[Any, ...] = (
             self.uids[index],
             self.patient_ids[index],
             self.views[index],
             self.labels[index].tobytes(),
             self.boxes[index],
-            image.name,
+            Path(image).name,
             file_size(image),
             entry,
         )
         if self.masks[index] or self.colour:
             # Only where there are any, so that older fingerprints stay valid.
             masks = [
-                (m.name, m.kind, m.values, m.size, m.ref.name)
-                if isinstance(m.ref, Path)
+                (m.name, m.kind, m.values, m.size, Path(m.ref).name)
+                if isinstance(m.ref, os.PathLike)
                 else m
                 for m in self.masks[index]
             ]
@@ -325,10 +330,10 @@ class FileStudies:
         return hashlib.sha256(repr(record).encode()).digest()
 
 
-def file_size(path: Path) -> int:
+def file_size(path: FileName) -> int:
     """Size in bytes; -1 where there is no such file."""
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     # A ValueError is a NUL byte in the name.
     except (OSError, ValueError):
         return -1

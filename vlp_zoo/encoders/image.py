@@ -247,6 +247,34 @@ class ImageEncoder(ReadsPixels, nn.Module):
             std or own.get("std", [GREY_STD] * 3),
         )
 
+    def at_size(self, image_size: int) -> ImageEncoder:
+        """The same network for images of another size, with fresh weights.
+
+        Its own weights fit there, whoever puts them in.
+
+        Args:
+            image_size: Side in pixels.
+
+        Raises:
+            ConfigError: If its weights are for one size, as a ViT's are.
+        """
+        # Not asked of this network itself: processes may hold a shard of it each.
+        specs = self.spec, {**self.spec, "image_size": image_size}
+        with torch.random.fork_rng(devices=[]):
+            same, other = map(ImageEncoder.from_spec, specs)
+        mine, its = (
+            {name: tensor.shape for name, tensor in encoder.timm.state_dict().items()}
+            for encoder in (same, other)
+        )
+        if mine != its:
+            raise ConfigError(
+                f"a network that reads images of {image_size} px too",
+                f"{self.spec['timm']['model_name']}, whose weights are for "
+                f"{self.image_size} px",
+                "keep that size (no --export.image_size), or take a convolutional network",
+            )
+        return other
+
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> ImageEncoder:
         """Rebuild an encoder, randomly initialised, from ``.spec``.

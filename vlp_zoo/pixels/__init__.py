@@ -16,7 +16,7 @@ infinite pixels), ``unsupported``, ``bad_mask``.
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from vlp_zoo.pixels.levels import luma, to_levels
 from vlp_zoo.pixels.masks import marked
 from vlp_zoo.pixels.pictures import Picture, decode, decode_jpeg, frame_size
 from vlp_zoo.pixels.rejects import unreadable
+from vlp_zoo.types import FileName
 
 __all__ = [
     "ACQUISITION",
@@ -46,7 +47,7 @@ __all__ = [
 Grey = npt.NDArray[np.uint8]
 
 
-def read_grey(path: str | Path, content: bytes | None = None) -> Grey:
+def read_grey(path: FileName, content: bytes | None = None) -> Grey:
     """Decode an image file to one 8-bit channel.
 
     Colour becomes luma (ITU-R BT.601), transparency is seen on black, EXIF orientation
@@ -78,7 +79,7 @@ def read_grey(path: str | Path, content: bytes | None = None) -> Grey:
     return np.ascontiguousarray(shown)
 
 
-def read_rgb(path: str | Path, content: bytes | None = None) -> Grey:
+def read_rgb(path: FileName, content: bytes | None = None) -> Grey:
     """Decode a photograph to three 8-bit channels, red first.
 
     Grey becomes three equal channels as `read_grey` gives them, transparency is seen on
@@ -109,7 +110,7 @@ def read_rgb(path: str | Path, content: bytes | None = None) -> Grey:
     return np.ascontiguousarray(shown)
 
 
-def read_levels(path: str | Path) -> npt.NDArray[Any]:
+def read_levels(path: FileName) -> npt.NDArray[Any]:
     """The pixel values of a picture of labels, not scaled.
 
     Palettes (GIF, some PNG) give the grey level of their colour, colour pictures their
@@ -117,7 +118,7 @@ def read_levels(path: str | Path) -> npt.NDArray[Any]:
     applied, as to the image.
 
     Args:
-        path: Path of the picture.
+        path: FileName of the picture.
 
     Returns:
         Numbers (H, W).
@@ -130,11 +131,11 @@ def read_levels(path: str | Path) -> npt.NDArray[Any]:
     return values if values.ndim == 2 else np.asarray(values.max(axis=2))
 
 
-def read_mask(path: str | Path) -> npt.NDArray[np.bool_]:
+def read_mask(path: FileName) -> npt.NDArray[np.bool_]:
     """What a mask picture marks; see `masks.marked`.
 
     Args:
-        path: Path of the picture.
+        path: FileName of the picture.
 
     Returns:
         bool (H, W), True where it is not black.
@@ -147,27 +148,26 @@ def read_mask(path: str | Path) -> npt.NDArray[np.bool_]:
     return marked(path, picture)
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
+def read_size(path: FileName) -> tuple[int, int]:
     """Height and width of a picture, upright; its pixels are not decoded.
 
     Args:
-        path: Path of a picture that is no DICOM.
+        path: FileName of a picture that is no DICOM.
 
     Raises:
         DataRejectedError: If the file is missing, empty or no picture.
     """
-    return frame_size(Path(path))
+    return frame_size(path)
 
 
-def _picture(path: str | Path) -> tuple[Path, Picture]:
+def _picture(path: FileName) -> tuple[FileName, Picture]:
     path, content, kind = _opened(path, None)
     if kind == "DICOM":
         raise unreadable(path, "bad_mask", "a DICOM file, not a picture of labels")
     return path, decode(path, kind, content)
 
 
-def _opened(path: str | Path, content: bytes | None) -> tuple[Path, bytes, str]:
-    path = path if isinstance(path, Path) else Path(path)
+def _opened(path: FileName, content: bytes | None) -> tuple[FileName, bytes, str]:
     if content is None:
         content = _bytes(path)
     if not content:
@@ -175,12 +175,13 @@ def _opened(path: str | Path, content: bytes | None) -> tuple[Path, bytes, str]:
     return path, content, kind_of(path, content)
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: FileName) -> bytes:
     try:
-        if not path.is_file() and path.exists():
+        if not os.path.isfile(path) and os.path.exists(path):
             # A device or a pipe would be read for ever.
             raise unreadable(path, "missing", "no regular file")
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except DataRejectedError:
         raise
     except (OSError, ValueError) as error:

@@ -8,15 +8,23 @@ a wrong value is a value like any other, and nobody can tell.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from vlp_zoo.pixels.rejects import unreadable
+from vlp_zoo.types import FileName
 
-__all__ = ["check_jpeg", "check_jpeg2000", "check_whole", "is_lossy", "kind_of"]
+__all__ = [
+    "check_jpeg",
+    "check_jpeg2000",
+    "check_whole",
+    "is_lossy",
+    "kind_of",
+    "suffix",
+]
 
 STARTS = {
     "JPEG": (b"\xff\xd8",),
@@ -31,19 +39,29 @@ Fault = tuple[str, str]
 """Reason and detail."""
 
 
-def kind_of(path: Path, content: bytes) -> str:
+def suffix(path: FileName) -> str:
+    """The end of a file's name from its last dot on, in small letters.
+
+    Example:
+        >>> suffix("images/0001.DCM")
+        '.dcm'
+    """
+    return os.path.splitext(path)[1].lower()
+
+
+def kind_of(path: FileName, content: bytes) -> str:
     """The name of a file's format, by its content; "DICOM" also by its suffix."""
     for kind, starts in STARTS.items():
         if content.startswith(starts) and content[128:132] != b"DICM":
             return kind
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "WEBP"
-    if content[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
+    if content[128:132] == b"DICM" or suffix(path) in (".dcm", ".dicom"):
         return "DICOM"
     return "other"
 
 
-def check_whole(path: Path, kind: str, content: bytes) -> None:
+def check_whole(path: FileName, kind: str, content: bytes) -> None:
     """Refuse a file that is cut or damaged, by what its container says.
 
     Bytes after the end are forgiven: cameras, phones and block devices leave them.

@@ -6,17 +6,17 @@ import io
 import logging
 import struct
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vlp_zoo.errors import DataRejectedError, DependencyNotFoundError
-from vlp_zoo.pixels.containers import check_jpeg, check_jpeg2000
+from vlp_zoo.pixels.containers import check_jpeg, check_jpeg2000, suffix
 from vlp_zoo.pixels.levels import own_range, to_levels
 from vlp_zoo.pixels.pictures import decode_jpeg
 from vlp_zoo.pixels.rejects import MOST_PIXELS, unreadable
+from vlp_zoo.types import FileName
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -30,7 +30,7 @@ BASELINE = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 
 
-def decode_dicom(path: Path, content: bytes) -> npt.NDArray[np.uint8]:
+def decode_dicom(path: FileName, content: bytes) -> npt.NDArray[np.uint8]:
     """The one image of a DICOM file.
 
     Grey: modality rescale, then the first window or VOI table (without either, or with
@@ -56,7 +56,7 @@ def decode_dicom(path: Path, content: bytes) -> npt.NDArray[np.uint8]:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
         # Files without the preamble are DICOM too where their name says so.
-        header = pydicom.dcmread(io.BytesIO(content), force=path.suffix != "")
+        header = pydicom.dcmread(io.BytesIO(content), force=suffix(path) != "")
         _check_size(path, header)
         _check_pixels(path, header)
         return _shown(path, header)
@@ -71,7 +71,7 @@ def decode_dicom(path: Path, content: bytes) -> npt.NDArray[np.uint8]:
         raise unreadable(path, "undecodable", f"DICOM: {said}") from error
 
 
-def _check_size(path: Path, header: Dataset) -> None:
+def _check_size(path: FileName, header: Dataset) -> None:
     frames = int(header.get("NumberOfFrames") or 1)
     rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
     if frames * rows * columns > MOST_PIXELS:
@@ -81,7 +81,7 @@ def _check_size(path: Path, header: Dataset) -> None:
         raise unreadable(path, "frames", f"{frames} frames, not one image")
 
 
-def _check_pixels(path: Path, header: Dataset) -> None:
+def _check_pixels(path: FileName, header: Dataset) -> None:
     """Refuse pixel data with parts missing, which decoders fill with grey."""
     from pydicom.encaps import generate_fragments, get_frame
 
@@ -120,7 +120,7 @@ def _precision(frame: bytes) -> int:
     return 0
 
 
-def _shown(path: Path, header: Dataset) -> npt.NDArray[np.uint8]:
+def _shown(path: FileName, header: Dataset) -> npt.NDArray[np.uint8]:
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
     from pydicom.pixels.utils import pixel_array
 
@@ -163,7 +163,7 @@ def _padding(stored: Values, header: Dataset) -> npt.NDArray[np.bool_]:
 
 
 def _windowed(
-    path: Path, values: Values, padding: npt.NDArray[np.bool_], header: Dataset
+    path: FileName, values: Values, padding: npt.NDArray[np.bool_], header: Dataset
 ) -> npt.NDArray[np.uint8]:
     """Grey levels of rescaled values (PS3.3 C.11.2)."""
     from pydicom.pixels.processing import apply_voi
@@ -199,7 +199,7 @@ def _windowed(
     return to_levels(values, centre - width / 2, centre + width / 2)
 
 
-def read_spacing(path: str | Path) -> tuple[float, float] | None:
+def read_spacing(path: FileName) -> tuple[float, float] | None:
     """Millimetres from pixel to pixel, (down, across); None where the file says none.
 
     Only DICOM says it. PixelSpacing is taken where it is given; else
@@ -211,8 +211,7 @@ def read_spacing(path: str | Path) -> tuple[float, float] | None:
     Raises:
         DataRejectedError: If the file is missing, empty or a broken DICOM file.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".dcm", ".dicom", ""):
+    if suffix(path) not in (".dcm", ".dicom", ""):
         return None
     import pydicom
     from pydicom.errors import InvalidDicomError

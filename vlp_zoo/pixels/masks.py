@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,14 @@ import numpy.typing as npt
 
 from vlp_zoo.pixels.pictures import Picture
 from vlp_zoo.pixels.rejects import unreadable
+from vlp_zoo.types import FileName
 
 __all__ = ["marked"]
 
 Mask = npt.NDArray[np.bool_]
 
 
-def marked(path: Path, picture: Picture) -> Mask:
+def marked(path: FileName, picture: Picture) -> Mask:
     """What a picture of two values marks.
 
     Black is not marked, the other value is: 0 and 1, 0 and 255, 0 and 65,535, two
@@ -66,7 +66,7 @@ def _values(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _through_alpha(
-    path: Path, alpha: npt.NDArray[Any], bright: Mask, colours: int
+    path: FileName, alpha: npt.NDArray[Any], bright: Mask, colours: int
 ) -> Mask:
     seen = _values(alpha)
     if len(seen) > 2 or (len(seen) == 2 and seen[0] != 0):
@@ -93,7 +93,7 @@ def _shown(picture: Picture, found: npt.NDArray[Any]) -> str:
     return ", ".join(few) + (", ..." if len(found) > 6 else "")
 
 
-def _no_mask(path: Path, found: str) -> Exception:
+def _no_mask(path: FileName, found: str) -> Exception:
     return unreadable(
         path, "bad_mask", f"{found}; a mask has two values, 0 and 255 say"
     )

@@ -8,7 +8,6 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,6 +19,7 @@ from PIL import Image
 from vlp_zoo.errors import DataRejectedError
 from vlp_zoo.pixels.containers import check_jpeg, check_whole, is_lossy
 from vlp_zoo.pixels.rejects import MOST_PIXELS, unreadable
+from vlp_zoo.types import FileName
 
 __all__ = ["Picture", "decode", "decode_jpeg", "frame_size", "upright"]
 
@@ -83,7 +83,7 @@ class Picture:
         return np.rint(self.values * share).astype(self.values.dtype)
 
 
-def decode(path: Path, kind: str, content: bytes) -> Picture:
+def decode(path: FileName, kind: str, content: bytes) -> Picture:
     """Decode a picture file.
 
     Args:
@@ -130,7 +130,7 @@ def decode(path: Path, kind: str, content: bytes) -> Picture:
     )
 
 
-def decode_jpeg(path: Path, content: bytes, colour: bool | None = None) -> Values:
+def decode_jpeg(path: FileName, content: bytes, colour: bool | None = None) -> Values:
     """Decode a JPEG, taking each warning of the decoder for damage.
 
     Args:
@@ -169,7 +169,7 @@ def decode_jpeg(path: Path, content: bytes, colour: bool | None = None) -> Value
     return upright(values, turn)
 
 
-def _header(path: Path, content: bytes) -> Image.Image:
+def _header(path: FileName, content: bytes) -> Image.Image:
     """A picture whose pixels are not decoded yet.
 
     Raises:
@@ -181,7 +181,7 @@ def _header(path: Path, content: bytes) -> Image.Image:
     return opened
 
 
-def frame_size(path: Path) -> tuple[int, int]:
+def frame_size(path: FileName) -> tuple[int, int]:
     """Height and width of a picture, upright, from its header.
 
     Raises:
@@ -208,7 +208,7 @@ def upright(values: Values, orientation: int) -> Values:
     return values if turn is None else np.ascontiguousarray(turn(values))
 
 
-def _from_pillow(path: Path, opened: Image.Image) -> Picture:
+def _from_pillow(path: FileName, opened: Image.Image) -> Picture:
     mode, entries = opened.mode, 0
     if mode in ("P", "PA"):
         index = opened.getchannel(0) if mode == "PA" else opened
@@ -247,7 +247,7 @@ def _is_deep_colour(opened: Image.Image, kind: str, content: bytes) -> bool:
     return False
 
 
-def _deep(path: Path, content: bytes) -> Picture:
+def _deep(path: FileName, content: bytes) -> Picture:
     values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 3:
         raise unreadable(path, "undecodable", "colour of 16 bits a channel")
@@ -284,7 +284,7 @@ def _check_strips(opened: Image.Image, content: bytes) -> None:
             simplejpeg.decode_jpeg(whole, "GRAY")
 
 
-def _checked(path: Path, values: Values) -> Values:
+def _checked(path: FileName, values: Values) -> Values:
     if not values.size:
         raise unreadable(path, "empty", "no pixels")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -293,7 +293,7 @@ def _checked(path: Path, values: Values) -> Values:
     return values
 
 
-def _refused(path: Path, error: Exception) -> DataRejectedError:
+def _refused(path: FileName, error: Exception) -> DataRejectedError:
     said = str(error) or type(error).__name__
     if isinstance(error, Image.DecompressionBombError | MemoryError):
         return unreadable(path, "too_large", said)

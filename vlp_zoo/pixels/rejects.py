@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from vlp_zoo.errors import DataRejectedError
+from vlp_zoo.types import FileName
 
 __all__ = ["MOST_PIXELS", "unreadable"]
 
@@ -12,7 +11,7 @@ MOST_PIXELS = 1 << 28
 """No radiograph or photograph has more; what claims to would only fill the memory."""
 
 
-def unreadable(path: Path, reason: str, detail: str) -> DataRejectedError:
+def unreadable(path: FileName, reason: str, detail: str) -> DataRejectedError:
     """The error for a file; its reason is the word that a pre-check lists it under."""
     return DataRejectedError(
         f"an image in {path}",

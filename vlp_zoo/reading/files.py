@@ -11,6 +11,7 @@ import gzip
 import io
 import logging
 import lzma
+import os
 import re
 import stat
 import zipfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from vlp_zoo.errors import ConfigError, DatasetNotFoundError
+from vlp_zoo.types import FileName
 
 __all__ = ["as_utf8", "listing", "read_bytes", "read_text", "unpacked"]
 
@@ -48,7 +50,7 @@ def listing(folder: Path, limit: int = 8) -> str:
     return ", ".join(names[:limit]) + more if names else "an empty folder"
 
 
-def read_bytes(path: Path, what: str = "the file") -> bytes:
+def read_bytes(path: FileName, what: str = "the file") -> bytes:
     """The content of a regular file.
 
     Args:
@@ -60,13 +62,14 @@ def read_bytes(path: Path, what: str = "the file") -> bytes:
         ConfigError: If it cannot be read.
     """
     try:
-        mode = path.stat().st_mode
+        mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
         # A name with a NUL byte in it is a ValueError.
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         found = "no such file" if missing else f"{type(error).__name__}: {error}"
-        if missing and path.parent.is_dir():
-            found = f"no such file; there: {listing(path.parent)}"
+        folder = Path(path).parent
+        if missing and folder.is_dir():
+            found = f"no such file; there: {listing(folder)}"
         raise DatasetNotFoundError(
             f"{what} {path}",
             found,
@@ -81,14 +84,15 @@ def read_bytes(path: Path, what: str = "the file") -> bytes:
             "give a regular file",
         )
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError as error:
         raise ConfigError(
             f"{what} {path}", f"{type(error).__name__}: {error}", "restore the file"
         ) from error
 
 
-def unpacked(content: bytes, path: Path) -> bytes:
+def unpacked(content: bytes, path: FileName) -> bytes:
     """Content that may be packed with gzip, zip, xz or bzip2, unpacked.
 
     Args:
@@ -122,7 +126,7 @@ def unpacked(content: bytes, path: Path) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _opened(content: bytes, path: Path) -> IO[bytes]:
+def _opened(content: bytes, path: FileName) -> IO[bytes]:
     raw = io.BytesIO(content)
     if content.startswith(b"\x1f\x8b"):
         return cast(IO[bytes], gzip.GzipFile(fileobj=raw))
@@ -148,7 +152,7 @@ def _opened(content: bytes, path: Path) -> IO[bytes]:
     return raw
 
 
-def read_text(path: Path, what: str = "the file") -> str:
+def read_text(path: FileName, what: str = "the file") -> str:
     """The text of a file, in UTF-8, UTF-16 with its mark, or Windows-1252.
 
     Args:
@@ -162,7 +166,7 @@ def read_text(path: Path, what: str = "the file") -> str:
     return as_utf8(unpacked(read_bytes(path, what), path), path).decode("utf-8")
 
 
-def as_utf8(content: bytes, path: Path) -> bytes:
+def as_utf8(content: bytes, path: FileName) -> bytes:
     """Text in any of the encodings that are told apart for certain, as UTF-8.
 
     Windows-1252 has a letter for nearly every byte, so that any file could pass for it:
@@ -198,7 +202,7 @@ def as_utf8(content: bytes, path: Path) -> bytes:
     return content
 
 
-def _western(content: bytes, path: Path, error: UnicodeDecodeError) -> str:
+def _western(content: bytes, path: FileName, error: UnicodeDecodeError) -> str:
     place = f"byte 0x{content[error.start]:02x} in line {_line(content, error.start)}"
     kept = content.decode("utf-8", "ignore")
     if not kept.isascii():
@@ -221,7 +225,7 @@ def _line(content: bytes, position: int) -> int:
     return content.count(b"\n", 0, position) + 1
 
 
-def _no_text(path: Path, found: str) -> ConfigError:
+def _no_text(path: FileName, found: str) -> ConfigError:
     return ConfigError(
         f"text in UTF-8 in {path}", found, "write the file again as UTF-8"
     )

@@ -215,7 +215,7 @@ def _look_at(source: StudySource, index: int) -> Print:
 def _key(source: StudySource, index: int) -> str:
     if not isinstance(source, FileStudies):
         return f"{source.fingerprint} {index}"
-    path = source.images[index]
+    path = Path(source.images[index])
     try:
         stat = path.stat()
     except OSError:

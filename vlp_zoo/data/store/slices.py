@@ -133,7 +133,7 @@ def _refusing(reason: str = "") -> Iterator[None]:
 
 
 def _row(task: Slice, place: int) -> dict[str, Any]:
-    studies, path = task.studies, task.studies.images[place]
+    studies, path = task.studies, Path(task.studies.images[place])
     with _refusing():
         try:
             content = read_bytes(path, "the image")
