@@ -10,10 +10,10 @@ import torch
 from vlp_zoo.encoders.image import (
     IMAGE_PRESETS,
     ImageEncoder,
-    check_keys,
     patchify,
     sincos_table,
 )
+from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.errors import ConfigError, EncoderLoadError, UnknownNameError
 
 

@@ -22,7 +22,7 @@ from tests.encoders.test_official_networks import (
     evax_names,
     under,
 )
-from vlp_zoo.encoders.image import check_keys
+from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.published.official import network_of
 
 State = dict[str, Tensor]

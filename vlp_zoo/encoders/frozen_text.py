@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from vlp_zoo.encoders.drafts import DraftText, drafts_names
-from vlp_zoo.encoders.image import check_keys
+from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.text_cache import CACHE_FORMAT, FrozenText
 from vlp_zoo.encoders.tokenizer import ReportTokenizer

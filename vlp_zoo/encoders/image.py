@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.encoders.layouts import GREY_MEAN, GREY_STD
+from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.preprocessing import ReadsPixels, from_pixels
 from vlp_zoo.encoders.timm_names import IMAGE_PRESETS, check_name, refuse_loading
 from vlp_zoo.encoders.timm_shapes import as_map, fitted, measure, once, tokens_of
@@ -30,8 +31,6 @@ __all__ = [
     "IMAGE_PRESETS",
     "EncoderOutput",
     "ImageEncoder",
-    "check_keys",
-    "misfits",
     "patchify",
     "sincos_table",
 ]
@@ -114,48 +113,6 @@ def patchify(images: Tensor, patch: int) -> Tensor:
     # Splitting axes never copies, even where channels are one expanded grey plane.
     split = images.view(batch, channels, height // patch, patch, width // patch, patch)
     return split.permute(0, 2, 4, 1, 3, 5)
-
-
-def misfits(kinds: Mapping[str, Sequence[str]]) -> list[str]:
-    """For each kind of misfit that there is, how many and the first five names."""
-    return [
-        f"{len(names)} {kind} ({', '.join(names[:5])}{', ...' if names[5:] else ''})"
-        for kind, names in kinds.items()
-        if names
-    ]
-
-
-def check_keys(
-    expected: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str
-) -> None:
-    """Refuse weights that do not fit exactly.
-
-    Args:
-        expected: ``state_dict`` of the network.
-        state: Weights offered.
-        origin: Where the weights come from, for the message.
-
-    Raises:
-        EncoderLoadError: With counts and the first five names of each kind.
-    """
-    parts = misfits(
-        {
-            "missing": [name for name in expected if name not in state],
-            "unexpected": [name for name in state if name not in expected],
-            "of another shape": [
-                f"{name} {tuple(state[name].shape)} for {tuple(tensor.shape)}"
-                for name, tensor in expected.items()
-                if name in state and state[name].shape != tensor.shape
-            ],
-        }
-    )
-    if parts:
-        raise EncoderLoadError(
-            f"{len(expected)} tensors in {origin}",
-            f"{len(state)} tensors: {'; '.join(parts)}",
-            "check the architecture, or name the checkpoint's layout "
-            "(official:LAYOUT:FILE)",
-        )
 
 
 class ImageEncoder(ReadsPixels, nn.Module):

@@ -15,7 +15,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from vlp_zoo.encoders.image import check_keys
+from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.published.adapted import AdaptedEncoder, Look
 from vlp_zoo.encoders.published.official import layout_of
 from vlp_zoo.encoders.weight_files import read_checkpoint

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from vlp_zoo.encoders.hub import one_line, require_hub
-from vlp_zoo.encoders.image import ImageEncoder, misfits, patchify
+from vlp_zoo.encoders.image import ImageEncoder, patchify
+from vlp_zoo.encoders.misfits import misfits
 from vlp_zoo.encoders.published.adapted import (
     AdaptedEncoder,
     AdaptedJoint,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlp_zoo.encoders.image import check_keys
+from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.published.official import ecamp_name, ecamp_state
 from vlp_zoo.methods.ecamp.ecamp import ECAMP
 from vlp_zoo.methods.ecamp.networks import Pass

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vlp_zoo.encoders.image import check_keys
+from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.encoders.vocabulary import word_piece
 from vlp_zoo.encoders.weight_files import renamed, renamed_state

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vlp_zoo.encoders.image import check_keys
+from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.published.official import ecamp_name, ecamp_state
 from vlp_zoo.methods.base import parameter_groups
 from vlp_zoo.methods.mae import patch_targets
