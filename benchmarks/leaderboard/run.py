@@ -18,10 +18,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from small_sets import SMALL, SPLIT, suites
 
@@ -139,14 +141,14 @@ def train(method: str, budget: Mapping[str, str], out: Path, threads: int) -> Pa
     return newest.parent
 
 
-def imagenet() -> list[str]:
+def imagenet() -> dict[str, str]:
     """The encoder that never saw a radiograph, or a line that says why it is missing."""
     from vlp_zoo.encoders.wheels import IMAGENET, missing
 
     if why := missing(IMAGENET):
         say(f"no row of ImageNet: {why}")
-        return []
-    return [f"--encoder=imagenet={IMAGENET}"]
+        return {}
+    return {"imagenet": IMAGENET}
 
 
 def say(line: str) -> None:
@@ -175,7 +177,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="runs and results")
     parser.add_argument("--board", type=Path, help="where all files go")
     parser.add_argument("--methods", nargs="+", help="fewer than all")
-    parser.add_argument("--jobs", type=int, default=2, help="trainings side by side")
+    parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
     options = parser.parse_args()
     if options.jobs < 1:
         parser.error("--jobs: 1 or more")
@@ -184,12 +186,10 @@ def main() -> int:
     worlds = real(options.real.resolve(), out) if options.real else synthetic()
     for name, world in worlds.items():
         methods = [m for m in world.methods if m in (options.methods or world.methods)]
-        encoders = trained(methods, world, out / name, options.jobs)
-        if code := vlpzoo(
-            # Encoders are trained once, so random ones are drawn once too.
-            *("bench", *encoders, *imagenet(), "--random-draws=1"),
-            *(f"--suite={world.suite}", f"--out={out / 'results' / name}"),
-        ):
+        encoders = trained(methods, world, out / name, options.jobs) | imagenet()
+        # Encoders are trained once, so random ones are drawn once too.
+        words = ("--random-draws=1", f"--suite={world.suite}")
+        if code := evaluate(encoders, words, out / "results" / name, options.jobs):
             return code
     results = [f"--results={out / 'results' / name}" for name in worlds]
     board = options.board or (FOLDER / "real" if options.real else FOLDER)
@@ -202,18 +202,74 @@ def main() -> int:
     return 0
 
 
-def trained(methods: list[str], world: World, out: Path, jobs: int) -> list[str]:
-    """Train methods side by side; what ``vlpzoo bench`` is told of them."""
-    # Networks this small gain more from a core each than from all cores together.
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+def threads_of(jobs: int) -> int:
+    """Threads of each of some processes.
+
+    Networks this small gain more from a core each than from all cores together.
+    """
+    return max(1, (os.cpu_count() or 1) // jobs)
+
+
+def trained(methods: list[str], world: World, out: Path, jobs: int) -> dict[str, str]:
+    """Train methods side by side; the name of each encoder on the board, and where it is."""
     with ThreadPoolExecutor(jobs) as pool:
         waiting = {
-            m: pool.submit(train, m, world.budget, out, threads) for m in methods
+            m: pool.submit(train, m, world.budget, out, threads_of(jobs))
+            for m in methods
         }
-        return [
-            f"--encoder={world.prefix}{m}={each.result()}"
-            for m, each in waiting.items()
-        ]
+        return {f"{world.prefix}{m}": str(each.result()) for m, each in waiting.items()}
+
+
+def evaluate(
+    encoders: Mapping[str, str], words: Sequence[str], results: Path, jobs: int
+) -> int:
+    """``vlpzoo bench`` by several processes, whose results come to one folder.
+
+    Args:
+        encoders: Name to what ``--encoder`` takes.
+        words: Further words of every command.
+        results: The folder.
+        jobs: Processes.
+
+    Returns:
+        0, or the exit status of one that failed.
+    """
+
+    def bench(names: Iterable[str], threads: int) -> int:
+        named = [f"--encoder={name}={encoders[name]}" for name in names]
+        return vlpzoo("bench", *named, *words, f"--out={results}", threads=threads)
+
+    parts = shares(encoders, jobs)
+    if len(parts) > 1:
+        with ThreadPoolExecutor(jobs) as pool:
+            codes = pool.map(lambda part: bench(part, threads_of(jobs)), parts)
+        if code := next(filter(None, codes), 0):
+            return code
+    # Finds what the parts have measured, and says it of all.
+    return bench(encoders, 0)
+
+
+def shares(encoders: Mapping[str, str], count: int) -> list[list[str]]:
+    """Names of encoders in at most ``count`` parts that cost about as much.
+
+    Encoders of one network stay together: untrained, it is evaluated once for them all.
+    """
+    from vlp_zoo import load_encoder
+
+    sides, alike = {}, defaultdict(list)
+    for name, source in encoders.items():
+        spec: Any = load_encoder(source).spec
+        network = json.dumps(spec, sort_keys=True)
+        sides[network] = spec["image_size"]
+        alike[network].append(name)
+    costs = {network: sides[network] * (len(alike[network]) + 1) for network in alike}
+    parts: list[list[str]] = [[] for _ in range(count)]
+    spent = [0] * count
+    for network in sorted(alike, key=lambda network: -costs[network]):
+        least = spent.index(min(spent))
+        parts[least] += alike[network]
+        spent[least] += costs[network]
+    return [part for part in parts if part]
 
 
 if __name__ == "__main__":
