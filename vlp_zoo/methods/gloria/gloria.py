@@ -179,27 +179,17 @@ class GLoRIA(VLPModule[GLoRIABatch]):
             counts: (B,) slots of words that count.
             keys: (B,) int64, equal for equal captions.
         """
-        options = self.options
-        targets = None
+        options, targets, terms = self.options, None, {}
+        scales, pool, gather = options.scales, options.pool, options.gather
         if options.multi_positive:
-            targets = multi_positive_targets(keys, options.gather)
-        terms = {}
+            targets = multi_positive_targets(keys, gather)
         if run.places is not None:
             wide = torch.promote_types(run.places.dtype, torch.float32)
-            terms["local"] = local_loss(
-                run.places.to(wide),
-                Words(run.words.to(wide), counts),
-                options.scales,
-                options.pool,
-                targets,
-                options.gather,
-            )
+            words = Words(run.words.to(wide), counts)
+            places = run.places.to(wide)
+            terms["local"] = local_loss(places, words, scales, pool, targets, gather)
         terms["global"] = info_nce(
-            run.image,
-            run.text,
-            1 / options.scales.loss,
-            targets=targets,
-            gather=options.gather,
+            run.image, run.text, 1 / scales.loss, targets=targets, gather=gather
         )
         return terms
 
@@ -212,10 +202,7 @@ class GLoRIA(VLPModule[GLoRIABatch]):
         with torch.autocast(run.image.device.type, enabled=False):
             terms = self.terms(run, batch["word_count"], batch["report_key"])
         weights = self.options.weights
-        return {
-            name: weights[name] * (forth + back)
-            for name, (forth, back) in terms.items()
-        }
+        return {name: weights[name] * (a + b) for name, (a, b) in terms.items()}
 
     # Joint space and the rest ---------------------------------------------------
 
@@ -223,14 +210,10 @@ class GLoRIA(VLPModule[GLoRIABatch]):
         """Words and global features (N, E) of reports or prompts, whole ones."""
         transform = self.make_transform(train=False)
         rows = [transform.tokens(caption_sentences(text)) for text in texts]
+        names = "input_ids", "attention_mask", "continuation_mask", "word_count"
         ids, mask, continues, counts = (
             torch.from_numpy(np.stack([row[name] for row in rows])).to(self.device)
-            for name in (
-                "input_ids",
-                "attention_mask",
-                "continuation_mask",
-                "word_count",
-            )
+            for name in names
         )
         words, whole = self.read(Pieces(ids, mask, continues))
         return Words(words.float(), counts), whole.float()
@@ -249,14 +232,10 @@ class GLoRIA(VLPModule[GLoRIABatch]):
         Returns:
             (B, N) each.
         """
+        self._need("local")
+        self._need("global")
         _, whole, places = self.encode_images(self.image_encoder.prepare(images))
-        if places is None:
-            raise ConfigError(
-                "local scores of images and texts",
-                "a model trained without the local loss",
-                "train with --model.local_weight above 0",
-            )
-        self._need_global()
+        assert places is not None
         words, text = self.read_texts(texts)
         if int(words.counts.min()) < 2:
             raise ConfigError(
@@ -269,20 +248,20 @@ class GLoRIA(VLPModule[GLoRIABatch]):
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Images (B, 1 or 3, H, W), uint8, in the joint space: (B, E), unit length."""
-        self._need_global()
+        self._need("global")
         return unit_length(self.encode_images(self.image_encoder.prepare(images))[1])
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Reports or prompts in the joint space: (B, E), unit length."""
-        self._need_global()
+        self._need("global")
         return unit_length(self.read_texts(texts)[1])
 
-    def _need_global(self) -> None:
-        if not self.options.global_weight:
+    def _need(self, loss: str) -> None:
+        if not self.options.weights[loss]:
             raise ConfigError(
-                "a joint space of images and texts",
-                "a model trained without the global loss",
-                "train with --model.global_weight above 0",
+                f"{loss} scores of images and texts",
+                f"a model trained without the {loss} loss",
+                f"train with --model.{loss}_weight above 0",
             )
 
     def embed_patches(self, images: Tensor) -> Tensor | None:
@@ -309,21 +288,13 @@ class GLoRIA(VLPModule[GLoRIABatch]):
         if run.places is not None:
             tokens = [] if self.tokenizer is None else self.tokenizer.tokens
             words = Words(run.words, batch["word_count"])
-            scale = self.options.attention_scale
-            shown["attention"] = draw_looks(
-                tokens, batch, words, run.places, scale, self.grid
-            )
+            scale, places, grid = self.options.attention_scale, run.places, self.grid
+            shown["attention"] = draw_looks(tokens, batch, words, places, scale, grid)
         return shown
 
     def configure_optimizers(self) -> Any:
         """The base's, or the released code's Adam, with the schedule it meant."""
-        options = self.options
-        if options.schedule == "cosine":
+        if self.options.schedule == "cosine":
             return super().configure_optimizers()
-        if options.schedule == "plateau" and not self.trainer.limit_val_batches:
-            raise ConfigError(
-                "a validation loss to halve the rate by (--model.schedule plateau)",
-                "no validation",
-                "set --trainer.limit_val_batches above 0, or --model.schedule constant",
-            )
-        return released_optimizer(self.parameters(), options)
+        validated = bool(self.trainer.limit_val_batches)
+        return released_optimizer(self.parameters(), self.options, validated)

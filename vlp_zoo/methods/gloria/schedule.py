@@ -9,20 +9,31 @@ from torch import nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from vlp_zoo.errors import ConfigError
 from vlp_zoo.methods.gloria.options import GLoRIAOptions
 
 __all__ = ["released_optimizer"]
 
 
 def released_optimizer(
-    parameters: Iterable[nn.Parameter], options: GLoRIAOptions
+    parameters: Iterable[nn.Parameter], options: GLoRIAOptions, validated: bool
 ) -> Any:
     """Adam at a constant rate, or at one that is halved where ``val/loss`` stands still.
 
     Args:
         parameters: Those of the method; what is frozen is left out.
         options: Rate, decay, averaging coefficients, and the schedule.
+        validated: Whether there is a validation loss.
+
+    Raises:
+        ConfigError: If the schedule needs one that there is not.
     """
+    if options.schedule == "plateau" and not validated:
+        raise ConfigError(
+            "a validation loss to halve the rate by (--model.schedule plateau)",
+            "no validation",
+            "set --trainer.limit_val_batches above 0, or --model.schedule constant",
+        )
     beta1, beta2 = options.betas
     optimizer = Adam(
         [p for p in parameters if p.requires_grad],

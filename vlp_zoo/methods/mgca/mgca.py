@@ -64,11 +64,7 @@ from torch.nn import functional
 
 from vlp_zoo.gather import sync_batchnorm
 from vlp_zoo.losses import info_nce
-from vlp_zoo.methods.mgca.losses import (
-    clipped_weights,
-    prototype_loss,
-    token_losses,
-)
+from vlp_zoo.methods.mgca.losses import clipped_weights, prototype_loss, token_losses
 from vlp_zoo.methods.mgca.networks import (
     attended,
     attentive_bert,
@@ -194,11 +190,8 @@ class MGCA(WordTowers[WordBatch]):
         count = (slots + 1).masked_fill(slots == none, 0).amax(1, keepdim=True)
         present = torch.arange(1, none, device=slots.device) < count
         if self.options.mask_padding:
-            words, present, weights = (
-                words[:, :length],
-                present[:, : length - 1],
-                weights[:, : length - 1],
-            )
+            words = words[:, :length]
+            present, weights = present[:, : length - 1], weights[:, : length - 1]
         return words, present, weights
 
     def embed_words(self, states: Tensor, present: Tensor) -> Tensor:
@@ -207,9 +200,8 @@ class MGCA(WordTowers[WordBatch]):
             return unit_length(self.word_head(states))
         # Places, not the mask: a mask would be counted anew by each look-up.
         places = present.flatten().nonzero()[:, 0]
-        words = unit_length(
-            self.word_head(states.flatten(0, 1).index_select(0, places))
-        )
+        picked = states.flatten(0, 1).index_select(0, places)
+        words = unit_length(self.word_head(picked))
         rows = words.new_zeros(present.numel(), words.shape[1])
         return rows.index_copy(0, places, words).view(*present.shape, -1)
 
@@ -234,22 +226,16 @@ class MGCA(WordTowers[WordBatch]):
 
     def terms(self, run: Pass) -> dict[str, Tensor]:
         """The unweighted losses of a pass, those with weight 0 left out."""
-        return {
-            name: torch.stack(parts).sum() for name, parts in self.parts(run).items()
-        }
+        return {name: torch.stack(both).sum() for name, both in self.parts(run).items()}
 
     def parts(self, run: Pass) -> dict[str, list[Tensor]]:
         """What the losses are sums of: both directions, words before patches."""
         options, parts = self.options, {}
         if options.weights["ita"]:
-            both = info_nce(
-                run.image,
-                run.report,
-                options.temperature,
-                gather=options.gather,
-                normalise=False,
+            tau, gather = options.temperature, options.gather
+            parts["ita"] = list(
+                info_nce(run.image, run.report, tau, gather=gather, normalise=False)
             )
-            parts["ita"] = list(both)
         if run.words is not None and run.patches is not None:
             parts["cta"] = [half / 2 for half in self.token_parts(run)]
         if options.weights["cpa"]:
