@@ -42,7 +42,7 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operators that need, or bring, a value of the host."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: Counter[str] = Counter()
 
     def __torch_dispatch__(
