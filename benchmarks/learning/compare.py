@@ -188,6 +188,8 @@ def probe(jobs: Sequence[Job], task: str, out: Path) -> list[Any]:
         out / "bench",
         fractions=FRACTIONS,
         seeds=DRAWS,
+        # Untrained networks are among the encoders.
+        random_draws=0,
         **_split(task),
     )
 

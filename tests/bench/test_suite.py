@@ -101,6 +101,24 @@ def test_a_second_run_finds_everything(tmp_path: Path) -> None:
     ]
 
 
+def test_two_runs_at_once_do_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, ran = suite._run, []
+
+    def run(cell: suite.Cell, *rest: object) -> list[Result]:
+        ran.append(cell.key)
+        if len(ran) == 1:  # in the middle of it a second process does all the others
+            _evaluate(tmp_path, block_task(), StubEncoder())
+        return plain(cell, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(suite, "_run", run)
+    results = _evaluate(tmp_path, block_task(), StubEncoder())
+    # Four runs; the one that both had begun is made by both.
+    assert len(ran) == 5
+    assert len(set(ran)) == len(_by(results)) == 4
+
+
 def test_an_interrupted_run_keeps_what_was_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -180,22 +180,26 @@ def evaluate_task(
     done = len(cells) - len(missing)
     progress(task.name, done, len(cells))
     for cell in cells:
-        rows = stored.get(cell.key)
-        if rows is None:
+        if cell.key not in stored:
             done += 1
             name = f"{task.name}: {_described(cell)}"
-            try:
-                logs = store.folder / "logs" / slug(task.name) / _log_name(cell)
-                rows = _run(cell, task, replace(extraction, logs=logs), command)
-            except Exception as error:  # noqa: BLE001  # raised again at the end
-                failed = _failure(error, cell, store)
-                failures[name] = failed
-                progress(task.name, done, len(cells))
-                notify(f"{name}: FAILED: {failed.looked_for}: {failed.found}")
-                continue
-            rows = stored[cell.key] = store.add(rows)
+            # Another process may have measured it meanwhile.
+            rows = store.find(cell.key)
+            if not rows:
+                try:
+                    logs = store.folder / "logs" / slug(task.name) / _log_name(cell)
+                    rows = _run(cell, task, replace(extraction, logs=logs), command)
+                except Exception as error:  # noqa: BLE001  # raised again at the end
+                    failed = _failure(error, cell, store)
+                    failures[name] = failed
+                    progress(task.name, done, len(cells))
+                    notify(f"{name}: FAILED: {failed.looked_for}: {failed.found}")
+                    continue
+                rows = store.add(rows)
+            stored[cell.key] = rows
             notify(f"{name}: {_shown(rows[0])} ({done} of {len(cells)})")
             progress(task.name, done, len(cells))
+        rows = stored[cell.key]
         newest = {row.metric: row for row in rows if row.baseline is None}
         results += newest.values()
     by_identity = {c.subject.identity: c for c in candidates}
