@@ -12,8 +12,8 @@ from tests.conftest import require_shared
 from vlp_zoo.cli.encoder.convert import main as convert
 from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.published.official import ecamp_state, image_state, load_official
+from vlp_zoo.encoders.weight_files import check_keys
 from vlp_zoo.errors import EncoderLoadError, UnknownNameError
 from vlp_zoo.methods.ecamp.ecamp import ECAMP
 

@@ -13,7 +13,7 @@ from vlp_zoo.encoders.image import (
     patchify,
     sincos_table,
 )
-from vlp_zoo.encoders.misfits import check_keys
+from vlp_zoo.encoders.weight_files import check_keys
 from vlp_zoo.errors import ConfigError, EncoderLoadError, UnknownNameError
 
 

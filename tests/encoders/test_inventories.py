@@ -22,8 +22,8 @@ from tests.encoders.test_official_networks import (
     evax_names,
     under,
 )
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.published.official import network_of
+from vlp_zoo.encoders.weight_files import check_keys
 
 State = dict[str, Tensor]
 

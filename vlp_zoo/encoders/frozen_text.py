@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from vlp_zoo.encoders.drafts import DraftText, drafts_names
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.text import TextEncoder
 from vlp_zoo.encoders.text_cache import CACHE_FORMAT, FrozenText
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
+from vlp_zoo.encoders.weight_files import check_keys
 from vlp_zoo.errors import ConfigError, EncoderLoadError, TokenizerError
 from vlp_zoo.files import cache_folder, made_once, write_whole
 

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlp_zoo.encoders.layouts import GREY_MEAN, GREY_STD
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.preprocessing import ReadsPixels, from_pixels
 from vlp_zoo.encoders.timm_names import IMAGE_PRESETS, check_name, refuse_loading
 from vlp_zoo.encoders.timm_shapes import as_map, fitted, measure, once, tokens_of
+from vlp_zoo.encoders.weight_files import check_keys
 from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
 
 __all__ = [

@@ -29,9 +29,9 @@ from vlp_zoo.encoders.checkpoint import load_encoder
 from vlp_zoo.encoders.frozen_text import BertText
 from vlp_zoo.encoders.identity import encoder_sha256, state_sha256
 from vlp_zoo.encoders.image import ImageEncoder
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.publish import WEIGHTS, write_graph
 from vlp_zoo.encoders.text import TextEncoder
+from vlp_zoo.encoders.weight_files import check_keys
 from vlp_zoo.errors import ConfigError, EncoderLoadError, VLPZooError
 from vlp_zoo.files import write_whole
 from vlp_zoo.methods.base import VLPModule

@@ -15,10 +15,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.published.adapted import AdaptedEncoder, Look
 from vlp_zoo.encoders.published.official import layout_of
-from vlp_zoo.encoders.weight_files import read_checkpoint
+from vlp_zoo.encoders.weight_files import check_keys, read_checkpoint
 from vlp_zoo.errors import EncoderLoadError
 
 __all__ = ["MedKLIPEncoder", "load_medklip"]

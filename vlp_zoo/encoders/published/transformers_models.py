@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from vlp_zoo.encoders.hub import one_line, require_hub
 from vlp_zoo.encoders.image import ImageEncoder, patchify
-from vlp_zoo.encoders.misfits import misfits
 from vlp_zoo.encoders.published.adapted import (
     AdaptedEncoder,
     AdaptedJoint,
@@ -28,6 +27,7 @@ from vlp_zoo.encoders.published.adapted import (
     square,
 )
 from vlp_zoo.encoders.published.timm_files import load_folder
+from vlp_zoo.encoders.weight_files import misfits
 from vlp_zoo.errors import EncoderLoadError
 
 if TYPE_CHECKING:

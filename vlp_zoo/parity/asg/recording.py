@@ -8,9 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.published.official import asg_state
 from vlp_zoo.encoders.text import TextEncoder
+from vlp_zoo.encoders.weight_files import check_keys
 from vlp_zoo.methods.asg.asg import ASG, ASGBatch
 from vlp_zoo.methods.asg.networks import Pass
 from vlp_zoo.methods.paired.words import Pieces

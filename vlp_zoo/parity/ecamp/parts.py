@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.published.official import ecamp_name, ecamp_state
+from vlp_zoo.encoders.weight_files import check_keys
 from vlp_zoo.methods.ecamp.ecamp import ECAMP
 from vlp_zoo.methods.ecamp.networks import Pass
 from vlp_zoo.modules import PatchMask, mask_patches

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.encoders.vocabulary import word_piece
+from vlp_zoo.encoders.weight_files import check_keys
 from vlp_zoo.methods.flair import FLAIR
 from vlp_zoo.methods.text_keys import exact_key
 from vlp_zoo.parity.replay import Recording

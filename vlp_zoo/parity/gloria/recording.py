@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.tokenizer import ReportTokenizer
 from vlp_zoo.encoders.vocabulary import word_piece
-from vlp_zoo.encoders.weight_files import renamed, renamed_state
+from vlp_zoo.encoders.weight_files import check_keys, renamed, renamed_state
 from vlp_zoo.methods.gloria.gloria import GLoRIA, Pass
 from vlp_zoo.methods.gloria.losses import Scales
 from vlp_zoo.methods.gloria.options import GLoRIAOptions

@@ -17,9 +17,8 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from vlp_zoo.encoders.frozen_text import CorpusText
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.text import TextEncoder
-from vlp_zoo.encoders.weight_files import renamed, renamed_state
+from vlp_zoo.encoders.weight_files import check_keys, renamed, renamed_state
 from vlp_zoo.methods.imitate.imitate import IMITATE, Pass
 from vlp_zoo.parity.imitate.losses import GROUPS
 from vlp_zoo.parity.replay import Read, Recording

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.published.networks import swin_names
+from vlp_zoo.encoders.weight_files import check_keys
 from vlp_zoo.methods.medclip.medclip import MedCLIP
 from vlp_zoo.parity.replay import Read, Recording, under
 from vlp_zoo.parity.resnet import narrow_stem, resnet_sizes

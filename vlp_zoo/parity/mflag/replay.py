@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from vlp_zoo.encoders.frozen_text import BertText
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.text import TextEncoder
-from vlp_zoo.encoders.weight_files import renamed, renamed_state
+from vlp_zoo.encoders.weight_files import check_keys, renamed, renamed_state
 from vlp_zoo.methods.mflag.mflag import MFLAG, Pass
 from vlp_zoo.methods.optimisation import cosine_restarts
 from vlp_zoo.parity.comparison import (

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.published.official import mgca_state
+from vlp_zoo.encoders.weight_files import check_keys
 from vlp_zoo.methods.mgca.mgca import MGCA, Pass
 from vlp_zoo.parity.comparison import Comparison, relative
 from vlp_zoo.parity.paired import top_shares, vit_sizes, weighted_total

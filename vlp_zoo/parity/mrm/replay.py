@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vlp_zoo.encoders.misfits import check_keys
 from vlp_zoo.encoders.published.official import ecamp_name, ecamp_state
+from vlp_zoo.encoders.weight_files import check_keys
 from vlp_zoo.methods.base import parameter_groups
 from vlp_zoo.methods.mae import patch_targets
 from vlp_zoo.methods.mrm.mrm import DEVIATION, MEAN, MRM, Pass
