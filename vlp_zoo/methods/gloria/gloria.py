@@ -296,5 +296,4 @@ class GLoRIA(VLPModule[GLoRIABatch]):
         """The base's, or the released code's Adam, with the schedule it meant."""
         if self.options.schedule == "cosine":
             return super().configure_optimizers()
-        validated = bool(self.trainer.limit_val_batches)
-        return released_optimizer(self.parameters(), self.options, validated)
+        return released_optimizer(self, self.options)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+import lightning.pytorch as pl
 from torch.optim import Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -15,20 +14,17 @@ from vlp_zoo.methods.gloria.options import GLoRIAOptions
 __all__ = ["released_optimizer"]
 
 
-def released_optimizer(
-    parameters: Iterable[nn.Parameter], options: GLoRIAOptions, validated: bool
-) -> Any:
+def released_optimizer(method: pl.LightningModule, options: GLoRIAOptions) -> Any:
     """Adam at a constant rate, or at one that is halved where ``val/loss`` stands still.
 
     Args:
-        parameters: Those of the method; what is frozen is left out.
+        method: Whose parameters; what is frozen is left out.
         options: Rate, decay, averaging coefficients, and the schedule.
-        validated: Whether there is a validation loss.
 
     Raises:
-        ConfigError: If the schedule needs one that there is not.
+        ConfigError: If the schedule needs a validation loss and there is none.
     """
-    if options.schedule == "plateau" and not validated:
+    if options.schedule == "plateau" and not method.trainer.limit_val_batches:
         raise ConfigError(
             "a validation loss to halve the rate by (--model.schedule plateau)",
             "no validation",
@@ -36,7 +32,7 @@ def released_optimizer(
         )
     beta1, beta2 = options.betas
     optimizer = Adam(
-        [p for p in parameters if p.requires_grad],
+        [p for p in method.parameters() if p.requires_grad],
         lr=options.learning_rate,
         betas=(beta1, beta2),
         weight_decay=options.weight_decay,
