@@ -136,10 +136,18 @@ def test_a_probe_beats_the_untrained_network(
 
 
 @pytest.mark.xdist_group("chest")
-def test_retrieval_is_above_chance(findings: dict[str, dict[str, Result]]) -> None:
-    row = findings["vlp-retrieval"]["mine"]
-    assert row.metric == "i2t_recall@10"
-    assert (row.low or 0) > row.details["chance"] > 0
+def test_retrieval_is_above_chance(
+    folder: Path, findings: dict[str, dict[str, Result]]
+) -> None:
+    assert findings["vlp-retrieval"]["mine"].metric == "i2t_recall@10"
+    rows = {row.metric: row for row in ResultStore(folder / "findings.results").read()}
+    # After minutes few reports are among the first ten, on some processors no more of
+    # them than by chance. The mean rank has all queries.
+    for way in ("i2t", "t2i"):
+        row = rows[f"{way}_mean_rank"]
+        assert row.value is not None
+        assert row.high is not None
+        assert 1 < row.value < row.high < row.details["chance"]
 
 
 @pytest.mark.xdist_group("chest")

@@ -7,6 +7,7 @@ import pytest
 
 from vlp_zoo.evaluation.alignment.prompts import prompts, zero_shot_scores
 from vlp_zoo.evaluation.alignment.ranks import (
+    FirstPlaces,
     chance_recall,
     cosines,
     first_places,
@@ -111,6 +112,11 @@ def test_chance_is_what_random_orders_reach() -> None:
     ]
     measured = float((np.concatenate(ranks) <= 5).mean())
     assert chance_recall(relevant, 5) == pytest.approx(measured, abs=0.02)
+    expected = FirstPlaces.by_chance(relevant).ranks
+    np.testing.assert_allclose(expected, np.mean(ranks, axis=0), rtol=0.2)
+    # Equal scores stand in a random order too.
+    level = first_places(np.zeros((40, 25)), relevant).ranks
+    np.testing.assert_array_equal(level, expected)
 
 
 def test_the_interval_covers_the_value_and_depends_on_the_patients() -> None:

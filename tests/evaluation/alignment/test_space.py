@@ -155,6 +155,8 @@ def test_how_ties_count_keeps_older_rows_apart() -> None:
     (chosen_by,) = (m for m in outcome.measures if m.split == "val")
     assert chosen_by.metric == "val_i2t_recall@10"
     assert chosen_by.details["chance"] < chosen_by.value <= 1
+    (ranked,) = (m for m in outcome.measures if m.metric == "i2t_mean_rank")
+    assert 1 <= ranked.value < ranked.details["chance"]
     for metric in ("i2t_recall@10", "t2i_recall@1", "i2t_mrr"):
         mean = float(outcome.cases.columns[metric].mean())
         assert values(outcome)[metric] == pytest.approx(mean)

@@ -54,6 +54,12 @@ class FirstPlaces:
     wrong: Counts
     right: Counts
 
+    @classmethod
+    def by_chance(cls, relevant: Flags) -> FirstPlaces:
+        """All candidates in a random order: (N, M) flags of right answers."""
+        right = relevant.sum(1)
+        return cls(np.zeros_like(right), relevant.shape[1] - right, right)
+
     def within(self, k: int) -> Shares:
         """(N,) chance that the first k hold a right answer."""
         missed = np.ones(len(self.before))
@@ -213,9 +219,7 @@ def precision_at(
 
 def chance_recall(relevant: Flags, k: int) -> float:
     """Mean chance that a random order has a right answer among its first k."""
-    right = relevant.sum(1)
-    places = FirstPlaces(np.zeros_like(right), relevant.shape[1] - right, right)
-    return float(places.within(k).mean())
+    return float(FirstPlaces.by_chance(relevant).within(k).mean())
 
 
 def retrieve(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from vlp_zoo.errors import ConfigError
 from vlp_zoo.evaluation.alignment.ranks import (
+    FirstPlaces,
     chance_recall,
     cosines,
     first_places,
@@ -105,10 +106,11 @@ class Retrieve(Protocol):
         measures: list[Measure] = []
         columns: dict[str, npt.NDArray[np.float64]] = {}
         for way, queries, found_in in ways[: 1 if self.merge_texts else 2]:
+            relevant = right if way == "i2t" else right.T
             found = retrieve(
                 queries,
                 found_in,
-                right if way == "i2t" else right.T,
+                relevant,
                 patients,
                 at=self.at,
                 replicates=self.replicates,
@@ -125,7 +127,7 @@ class Retrieve(Protocol):
             ]
             measures.append(Measure(f"{way}_median_rank", found.median_rank))
             measures.append(Measure(f"{way}_mrr", found.mean_reciprocal_rank))
-            measures.append(Measure(f"{way}_mean_rank", float(found.ranks.mean())))
+            measures.append(self._mean_rank(way, found.ranks, relevant, patients, seed))
         headline = columns[f"i2t_recall@{max(self.at)}"]
         scores = cosines(images, reports)
         if self.match == "class":
@@ -197,6 +199,21 @@ class Retrieve(Protocol):
         if self.match == "class":
             chance = float(right.mean())
         return [Measure.validation(headline, value, chance=chance, pool=len(texts))]
+
+    def _mean_rank(
+        self,
+        way: str,
+        ranks: npt.NDArray[np.float64],
+        relevant: npt.NDArray[np.bool_],
+        patients: Sequence[str],
+        seed: int,
+    ) -> Measure:
+        """Every query counts, where Recall@k of a large pool rests on the few first."""
+        found = interval(
+            case_means(ranks), patients, replicates=self.replicates, seed=seed
+        )
+        chance = float(FirstPlaces.by_chance(relevant).ranks.mean())
+        return Measure.of(f"{way}_mean_rank", found, chance=chance)
 
     def _precisions(
         self, shares: Array, chance: float, patients: Sequence[str], seed: int
