@@ -223,6 +223,9 @@ def test_predict_writes_one_embedding_a_study(finished: Path) -> None:
         (["--model.mask_rato", "0.5"], "mask_rato"),
         (["--data", "nowhere"], "nowhere"),
         (["--trainer.max_epochs", "many"], "many"),
+        # No YAML: words, as they stand.
+        (["--trainer.max_epochs", "[1"], "trainer.max_epochs"),
+        (["--data", "{a}/b"], "{a}/b"),
     ],
 )
 def test_a_wrong_flag_is_one_message(
@@ -233,6 +236,7 @@ def test_a_wrong_flag_is_one_message(
     assert words in error
     assert "Traceback" not in error
     assert "usage:" not in error
+    assert "runs through" not in error
 
 
 @pytest.mark.slow

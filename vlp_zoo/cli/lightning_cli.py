@@ -19,6 +19,7 @@ from typing import Any
 import jsonargparse
 import lightning.pytorch as pl
 import torch
+import yaml
 from jsonargparse import Namespace, get_loader, set_loader
 from lightning.pytorch.cli import (
     LightningArgumentParser,
@@ -411,7 +412,8 @@ def run(plan: Plan, kind: type[VLPZooCLI] = VLPZooCLI) -> VLPZooCLI:
     Returns:
         The CLI with its trainer, model and data module, for tests and notebooks.
     """
-    set_loader("yaml", _load_yaml)
+    # With its exceptions, words that are no YAML stay words: a path may have brackets.
+    set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
     # Two numbers after the point of a matrix product are enough for training, and
     # tensor cores are idle otherwise.
     torch.set_float32_matmul_precision("high")

@@ -228,7 +228,7 @@ class ImageEncoder(ReadsPixels, nn.Module):
                 f"a network that reads images of {image_size} px too",
                 f"{self.spec['timm']['model_name']}, whose weights are for "
                 f"{self.image_size} px",
-                "keep that size (no --export.image_size), or take a convolutional network",
+                "keep that size, or take a convolutional network",
             )
         return other
 
