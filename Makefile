@@ -42,7 +42,7 @@ test: setup  ## fast test suite and doctests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-real: setup  ## train and evaluate on the small real sets, minutes
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m real tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m real tests
 
 test-slow: setup  ## all tests that take minutes
 	$(BIN)/python -m pytest -q -m "slow or real" tests

