@@ -78,9 +78,10 @@ WIDER = 4
 """Times the tolerance of intermediates for a ResNet, in which float32 is further from
 float64: the recorded ones are 3 times as far as `MID` on a public set."""
 
-KINKS = 5e-2
+KINKS = 1e-1
 """Largest error of a ResNet's gradient norm along the steps: it jumps where maxima of
-pooling change places, in float64 too (2.4e-2), while losses agree."""
+pooling change places, while losses agree. Single precision, in which the steps were
+recorded, has been seen 6.4e-2 from double on a public set."""
 
 NOISE = 1e-5
 """Share of the largest gradient below which one is the rounding of a sum that cancels."""
