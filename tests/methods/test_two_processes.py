@@ -48,7 +48,7 @@ def batch_of(name: str, module: Any, count: int) -> Any:
     else:
         batch = (test_ecamp if name == "ecamp" else paired).batch_of(module, count)
     # Batch norm makes some gradients small sums of large numbers.
-    for field in module.image_fields:
+    for field in batch.keys() & set(module.image_fields):
         batch[field] = batch[field].double() / 255
     return batch
 
