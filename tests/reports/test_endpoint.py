@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -298,18 +300,28 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
 def test_an_interruption_keeps_what_is_in_flight(
     stub: StubEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = stub.reply
+    plain, noticed = stub.reply, threading.Event()
 
     def reply(path: str, headers: dict[str, str], body: bytes) -> Reply:
         answer = plain(path, headers, body)
         if len(stub.requests) == 3:
             os.kill(os.getpid(), signal.SIGINT)
+            # A busy machine may come to it after many more answers.
+            noticed.wait(60)
         return answer
 
+    def notice(number: int, frame: FrameType | None) -> None:
+        noticed.set()
+        signal.default_int_handler(number, frame)
+
     monkeypatch.setattr(stub, "reply", reply)
-    endpoint = source(stub, cache=tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        ask(endpoint, *"abcdefghijklmnopqrst")
+    endpoint = source(stub, cache=tmp_path, timeout=90.0)
+    before = signal.signal(signal.SIGINT, notice)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ask(endpoint, *"abcdefghijklmnopqrst")
+    finally:
+        signal.signal(signal.SIGINT, before)
     kept = len(list(tmp_path.rglob("*.json")))
     assert 3 <= kept == len(stub.requests) < 20
     # The stop holds for that call alone.
