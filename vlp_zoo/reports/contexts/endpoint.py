@@ -19,7 +19,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -133,6 +133,9 @@ class EndpointContext:
         with ThreadPoolExecutor(1) as thread:
             answers = thread.submit(asyncio.run, self._all(reports))
             try:
+                # In one long wait a Ctrl-C that another thread received is not noticed.
+                while not wait([answers], timeout=0.5).done:
+                    pass
                 return answers.result()
             finally:
                 # On Ctrl-C what has not started is dropped, waits and retries end, and
